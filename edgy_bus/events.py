@@ -1,0 +1,104 @@
+"""The event: one immutable CloudEvents 1.0 value, its identity, and the partition it belongs to.
+
+Attribute names follow https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md; `sequence` follows its
+sequence extension. Ids are UUIDv7 (RFC 9562, section 5.7).
+"""
+
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from edgy_bus.errors import ConfigurationError
+
+SCHEMA_VERSION = 1
+PRE = "pre"
+"""The label of the stream that carries a model's `pre_*` events: outside the partitions, without a promise."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to one row (or is about to, for `pre_*`).
+
+    `sequence` rises from event to event of a row, within an `incarnation` of the publisher's database; both are None for
+    `pre_*` events. `data` holds the row as `instance` and, where known, old and new values as `changes`.
+    """
+
+    id: str
+    source: str
+    model: str
+    signal: str
+    subject: str | None
+    time: datetime
+    data: Mapping[str, Any]
+    sequence: int | None = None
+    incarnation: int = 1
+    schema_version: int = SCHEMA_VERSION
+    traceparent: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The CloudEvents type: `accounts.User.post_save`."""
+        return f"{self.model}.{self.signal}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One stream: a model of a service (`accounts.User`) and the label of its part (`0`..`7`, or `pre`)."""
+
+    model: str
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.model}:{self.label}"
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the stream keeps the promises: the one of `pre_*` events does not."""
+        return self.label != PRE
+
+
+def partition_number(subject: str, partitions: int) -> int:
+    """The partition of a row: the first 32 bits of the MD5 of its key as text, modulo the number of partitions.
+
+    MD5 because every database computes it too: in PostgreSQL `('x' || left(md5(key), 8))::bit(32)::bigint % n`.
+    """
+    digest = hashlib.md5(subject.encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:4], "big") % partitions
+
+
+@lru_cache(maxsize=4096)
+def partitions_of(model: str, partitions: int) -> tuple[Partition, ...]:
+    """Every ordered partition of a model."""
+    return tuple(Partition(model, str(number)) for number in range(partitions))
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it may be part of a stream's key; otherwise say which rule it breaks."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{what} {name!r} may hold letters, digits, '_', '-' and '.' only: it becomes part of a stream's key"
+        )
+    return name
+
+
+def new_event_id() -> str:
+    """A UUIDv7: 48 bits of milliseconds, then random bits, so that ids sort roughly by time and never collide."""
+    value = int.from_bytes(os.urandom(16), "big")
+    value &= (1 << 80) - 1
+    value |= (time.time_ns() // 1_000_000) << 80
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
