@@ -1,0 +1,1 @@
+"""Brokers: `base` says what one must do, `memory` and `redis` do it."""

@@ -1,0 +1,258 @@
+"""What the outbox and the runtime ask of a broker. Imports nothing concrete.
+
+Two groups of methods keep the promises, and every broker must make each of them one atomic step:
+
+- publishing: `publish` appends only where the stream stands where the caller believes it stands; `inspect` tells where it
+  stands. No lease is needed for safety.
+- consuming: `fetch`, `settle`, `note` and `bury` check the lease in the same step in which they act.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+from edgy_bus.codec import Wire
+from edgy_bus.events import Partition
+
+
+class EntryId(NamedTuple):
+    """The place of an entry in its stream: milliseconds and a counter, as Redis Streams number them."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        ms, _, seq = (text.decode() if isinstance(text, bytes) else text).partition("-")
+        return cls(int(ms), int(seq or 0))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+START = EntryId(0, 0)
+"""Below every entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a publisher believes to be the newest entry of a stream, and the epoch in which it believes it."""
+
+    epoch: str = ""
+    entry: EntryId = START
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Landmark:
+    """An entry of a stream and the id of the event in it."""
+
+    entry: EntryId
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Where a stream stands, seen from a publisher's head.
+
+    `behind` are the entries after that head, in order; `survivor` the newest entry at or below it. If the epoch is not the
+    publisher's, the whole stream is `behind` and there is no survivor.
+    """
+
+    epoch: str
+    newest: Landmark | None
+    behind: tuple[Landmark, ...]
+    survivor: Landmark | None
+
+    @property
+    def head(self) -> Head:
+        if self.newest is None:
+            return Head(self.epoch)
+        return Head(self.epoch, self.newest.entry, self.newest.event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a place in a role for a while. `token` rises from holder to holder."""
+
+    place: Partition
+    role: str
+    owner: str
+    token: int
+
+    @property
+    def holder(self) -> str:
+        """Names this tenure and no other, also in a consumer group."""
+        return f"{self.token}.{self.owner}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a stream as it was read. `notes` is what an earlier owner left with `note`."""
+
+    id: EntryId
+    fields: Mapping[bytes, bytes]
+    notes: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch brought.
+
+    `inherited`: the entries were left unfinished by former owners, and there may be more of them. `position` is the id up to which the
+    group has read, for `wait`. `missing`: entries that former owners left unfinished and that are gone from the stream.
+    """
+
+    entries: Sequence[Entry]
+    inherited: bool
+    position: EntryId
+    missing: Sequence[EntryId] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that a receiver could not handle, with its raw bytes and the reason."""
+
+    entry: EntryId
+    receiver: str
+    reason: str
+    attempts: int
+    fields: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far a group is: `lag` entries not yet read, `pending` read and not finished. None where the broker cannot tell."""
+
+    group: str
+    pending: int
+    lag: int | None
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The workers of a group: those alive, and the last report of every one heard of lately."""
+
+    alive: Sequence[str]
+    reports: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Bell(ABC):
+    """Waits for news on streams; one caller at a time."""
+
+    @abstractmethod
+    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+        """The partitions that hold entries after their position; empty after `timeout` seconds or an `interrupt`."""
+
+    @abstractmethod
+    async def interrupt(self) -> None:
+        """Make a `wait` in progress return."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+
+class Broker(ABC):
+    """A store of streams. Every method may raise `BrokerUnavailable`, after which nothing is known of the call's effect."""
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Check that the broker answers and is fit for use. Raises `BrokerUnavailable`, or `BrokerError` if it never will be."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    # Streams
+
+    @abstractmethod
+    async def declare(self, model: str, partitions: int) -> int:
+        """Make known how many partitions a model has; answers the number that holds, which is that of the first to declare."""
+
+    @abstractmethod
+    async def declared(self) -> Mapping[str, int]:
+        """Every model made known, and its number of partitions."""
+
+    # Publishing
+
+    @abstractmethod
+    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+        """Append the batch if the stream stands at `head`; otherwise append nothing and answer None."""
+
+    @abstractmethod
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+        """Where the stream stands; gives it `fresh_epoch` if it has none."""
+
+    @abstractmethod
+    async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
+        """Append without any promise, keeping about the last `keep` entries."""
+
+    @abstractmethod
+    async def finished_below(self, partition: Partition) -> EntryId | None:
+        """The least entry that some group has not finished, or has read last; None while there is no group."""
+
+    @abstractmethod
+    async def trim(self, partition: Partition, below: EntryId) -> int:
+        """Remove the entries below; answers how many."""
+
+    # Leases
+
+    @abstractmethod
+    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
+        """Take the lease if nobody holds it."""
+
+    @abstractmethod
+    async def renew(self, lease: Lease, ttl: float) -> bool:
+        """Hold it for `ttl` more seconds; False if it is held no longer. Works on a broker that is full."""
+
+    @abstractmethod
+    async def release(self, lease: Lease) -> None: ...
+
+    # Consuming: a lease's role is the group
+
+    @abstractmethod
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        """Read up to `count` entries for the lease's group, which is created at the start of the stream if it is not there.
+
+        With `inherit`, what former owners left unfinished comes first, oldest first, and nothing new before that is done.
+        Raises `LeaseLost`.
+        """
+
+    @abstractmethod
+    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+        """The group is done with these entries. Works on a broker that is full. Raises `LeaseLost`."""
+
+    @abstractmethod
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
+        """Keep something about entries for whoever owns them next. Raises `LeaseLost`."""
+
+    @abstractmethod
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+        """Keep a dead letter, and the notes that say so, in one step. Raises `LeaseLost`."""
+
+    @abstractmethod
+    async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]: ...
+
+    @abstractmethod
+    def bell(self) -> Bell: ...
+
+    # Groups
+
+    @abstractmethod
+    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+        """Say that a worker is alive for `ttl` more seconds, with a report about itself."""
+
+    @abstractmethod
+    async def leave(self, group: str, worker: str) -> None: ...
+
+    @abstractmethod
+    async def members(self, group: str) -> Members: ...
+
+    @abstractmethod
+    async def backlog(self, partition: Partition) -> list[Backlog]:
+        """How far every group of a stream is."""
+
+    async def forget(self, partitions: Iterable[Partition]) -> Any:
+        """Remove streams and all that belongs to them. For tests and demonstrations."""
+        raise NotImplementedError

@@ -1,0 +1,279 @@
+"""A broker in this process: for tests and for a bus without a server. It keeps bytes, as any other broker does."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgy_bus.brokers.base import (
+    START,
+    Backlog,
+    Bell,
+    Broker,
+    DeadLetter,
+    Entry,
+    EntryId,
+    Fetched,
+    Head,
+    Landmark,
+    Lease,
+    Members,
+    StreamState,
+)
+from edgy_bus.codec import Wire
+from edgy_bus.errors import LeaseLost
+from edgy_bus.events import Partition
+
+_REPORTS_KEPT = 3600.0
+
+
+@dataclass
+class _Group:
+    position: EntryId = START
+    pending: dict[EntryId, str] = field(default_factory=dict)
+    """Entry to the holder that read it, in order of entries."""
+    notes: dict[EntryId, bytes] = field(default_factory=dict)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass
+class _Stream:
+    entries: dict[EntryId, dict[bytes, bytes]] = field(default_factory=dict)
+    epoch: str | None = None
+    last: EntryId = START
+    groups: dict[str, _Group] = field(default_factory=dict)
+    leases: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Role to (holder, when it ends)."""
+    fences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def newest(self) -> EntryId | None:
+        return next(reversed(self.entries), None)
+
+    def landmark(self, entry: EntryId | None) -> Landmark | None:
+        if entry is None:
+            return None
+        return Landmark(entry, next(iter(self.entries[entry].values())).decode("latin-1"))
+
+
+class MemoryBroker(Broker):
+    """Everything in dictionaries. `clock` answers seconds, and stands for the server's clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._streams: dict[Partition, _Stream] = defaultdict(_Stream)
+        self._models: dict[str, int] = {}
+        self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
+        self._news = asyncio.Condition()
+
+    async def connect(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    async def declare(self, model: str, partitions: int) -> int:
+        return self._models.setdefault(model, partitions)
+
+    async def declared(self) -> Mapping[str, int]:
+        return dict(self._models)
+
+    # Publishing
+
+    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+        stream = self._streams[partition]
+        newest = stream.landmark(stream.newest()) or Landmark(START, "")
+        if stream.epoch is None or (stream.epoch, newest.entry, newest.event_id) != (
+            head.epoch,
+            head.entry,
+            head.event_id,
+        ):
+            return None
+        return await self._append(stream, batch)
+
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+        stream = self._streams[partition]
+        stream.epoch = stream.epoch or fresh_epoch
+        known = stream.epoch == head.epoch and head.entry != START
+        after = head.entry if known else START
+        marks = [mark for entry in stream.entries if (mark := stream.landmark(entry))]
+        return StreamState(
+            epoch=stream.epoch,
+            newest=marks[-1] if marks else None,
+            behind=tuple(mark for mark in marks if mark.entry > after),
+            survivor=max((mark for mark in marks if mark.entry <= after), key=lambda mark: mark.entry, default=None),
+        )
+
+    async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
+        stream = self._streams[partition]
+        await self._append(stream, batch)
+        for entry in list(stream.entries)[: max(0, len(stream.entries) - keep)]:
+            del stream.entries[entry]
+
+    async def finished_below(self, partition: Partition) -> EntryId | None:
+        groups = self._streams[partition].groups.values()
+        return min((min(group.pending, default=group.position) for group in groups), default=None)
+
+    async def trim(self, partition: Partition, below: EntryId) -> int:
+        stream = self._streams[partition]
+        gone = [entry for entry in stream.entries if entry < below]
+        for entry in gone:
+            del stream.entries[entry]
+        return len(gone)
+
+    # Leases
+
+    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
+        stream = self._streams[place]
+        if role in stream.leases and stream.leases[role][1] > self._clock():
+            return None
+        stream.fences[role] += 1
+        lease = Lease(place, role, owner, stream.fences[role])
+        stream.leases[role] = (lease.holder, self._clock() + ttl)
+        return lease
+
+    async def renew(self, lease: Lease, ttl: float) -> bool:
+        if not self._holds(lease):
+            return False
+        self._streams[lease.place].leases[lease.role] = (lease.holder, self._clock() + ttl)
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        if self._holds(lease):
+            del self._streams[lease.place].leases[lease.role]
+
+    # Consuming
+
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        stream, group = self._owned(lease)
+        if inherit:
+            left = [entry for entry, holder in sorted(group.pending.items()) if holder != lease.holder][:count]
+            if left:
+                return self._hand_over(stream, group, lease, left)
+        fresh = [entry for entry in stream.entries if entry > group.position][:count]
+        for entry in fresh:
+            group.pending[entry] = lease.holder
+            group.position = entry
+        return Fetched([Entry(entry, dict(stream.entries[entry])) for entry in fresh], False, group.position)
+
+    def _hand_over(self, stream: _Stream, group: _Group, lease: Lease, left: Sequence[EntryId]) -> Fetched:
+        missing = [entry for entry in left if entry not in stream.entries]
+        for entry in missing:
+            del group.pending[entry]
+        kept = [entry for entry in left if entry in stream.entries]
+        for entry in kept:
+            group.pending[entry] = lease.holder
+        entries = [Entry(entry, dict(stream.entries[entry]), group.notes.get(entry)) for entry in kept]
+        return Fetched(entries, True, START, missing)
+
+    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+        _, group = self._owned(lease)
+        for entry in entries:
+            group.pending.pop(entry, None)
+            group.notes.pop(entry, None)
+
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
+        _, group = self._owned(lease)
+        group.notes.update(notes)
+
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+        _, group = self._owned(lease)
+        group.dead.append(letter)
+        group.notes[letter.entry] = notes
+
+    async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
+        groups = self._streams[partition].groups
+        return groups[group].dead[:count] if group in groups else []
+
+    def bell(self) -> "MemoryBell":
+        return MemoryBell(self._streams, self._news)
+
+    # Groups
+
+    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+        self._workers[group][worker] = (self._clock() + ttl, report)
+        return await self.members(group)
+
+    async def leave(self, group: str, worker: str) -> None:
+        _, report = self._workers[group].get(worker, (0.0, b""))
+        self._workers[group][worker] = (self._clock(), report)
+
+    async def members(self, group: str) -> Members:
+        now = self._clock()
+        known = {name: seen for name, seen in self._workers[group].items() if seen[0] > now - _REPORTS_KEPT}
+        self._workers[group] = known
+        return Members(
+            [name for name, (until, _) in known.items() if until > now],
+            {name: report for name, (_, report) in known.items() if report},
+        )
+
+    async def backlog(self, partition: Partition) -> list[Backlog]:
+        stream = self._streams[partition]
+        return [
+            Backlog(
+                name,
+                len(group.pending),
+                sum(entry > group.position for entry in stream.entries),
+                len(group.dead),
+            )
+            for name, group in stream.groups.items()
+        ]
+
+    async def forget(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._streams.pop(partition, None)
+
+    async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
+        ids = []
+        for wire in batch:
+            stream.last = max(
+                EntryId(int(self._clock() * 1000), 0), EntryId(stream.last.ms, stream.last.seq + 1)
+            )
+            stream.entries[stream.last] = {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
+            ids.append(stream.last)
+        async with self._news:
+            self._news.notify_all()
+        return ids
+
+    def _holds(self, lease: Lease) -> bool:
+        holder, until = self._streams[lease.place].leases.get(lease.role, ("", 0.0))
+        return holder == lease.holder and until > self._clock()
+
+    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
+        if not self._holds(lease):
+            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
+        stream = self._streams[lease.place]
+        return stream, stream.groups.setdefault(lease.role, _Group())
+
+
+class MemoryBell(Bell):
+    """Wakes when anything is appended anywhere, and looks."""
+
+    def __init__(self, streams: Mapping[Partition, _Stream], news: asyncio.Condition) -> None:
+        self._streams = streams
+        self._news = news
+        self._interrupted = False
+
+    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+        found: set[Partition] = set()
+
+        def look() -> bool:
+            found.update(p for p, at in positions.items() if (self._streams[p].newest() or START) > at)
+            return bool(found) or self._interrupted
+
+        try:
+            async with asyncio.timeout(timeout), self._news:
+                await self._news.wait_for(look)
+        except TimeoutError:
+            return set()
+        finally:
+            self._interrupted = False
+        return found
+
+    async def interrupt(self) -> None:
+        self._interrupted = True
+        async with self._news:
+            self._news.notify_all()
+
+    async def close(self) -> None:
+        return None

@@ -1,0 +1,5 @@
+"""Redis Streams."""
+
+from edgy_bus.brokers.redis.broker import RedisBroker
+
+__all__ = ["RedisBroker"]

@@ -1,0 +1,281 @@
+"""The broker on Redis Streams. Every step that must be one step is one Lua script of this folder."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import (
+    Backlog,
+    Bell,
+    Broker,
+    DeadLetter,
+    Entry,
+    EntryId,
+    Fetched,
+    Head,
+    Landmark,
+    Lease,
+    Members,
+    StreamState,
+)
+from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, make_client, translated
+from edgy_bus.brokers.redis.keys import Keys
+from edgy_bus.codec import Wire
+from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
+from edgy_bus.events import Partition, check_name
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+class RedisBroker(Broker):
+    """Redis 6.2 or newer, or Valkey, at `url`; every key begins with `prefix`."""
+
+    def __init__(self, url: str, prefix: str = "edgy") -> None:
+        self.keys = Keys(check_name(prefix, "the prefix"))
+        self._url = url
+        self._client = make_client(url)
+        self._scripts = Scripts(lambda: self._client)
+
+    async def connect(self) -> None:
+        with translated():
+            await self._client.ping()
+            policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+        if policy not in ("noeviction", b"noeviction") and not str(policy).startswith("volatile"):
+            telemetry.emit("broker.evicts", policy=str(policy))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    # Streams
+
+    async def declare(self, model: str, partitions: int) -> int:
+        with translated():
+            await self._client.hsetnx(self.keys.catalogue(), model, str(partitions))
+            return int(await self._client.hget(self.keys.catalogue(), model) or partitions)
+
+    async def declared(self) -> Mapping[str, int]:
+        with translated():
+            found = await self._client.hgetall(self.keys.catalogue())
+        return {model.decode(): int(count) for model, count in found.items()}
+
+    # Publishing
+
+    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+        arguments: list[Any] = [head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace")]
+        for wire in batch:
+            arguments += (wire.id, wire.head, wire.data)
+        ids = await self._scripts.call("publish", self._stream(partition), arguments)
+        return None if ids is None else [EntryId.parse(one) for one in ids]
+
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+        epoch, newest, behind, survivor = await self._scripts.call(
+            "inspect", self._stream(partition), (head.epoch, str(head.entry), fresh_epoch)
+        )
+        return StreamState(
+            epoch=epoch.decode(),
+            newest=_landmark(newest),
+            behind=tuple(mark for raw in behind if (mark := _landmark(raw))),
+            survivor=_landmark(survivor),
+        )
+
+    async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
+        key = self.keys.events(partition)
+        with translated():
+            pipeline = self._client.pipeline(transaction=False)
+            for wire in batch:
+                pipeline.xadd(key, {"id": wire.id, "head": wire.head, "data": wire.data}, maxlen=keep)
+            await pipeline.execute()
+
+    async def finished_below(self, partition: Partition) -> EntryId | None:
+        least = await self._scripts.call("finished", (self.keys.events(partition),), ())
+        return None if least is None else EntryId.parse(least)
+
+    async def trim(self, partition: Partition, below: EntryId) -> int:
+        with translated():
+            return int(
+                await self._client.xtrim(self.keys.events(partition), minid=str(below), approximate=False)
+            )
+
+    # Leases
+
+    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
+        keys = (self.keys.lease(place, role), self.keys.fence(place, role))
+        token = await self._scripts.call("acquire", keys, (owner, _milliseconds(ttl)))
+        return None if token is None else Lease(place, role, owner, int(token))
+
+    async def renew(self, lease: Lease, ttl: float) -> bool:
+        keys = (self.keys.lease(lease.place, lease.role),)
+        return bool(await self._scripts.call("renew", keys, (lease.holder, _milliseconds(ttl))))
+
+    async def release(self, lease: Lease) -> None:
+        await self._scripts.call("release", (self.keys.lease(lease.place, lease.role),), (lease.holder,))
+
+    # Consuming
+
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        keys = (self.keys.events(lease.place), *self._owned(lease))
+        reply = await self._scripts.call("fetch", keys, (lease.role, lease.holder, count, int(inherit)))
+        if reply is None:
+            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
+        rows, inherited, position, notes, missing = reply
+        entries = [
+            Entry(EntryId.parse(row[0]), _fields(row[1]), (notes[at] or None) if notes else None)
+            for at, row in enumerate(rows)
+        ]
+        return Fetched(entries, bool(inherited), EntryId.parse(position), [EntryId.parse(one) for one in missing])
+
+    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+        keys = (self.keys.events(lease.place), *self._owned(lease))
+        self._require(
+            await self._scripts.call("settle", keys, (lease.role, lease.holder, *map(str, entries))), lease
+        )
+
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
+        arguments: list[Any] = [lease.holder]
+        for entry, note in notes.items():
+            arguments += (str(entry), note)
+        self._require(await self._scripts.call("note", self._owned(lease), arguments), lease)
+
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+        keys = (*self._owned(lease), self.keys.dead(lease.place, lease.role))
+        arguments: list[Any] = [lease.holder, str(letter.entry), notes]
+        arguments += ("entry", str(letter.entry), "receiver", letter.receiver)
+        arguments += ("reason", letter.reason.encode("utf-8", "replace"), "attempts", letter.attempts)
+        for name, value in letter.fields.items():
+            arguments += (b"event." + name, value)
+        self._require(await self._scripts.call("bury", keys, arguments), lease)
+
+    async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
+        with translated():
+            rows = await self._client.xrange(self.keys.dead(partition, group), count=count)
+        return [_letter(fields) for _, fields in rows]
+
+    def bell(self) -> "RedisBell":
+        return RedisBell(self._url, self.keys, self._client)
+
+    # Groups
+
+    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+        return await self._members(group, worker, _milliseconds(ttl), report)
+
+    async def leave(self, group: str, worker: str) -> None:
+        await self._members(group, worker, 0, b"")
+
+    async def members(self, group: str) -> Members:
+        return await self._members(group, "", 0, b"")
+
+    async def backlog(self, partition: Partition) -> list[Backlog]:
+        key = self.keys.events(partition)
+        with translated():
+            if not await self._client.exists(key):
+                return []
+            groups = await self._client.xinfo_groups(key)
+            found = []
+            for row in groups:
+                name = row["name"].decode()
+                dead = await self._client.xlen(self.keys.dead(partition, name))
+                lag = row.get("lag")
+                if lag is None:
+                    lag = await self._count_after(key, row["last-delivered-id"].decode())
+                found.append(Backlog(name, int(row["pending"]), lag, int(dead)))
+        return found
+
+    async def forget(self, partitions: Iterable[Partition]) -> None:
+        with translated():
+            async for key in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
+                tag = key.decode("latin-1").partition("{")[2].partition("}")[0]
+                if tag in {str(partition) for partition in partitions}:
+                    await self._client.unlink(key)
+
+    async def _count_after(self, key: str, position: str) -> int:
+        """Servers before 7.0 do not tell a group's lag, newer ones not always."""
+        return len(await self._client.xrange(key, min=f"({position}"))
+
+    async def _members(self, group: str, worker: str, ttl: int, report: bytes) -> Members:
+        keys = (self.keys.seen(group), self.keys.reports(group))
+        alive, reports = await self._scripts.call("join", keys, (worker, ttl, report))
+        pairs = dict(zip(reports[::2], reports[1::2], strict=True))
+        return Members([name.decode() for name in alive], {name.decode(): one for name, one in pairs.items()})
+
+    def _stream(self, partition: Partition) -> tuple[str, str]:
+        return self.keys.events(partition), self.keys.epoch(partition)
+
+    def _owned(self, lease: Lease) -> tuple[str, str]:
+        return self.keys.lease(lease.place, lease.role), self.keys.notes(lease.place, lease.role)
+
+    @staticmethod
+    def _require(answer: Any, lease: Lease) -> None:
+        if not answer:
+            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
+
+
+class RedisBell(Bell):
+    """A plain XREAD BLOCK on a connection of its own. It takes nothing, so a cut or cancelled wait loses nothing."""
+
+    def __init__(self, url: str, keys: Keys, commands: "Redis") -> None:
+        self._url = url
+        self._keys = keys
+        self._commands = commands
+        self._reader: Redis | None = None
+        self._number: int | None = None
+        self._timeout = 0.0
+
+    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+        streams = {self._keys.events(partition).encode(): partition for partition in positions}
+        arguments = [str(position) for position in positions.values()]
+        try:
+            with translated():
+                reader = await self._open(timeout)
+                reply = await reader.execute_command(
+                    "XREAD", "COUNT", 1, "BLOCK", max(1, int(timeout * 1000)), "STREAMS", *streams, *arguments
+                )
+        except (BrokerUnavailable, BrokerError, asyncio.CancelledError):
+            await self.close()
+            raise
+        names = reply.keys() if isinstance(reply, dict) else [row[0] for row in reply or ()]
+        return {streams[name] for name in names}
+
+    async def interrupt(self) -> None:
+        if self._number is not None:
+            with translated():
+                await self._commands.execute_command("CLIENT UNBLOCK", self._number)
+
+    async def close(self) -> None:
+        reader, self._reader, self._number = self._reader, None, None
+        if reader is not None:
+            await reader.aclose()
+
+    async def _open(self, timeout: float) -> "Redis":
+        if self._reader is None or timeout > self._timeout:
+            await self.close()
+            self._timeout = timeout
+            self._reader = make_client(self._url, timeout=timeout + TIMEOUT, single=True)
+            self._number = int(await self._reader.execute_command("CLIENT ID"))
+        return self._reader
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _landmark(raw: Sequence[bytes]) -> Landmark | None:
+    if not raw:
+        return None
+    return Landmark(EntryId.parse(raw[0]), raw[1].decode("latin-1"))
+
+
+def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter:
+    event = {name[6:]: value for name, value in fields.items() if name.startswith(b"event.")}
+    return DeadLetter(
+        entry=EntryId.parse(fields.get(b"entry", b"0-0")),
+        receiver=fields.get(b"receiver", b"").decode(),
+        reason=fields.get(b"reason", b"").decode("utf-8", "replace"),
+        attempts=int(fields.get(b"attempts", b"0")),
+        fields=event,
+    )

@@ -1,0 +1,7 @@
+-- Keeps a dead letter and the note that says so in one step: a crash between them would bury the event twice.
+-- KEYS  lease, notes, dead letters
+-- ARGV  holder, entry id, note, then the fields of the letter
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('XADD', KEYS[3], '*', unpack(ARGV, 4))
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+return 1

@@ -1,0 +1,105 @@
+"""How this package talks to Redis: clients with explicit timeouts and no hidden retries, scripts, and one translation of errors."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
+
+TIMEOUT = 5.0
+_TEMPORARY = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    TryAgainError,
+    OSError,
+    asyncio.TimeoutError,
+)
+_TEMPORARY_CODES = ("OOM ", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "MISCONF", "UNBLOCKED")
+
+
+def make_client(url: str, *, timeout: float = TIMEOUT, single: bool = False) -> "Redis":
+    """A client that never repeats a command by itself: a publish whose answer was lost must not be sent blindly again."""
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, TIMEOUT),
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            legacy_responses=True,
+            decode_responses=False,
+            single_connection_client=single,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"this is not a Redis URL: {error}") from None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors of the client become errors of this package: temporary ones `BrokerUnavailable`, the rest `BrokerError`."""
+    try:
+        yield
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        raise BrokerError(f"Redis refuses these credentials: {error}") from error
+    except _TEMPORARY as error:
+        raise BrokerUnavailable(f"Redis does not answer: {type(error).__name__}: {error}") from error
+    except ResponseError as error:
+        if str(error).startswith(_TEMPORARY_CODES):
+            raise BrokerUnavailable(f"Redis cannot do this now: {error}") from error
+        raise BrokerError(f"Redis refuses: {error}") from error
+    except RedisError as error:
+        raise BrokerError(f"{type(error).__name__}: {error}") from error
+
+
+@cache
+def _source(name: str) -> str:
+    return resources.files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
+
+
+class Scripts:
+    """The Lua files of this folder, called by their digest. `NOSCRIPT` means that nothing was run, so that call may be repeated."""
+
+    def __init__(self, client: Callable[[], "Redis"]) -> None:
+        self._client = client
+        self._digests: dict[str, str] = {}
+
+    async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        with translated():
+            digest = self._digests.get(name) or await self._load(name)
+            try:
+                return await self._evaluate(digest, keys, arguments)
+            except NoScriptError:
+                return await self._evaluate(await self._load(name), keys, arguments)
+
+    async def _evaluate(self, digest: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        return await self._client().execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
+
+    async def _load(self, name: str) -> str:
+        digest = await self._client().execute_command("SCRIPT LOAD", _source(name))
+        self._digests[name] = digest.decode() if isinstance(digest, bytes) else digest
+        return self._digests[name]

@@ -1,0 +1,193 @@
+"""Events on the wire: three byte strings, of which the last is opened only when a receiver wants it.
+
+An entry of a stream has the fields `id` (the event's id), `head` (a JSON object of CloudEvents attributes, all that routing
+needs) and `data` (a JSON object). JSON is written and read by orjson: nothing executable is ever deserialised.
+"""
+
+import base64
+import datetime as dt
+import decimal
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from edgy_bus.errors import EventError
+from edgy_bus.events import SCHEMA_VERSION, Event
+
+SPEC_VERSION = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An event as it travels."""
+
+    id: str
+    head: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An entry whose head has been read and whose data has not."""
+
+    id: str
+    source: str
+    model: str
+    signal: str
+    subject: str | None
+    time: str
+    sequence: int | None
+    incarnation: int
+    schema_version: int
+    traceparent: str | None
+    raw: bytes
+
+    def open(self) -> Event:
+        """Decode the data. Raises `EventError` if it is not a JSON object."""
+        data = loads(self.raw)
+        if not isinstance(data, dict):
+            raise EventError(f"the data of event {self.id} is not a JSON object")
+        return Event(
+            id=self.id,
+            source=self.source,
+            model=self.model,
+            signal=self.signal,
+            subject=self.subject,
+            time=_time(self.time),
+            data=data,
+            sequence=self.sequence,
+            incarnation=self.incarnation,
+            schema_version=self.schema_version,
+            traceparent=self.traceparent,
+        )
+
+
+def dumps(value: Any) -> bytes:
+    """JSON with the types that rows hold: dates as ISO 8601, decimals as text, bytes as base64. Raises `EventError`."""
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EventError(f"cannot be written as JSON: {error}") from error
+
+
+def loads(raw: bytes | str) -> Any:
+    """Raises `EventError` for anything that is not JSON."""
+    try:
+        return orjson.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise EventError(f"not JSON: {error}") from error
+
+
+def pack_head(
+    *,
+    event_id: str,
+    source: str,
+    model: str,
+    signal: str,
+    subject: str | None,
+    time: str,
+    sequence: int | None,
+    incarnation: int,
+    traceparent: str | None,
+) -> bytes:
+    """The `head` field: CloudEvents attributes as one JSON object; what is unknown is left out."""
+    head: dict[str, Any] = {
+        "specversion": SPEC_VERSION,
+        "id": event_id,
+        "source": source,
+        "type": f"{model}.{signal}",
+        "time": time,
+        "schemaversion": SCHEMA_VERSION,
+    }
+    if subject is not None:
+        head["subject"] = subject
+    if sequence is not None:
+        head["sequence"] = sequence
+        head["incarnation"] = incarnation
+    if traceparent is not None:
+        head["traceparent"] = traceparent
+    return orjson.dumps(head)
+
+
+def pack(event: Event) -> Wire:
+    """An event as bytes."""
+    head = pack_head(
+        event_id=event.id,
+        source=event.source,
+        model=event.model,
+        signal=event.signal,
+        subject=event.subject,
+        time=event.time.isoformat(),
+        sequence=event.sequence,
+        incarnation=event.incarnation,
+        traceparent=event.traceparent,
+    )
+    return Wire(event.id, head, dumps(event.data))
+
+
+def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
+    """Read the head of an entry. Raises `EventError` with the reason for whatever is not an event of ours."""
+    try:
+        raw_head, data = fields[b"head"], fields[b"data"]
+    except KeyError as error:
+        raise EventError(f"the entry has no field {error.args[0].decode()!r}") from None
+    head = loads(raw_head)
+    if not isinstance(head, dict):
+        raise EventError("the entry's head is not a JSON object")
+    version = head.get("schemaversion", SCHEMA_VERSION)
+    if head.get("specversion") != SPEC_VERSION or version != SCHEMA_VERSION:
+        raise EventError(f"unknown version: specversion {head.get('specversion')!r}, schemaversion {version!r}")
+    model, _, signal = _text(head, "type").rpartition(".")
+    if not model:
+        raise EventError(f"the event's type {head['type']!r} is not of the form service.Model.signal")
+    return Envelope(
+        id=_text(head, "id"),
+        source=_text(head, "source"),
+        model=model,
+        signal=signal,
+        subject=_text(head, "subject", optional=True) or None,
+        time=_text(head, "time"),
+        sequence=_number(head, "sequence", None),
+        incarnation=_number(head, "incarnation", 1) or 1,
+        schema_version=version,
+        traceparent=_text(head, "traceparent", optional=True) or None,
+        raw=data,
+    )
+
+
+def _text(head: Mapping[str, Any], name: str, *, optional: bool = False) -> str:
+    value = head.get(name, "" if optional else None)
+    if not isinstance(value, str):
+        raise EventError(f"the event's {name!r} is missing or not text")
+    return value
+
+
+def _number(head: Mapping[str, Any], name: str, default: int | None) -> int | None:
+    value = head.get(name, default)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise EventError(f"the event's {name!r} is not a whole number")
+    return value
+
+
+def _time(text: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise EventError(f"the event's time {text!r} is not ISO 8601") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"a {type(value).__name__} has no JSON form")
