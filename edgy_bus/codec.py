@@ -70,7 +70,7 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
     except (TypeError, ValueError, RecursionError) as error:
-        raise EventError(f"cannot be written as JSON: {error}") from error
+        raise EventError(f"cannot be written as JSON: {error.__cause__ or error}") from error
 
 
 def loads(raw: bytes | str) -> Any:

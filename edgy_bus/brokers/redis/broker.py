@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import (
@@ -22,11 +22,8 @@ from edgy_bus.brokers.base import (
 from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, make_client, translated
 from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.codec import Wire
-from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
+from edgy_bus.errors import BrokerError, LeaseLost
 from edgy_bus.events import Partition, check_name
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 
 class RedisBroker(Broker):
@@ -94,9 +91,7 @@ class RedisBroker(Broker):
 
     async def trim(self, partition: Partition, below: EntryId) -> int:
         with translated():
-            return int(
-                await self._client.xtrim(self.keys.events(partition), minid=str(below), approximate=False)
-            )
+            return int(await self._client.xtrim(self.keys.events(partition), minid=str(below), approximate=False))
 
     # Leases
 
@@ -128,9 +123,7 @@ class RedisBroker(Broker):
 
     async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
         keys = (self.keys.events(lease.place), *self._owned(lease))
-        self._require(
-            await self._scripts.call("settle", keys, (lease.role, lease.holder, *map(str, entries))), lease
-        )
+        self._require(await self._scripts.call("settle", keys, (lease.role, lease.holder, *map(str, entries))), lease)
 
     async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
         arguments: list[Any] = [lease.holder]
@@ -214,11 +207,11 @@ class RedisBroker(Broker):
 class RedisBell(Bell):
     """A plain XREAD BLOCK on a connection of its own. It takes nothing, so a cut or cancelled wait loses nothing."""
 
-    def __init__(self, url: str, keys: Keys, commands: "Redis") -> None:
+    def __init__(self, url: str, keys: Keys, commands: Any) -> None:
         self._url = url
         self._keys = keys
         self._commands = commands
-        self._reader: Redis | None = None
+        self._reader: Any = None
         self._number: int | None = None
         self._timeout = 0.0
 
@@ -231,7 +224,7 @@ class RedisBell(Bell):
                 reply = await reader.execute_command(
                     "XREAD", "COUNT", 1, "BLOCK", max(1, int(timeout * 1000)), "STREAMS", *streams, *arguments
                 )
-        except (BrokerUnavailable, BrokerError, asyncio.CancelledError):
+        except (BrokerError, asyncio.CancelledError):
             await self.close()
             raise
         names = reply.keys() if isinstance(reply, dict) else [row[0] for row in reply or ()]
@@ -247,7 +240,7 @@ class RedisBell(Bell):
         if reader is not None:
             await reader.aclose()
 
-    async def _open(self, timeout: float) -> "Redis":
+    async def _open(self, timeout: float) -> Any:
         if self._reader is None or timeout > self._timeout:
             await self.close()
             self._timeout = timeout

@@ -38,11 +38,23 @@ _TEMPORARY = (
     OSError,
     asyncio.TimeoutError,
 )
-_TEMPORARY_CODES = ("OOM ", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "MISCONF", "UNBLOCKED")
+_TEMPORARY_CODES = (
+    "OOM ",
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "MISCONF",
+    "UNBLOCKED",
+)
 
 
-def make_client(url: str, *, timeout: float = TIMEOUT, single: bool = False) -> "Redis":
-    """A client that never repeats a command by itself: a publish whose answer was lost must not be sent blindly again."""
+def make_client(url: str, *, timeout: float = TIMEOUT, single: bool = False) -> Any:
+    """A client that never repeats a command by itself: a publish whose answer was lost must not be sent blindly again.
+
+    Typed as Any: the client's own annotations do not know which of its answers are bytes.
+    """
     try:
         return Redis.from_url(
             url,
@@ -84,7 +96,7 @@ def _source(name: str) -> str:
 class Scripts:
     """The Lua files of this folder, called by their digest. `NOSCRIPT` means that nothing was run, so that call may be repeated."""
 
-    def __init__(self, client: Callable[[], "Redis"]) -> None:
+    def __init__(self, client: Callable[[], Any]) -> None:
         self._client = client
         self._digests: dict[str, str] = {}
 

@@ -1,0 +1,1 @@
+"""The facade: the only place that wires concrete parts together."""

@@ -1,0 +1,65 @@
+"""What the library needs from a driver's connection, beyond what `databases` asks of it."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from databases.interfaces import ConnectionBackend, DatabaseBackend
+from sqlalchemy import Dialect
+
+from edgy_bus.database.compiling import Row, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a statement gave: its rows, and how many rows it returned or changed."""
+
+    rows: list[Row] = field(default_factory=list)
+    rowcount: int = 0
+
+
+class Session(ConnectionBackend):
+    """One task's connection to a database.
+
+    `release` never leaves the session holding a connection, not even when it is cancelled, and `discard` never waits: so
+    whoever cannot clean a connection up can still give it back.
+    """
+
+    @abstractmethod
+    async def fetch(self, statement: Statement) -> Result:
+        """Run a statement."""
+
+    @abstractmethod
+    async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for each tuple of values."""
+
+    @abstractmethod
+    async def issue(self, sql: str) -> None:
+        """Run text without parameters: BEGIN, COMMIT, DDL."""
+
+    @abstractmethod
+    async def script(self, sql: str) -> None:
+        """Run several statements of text; an open transaction stays open."""
+
+    @abstractmethod
+    async def begin(self, *, isolation: str | None, readonly: bool) -> None:
+        """Open a transaction that can keep what it reads until it writes."""
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """Commit. Raises `DatabaseError` when the database rolled back instead."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Make sure that the connection in use is never used again, and that its transaction ends. Does not wait."""
+
+
+class Backend(DatabaseBackend):
+    """A kind of database."""
+
+    compiling_dialect: Dialect
+
+    @abstractmethod
+    def connection(self) -> Session:
+        """A session that holds no connection yet."""

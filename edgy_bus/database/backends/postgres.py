@@ -1,0 +1,215 @@
+"""PostgreSQL through asyncpg."""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+from databases.backends import postgres
+from databases.core import DatabaseURL
+from sqlalchemy import Dialect, Float, Numeric
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.sql import sqltypes
+
+from edgy_bus.database.backends.base import Backend, Result, Session
+from edgy_bus.database.compiling import Processor, Statement
+from edgy_bus.database.url import Target
+from edgy_bus.errors import DatabaseError
+
+_ISOLATION = ("read committed", "repeatable read", "serializable")
+
+
+class _Numeric(Numeric[Any]):
+    """asyncpg returns decimals."""
+
+    render_bind_cast = True
+
+    def bind_processor(self, _: Dialect) -> None:
+        return None
+
+    def result_processor(self, _: Dialect, __: object) -> Processor | None:
+        return None if self.asdecimal else _unless_none(float)
+
+
+class _Float(Float[Any]):
+    """asyncpg returns floats."""
+
+    render_bind_cast = True
+
+    def bind_processor(self, _: Dialect) -> None:
+        return None
+
+    def result_processor(self, _: Dialect, __: object) -> Processor | None:
+        return _unless_none(Decimal) if self.asdecimal else None
+
+
+class _JSON(JSON):
+    """asyncpg returns JSON as text."""
+
+    render_bind_cast = True
+
+    def result_processor(self, _: Dialect, __: object) -> Processor:
+        return _unless_none(json.loads)
+
+
+class _JSONB(JSONB):
+    render_bind_cast = True
+
+    def result_processor(self, _: Dialect, __: object) -> Processor:
+        return _unless_none(json.loads)
+
+
+def _unless_none(convert: Processor) -> Processor:
+    return lambda value: None if value is None else convert(value)
+
+
+class _Dialect(PGDialect_asyncpg):
+    """SQLAlchemy's dialect for asyncpg, used to compile only: numbered parameters, and casts that make their types plain.
+
+    SQLAlchemy would install decoders on its own connections. Ours come from a pool that `databases` reads from too, so what
+    asyncpg returns is decoded here.
+    """
+
+    supports_statement_cache = True
+    colspecs = PGDialect_asyncpg.colspecs | {
+        Numeric: _Numeric,
+        Float: _Float,
+        sqltypes.JSON: _JSON,
+        JSON: _JSON,
+        JSONB: _JSONB,
+    }
+
+
+def _compiling_dialect() -> Dialect:
+    dialect: Any = _Dialect
+    made: Dialect = dialect()
+    # The server has standard_conforming_strings on: a backslash in a literal is a backslash.
+    made._backslash_escapes = False  # type: ignore[attr-defined] # SQLAlchemy learns it from a live connection
+    return made
+
+
+class PostgresBackend(Backend, postgres.PostgresBackend):
+    """PostgreSQL for `databases`, in a schema of choice."""
+
+    _pool: Any
+
+    def __init__(self, url: DatabaseURL, *, target: Target, **options: Any) -> None:
+        super().__init__(url)
+        self._schema = target.schema
+        self._settings = _settings(url, target, options)
+        self.compiling_dialect = _compiling_dialect()
+
+    async def connect(self) -> None:
+        pool_only = {"min_size": 1} | {name: self._settings[name] for name in _POOL if name in self._settings}
+        self._pool = await asyncpg.create_pool(**self.connect_arguments(), **pool_only)
+        if self._schema is not None:
+            await self._create_schema(self._schema)
+
+    def connect_arguments(self) -> dict[str, Any]:
+        """What `asyncpg.connect` needs for a connection of its own, the same as those of the pool."""
+        return {name: value for name, value in self._settings.items() if name not in _POOL}
+
+    async def _create_schema(self, schema: str) -> None:
+        pool = self.pool
+        # CREATE ... IF NOT EXISTS needs the privilege to create even where there is nothing to do.
+        if await pool.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
+            return
+        try:
+            await pool.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateSchemaError):
+            return  # another process created it at the same moment
+
+    @property
+    def pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        pool: asyncpg.Pool[asyncpg.Record] | None = self._pool
+        if pool is None:
+            raise DatabaseError("the database is not connected")
+        return pool
+
+    def connection(self) -> "PostgresSession":
+        return PostgresSession(self, self._dialect)
+
+
+class PostgresSession(Session, postgres.PostgresConnection):
+    """One task's connection to PostgreSQL."""
+
+    async def release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self._database._pool is not None:
+            await self._database._pool.release(connection)
+
+    def discard(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def fetch(self, statement: Statement) -> Result:
+        returns_rows = statement.returns_rows
+        if returns_rows is None:
+            return await self._fetch_text(statement)
+        if not returns_rows:
+            return Result(rowcount=_count(await self.raw_connection.execute(statement.sql, *statement.arguments)))
+        records = await self.raw_connection.fetch(statement.sql, *statement.arguments)
+        return _result(statement, records)
+
+    async def _fetch_text(self, statement: Statement) -> Result:
+        prepared = await self.raw_connection.prepare(statement.sql)
+        records = await prepared.fetch(*statement.arguments)
+        if prepared.get_attributes():
+            return _result(statement, records)
+        return Result(rowcount=_count(prepared.get_statusmsg()))
+
+    async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
+        await self.raw_connection.executemany(sql, arguments)
+
+    async def issue(self, sql: str) -> None:
+        await self.raw_connection.execute(sql)
+
+    async def script(self, sql: str) -> None:
+        await self.raw_connection.execute(sql)
+
+    async def begin(self, *, isolation: str | None, readonly: bool) -> None:
+        if isolation is not None and isolation.replace("_", " ") not in _ISOLATION:
+            raise DatabaseError(f"unknown isolation level {isolation!r}: use one of {', '.join(_ISOLATION)}")
+        level = f" ISOLATION LEVEL {isolation.replace('_', ' ').upper()}" if isolation else ""
+        await self.issue(f"BEGIN{level}{' READ ONLY' if readonly else ''}")
+
+    async def commit(self) -> None:
+        # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no error.
+        if await self.raw_connection.execute("COMMIT") == "ROLLBACK":
+            raise DatabaseError(
+                "the transaction was rolled back instead of committed, because a statement in it had failed and its error "
+                "was caught; put such a statement in a nested `database.transaction()`"
+            )
+
+
+_POOL = ("min_size", "max_size", "max_queries", "max_inactive_connection_lifetime", "setup", "init", "reset")
+
+
+def _settings(url: DatabaseURL, target: Target, options: dict[str, Any]) -> dict[str, Any]:
+    server: dict[str, str] = dict(options.pop("server_settings", {}))
+    named = dict(target.options)
+    if "application_name" in named:
+        server["application_name"] = named.pop("application_name")
+    if target.schema is not None:
+        server["search_path"] = quoted(target.schema)
+    place = {"host": url.hostname, "port": url.port, "user": url.username, "password": url.password}
+    return {**place, "database": url.database or None, "server_settings": server, **named, **options}
+
+
+def quoted(name: str) -> str:
+    """A name as PostgreSQL reads it literally."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _result(statement: Statement, records: Sequence[asyncpg.Record]) -> Result:
+    names = list(records[0].keys()) if records else []
+    rows = [statement.columns.row(names, list(record.values())) for record in records]
+    return Result(rows, len(rows))
+
+
+def _count(status: str | None) -> int:
+    """The number at the end of `UPDATE 3`."""
+    last = (status or "").rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0

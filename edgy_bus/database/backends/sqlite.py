@@ -1,0 +1,167 @@
+"""SQLite through aiosqlite: write-ahead log, foreign keys, and connections that are kept for the next operation."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiosqlite
+from databases.backends import sqlite
+from databases.core import DatabaseURL
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from edgy_bus.database.backends.base import Backend, Result, Session
+from edgy_bus.database.compiling import Statement
+from edgy_bus.database.url import Target
+
+KEPT_OPEN = 4
+"""Idle connections that stay open; each is a thread."""
+
+_MEMORY = ("", ":memory:")
+
+
+class _Pool(sqlite.SQLitePool):
+    """Hands connections out and keeps some of those that come back.
+
+    A database in memory exists once per connection, so it has one connection, for which tasks wait in turn.
+    """
+
+    def __init__(self, target: Target, options: dict[str, Any]) -> None:
+        self._target = target
+        self._options = {**target.options, **options}
+        self._in_memory = DatabaseURL(target.address).database in _MEMORY
+        self._turn = asyncio.Semaphore(1)
+        self._idle: list[aiosqlite.Connection] = []
+        self._memref = None
+
+    async def acquire(self) -> aiosqlite.Connection:
+        if self._in_memory:
+            await self._turn.acquire()
+        if self._idle:
+            return self._idle.pop()
+        try:
+            return await self._open()
+        except BaseException:
+            self._pass_on()
+            raise
+
+    async def _open(self) -> aiosqlite.Connection:
+        name, uri = self._file()
+        connection = aiosqlite.connect(name, isolation_level=None, uri=uri, **self._options)
+        # A process that never disconnected can exit.
+        connection._thread.daemon = True
+        try:
+            await connection
+            await connection.execute_fetchall("PRAGMA foreign_keys = ON")
+            if "mode" not in self._target.uri and "immutable" not in self._target.uri:
+                await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+        except BaseException:
+            connection.stop()
+            raise
+        return connection
+
+    def _file(self) -> tuple[str, bool]:
+        name = DatabaseURL(self._target.address).database
+        if not self._target.uri:
+            return name, False
+        return f"file:{quote(name)}?{urlencode(self._target.uri)}", True
+
+    async def release(self, connection: aiosqlite.Connection) -> None:
+        """Keep or close a connection. Does not wait, so it cannot be cancelled half way."""
+        if len(self._idle) < KEPT_OPEN:
+            self._idle.append(connection)
+            self._pass_on()
+        else:
+            self.discard(connection)
+
+    def discard(self, connection: aiosqlite.Connection) -> None:
+        """Close a connection when its thread has finished what it is doing; SQLite rolls back what is open."""
+        connection.stop()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._in_memory:
+            self._turn.release()
+
+    async def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
+
+
+class SQLiteBackend(Backend, sqlite.SQLiteBackend):
+    """SQLite for `databases`, with our pool and sessions."""
+
+    def __init__(self, url: DatabaseURL, *, target: Target, **options: Any) -> None:
+        self._database_url = url
+        self._dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
+        # aiosqlite does not support decimals
+        self._dialect.supports_native_decimal = False
+        self.compiling_dialect = self._dialect
+        self._pool: _Pool = _Pool(target, options)
+
+    async def connect(self) -> None:
+        """Open one connection, so that a path that cannot be opened is noticed here."""
+        await self._pool.release(await self._pool.acquire())
+
+    async def disconnect(self) -> None:
+        await self._pool.close()
+
+    def connection(self) -> "SQLiteSession":
+        return SQLiteSession(self._pool, self._dialect)
+
+
+class SQLiteSession(Session, sqlite.SQLiteConnection):
+    """One task's connection to a SQLite file."""
+
+    _pool: _Pool
+
+    async def release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
+
+    def discard(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.discard(connection)
+
+    @property
+    def _open(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise sqlite3.OperationalError("the connection was closed because an earlier statement was interrupted")
+        return self._connection
+
+    async def fetch(self, statement: Statement) -> Result:
+        async with self._open.execute(statement.sql, statement.arguments) as cursor:
+            if cursor.description is None:
+                return Result(rowcount=max(cursor.rowcount, 0))
+            names = [column[0] for column in cursor.description]
+            rows = [statement.columns.row(names, values) for values in await cursor.fetchall()]
+            return Result(rows, len(rows))
+
+    async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
+        async with self._open.executemany(sql, arguments):
+            return
+
+    async def issue(self, sql: str) -> None:
+        await self._open.execute_fetchall(sql)
+
+    async def script(self, sql: str) -> None:
+        # The driver's executescript would commit the open transaction first.
+        pending = ""
+        for piece in sql.split(";"):
+            pending += f"{piece};"
+            if sqlite3.complete_statement(pending):
+                await self.issue(pending)
+                pending = ""
+        if pending.strip("; \n\t"):
+            await self.issue(pending)
+
+    async def begin(self, *, isolation: str | None, readonly: bool) -> None:  # noqa: ARG002 - SQLite has one level
+        # A plain BEGIN that reads and later writes fails at once when another connection wrote in between.
+        await self.issue("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    async def commit(self) -> None:
+        await self.issue("COMMIT")

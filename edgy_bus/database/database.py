@@ -1,0 +1,181 @@
+"""`Database`: `databases.Database` with transactions that do not leak, compiled statements, and what an outbox needs."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, cast
+
+from databases import core
+from sqlalchemy import Dialect, Executable
+
+from edgy_bus.database import tables as ddl
+from edgy_bus.database import url as urls
+from edgy_bus.database.backends.base import Backend, Result
+from edgy_bus.database.backends.postgres import PostgresBackend
+from edgy_bus.database.compiling import Compiler
+from edgy_bus.database.connection import Callback, Connection, Transaction
+from edgy_bus.database.listening import Listener
+from edgy_bus.errors import ConfigurationError, DatabaseError
+
+_DDL_LOCK = 0x6564_6779  # "edgy": one process at a time creates or drops tables in a PostgreSQL database
+
+_BACKENDS = {
+    "sqlite": "edgy_bus.database.backends.sqlite:SQLiteBackend",
+    "postgresql": "edgy_bus.database.backends.postgres:PostgresBackend",
+}
+
+
+class Database(core.Database):
+    """A database, and each task's connection to it.
+
+    Args:
+        url: `sqlite:///file`, `postgresql://…` or `postgres://…`. Options in its query: for SQLite `timeout` (seconds to wait
+            for a lock, 30), `mode`, `immutable`, `vfs`; for PostgreSQL `schema` (created when missing), `min_size`,
+            `max_size`, `ssl`, `timeout`, `command_timeout`, `application_name`.
+        options: more arguments for the driver's pool (PostgreSQL) or connections (SQLite).
+
+    Raises:
+        ConfigurationError: for a URL it cannot use.
+
+    All of `databases` works on it (`execute`, `fetch_all`, …), in the same transaction as `run` when one is open. A task has
+    one connection; a task started inside a transaction has its own and is outside of it.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        if "force_rollback" in options:
+            raise ConfigurationError(
+                "Database() has no force_rollback: use `database.transaction(force_rollback=True)`"
+            )
+        target = urls.parse(str(url))
+        self._kind = target.kind
+        super().__init__(str(url), target=target, **options)
+        self._backend: Backend
+        self._compiler = Compiler(self._backend.compiling_dialect)
+
+    def _get_backend(self) -> str:
+        return _BACKENDS[self._kind]
+
+    @property
+    def dialect(self) -> Dialect:
+        """The SQLAlchemy dialect that statements are compiled with; its name is `sqlite` or `postgresql`."""
+        return self._backend.compiling_dialect
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    def connection(self) -> Connection:
+        """The current task's connection; `async with` holds it. Raises `DatabaseError` when the database is not connected."""
+        if not self.is_connected:
+            raise DatabaseError(
+                "the database is not connected: use `async with database:` or `await database.connect()` first"
+            )
+        connection = self._current
+        if connection is None:
+            self._connection = connection = Connection(self, self._backend)
+        return connection
+
+    @property
+    def _current(self) -> Connection | None:
+        return cast("Connection | None", self._connection)
+
+    def transaction(self, *, force_rollback: bool = False, **options: Any) -> Transaction:
+        """A transaction of the current task, or a savepoint inside the one that is open.
+
+        Args:
+            force_rollback: roll back at the end in any case.
+            options: `isolation` (PostgreSQL: `"serializable"`, …) and `readonly`.
+
+        On SQLite it takes the write lock at once (unless `readonly`), so that what it has read cannot be changed before it
+        writes. However it ends, the connection is given back.
+        """
+        return Transaction(self.connection, force_rollback, **options)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the current task has a transaction open."""
+        connection = self._current
+        return connection is not None and bool(connection.open_transactions)
+
+    def on_commit(self, callback: Callback) -> None:
+        """Run `callback`, sync or async, once the outermost transaction of the current task has committed.
+
+        It is dropped when that transaction, or the savepoint open now, rolls back. Raises `DatabaseError` outside of a
+        transaction.
+        """
+        connection = self._current
+        if connection is None or not connection.open_transactions:
+            raise DatabaseError(
+                "on_commit() needs an open transaction: use it inside `async with database.transaction():`"
+            )
+        connection.open_transactions[-1].callbacks.append(callback)
+
+    async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Result:
+        """Run a SQLAlchemy statement on the task's connection.
+
+        Args:
+            statement: its compiled form is kept for the next statement of the same shape.
+            parameters: values for named binds, or for columns of an INSERT or UPDATE.
+
+        Returns:
+            Rows as dicts of Python values, and the number of rows returned or changed.
+        """
+        prepared = self._compiler.prepare(statement, parameters)
+        async with self.connection() as connection:
+            return await cast(Connection, connection).session.fetch(prepared)
+
+    async def run_many(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> None:
+        """Run a statement once for each mapping; all or none take effect. The mappings have the same names."""
+        if not parameters:
+            return
+        sql, arguments = self._compiler.prepare_many(statement, parameters)
+        async with self.transaction():
+            await self.connection().session.run_many(sql, arguments)
+
+    async def script(self, sql: str) -> None:
+        """Run several SQL statements of text, in the open transaction if there is one."""
+        async with self.connection() as connection:
+            await cast(Connection, connection).session.script(sql)
+
+    async def create_tables(self, tables: ddl.Tables) -> None:
+        """Create what is missing of these tables and their indexes. Several processes may do it at the same time."""
+        await self._define(ddl.creation(tables, self.dialect))
+
+    async def drop_tables(self, tables: ddl.Tables) -> None:
+        """Drop these tables, where they exist."""
+        await self._define(ddl.removal(tables, self.dialect))
+
+    async def _define(self, statements: list[str]) -> None:
+        async with self.transaction():
+            session = self.connection().session
+            if self._kind == "postgresql":
+                await session.issue(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
+            for statement in statements:
+                await session.issue(statement)
+
+    @property
+    def can_notify(self) -> bool:
+        """Whether `notify` reaches `listen` in other processes."""
+        return isinstance(self._backend, PostgresBackend)
+
+    async def notify(self, channel: str) -> None:
+        """Wake whoever listens to `channel`, at once and outside of any transaction. Does nothing on SQLite."""
+        if isinstance(self._backend, PostgresBackend):
+            await self._backend.pool.execute("SELECT pg_notify($1, '')", channel)
+
+    @asynccontextmanager
+    async def listen(self, channel: str, callback: Callable[[], None]) -> AsyncIterator[None]:
+        """While the context is open, call `callback` at every notification of `channel`, on a connection of its own.
+
+        A lost connection is opened again in the background, and `callback` is called then too, because a notification may
+        have been missed. On SQLite nothing is ever called.
+        """
+        if not isinstance(self._backend, PostgresBackend):
+            yield
+            return
+        listener = Listener(self._backend.connect_arguments(), channel, callback)
+        await listener.start()
+        try:
+            await listener.tried.wait()
+            yield
+        finally:
+            await listener.stop()

@@ -1,0 +1,1 @@
+"""The demonstration: two services, killed workers, an account."""

@@ -1,0 +1,1 @@
+"""Models, queries and the seam that a recorder extends operations through."""

@@ -1,0 +1,197 @@
+"""The relay: moves pending outbox rows to their streams, in commit order, each exactly once unless the broker lost it.
+
+Safety comes from compare-and-set, not from the lease: `Broker.publish` appends only where the stream stands at the head that
+this database knows, and the mark is made only if that head is still the database's. Any number of relays may run; the lease
+keeps them from wasting work. A crash between the append and the mark leaves a stream that is ahead of its head, which the
+next relay notices and takes over (`resynchronise`).
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker, EntryId, Head, Lease, StreamState
+from edgy_bus.codec import Wire, pack_head
+from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.events import Partition
+from edgy_bus.outbox.store import OutboxStore, PendingRow
+from edgy_bus.services import Bell, Service
+from edgy_bus.settings import RelaySettings
+
+_ROLE = "relay"
+
+
+class Relay(Service):
+    """Publishes the outbox of one service. `bell` is rung after commits; without a ring it looks every `poll` seconds."""
+
+    def __init__(self, store: OutboxStore, broker: Broker, service: str, settings: RelaySettings, bell: Bell) -> None:
+        super().__init__()
+        self.bell = bell
+        self.published = 0
+        self._store = store
+        self._broker = broker
+        self._service = service
+        self._settings = settings
+        self._owner = secrets.token_hex(8)
+        self._lease: Lease | None = None
+        self._renew_at = 0.0
+        self._tidy_at = 0.0
+        self._away = False
+
+    async def run(self) -> None:
+        pause = 0.05
+        try:
+            while not self.stopping.is_set():
+                try:
+                    busy = await self.step()
+                    self._say_available()
+                    pause = 0.05
+                except BrokerUnavailable as error:
+                    self._say_away(error)
+                    await self.pause(pause)
+                    pause = min(self._settings.backoff, pause * 2)
+                    continue
+                if not busy and not self.stopping.is_set():
+                    await self.bell.wait(self._settings.poll)
+        finally:
+            await self._hand_back()
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        self.bell.ring()
+        await self.wait()
+
+    async def step(self) -> bool:
+        """One look at the outbox; whether there may be more to do at once. Raises `BrokerUnavailable`."""
+        if not await self._leads():
+            return False
+        # The heads first: a row that another relay marks between the two reads is then not published on an up-to-date head.
+        heads = await self._store.heads()
+        pending = await self._store.pending(self._settings.page)
+        for partition, rows in pending.items():
+            head, incarnation = heads.get(partition, (Head(), 1))
+            if partition not in heads:
+                await self._store.add_stream(partition)
+            await self._publish_all(partition, head, incarnation, rows)
+        await self._tidy()
+        return bool(pending)
+
+    async def verify(self) -> None:
+        """Compare every stream with what the database believes, and repair what the broker lost."""
+        for partition, (head, _) in (await self._store.heads()).items():
+            state = await self._inspect(partition, head)
+            if state.head != head:
+                await self._resynchronise(partition, head, state)
+
+    async def _publish_all(
+        self, partition: Partition, head: Head, incarnation: int, rows: Sequence[PendingRow]
+    ) -> None:
+        for start in range(0, len(rows), self._settings.batch):
+            batch = rows[start : start + self._settings.batch]
+            moved = await self._publish(partition, head, incarnation, batch)
+            if moved is None:
+                return
+            head = moved
+            await self._leads()
+
+    async def _publish(
+        self, partition: Partition, head: Head, incarnation: int, batch: Sequence[PendingRow]
+    ) -> Head | None:
+        """Append and mark one batch; the new head, or None if the stream has to be looked at again first."""
+        wires = [self._wire(partition, incarnation, row) for row in batch]
+        entries = await self._broker.publish(partition, head, wires)
+        if entries is None:
+            await self._resynchronise(partition, head, await self._inspect(partition, head))
+            return None
+        new = Head(head.epoch, entries[-1], batch[-1].event_id)
+        placed = {row.id: entry for row, entry in zip(batch, entries, strict=True)}
+        if not await self._store.mark(partition, head, new, placed):
+            return None
+        self.published += len(batch)
+        telemetry.emit("relay.published", partition=str(partition), count=len(batch))
+        return new
+
+    async def _inspect(self, partition: Partition, head: Head) -> StreamState:
+        state = await self._broker.inspect(partition, head, secrets.token_hex(8))
+        survivor = state.survivor
+        if survivor is not None and not await self._is_ours(partition, head, survivor.entry, survivor.event_id):
+            # The broker lost entries and gave their ids out again: nothing below the head can be taken for granted.
+            state = await self._broker.inspect(partition, Head(head.epoch), secrets.token_hex(8))
+        return state
+
+    async def _is_ours(self, partition: Partition, head: Head, entry: EntryId, event_id: str) -> bool:
+        if entry == head.entry:
+            return event_id == head.event_id
+        return await self._store.recorded(partition, entry) in (event_id, None)
+
+    async def _resynchronise(self, partition: Partition, head: Head, state: StreamState) -> None:
+        if await self._store.resynchronise(partition, head, state) and head.epoch:
+            telemetry.emit(
+                "relay.resynchronised",
+                partition=str(partition),
+                found=len(state.behind),
+                lost=state.epoch != head.epoch or state.survivor is None or state.survivor.entry < head.entry,
+            )
+
+    def _wire(self, partition: Partition, incarnation: int, row: PendingRow) -> Wire:
+        head = pack_head(
+            event_id=row.event_id,
+            source=self._service,
+            model=partition.model,
+            signal=row.signal,
+            subject=row.subject,
+            time=row.time,
+            sequence=row.id,
+            incarnation=incarnation,
+            traceparent=row.traceparent,
+        )
+        return Wire(row.event_id, head, row.data.encode())
+
+    async def _leads(self) -> bool:
+        """Whether this relay has the lease, which it takes or renews in passing."""
+        now = asyncio.get_running_loop().time()
+        if self._lease is not None and now < self._renew_at:
+            return True
+        ttl = self._settings.lease
+        if self._lease is None or not await self._broker.renew(self._lease, ttl):
+            place = Partition(_ROLE, self._service)
+            self._lease = await self._broker.acquire(place, _ROLE, self._owner, ttl)
+            if self._lease is not None:
+                telemetry.emit("relay.leads", service=self._service)
+                await self.verify()
+        self._renew_at = now + ttl / 3
+        return self._lease is not None
+
+    async def _tidy(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._tidy_at:
+            return
+        self._tidy_at = now + self._settings.trim_every
+        await self.verify()
+        for partition, (head, _) in (await self._store.heads()).items():
+            below = await self._broker.finished_below(partition)
+            # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by.
+            if below is not None and await self._store.confirm(partition, head.epoch, min(below, head.entry)):
+                await self._broker.trim(partition, min(below, head.entry))
+        await self._store.prune(int((time.time() - self._settings.retention) * 1000))
+
+    async def _hand_back(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        try:
+            await self._broker.release(lease)
+        except BrokerUnavailable:
+            return  # it runs out by itself
+
+    def _say_away(self, error: BrokerUnavailable) -> None:
+        if not self._away:
+            telemetry.emit("broker.unavailable", part="relay", error=str(error))
+        self._away = True
+
+    def _say_available(self) -> None:
+        if self._away:
+            telemetry.emit("broker.available", part="relay")
+        self._away = False

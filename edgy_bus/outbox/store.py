@@ -1,0 +1,186 @@
+"""What the outbox tables are asked and told, each question one statement or one transaction.
+
+The relay's safety rests on two rules kept here: a partition's head is read before its pending rows, and every change of state
+compares the head with the one that the caller read (compare-and-set), changing nothing if it has moved.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, update
+
+from edgy_bus.brokers.base import EntryId, Head, StreamState
+from edgy_bus.database import Database
+from edgy_bus.events import Partition
+from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED, metadata, outbox, streams
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """An outbox row that is not in its stream yet."""
+
+    id: int
+    event_id: str
+    signal: str
+    subject: str | None
+    time: str
+    traceparent: str | None
+    data: str
+
+
+class OutboxStore:
+    """The outbox of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def prepare(self) -> None:
+        """Create the tables where they are missing."""
+        await self.database.create_tables(metadata)
+
+    async def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write events; the caller's transaction decides whether they ever happened."""
+        await self.database.run(insert(outbox).values([dict(row) for row in rows]))
+
+    async def heads(self) -> dict[Partition, tuple[Head, int]]:
+        """Where the database believes every stream to stand, and its incarnation."""
+        result = await self.database.run(select(streams))
+        return {
+            Partition(row["model"], row["label"]): (
+                Head(row["epoch"], EntryId(row["head_ms"], row["head_seq"]), row["head_event"]),
+                row["incarnation"],
+            )
+            for row in result.rows
+        }
+
+    async def add_stream(self, partition: Partition) -> None:
+        """Begin to keep the head of a stream. Two relays may do it at once."""
+        known = select(streams.c.model).where(_is(streams, partition))
+        async with self.database.transaction():
+            if not (await self.database.run(known)).rows:
+                await self.database.run(
+                    insert(streams).values(
+                        model=partition.model, label=partition.label, epoch="", head_ms=0, head_seq=0, head_event=""
+                    )
+                )
+
+    async def pending(self, limit: int, without: Iterable[Partition] = ()) -> dict[Partition, list[PendingRow]]:
+        """The oldest pending rows, in the order of their ids, by partition."""
+        query = select(outbox).where(outbox.c.status == PENDING).order_by(outbox.c.id).limit(limit)
+        for partition in without:
+            query = query.where(~_is(outbox, partition))
+        found: dict[Partition, list[PendingRow]] = {}
+        for row in (await self.database.run(query)).rows:
+            found.setdefault(Partition(row["model"], row["label"]), []).append(
+                PendingRow(
+                    id=row["id"],
+                    event_id=row["event_id"],
+                    signal=row["signal"],
+                    subject=row["subject"],
+                    time=row["time"],
+                    traceparent=row["traceparent"],
+                    data=row["data"],
+                )
+            )
+        return found
+
+    async def mark(self, partition: Partition, old: Head, new: Head, placed: Mapping[int, EntryId]) -> bool:
+        """Rows `placed` (outbox id to entry) are in the stream, and it stands at `new`; False if the head was not `old`."""
+        async with self.database.transaction():
+            if not await self._move_head(partition, old, new):
+                return False
+            await self._place(outbox.c.id, placed)
+        return True
+
+    async def resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+        """Believe the stream: what lies behind the old head is published, what was recorded above its newest survivor and
+        is not there is pending again. False, and nothing changed, if the head was not `old`."""
+        same_epoch = state.epoch == old.epoch
+        survivor = state.survivor.entry if state.survivor and same_epoch else EntryId(0, 0)
+        mine = and_(_is(outbox, partition), outbox.c.status == PUBLISHED)
+        async with self.database.transaction():
+            if not await self._move_head(partition, old, state.head):
+                return False
+            confirmed = await self._confirmed(partition)
+            await self.database.run(update(outbox).where(mine, _below(confirmed)).values(status=CONFIRMED))
+            lost = mine if not same_epoch else and_(mine, _above(survivor))
+            await self.database.run(update(outbox).where(lost).values(status=PENDING, entry_ms=None, entry_seq=None))
+            await self._place(outbox.c.event_id, {mark.event_id: mark.entry for mark in state.behind})
+            if not same_epoch:
+                await self.database.run(
+                    update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0)
+                )
+        return True
+
+    async def recorded(self, partition: Partition, entry: EntryId) -> str | None:
+        """The id of the event that is recorded at an entry."""
+        query = select(outbox.c.event_id).where(
+            _is(outbox, partition), outbox.c.entry_ms == entry.ms, outbox.c.entry_seq == entry.seq
+        )
+        rows = (await self.database.run(query)).rows
+        return rows[0]["event_id"] if rows else None
+
+    async def confirm(self, partition: Partition, epoch: str, below: EntryId) -> bool:
+        """Every group has finished what lies below; False if the stream began anew meanwhile."""
+        result = await self.database.run(
+            update(streams)
+            .where(_is(streams, partition), streams.c.epoch == epoch)
+            .values(confirmed_ms=below.ms, confirmed_seq=below.seq)
+        )
+        return result.rowcount == 1
+
+    async def prune(self, created_before: int) -> int:
+        """Delete published rows that are older (milliseconds since 1970); answers how many. Pending rows stay."""
+        gone = delete(outbox).where(outbox.c.status != PENDING, outbox.c.created < created_before)
+        return (await self.database.run(gone)).rowcount
+
+    async def count_pending(self) -> int:
+        query = select(func.count().label("n")).where(outbox.c.status == PENDING)
+        return int((await self.database.run(query)).rows[0]["n"])
+
+    async def count_all(self) -> int:
+        return int((await self.database.run(select(func.count(outbox.c.id).label("n")))).rows[0]["n"])
+
+    async def _move_head(self, partition: Partition, old: Head, new: Head) -> bool:
+        result = await self.database.run(
+            update(streams)
+            .where(
+                _is(streams, partition),
+                streams.c.epoch == old.epoch,
+                streams.c.head_ms == old.entry.ms,
+                streams.c.head_seq == old.entry.seq,
+                streams.c.head_event == old.event_id,
+            )
+            .values(epoch=new.epoch, head_ms=new.entry.ms, head_seq=new.entry.seq, head_event=new.event_id)
+        )
+        return result.rowcount == 1
+
+    async def _confirmed(self, partition: Partition) -> EntryId:
+        row = (await self.database.run(select(streams).where(_is(streams, partition)))).rows[0]
+        return EntryId(row["confirmed_ms"], row["confirmed_seq"])
+
+    async def _place(self, column: ColumnElement[Any], placed: Mapping[Any, EntryId]) -> None:
+        if not placed:
+            return
+        statement = (
+            update(outbox)
+            .where(column == bindparam("which"), outbox.c.status != CONFIRMED)
+            .values(status=PUBLISHED, entry_ms=bindparam("ms"), entry_seq=bindparam("seq"))
+        )
+        rows = [{"which": which, "ms": entry.ms, "seq": entry.seq} for which, entry in placed.items()]
+        await self.database.run_many(statement, rows)
+
+
+def _is(table: Any, partition: Partition) -> ColumnElement[bool]:
+    return and_(table.c.model == partition.model, table.c.label == partition.label)
+
+
+def _below(entry: EntryId) -> ColumnElement[bool]:
+    ms, seq = outbox.c.entry_ms, outbox.c.entry_seq
+    return or_(ms < entry.ms, and_(ms == entry.ms, seq < entry.seq))
+
+
+def _above(entry: EntryId) -> ColumnElement[bool]:
+    ms, seq = outbox.c.entry_ms, outbox.c.entry_seq
+    return or_(ms > entry.ms, and_(ms == entry.ms, seq > entry.seq))

@@ -1,0 +1,1 @@
+"""Signals, receivers and their contract, and delivery in this process."""

@@ -1,0 +1,190 @@
+"""What every broker must do: one suite, run against each of them.
+
+Subclass `BrokerConformance` in a test module and give it a `broker` fixture that yields a connected, empty broker.
+"""
+
+import asyncio
+
+from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, Head, Lease
+from edgy_bus.codec import Wire
+from edgy_bus.errors import LeaseLost
+from edgy_bus.events import Partition
+
+PLACE = Partition("accounts.User", "0")
+
+
+def wires(*ids: str) -> list[Wire]:
+    return [Wire(one, b'{"id":"%s"}' % one.encode(), b"{}") for one in ids]
+
+
+async def stand(broker: Broker, *ids: str) -> Head:
+    """Publish events from wherever the stream stands; answers the new head."""
+    head = (await broker.inspect(PLACE, Head(), "epoch-1")).head
+    if not ids:
+        return head
+    entries = await broker.publish(PLACE, head, wires(*ids))
+    assert entries is not None
+    return Head(head.epoch, entries[-1], ids[-1])
+
+
+async def take(broker: Broker, owner: str, ttl: float = 30, group: str = "mail") -> Lease:
+    lease = await broker.acquire(PLACE, group, owner, ttl)
+    assert lease is not None
+    return lease
+
+
+async def names(broker: Broker, lease: Lease, *, inherit: bool = False, count: int = 100) -> list[str]:
+    fetched = await broker.fetch(lease, count, inherit=inherit)
+    return [entry.fields[b"id"].decode() for entry in fetched.entries]
+
+
+async def refuses(broker: Broker, lease: Lease) -> bool:
+    try:
+        await broker.fetch(lease, 1, inherit=True)
+    except LeaseLost:
+        return True
+    return False
+
+
+class BrokerConformance:
+    """Publishing by compare-and-set, fetching under a lease, settling, notes, dead letters, membership."""
+
+    async def test_a_batch_is_appended_only_at_the_expected_head(self, broker: Broker) -> None:
+        head = await stand(broker, "a", "b")
+        assert await broker.publish(PLACE, Head(head.epoch), wires("c")) is None
+        assert await broker.publish(PLACE, Head("other", head.entry, head.event_id), wires("c")) is None
+        assert await broker.publish(PLACE, Head(head.epoch, head.entry, "x"), wires("c")) is None
+        assert await broker.publish(PLACE, head, wires("c")) is not None
+        assert await names(broker, await take(broker, "w")) == ["a", "b", "c"]
+
+    async def test_a_stream_without_an_epoch_takes_nothing(self, broker: Broker) -> None:
+        assert await broker.publish(PLACE, Head(), wires("a")) is None
+
+    async def test_inspect_tells_what_lies_behind_a_head(self, broker: Broker) -> None:
+        old = await stand(broker, "a")
+        new = await stand(broker, "b", "c")
+        state = await broker.inspect(PLACE, old, "unused")
+        assert state.head == new
+        assert [mark.event_id for mark in state.behind] == ["b", "c"]
+        assert state.survivor is not None
+        assert state.survivor.event_id == "a"
+        other = await broker.inspect(PLACE, Head("lost", old.entry, "a"), "unused")
+        assert other.survivor is None
+        assert len(other.behind) == 3
+
+    async def test_a_lease_has_one_holder_and_rising_tokens(self, broker: Broker) -> None:
+        first = await take(broker, "w1")
+        assert await broker.acquire(PLACE, "mail", "w2", 30) is None
+        assert await broker.renew(first, 30)
+        await broker.release(first)
+        second = await take(broker, "w2")
+        assert second.token > first.token
+        assert not await broker.renew(first, 30)
+        await broker.release(first)
+        assert await broker.renew(second, 30)
+
+    async def test_who_lost_the_lease_can_do_nothing(self, broker: Broker) -> None:
+        await stand(broker, "a")
+        old = await take(broker, "w1", ttl=0.05)
+        assert await names(broker, old) == ["a"]
+        await asyncio.sleep(0.1)
+        assert await refuses(broker, old)
+        new = await take(broker, "w2")
+        assert await refuses(broker, old)
+        for act in (broker.settle(old, [START]), broker.note(old, {START: b"x"})):
+            try:
+                await act
+            except LeaseLost:
+                continue
+            raise AssertionError("a former owner was heard")
+        assert await names(broker, new, inherit=True) == ["a"]
+
+    async def test_what_a_former_owner_left_comes_first_and_alone(self, broker: Broker) -> None:
+        await stand(broker, "a", "b", "c")
+        old = await take(broker, "w1")
+        read = await broker.fetch(old, 2, inherit=True)
+        await broker.note(old, {read.entries[1].id: b"half"})
+        await broker.settle(old, [read.entries[0].id])
+        await broker.release(old)
+        new = await take(broker, "w2")
+        first = await broker.fetch(new, 10, inherit=True)
+        assert first.inherited
+        assert [(entry.fields[b"id"], entry.notes) for entry in first.entries] == [(b"b", b"half")]
+        assert await names(broker, new, inherit=True) == ["c"]
+
+    async def test_inheritance_is_paged_oldest_first(self, broker: Broker) -> None:
+        await stand(broker, "a", "b", "c", "d")
+        old = await take(broker, "w1")
+        assert await names(broker, old) == ["a", "b", "c", "d"]
+        await broker.release(old)
+        new = await take(broker, "w2")
+        assert await names(broker, new, inherit=True, count=3) == ["a", "b", "c"]
+        assert await names(broker, new, inherit=True, count=3) == ["d"]
+        assert await names(broker, new, inherit=True, count=3) == []
+
+    async def test_inherited_entries_that_are_gone_are_named(self, broker: Broker) -> None:
+        head = await stand(broker, "a", "b")
+        old = await take(broker, "w1")
+        assert len(await names(broker, old)) == 2
+        await broker.release(old)
+        assert await broker.trim(PLACE, head.entry) == 1
+        fetched = await broker.fetch(await take(broker, "w2"), 10, inherit=True)
+        assert [entry.fields[b"id"] for entry in fetched.entries] == [b"b"]
+        assert len(fetched.missing) == 1
+
+    async def test_groups_are_strangers(self, broker: Broker) -> None:
+        await stand(broker, "a")
+        mail, search = await take(broker, "w"), await take(broker, "w", group="search")
+        assert await names(broker, mail) == ["a"]
+        assert await names(broker, search) == ["a"]
+        assert {one.group: one.pending for one in await broker.backlog(PLACE)} == {"mail": 1, "search": 1}
+
+    async def test_trimming_waits_for_the_slowest_group(self, broker: Broker) -> None:
+        assert await broker.finished_below(PLACE) is None
+        await stand(broker, "a", "b")
+        mail, search = await take(broker, "w"), await take(broker, "w", group="search")
+        read = await broker.fetch(mail, 10, inherit=False)
+        held = await broker.fetch(search, 1, inherit=False)
+        await broker.settle(mail, [entry.id for entry in read.entries])
+        assert await broker.finished_below(PLACE) == held.entries[0].id
+
+    async def test_dead_letters_keep_the_raw_entry(self, broker: Broker) -> None:
+        await stand(broker, "a")
+        lease = await take(broker, "w")
+        entry = (await broker.fetch(lease, 1, inherit=False)).entries[0]
+        letter = DeadLetter(entry.id, "app.receiver", "no such user", 3, entry.fields)
+        await broker.bury(lease, letter, b"buried")
+        assert await broker.dead_letters(PLACE, "mail") == [letter]
+        assert [one.dead for one in await broker.backlog(PLACE)] == [1]
+
+    async def test_a_bell_rings_for_news_and_can_be_interrupted(self, broker: Broker) -> None:
+        head = await stand(broker, "a")
+        bell = broker.bell()
+        try:
+            assert await bell.wait({PLACE: START}, 5) == {PLACE}
+            assert await bell.wait({PLACE: head.entry}, 0.05) == set()
+            waiting = asyncio.create_task(bell.wait({PLACE: head.entry}, 20))
+            await asyncio.sleep(0.05)
+            await stand(broker, "b")
+            assert await waiting == {PLACE}
+            waiting = asyncio.create_task(bell.wait({PLACE: EntryId(2**60, 0)}, 20))
+            await asyncio.sleep(0.05)
+            await bell.interrupt()
+            assert await waiting == set()
+        finally:
+            await bell.close()
+
+    async def test_members_come_and_go(self, broker: Broker) -> None:
+        await broker.join("mail", "w1", 30, b"1")
+        assert set((await broker.join("mail", "w2", 0.05, b"2")).alive) == {"w1", "w2"}
+        await asyncio.sleep(0.1)
+        members = await broker.members("mail")
+        assert (list(members.alive), dict(members.reports)) == (["w1"], {"w1": b"1", "w2": b"2"})
+        await broker.leave("mail", "w1")
+        await asyncio.sleep(0.01)
+        assert list((await broker.members("mail")).alive) == []
+
+    async def test_the_first_to_declare_decides(self, broker: Broker) -> None:
+        assert await broker.declare("accounts.User", 8) == 8
+        assert await broker.declare("accounts.User", 4) == 8
+        assert dict(await broker.declared()) == {"accounts.User": 8}

@@ -1,0 +1,80 @@
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from edgy_bus.codec import dumps, loads, pack, unpack
+from edgy_bus.errors import EventError
+from edgy_bus.events import Event, new_event_id, partition_number
+
+
+def an_event(**other):
+    values = {
+        "id": new_event_id(),
+        "source": "accounts",
+        "model": "accounts.User",
+        "signal": "post_save",
+        "subject": "42",
+        "time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "data": {"instance": {"id": 42, "name": "Ada"}},
+        "sequence": 7,
+    }
+    return Event(**(values | other))
+
+
+def fields(wire):
+    return {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
+
+
+def test_an_event_survives_the_wire():
+    event = an_event(traceparent="00-abc-def-01", incarnation=3)
+    assert unpack(fields(pack(event))).open() == event
+
+
+def test_the_head_is_read_without_the_data():
+    entry = fields(pack(an_event())) | {b"data": b"not json"}
+    assert unpack(entry).subject == "42"
+    with pytest.raises(EventError, match="not JSON"):
+        unpack(entry).open()
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({b"a": b"b"}, "no field 'head'"),
+        ({b"head": b"{}"}, "no field 'data'"),
+        ({b"head": b"[1]", b"data": b"{}"}, "not a JSON object"),
+        ({b"head": b"[" * 5000, b"data": b"{}"}, "not JSON"),
+        ({b"head": b'{"specversion":"9"}', b"data": b"{}"}, "unknown version"),
+        ({b"head": b'{"specversion":"1.0","type":"x"}', b"data": b"{}"}, "service.Model.signal"),
+        ({b"head": b'{"specversion":"1.0","type":5}', b"data": b"{}"}, "'type' is missing or not text"),
+    ],
+)
+def test_what_is_not_ours_is_refused_with_a_reason(entry, reason):
+    with pytest.raises(EventError, match=reason):
+        unpack(entry)
+
+
+def test_values_of_rows_have_a_json_form():
+    assert loads(dumps({"price": Decimal("1.50"), "raw": b"\x00\xff"})) == {"price": "1.50", "raw": "AP8="}
+    assert loads(dumps(math.nan)) is None
+    with pytest.raises(EventError, match="object has no JSON form"):
+        dumps(object())
+
+
+def test_ids_are_uuid_7_and_sort_by_time():
+    first = new_event_id()
+    assert first[14] == "7"
+    assert first[19] in "89ab"
+    assert len({new_event_id() for _ in range(1000)}) == 1000
+
+
+def test_a_row_stays_in_its_partition():
+    # The values that PostgreSQL computes for ('x' || left(md5(key), 8))::bit(32)::bigint % 8.
+    assert [partition_number(key, 8) for key in ("1", "2", "42", "ä")] == [
+        0x_C4CA4238 % 8,
+        0x_C81E728D % 8,
+        0x_A1D0C6E8 % 8,
+        partition_number("ä", 8),
+    ]
