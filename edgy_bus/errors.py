@@ -17,6 +17,10 @@ class SignalError(ConfigurationError):
     """A receiver or a signal breaks a rule of its contract; raised when it is connected, not when it runs."""
 
 
+class UnknownSignal(SignalError, AttributeError):
+    """A model has no signal of this name; the message says which it has."""
+
+
 class ModelError(ConfigurationError):
     """A model is declared wrongly."""
 

@@ -1,0 +1,96 @@
+"""What a model class knows about itself: `User.meta`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from edgy_bus.errors import ModelError
+from edgy_bus.models.fields import Field
+from edgy_bus.signals import Broadcaster
+
+if TYPE_CHECKING:
+    from edgy_bus.models.registry import Registry
+
+_KNOWN = ("registry", "tablename", "abstract", "unique_together", "indexes")
+
+
+@dataclass(frozen=True)
+class MetaInfo:
+    """A model's declaration, read once."""
+
+    name: str
+    abstract: bool
+    tablename: str
+    fields: Mapping[str, Field]
+    signals: Broadcaster
+    bound: "Registry | None"
+    declared_table: sa.Table | None
+
+    @property
+    def registry(self) -> "Registry":
+        """The registry. Raises `ModelError` for a model without one."""
+        if self.bound is None:
+            raise ModelError(f"{self.name} has no registry: add `class Meta: registry = registry` to it")
+        return self.bound
+
+    @property
+    def table(self) -> sa.Table:
+        if self.declared_table is None:
+            reason = "it is abstract" if self.abstract else "it has no registry"
+            raise ModelError(f"{self.name} has no table: {reason}")
+        return self.declared_table
+
+    @property
+    def pk(self) -> str:
+        """The name of the primary key."""
+        return next(name for name, field in self.fields.items() if field.primary_key)
+
+    @property
+    def public(self) -> tuple[str, ...]:
+        """The fields that may leave the database."""
+        return tuple(name for name, field in self.fields.items() if not field.secret)
+
+    def public_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: row[name] for name in self.public if name in row}
+
+
+def options_of(name: str, declared: type | None) -> dict[str, Any]:
+    """The options of a `class Meta`. Raises `ModelError` for one that is not known."""
+    found = (
+        {key: value for key, value in vars(declared or object).items() if not key.startswith("_")} if declared else {}
+    )
+    for key in found:
+        if key not in _KNOWN:
+            raise ModelError(f"{name}.Meta has an unknown option {key!r}: the known ones are {', '.join(_KNOWN)}")
+    return found
+
+
+def make_table(
+    name: str, tablename: str, fields: Mapping[str, Field], options: Mapping[str, Any], metadata: sa.MetaData
+) -> sa.Table:
+    """The SQLAlchemy table of a model. Raises `ModelError` when the declaration does not add up."""
+    keys = [key for key, field in fields.items() if field.primary_key]
+    if len(keys) != 1:
+        raise ModelError(
+            f"{name} needs exactly one primary key and has {len(keys)}: "
+            "declare one, for example `id: int = edgy_bus.BigIntegerField(primary_key=True)`"
+        )
+    if tablename in metadata.tables:
+        raise ModelError(f"{name}: another model of this registry has the table {tablename!r} already")
+    parts: list[Any] = [field.column(key) for key, field in fields.items()]
+    for together in options.get("unique_together", ()):
+        parts.append(sa.UniqueConstraint(*_known(name, fields, together)))
+    for together in options.get("indexes", ()):
+        columns = _known(name, fields, together)
+        parts.append(sa.Index(f"ix_{tablename}_{'_'.join(columns)}", *columns))
+    return sa.Table(tablename, metadata, *parts, sqlite_autoincrement=fields[keys[0]].generated)
+
+
+def _known(name: str, fields: Mapping[str, Field], columns: Any) -> tuple[str, ...]:
+    chosen = (columns,) if isinstance(columns, str) else tuple(columns)
+    for column in chosen:
+        if column not in fields:
+            raise ModelError(f"{name}.Meta names a field {column!r} that the model does not have")
+    return chosen

@@ -1,0 +1,285 @@
+"""Models: pydantic classes whose instances are rows."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, ClassVar, Self, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
+from sqlalchemy import delete, insert, select, update
+
+from edgy_bus.database import Row
+from edgy_bus.errors import ModelError, ObjectNotFound, OperationError
+from edgy_bus.models.fields import current_time, field_of
+from edgy_bus.models.meta import MetaInfo, make_table, options_of
+from edgy_bus.models.operations import Operation, Plan, perform, send
+from edgy_bus.models.queryset import QuerySet
+from edgy_bus.models.registry import Registry
+from edgy_bus.signals import Broadcaster
+
+M = TypeVar("M", bound="Model")
+
+
+class _Query:
+    """`User.query`: every row of the model."""
+
+    def __get__(self, instance: Any, owner: type[M]) -> QuerySet[M]:
+        if instance is not None:
+            raise OperationError(f"`query` belongs to the class: write {owner.__name__}.query")
+        return QuerySet(owner)
+
+
+class Model(BaseModel):
+    """A table. Fields are declared with `edgy_bus.CharField(…)` and its siblings, the rest in `class Meta`.
+
+    `Meta` may hold `registry` (inherited), `tablename` (the class name in lower case and an "s"), `abstract` (no table of its
+    own), `unique_together` and `indexes` (lists of field names).
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    meta: ClassVar[MetaInfo]
+    query: ClassVar[_Query] = _Query()
+    _stored: dict[str, Any] | None = PrivateAttr(default=None)
+    """The row as the database is known to have it; None for what was never saved."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        parents = [meta for base in cls.__bases__ if isinstance(meta := getattr(base, "meta", None), MetaInfo)]
+        options = options_of(cls.__name__, cls.__dict__.get("Meta"))
+        registry: Registry | None = options.get("registry") or next((one.bound for one in parents if one.bound), None)
+        fields = {name: field for name, info in cls.model_fields.items() if (field := field_of(info))}
+        unknown = [name for name in cls.model_fields if name not in fields]
+        if unknown:
+            raise ModelError(
+                f"{cls.__name__}.{unknown[0]} is annotated but not a field: give it edgy_bus.CharField(…) or the like"
+            )
+        tablename = options.get("tablename", f"{cls.__name__.lower()}s")
+        abstract = bool(options.get("abstract", False))
+        table = None
+        if registry is not None and not abstract:
+            table = make_table(cls.__name__, tablename, fields, options, registry.metadata)
+        cls.meta = MetaInfo(
+            name=cls.__name__,
+            abstract=abstract,
+            tablename=tablename,
+            fields=fields,
+            signals=Broadcaster(cls.__name__, send, [one.signals for one in parents]),
+            bound=registry,
+            declared_table=table,
+        )
+        if registry is not None and not abstract:
+            registry.register(cls)
+
+    # Reading
+
+    @property
+    def pk(self) -> Any:
+        """The primary key; None before the first save where the database makes it."""
+        return getattr(self, self.meta.pk)
+
+    @property
+    def signals(self) -> Broadcaster:
+        """The signals of the class."""
+        return self.meta.signals
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other) or not isinstance(other, Model):
+            return NotImplemented
+        return self is other or (self.pk is not None and self.pk == other.pk)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.pk))
+
+    def field_values(self) -> dict[str, Any]:
+        """Every field by name."""
+        return {name: getattr(self, name) for name in self.meta.fields}
+
+    def snapshot(self) -> dict[str, Any]:
+        """The fields that may leave the database."""
+        return self.meta.public_row(self.field_values())
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        """An instance of a row that the database returned."""
+        instance = cast(Self, cls.model_construct(**row))
+        instance._stored = _kept(row)
+        return instance
+
+    @classmethod
+    def from_snapshot(cls, data: Mapping[str, Any]) -> Self:
+        """An instance of an event's row. Fields that are missing (secret, or younger than the event) are None."""
+        read = _tolerant(cls).model_validate(data)
+        instance = cast(Self, cls.model_construct(**{name: getattr(read, name) for name in cls.meta.fields}))
+        instance._stored = _kept(instance.field_values())
+        return instance
+
+    # Writing
+
+    async def save(self, values: Mapping[str, Any] | None = None) -> Self:
+        """Insert the row, or update all of it if it was saved or loaded before.
+
+        Args:
+            values: assigned to the fields first.
+
+        Raises:
+            pydantic.ValidationError: when the fields do not hold what they may hold.
+            ObjectNotFound: when the row to update is gone.
+        """
+        self._assign(values or {})
+        is_update = self._stored is not None
+        await perform(
+            Operation(
+                model=type(self),
+                action="save",
+                instance=self,
+                model_instance=self,
+                values=self.field_values(),
+                plan=self._plan_update_all if is_update else self._plan_insert,
+                apply=self._take,
+                is_update=is_update,
+            )
+        )
+        return self
+
+    async def update(self, **values: Any) -> Self:
+        """Assign and write these fields alone. Raises `ObjectNotFound` when the row is gone."""
+        self._require_stored("update")
+        checked = self.checked_values(values)
+
+        def plan() -> Plan:
+            names = dict.fromkeys([*checked, *(name for name in self.meta.fields if self._is_changed(name))])
+            return self._plan_update({name: getattr(self, name) for name in names}, "post_update")
+
+        self._assign(checked)
+        await perform(
+            Operation(
+                model=type(self),
+                action="update",
+                instance=self,
+                model_instance=self,
+                values=checked,
+                plan=plan,
+                apply=self._take,
+                is_update=True,
+            )
+        )
+        return self
+
+    async def delete(self) -> int:
+        """Delete the row; answers 1, or 0 when it was gone already."""
+        self._require_stored("delete")
+        table = self.meta.table
+        statement = delete(table).where(table.c[self.meta.pk] == self.pk).returning(*table.c)
+        rows = await perform(
+            Operation(
+                model=type(self),
+                action="delete",
+                instance=self,
+                model_instance=self,
+                values=None,
+                plan=lambda: Plan(type(self), "post_delete", [statement]),
+                apply=lambda _: None,
+            )
+        )
+        self._stored = None
+        return len(rows)
+
+    async def load(self) -> Self:
+        """Read the row again. Raises `ObjectNotFound` when it is gone."""
+        table = self.meta.table
+        result = await self.meta.registry.database.run(select(table).where(table.c[self.meta.pk] == self.pk))
+        self._take(result.rows)
+        return self
+
+    def insert_values(self) -> dict[str, Any]:
+        """The validated values of a new row; a key that the database makes is left out."""
+        self._stamp(inserting=True)
+        self._validate()
+        generated = {name for name, field in self.meta.fields.items() if field.generated}
+        return {
+            name: value for name, value in self.field_values().items() if value is not None or name not in generated
+        }
+
+    @classmethod
+    def checked_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values for an update, validated. Raises `OperationError` for an unknown field and for the primary key."""
+        blank = cls.model_construct()
+        for name, value in values.items():
+            if name not in cls.meta.fields:
+                raise OperationError(f"{cls.__name__} has no field {name!r}: it has {', '.join(cls.meta.fields)}")
+            if cls.meta.fields[name].primary_key:
+                raise OperationError(f"the primary key {name!r} cannot be changed: delete the row and create another")
+            cls.__pydantic_validator__.validate_assignment(blank, name, value)
+        stamps = {
+            name: current_time() for name, field in cls.meta.fields.items() if field.auto_now and name not in values
+        }
+        return {name: getattr(blank, name) for name in values} | stamps
+
+    def _plan_insert(self) -> Plan:
+        table = self.meta.table
+        return Plan(type(self), "post_save", [insert(table).values(**self.insert_values()).returning(*table.c)])
+
+    def _plan_update_all(self) -> Plan:
+        self._stamp(inserting=False)
+        self._validate()
+        values = self.field_values()
+        del values[self.meta.pk]
+        return self._plan_update(values, "post_save")
+
+    def _plan_update(self, values: Mapping[str, Any], signal: str) -> Plan:
+        table = self.meta.table
+        statement = update(table).where(table.c[self.meta.pk] == self.pk).values(**values).returning(*table.c)
+        stored = self._stored or {}
+        return Plan(type(self), signal, [statement], assigned=tuple(values), old=dict(stored), is_update=True)
+
+    def _take(self, rows: list[Row]) -> None:
+        if not rows:
+            raise ObjectNotFound(f"the {type(self).__name__} with {self.meta.pk} {self.pk!r} is not there any more")
+        self.__dict__.update(rows[0])
+        self._stored = _kept(rows[0])
+
+    def _assign(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            if name not in self.meta.fields:
+                raise OperationError(
+                    f"{type(self).__name__} has no field {name!r}: it has {', '.join(self.meta.fields)}"
+                )
+            setattr(self, name, value)
+
+    def _is_changed(self, name: str) -> bool:
+        """Whether a field differs from the row: a `pre_update` receiver may have set it."""
+        stored = self._stored or {}
+        return not self.meta.fields[name].primary_key and stored.get(name) != getattr(self, name)
+
+    def _stamp(self, *, inserting: bool) -> None:
+        for name, field in self.meta.fields.items():
+            if field.auto_now or (inserting and field.auto_now_add and getattr(self, name) is None):
+                setattr(self, name, current_time())
+
+    def _validate(self) -> None:
+        checked = self.__pydantic_validator__.validate_python(self.field_values())
+        self.__dict__.update(checked.__dict__)
+
+    def _require_stored(self, verb: str) -> None:
+        if self._stored is None:
+            raise OperationError(f"cannot {verb} a {type(self).__name__} that was never saved, or was deleted")
+
+
+def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that stays as it is when the instance's lists and dictionaries change."""
+    return {name: deepcopy(value) if isinstance(value, dict | list) else value for name, value in row.items()}
+
+
+_readers: dict[type[Model], type[BaseModel]] = {}
+
+
+def _tolerant(model: type[Model]) -> type[BaseModel]:
+    """A pydantic model that reads what it knows of a row, whatever else is there or missing."""
+    if model not in _readers:
+        fields: dict[str, Any] = {
+            name: (info.annotation | None, None) for name, info in model.model_fields.items() if info.annotation
+        }
+        config = ConfigDict(extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
+        _readers[model] = create_model(f"{model.__name__}Snapshot", __config__=config, **fields)
+    return _readers[model]

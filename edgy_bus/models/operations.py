@@ -1,0 +1,173 @@
+"""The way of every model operation, and the seam at which a bus extends it.
+
+An operation is a plan: statements that return the rows they affect. A recorder runs the plan, and may write what it likes in
+the same transaction. Models know no more about the bus than this.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import Executable
+
+from edgy_bus.database import Database, Row
+from edgy_bus.signals import Receiver, Signal
+
+if TYPE_CHECKING:
+    from edgy_bus.models.model import Model
+
+Changes = dict[str, dict[str, Any]]
+"""Field name to `{"old": …, "new": …}`; `old` is missing where nobody knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an operation did to one row."""
+
+    key: Any
+    row: Row
+    changes: Changes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run, and how to read what it returned.
+
+    `assigned` are the fields that were set, or None when all of them were; `old` the values before, as far as they are known.
+    """
+
+    model: "type[Model]"
+    signal: str
+    statements: Sequence[Executable]
+    assigned: Sequence[str] | None = None
+    old: Mapping[str, Any] = field(default_factory=dict)
+    is_update: bool = False
+
+    def change(self, row: Row) -> Change:
+        """What happened to a row that a statement returned. Secret fields are left out."""
+        meta = self.model.meta
+        public = meta.public_row(row)
+        return Change(row[meta.pk], public, self._changes(public) if self.is_update else None)
+
+    def _changes(self, row: Row) -> Changes:
+        names = row if self.assigned is None else [name for name in self.assigned if name in row]
+        found: Changes = {}
+        for name in names:
+            if name not in self.old:
+                found[name] = {"new": row[name]}
+            elif self.old[name] != row[name]:
+                found[name] = {"old": self.old[name], "new": row[name]}
+        return found
+
+
+class Recorder(Protocol):
+    """Runs plans. What it records is heard elsewhere; what it does not is heard here only."""
+
+    def records(self, model: "type[Model]", signal: str) -> bool:
+        """Whether receivers of this signal run elsewhere, unless they are local."""
+
+    async def run(self, database: Database, plan: Plan) -> list[Row]:
+        """Run a plan and record what it did, both or neither; answers the affected rows."""
+
+    def announce(self, model: "type[Model]", signal: str, instance: Any, values: Mapping[str, Any]) -> None:
+        """An operation is about to happen. Never waits and never fails."""
+
+    async def send(self, model: "type[Model]", signal: str, instance: Any, kwargs: Mapping[str, Any]) -> None:
+        """Record that somebody sent a signal."""
+
+
+class LocalRecorder:
+    """Records nothing: every receiver runs here."""
+
+    def records(self, model: "type[Model]", signal: str) -> bool:
+        del model, signal
+        return False
+
+    async def run(self, database: Database, plan: Plan) -> list[Row]:
+        return await run_plan(database, plan)
+
+    def announce(self, model: "type[Model]", signal: str, instance: Any, values: Mapping[str, Any]) -> None:
+        del model, signal, instance, values
+
+    async def send(self, model: "type[Model]", signal: str, instance: Any, kwargs: Mapping[str, Any]) -> None:
+        del model, signal, instance, kwargs
+
+
+async def run_plan(database: Database, plan: Plan) -> list[Row]:
+    """Run the statements of a plan, in one transaction if they are several."""
+    if len(plan.statements) == 1:
+        return (await database.run(plan.statements[0])).rows
+    async with database.transaction():
+        return [row for statement in plan.statements for row in (await database.run(statement)).rows]
+
+
+@dataclass(slots=True)
+class Operation:
+    """One call of `save`, `update` or `delete`, on an instance or on a set of rows."""
+
+    model: "type[Model]"
+    action: str
+    instance: Any
+    """The model's instance, or the QuerySet."""
+    values: Any
+    """What was assigned, as the receivers see it."""
+    plan: Callable[[], Plan]
+    """Made after the `pre_*` receivers have run, from what they left."""
+    apply: Callable[[list[Row]], None]
+    """Gives the rows to the instance, before the `post_*` receivers see it."""
+    is_update: bool = False
+    model_instance: Any = None
+
+    def kwargs(self) -> dict[str, Any]:
+        given = {"model_instance": self.model_instance}
+        if self.action == "delete":
+            return given
+        return {**given, "values": self.values, "column_values": self.values, "is_update": self.is_update}
+
+
+async def perform(operation: Operation) -> list[Row]:
+    """Receivers of `pre_*`, the plan, receivers of `post_*` that run here. Answers the affected rows.
+
+    What a `pre_*` receiver raises reaches the caller, and nothing has been written or published then.
+    """
+    model = operation.model
+    registry = model.meta.registry
+    recorder = registry.recorder
+    before, after = (model.meta.signals[f"{when}_{operation.action}"] for when in ("pre", "post"))
+    await before.deliver(before.receivers, model, operation.instance, operation.kwargs())
+    plan = operation.plan()
+    recorder.announce(model, before.name, operation.instance, operation.values or {})
+    rows = await recorder.run(registry.database, plan)
+    operation.apply(rows)
+    await _deliver(after, operation, plan, rows)
+    return rows
+
+
+async def send(signal: Signal, sender: Any, instance: Any, kwargs: Mapping[str, Any]) -> None:
+    """The way of a signal that somebody sends: to the recorder, then to the receivers that run here."""
+    recorder = sender.meta.registry.recorder
+    if recorder.records(sender, signal.name):
+        await recorder.send(sender, signal.name, instance, kwargs)
+    await signal.deliver(_here(recorder, sender, signal), sender, instance, kwargs)
+
+
+def _here(recorder: Recorder, model: "type[Model]", signal: Signal) -> list[Receiver]:
+    elsewhere = recorder.records(model, signal.name)
+    return [receiver for receiver in signal.receivers if receiver.options.local or not elsewhere]
+
+
+async def _deliver(signal: Signal, operation: Operation, plan: Plan, rows: Sequence[Row]) -> None:
+    registry = plan.model.meta.registry
+    receivers = _here(registry.recorder, plan.model, signal)
+    if not receivers:
+        return
+    kwargs = {**operation.kwargs(), "row_count": len(rows)}
+    if operation.model_instance is None:
+        kwargs["keys"] = [row[plan.model.meta.pk] for row in rows]
+    elif rows:
+        kwargs["changes"] = plan.change(rows[0]).changes
+    later = [one for one in receivers if one.options.on_commit] if registry.database.in_transaction else []
+    if later:
+        registry.database.on_commit(lambda: signal.deliver(later, plan.model, operation.instance, kwargs))
+    now = [one for one in receivers if one not in later]
+    await signal.deliver(now, plan.model, operation.instance, kwargs)

@@ -1,0 +1,190 @@
+"""Sets of rows: described without touching the database, then asked for, changed or deleted."""
+
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, not_, select, update
+
+from edgy_bus.database import Row
+from edgy_bus.errors import MultipleObjectsReturned, ObjectNotFound, OperationError
+from edgy_bus.models.lookups import column_of, condition
+from edgy_bus.models.operations import Operation, Plan, perform
+
+if TYPE_CHECKING:
+    from edgy_bus.models.model import Model
+
+M = TypeVar("M", bound="Model")
+
+BULK = 400
+"""Rows per INSERT: databases limit the values of one statement."""
+
+
+@dataclass(frozen=True)
+class QuerySet(Generic[M]):
+    """Rows of one model. Every method that narrows it answers a new one; `await` it, or iterate with `async for`.
+
+    `create`, `update` and `delete` send the model's signals. On a set, local receivers are called once, with the QuerySet as
+    `instance` and None as `model_instance`; the bus gets one event for each row.
+    """
+
+    model: type[M]
+    where: tuple[ColumnElement[bool], ...] = ()
+    ordering: tuple[str, ...] = ()
+    limited: int | None = None
+    skipped: int | None = None
+
+    # Describing
+
+    def filter(self, **lookups: Any) -> "QuerySet[M]":
+        """Rows for which all of these hold: `filter(name="Ada", age__gte=18)`."""
+        return replace(self, where=(*self.where, *self._conditions(lookups)))
+
+    def exclude(self, **lookups: Any) -> "QuerySet[M]":
+        """Rows for which not all of these hold."""
+        conditions = self._conditions(lookups)
+        # A comparison with NULL is neither true nor false: such a row does not fulfil it, so it stays.
+        unfulfilled = not_(func.coalesce(and_(*conditions), False))
+        return replace(self, where=(*self.where, unfulfilled)) if conditions else self
+
+    def order_by(self, *names: str) -> "QuerySet[M]":
+        """Sort by fields; `-name` sorts downwards."""
+        for name in names:
+            self._column(name.removeprefix("-"))
+        return replace(self, ordering=names)
+
+    def limit(self, count: int) -> "QuerySet[M]":
+        return replace(self, limited=count)
+
+    def offset(self, count: int) -> "QuerySet[M]":
+        return replace(self, skipped=count)
+
+    # Asking
+
+    async def all(self) -> list[M]:
+        """Every row of the set."""
+        result = await self._database.run(self._select())
+        return [self.model.from_row(row) for row in result.rows]
+
+    def __await__(self) -> Generator[Any, None, list[M]]:
+        return self.all().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[M]:
+        for one in await self.all():
+            yield one
+
+    async def get(self, **lookups: Any) -> M:
+        """The one row. Raises `ObjectNotFound` or `MultipleObjectsReturned`."""
+        found = await self.filter(**lookups).limit(2).all()
+        name = self.model.__name__
+        if not found:
+            raise ObjectNotFound(f"no {name} with {_described(lookups)}")
+        if len(found) > 1:
+            raise MultipleObjectsReturned(f"more than one {name} with {_described(lookups)}")
+        return found[0]
+
+    async def get_or_none(self, **lookups: Any) -> M | None:
+        """The one row, or None. Raises `MultipleObjectsReturned`."""
+        try:
+            return await self.get(**lookups)
+        except ObjectNotFound:
+            return None
+
+    async def first(self) -> M | None:
+        """The first row by the set's order, or by primary key."""
+        ordered = self if self.ordering else self.order_by(self.model.meta.pk)
+        found = await ordered.limit(1).all()
+        return found[0] if found else None
+
+    async def exists(self, **lookups: Any) -> bool:
+        query = self.filter(**lookups).limit(1)._select().with_only_columns(self._column("pk"))
+        return bool((await self._database.run(query)).rows)
+
+    async def count(self) -> int:
+        query = select(func.count().label("n")).select_from(self._select().subquery())
+        return int((await self._database.run(query)).rows[0]["n"])
+
+    # Changing
+
+    async def create(self, **values: Any) -> M:
+        """Save a new row."""
+        instance = self.model(**values)
+        await instance.save()
+        return instance
+
+    async def bulk_create(self, rows: Iterable[M | Mapping[str, Any]]) -> list[M]:
+        """Save many new rows, in one transaction; answers them as the database has them. Sends the save signals."""
+        instances = [row if isinstance(row, self.model) else self.model(**row) for row in rows]  # type: ignore[arg-type]
+        if not instances:
+            return []
+
+        def plan() -> Plan:
+            values = [instance.insert_values() for instance in instances]
+            table = self.model.meta.table
+            alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+            for one in values:
+                alike.setdefault(tuple(one), []).append(one)
+            chunks = [group[at : at + BULK] for group in alike.values() for at in range(0, len(group), BULK)]
+            return Plan(self.model, "post_save", [insert(table).values(chunk).returning(*table.c) for chunk in chunks])
+
+        saved = await self._perform("save", [instance.field_values() for instance in instances], plan)
+        return [self.model.from_row(row) for row in saved]
+
+    async def update(self, **values: Any) -> int:
+        """Change every row of the set; answers how many there were."""
+        self._require_whole("update")
+
+        def plan() -> Plan:
+            checked = self.model.checked_values(values)
+            table = self.model.meta.table
+            statement = update(table).where(*self.where).values(**checked).returning(*table.c)
+            return Plan(self.model, "post_update", [statement], assigned=tuple(checked), is_update=True)
+
+        return len(await self._perform("update", values, plan, is_update=True))
+
+    async def delete(self) -> int:
+        """Delete every row of the set; answers how many there were."""
+        self._require_whole("delete")
+        table = self.model.meta.table
+        statement = delete(table).where(*self.where).returning(*table.c)
+        return len(await self._perform("delete", None, lambda: Plan(self.model, "post_delete", [statement])))
+
+    async def _perform(self, action: str, values: Any, plan: Any, *, is_update: bool = False) -> list[Row]:
+        return await perform(
+            Operation(
+                model=self.model,
+                action=action,
+                instance=self,
+                values=values,
+                plan=plan,
+                apply=lambda _: None,
+                is_update=is_update,
+            )
+        )
+
+    @property
+    def _database(self) -> Any:
+        return self.model.meta.registry.database
+
+    def _select(self) -> Select[Any]:
+        query = select(self.model.meta.table).where(*self.where).limit(self.limited).offset(self.skipped)
+        for name in self.ordering:
+            column = self._column(name.removeprefix("-"))
+            query = query.order_by(column.desc() if name.startswith("-") else column.asc())
+        return query
+
+    def _column(self, name: str) -> Any:
+        meta = self.model.meta
+        return column_of(meta.name, meta.table, meta.pk, name)
+
+    def _conditions(self, lookups: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+        meta = self.model.meta
+        return [condition(meta.name, meta.table, meta.pk, name, value) for name, value in lookups.items()]
+
+    def _require_whole(self, verb: str) -> None:
+        if self.limited is not None or self.skipped is not None:
+            raise OperationError(f"cannot {verb} a set with a limit or an offset: filter by primary key instead")
+
+
+def _described(lookups: Mapping[str, Any]) -> str:
+    return ", ".join(lookups) or "the given conditions"

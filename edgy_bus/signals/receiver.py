@@ -1,0 +1,119 @@
+"""A receiver, its options, and the contract that is checked when it is connected."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from edgy_bus.errors import SignalError
+from edgy_bus.retry import Retry
+
+ReceiverFunction = Callable[..., Awaitable[Any]]
+
+
+class Inbox(Protocol):
+    """What an inbox needs of a database; `edgy_bus.Database` is one."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction of the current task."""
+
+    async def run(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a receiver is run.
+
+    Args:
+        name: its durable name, under which a group remembers what it has handled; `module.qualname` when not given.
+        group: the consumer group that it belongs to; the bus's own when not given.
+        local: run it in the process of the operation, also when the bus has a broker.
+        on_commit: a local receiver waits for the outermost commit.
+        when_changed: run it only when one of these fields is known to have changed, or when nothing is known.
+        retry: what happens after it failed.
+        deadline: seconds that one call may take; the worker's own when not given.
+        inbox: the database in whose transaction the receiver runs, once per event and in the order of every row.
+        schema: a pydantic model that the row is read with, for receivers that have no model class.
+    """
+
+    name: str | None = None
+    group: str | None = None
+    local: bool = False
+    on_commit: bool = False
+    when_changed: Iterable[str] = ()
+    retry: Retry = field(default_factory=Retry)
+    deadline: float | None = None
+    inbox: Inbox | None = None
+    schema: type[BaseModel] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.when_changed, str):
+            raise SignalError(
+                f'when_changed={self.when_changed!r} is text: write when_changed=("{self.when_changed}",)'
+            )
+        object.__setattr__(self, "when_changed", tuple(self.when_changed))
+        if self.deadline is not None and self.deadline <= 0:
+            raise SignalError(f"deadline={self.deadline}: a receiver needs some time (seconds)")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A function that keeps the contract, and how it is run."""
+
+    function: ReceiverFunction
+    options: Options
+
+    @property
+    def name(self) -> str:
+        return self.options.name or describe(self.function)
+
+    def wants(self, changes: Mapping[str, Any] | None) -> bool:
+        """Whether it is interested in these changes; None when nothing is known about them."""
+        wanted = self.options.when_changed
+        return not wanted or changes is None or any(name in changes for name in wanted)
+
+
+def describe(function: Any) -> str:
+    """`module.qualname` of a function, a method, a partial or a callable object."""
+    while isinstance(function, partial):
+        function = function.func
+    target = function if hasattr(function, "__qualname__") else type(function)
+    return f"{target.__module__}.{target.__qualname__}"
+
+
+def check(function: Any) -> ReceiverFunction:
+    """Answer the function if it keeps the contract of receivers; otherwise raise `SignalError` naming the rule."""
+    if not callable(function):
+        raise SignalError(f"a receiver must be callable; {function!r} is not")
+    name = describe(function)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise SignalError(f"the receiver {name} has no readable signature: {error}") from error
+    if not parameters or parameters[0].name != "sender" or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise SignalError(
+            f"the receiver {name} must take `sender` as its first parameter: "
+            "async def receiver(sender, instance, **kwargs)"
+        )
+    if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+        raise SignalError(
+            f"the receiver {name} must take **kwargs: signals may pass more to it than today, "
+            "and it must not break then"
+        )
+    if not _is_async(function):
+        raise SignalError(f"the receiver {name} must be async (`async def`): model operations are awaited")
+    checked: ReceiverFunction = function
+    return checked
+
+
+def _is_async(function: Any) -> bool:
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - the method is wanted, not the answer whether there is one
+    )
