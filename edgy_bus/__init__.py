@@ -1,1 +1,88 @@
-"""Database models whose signals cross process and service boundaries, reliably and in order."""
+"""Database models whose signals cross process and service boundaries, reliably and in order.
+
+import edgy_bus as edgy
+
+database = edgy.Database("sqlite:///db.sqlite")
+bus = edgy.Bus("redis://localhost:6379", service="accounts")
+registry = edgy.Registry(database=database, bus=bus)
+"""
+
+from edgy_bus.bus import Bus
+from edgy_bus.database import Database
+from edgy_bus.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    ConfigurationError,
+    DatabaseError,
+    EdgyBusError,
+    EventError,
+    ModelError,
+    MultipleObjectsReturned,
+    ObjectNotFound,
+    OperationError,
+    SignalError,
+)
+from edgy_bus.events import Event
+from edgy_bus.models import (
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    DateField,
+    DateTimeField,
+    DecimalField,
+    EmailField,
+    FloatField,
+    IntegerField,
+    JSONField,
+    Model,
+    QuerySet,
+    Registry,
+    TextField,
+    UUIDField,
+)
+from edgy_bus.retry import Retry, dead_letter, retry, snooze
+from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
+from edgy_bus.signals import Options, Signal
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BigIntegerField",
+    "BooleanField",
+    "BrokerError",
+    "BrokerUnavailable",
+    "Bus",
+    "CharField",
+    "ConfigurationError",
+    "Database",
+    "DatabaseError",
+    "DateField",
+    "DateTimeField",
+    "DecimalField",
+    "EdgyBusError",
+    "EmailField",
+    "Event",
+    "EventError",
+    "EventSettings",
+    "FloatField",
+    "IntegerField",
+    "JSONField",
+    "Model",
+    "ModelError",
+    "MultipleObjectsReturned",
+    "ObjectNotFound",
+    "OperationError",
+    "Options",
+    "QuerySet",
+    "Registry",
+    "RelaySettings",
+    "Retry",
+    "Signal",
+    "SignalError",
+    "TextField",
+    "UUIDField",
+    "WorkerSettings",
+    "dead_letter",
+    "retry",
+    "snooze",
+]

@@ -1,1 +1,337 @@
 """The facade: the only place that wires concrete parts together."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.brokers.redis import RedisBroker
+from edgy_bus.database import Database
+from edgy_bus.errors import ConfigurationError, SignalError
+from edgy_bus.events import check_name
+from edgy_bus.models import Model, Registry
+from edgy_bus.outbox import table as outbox_tables
+from edgy_bus.outbox.announcer import Announcer
+from edgy_bus.outbox.notifier import Notifier
+from edgy_bus.outbox.recorder import OutboxRecorder
+from edgy_bus.outbox.relay import Relay
+from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.retry import Retry
+from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
+from edgy_bus.runtime.worker import Worker
+from edgy_bus.services import Bell, Service
+from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
+from edgy_bus.signals import Inbox, Options, Receiver, ReceiverFunction
+from edgy_bus.signals.receiver import check
+
+F = TypeVar("F", bound=ReceiverFunction)
+
+_BROKERS: Mapping[str, Callable[[str, str], Broker]] = {
+    "redis": RedisBroker,
+    "rediss": RedisBroker,
+    "unix": RedisBroker,
+    "memory": lambda _url, _prefix: MemoryBroker(),
+}
+
+
+@dataclass(frozen=True)
+class _Publisher:
+    """What publishes one registry: its outbox, and what moves it."""
+
+    registry: Registry
+    store: OutboxStore
+    relay: Relay
+    notifier: Notifier
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A receiver that subscribed by the model's name."""
+
+    model: str
+    signal: str
+    receiver: Receiver
+
+
+class Bus:
+    """Takes the signals of models to receivers in any service.
+
+    Args:
+        url: the broker, `redis://host:6379/0`; `memory://` for one inside this process; None for local mode, in which every
+            receiver runs in the process of the operation.
+        service: the name of this service. Its models are known to others as `service.Model`.
+        group: the consumer group of receivers that name none; the service's name when not given.
+        prefix: begins every key at the broker.
+        publish: which signals go to the broker, as patterns of `signal` or `Model.signal` (`"post_*"`, `"User.*"`); all by
+            default. Receivers of a signal that does not go there run in this process.
+        relay: whether `start` also moves the outbox to the broker; False where a program of its own does (`edgy-bus relay`).
+        events, relaying, working: numbers that may be tuned.
+
+    Raises:
+        ConfigurationError: for a name or a URL that cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        service: str = "app",
+        group: str | None = None,
+        prefix: str = "edgy",
+        publish: Iterable[str] | None = None,
+        relay: bool = True,
+        events: EventSettings | None = None,
+        relaying: RelaySettings | None = None,
+        working: WorkerSettings | None = None,
+    ) -> None:
+        self.service = check_name(service, "the service")
+        self.group = check_name(group or service, "the group")
+        self.broker = None if url is None else _broker(url, prefix)
+        self.events = events or EventSettings()
+        self.relaying = relaying or RelaySettings()
+        self.working = working or WorkerSettings()
+        self.registries: list[Registry] = []
+        self._patterns = None if publish is None else tuple([publish] if isinstance(publish, str) else publish)
+        self._relay_here = relay
+        self._named: list[_Named] = []
+        self._publishers: list[_Publisher] = []
+        self._announcer = None if self.broker is None else Announcer(self.broker)
+        self._running: AsyncExitStack | None = None
+
+    def attach(self, registry: Registry) -> None:
+        """Take what the registry's models do to this bus. `Registry(bus=…)` calls it."""
+        self.registries.append(registry)
+        registry.on_model(self._connect_named)
+        if self.broker is None or self._announcer is None:
+            return
+        for table in outbox_tables.metadata.sorted_tables:
+            table.to_metadata(registry.metadata)
+        store, bell, notifier = OutboxStore(registry.database), Bell(), Notifier(registry.database)
+
+        def ring() -> None:
+            bell.ring()
+            notifier.ring()
+
+        registry.recorder = OutboxRecorder(
+            store=store,
+            service=self.service,
+            settings=self.events,
+            publishes=self._publishes,
+            announcer=self._announcer,
+            ring=ring,
+        )
+        relay = Relay(
+            store=store,
+            broker=self.broker,
+            service=self.service,
+            models=lambda: {self._name(model): self.events.partitions for model in registry.models.values()},
+            settings=self.relaying,
+            bell=bell,
+        )
+        self._publishers.append(_Publisher(registry, store, relay, notifier))
+
+    def receiver(
+        self,
+        model: str,
+        signal: str,
+        *,
+        schema: type[BaseModel] | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        when_changed: Iterable[str] = (),
+        retry: Retry | None = None,
+        deadline: float | None = None,
+        inbox: Inbox | None = None,
+    ) -> Callable[[F], F]:
+        """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
+
+        The class of the model need not be here. `instance` is what `schema` makes of the row, or an object with the row's fields
+        as attributes; `sender` is the model's name. The other keywords are those of `signals.Options`.
+        """
+        service, _, rest = model.partition(".")
+        if not rest or not service:
+            raise SignalError(
+                f'{model!r} does not name a model: write "service.Model", for example "{self.service}.User"'
+            )
+        if "." in signal or not signal:
+            raise SignalError(f'{signal!r} does not name a signal: write for example "post_save"')
+        options = Options(
+            name=name,
+            group=group,
+            when_changed=when_changed,
+            retry=retry or Retry(),
+            deadline=deadline,
+            inbox=inbox,
+            schema=schema,
+        )
+
+        def connect(function: F) -> F:
+            named = _Named(model, signal, Receiver(check(function), options))
+            self._named.append(named)
+            for registry in self.registries:
+                for one in registry.models.values():
+                    self._connect_named(one)
+            return function
+
+        return connect
+
+    # Running
+
+    async def start(self) -> None:
+        """Connect the databases of the registries, create the outbox where it is missing, and start the relay.
+
+        A broker that does not answer keeps nothing from starting: events wait in the outbox. Does nothing when running.
+        """
+        if self._running is not None:
+            return
+        async with AsyncExitStack() as stack:
+            for database in self._databases():
+                if not database.is_connected:
+                    await stack.enter_async_context(database)
+            for publisher in self._publishers:
+                await publisher.store.prepare()
+                await self._enter(stack, publisher.notifier)
+                if self._relay_here:
+                    await self._enter(stack, publisher.relay)
+            if self._announcer is not None and self.broker is not None:
+                stack.push_async_callback(self.broker.close)
+                await self._enter(stack, self._announcer)
+            self._running = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Stop the relay and disconnect what `start` connected. What is not published stays in the outbox."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def worker(
+        self,
+        groups: Iterable[str] | None = None,
+        settings: WorkerSettings | None = None,
+        alive: Callable[[], None] | None = None,
+    ) -> Worker:
+        """A worker for these groups, or for all that have receivers. Its databases must be connected before it starts.
+
+        Raises `ConfigurationError` where there is nothing for it to do.
+        """
+        broker = self._require_broker("a worker")
+        every = self.subscriptions()
+        names = list(groups) if groups is not None else sorted({one.group for one in every})
+        known = sorted({one.group for one in every})
+        for name in names:
+            if name not in known:
+                raise ConfigurationError(
+                    f"no receiver runs in group {name!r}; the groups are: {', '.join(known) or 'none'}"
+                )
+        return Worker(broker, [Subscriptions(name, every) for name in names], settings or self.working, alive)
+
+    def relays(self) -> list[Relay]:
+        """The relays of this service, for a program that does nothing else. Raises `ConfigurationError` where there is none."""
+        self._require_broker("a relay")
+        if not self._publishers:
+            raise ConfigurationError(
+                "this bus has no registry, so there is no outbox to relay: Registry(database, bus=bus)"
+            )
+        return [publisher.relay for publisher in self._publishers]
+
+    def databases(self) -> list[Database]:
+        """The databases of the registries and of the receivers' inboxes."""
+        inboxes = [one.receiver.options.inbox for one in self.subscriptions()]
+        return list(dict.fromkeys([*self._databases(), *(one for one in inboxes if isinstance(one, Database))]))
+
+    def subscriptions(self) -> list[Subscription]:
+        """Every receiver that runs in workers."""
+        if self.broker is None:
+            return []
+        found = [self._by_name(named) for named in self._named]
+        for registry in self.registries:
+            for model in registry.models.values():
+                for signal in model.meta.signals:
+                    if self._publishes(model.meta.name, signal.name):
+                        found += [
+                            self._by_class(model, signal.name, one) for one in signal.receivers if not one.options.local
+                        ]
+        return found
+
+    def _by_class(self, model: type[Model], signal: str, receiver: Receiver) -> Subscription:
+        group = check_name(receiver.options.group or self.group, "the group")
+        return Subscription(
+            group=group,
+            model=self._name(model),
+            signal=signal,
+            receiver=receiver,
+            sender=model,
+            read=lambda row: None if row is None else model.from_snapshot(row),
+        )
+
+    def _by_name(self, named: _Named) -> Subscription:
+        schema = named.receiver.options.schema
+
+        def read(row: Mapping[str, Any] | None) -> Any:
+            if row is None:
+                return None
+            return Row(row) if schema is None else schema.model_validate(row)
+
+        group = check_name(named.receiver.options.group or self.group, "the group")
+        return Subscription(
+            group=group,
+            model=named.model,
+            signal=named.signal,
+            receiver=named.receiver,
+            sender=named.model,
+            read=read,
+        )
+
+    def _connect_named(self, model: type[Model]) -> None:
+        """In local mode, a receiver that subscribed by name hears of the model of that name here."""
+        if self.broker is not None:
+            return
+        for named in self._named:
+            if named.model == self._name(model) and named.signal in model.meta.signals:
+                model.meta.signals[named.signal].connect(named.receiver.function, named.receiver.options)
+
+    def _publishes(self, model: str, signal: str) -> bool:
+        if self._patterns is None:
+            return True
+        return any(fnmatchcase(signal, one) or fnmatchcase(f"{model}.{signal}", one) for one in self._patterns)
+
+    def _name(self, model: type[Model]) -> str:
+        return f"{self.service}.{model.meta.name}"
+
+    def _databases(self) -> list[Database]:
+        return list(dict.fromkeys(registry.database for registry in self.registries))
+
+    def _require_broker(self, what: str) -> Broker:
+        if self.broker is None:
+            raise ConfigurationError(
+                f'this bus is in local mode, where {what} has nothing to do: give it a broker, Bus("redis://localhost:6379", …)'
+            )
+        return self.broker
+
+    async def _enter(self, stack: AsyncExitStack, service: Service) -> None:
+        await service.start()
+        stack.push_async_callback(service.stop)
+
+
+def _broker(url: str, prefix: str) -> Broker:
+    scheme = urlsplit(url).scheme
+    if scheme not in _BROKERS:
+        known = ", ".join(f"{name}://" for name in _BROKERS)
+        raise ConfigurationError(f"unknown broker scheme {scheme!r}: the supported ones are {known}")
+    return _BROKERS[scheme](url, prefix)

@@ -31,6 +31,13 @@ class Service(ABC):
     def running(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the loop, if it was an error."""
+        if self._task is None or not self._task.done() or self._task.cancelled():
+            return None
+        return self._task.exception()
+
     async def start(self) -> None:
         """Begin in the background; nothing happens when it is already running."""
         if self.running:

@@ -9,54 +9,75 @@ next relay notices and takes over (`resynchronise`).
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, EntryId, Head, Lease, StreamState
 from edgy_bus.codec import Wire, pack_head
-from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from edgy_bus.events import Partition
+from edgy_bus.outbox.notifier import CHANNEL
 from edgy_bus.outbox.store import OutboxStore, PendingRow
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import RelaySettings
 
 _ROLE = "relay"
+_FIRST_PAUSE = 0.05
 
 
 class Relay(Service):
-    """Publishes the outbox of one service. `bell` is rung after commits; without a ring it looks every `poll` seconds."""
+    """Publishes the outbox of one service.
 
-    def __init__(self, store: OutboxStore, broker: Broker, service: str, settings: RelaySettings, bell: Bell) -> None:
+    `models` answers the service's models and their numbers of partitions. `bell` is rung after commits in this process, and by
+    PostgreSQL after those in others; without a ring the relay looks every `poll` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: OutboxStore,
+        broker: Broker,
+        service: str,
+        models: Callable[[], Mapping[str, int]],
+        settings: RelaySettings,
+        bell: Bell,
+    ) -> None:
         super().__init__()
         self.bell = bell
         self.published = 0
         self._store = store
         self._broker = broker
         self._service = service
+        self._models = models
         self._settings = settings
         self._owner = secrets.token_hex(8)
         self._lease: Lease | None = None
         self._renew_at = 0.0
         self._tidy_at = 0.0
-        self._away = False
+        self._verified = False
+        self._trouble = ""
 
     async def run(self) -> None:
-        pause = 0.05
         try:
-            while not self.stopping.is_set():
-                try:
-                    busy = await self.step()
-                    self._say_available()
-                    pause = 0.05
-                except BrokerUnavailable as error:
-                    self._say_away(error)
-                    await self.pause(pause)
-                    pause = min(self._settings.backoff, pause * 2)
-                    continue
-                if not busy and not self.stopping.is_set():
-                    await self.bell.wait(self._settings.poll)
+            async with self._store.database.listen(CHANNEL, self.bell.ring):
+                await self._work()
         finally:
             await self._hand_back()
+
+    async def _work(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self.stopping.is_set():
+            try:
+                busy = await self.step()
+            except Exception as error:  # noqa: BLE001 - whatever it is, rows wait in the outbox until it is over
+                self._say_trouble(error)
+                await self.pause(pause)
+                pause = min(self._settings.backoff, pause * 2)
+                continue
+            self._say_well()
+            pause = _FIRST_PAUSE
+            if not busy and not self.stopping.is_set():
+                await self.bell.wait(self._settings.poll)
 
     async def stop(self) -> None:
         self.stopping.set()
@@ -67,6 +88,8 @@ class Relay(Service):
         """One look at the outbox; whether there may be more to do at once. Raises `BrokerUnavailable`."""
         if not await self._leads():
             return False
+        if not self._verified:
+            await self.verify()
         # The heads first: a row that another relay marks between the two reads is then not published on an up-to-date head.
         heads = await self._store.heads()
         pending = await self._store.pending(self._settings.page)
@@ -79,11 +102,23 @@ class Relay(Service):
         return bool(pending)
 
     async def verify(self) -> None:
-        """Compare every stream with what the database believes, and repair what the broker lost."""
+        """Compare every stream with what the database believes, and repair what the broker lost.
+
+        Raises `ConfigurationError` when a model was published with another number of partitions before.
+        """
+        self._verified = False
+        for model, partitions in self._models().items():
+            declared = await self._broker.declare(model, partitions)
+            if declared != partitions:
+                raise ConfigurationError(
+                    f"{model} was published with {declared} partitions and cannot change to {partitions}: "
+                    f"set EventSettings(partitions={declared}); its events wait in the outbox"
+                )
         for partition, (head, _) in (await self._store.heads()).items():
             state = await self._inspect(partition, head)
             if state.head != head:
                 await self._resynchronise(partition, head, state)
+        self._verified = True
 
     async def _publish_all(
         self, partition: Partition, head: Head, incarnation: int, rows: Sequence[PendingRow]
@@ -160,7 +195,7 @@ class Relay(Service):
             self._lease = await self._broker.acquire(place, _ROLE, self._owner, ttl)
             if self._lease is not None:
                 telemetry.emit("relay.leads", service=self._service)
-                await self.verify()
+                self._verified = False
         self._renew_at = now + ttl / 3
         return self._lease is not None
 
@@ -183,15 +218,18 @@ class Relay(Service):
             return
         try:
             await self._broker.release(lease)
-        except BrokerUnavailable:
+        except BrokerError:
             return  # it runs out by itself
 
-    def _say_away(self, error: BrokerUnavailable) -> None:
-        if not self._away:
-            telemetry.emit("broker.unavailable", part="relay", error=str(error))
-        self._away = True
+    def _say_trouble(self, error: Exception) -> None:
+        """Once for each kind of trouble, not at every attempt."""
+        kind = type(error).__name__
+        if kind != self._trouble:
+            event = "broker.unavailable" if isinstance(error, BrokerUnavailable) else "relay.failed"
+            telemetry.emit(event, part="relay", error=f"{kind}: {error}")
+        self._trouble = kind
 
-    def _say_available(self) -> None:
-        if self._away:
-            telemetry.emit("broker.available", part="relay")
-        self._away = False
+    def _say_well(self) -> None:
+        if self._trouble:
+            telemetry.emit("relay.recovered", service=self._service)
+        self._trouble = ""

@@ -41,7 +41,10 @@ class OutboxStore:
 
     async def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write events; the caller's transaction decides whether they ever happened."""
-        await self.database.run(insert(outbox).values([dict(row) for row in rows]))
+        if len(rows) == 1:
+            await self.database.run(insert(outbox), rows[0])
+        else:
+            await self.database.run_many(insert(outbox), rows)
 
     async def heads(self) -> dict[Partition, tuple[Head, int]]:
         """Where the database believes every stream to stand, and its incarnation."""

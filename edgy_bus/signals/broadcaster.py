@@ -43,8 +43,8 @@ class Broadcaster:
         if name in BUILT_IN:
             raise SignalError(f"{name!r} is a built-in signal of {self._owner} and cannot be replaced")
         check_name(name, "the signal's name")
-        if "." in name:
-            raise SignalError(f"the signal's name {name!r} may not hold a dot")
+        if "." in name or name.startswith("_"):
+            raise SignalError(f"the signal's name {name!r} may not hold a dot or begin with an underscore")
         if name not in self and self._resembling(name):
             raise SignalError(
                 f"{name!r} would be a new signal of {self._owner}{self._hint(name)} If it is meant, choose a name that differs more."

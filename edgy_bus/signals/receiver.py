@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from pydantic import BaseModel
+from sqlalchemy import Dialect
 
 from edgy_bus.errors import SignalError
 from edgy_bus.retry import Retry
@@ -17,6 +18,10 @@ ReceiverFunction = Callable[..., Awaitable[Any]]
 
 class Inbox(Protocol):
     """What an inbox needs of a database; `edgy_bus.Database` is one."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """SQLAlchemy's name for the kind of database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """A transaction of the current task."""
@@ -112,8 +117,10 @@ def check(function: Any) -> ReceiverFunction:
 
 
 def _is_async(function: Any) -> bool:
-    while isinstance(function, partial):
-        function = function.func
+    while isinstance(function, partial | staticmethod):
+        function = function.func if isinstance(function, partial) else function.__func__
+    if isinstance(function, type):
+        return False  # calling it makes an instance, whatever calling the instance does
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - the method is wanted, not the answer whether there is one
     )

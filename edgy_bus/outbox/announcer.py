@@ -1,0 +1,72 @@
+"""Publishes `pre_*` events in the background, without a promise: what does not fit is dropped and counted."""
+
+import asyncio
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker
+from edgy_bus.codec import Wire, pack
+from edgy_bus.errors import BrokerError, EventError
+from edgy_bus.events import PRE, Event, Partition
+from edgy_bus.services import Service
+
+WAITING = 2_000
+"""Events in memory; more are dropped."""
+
+KEPT = 10_000
+"""Entries that a stream of `pre_*` events holds, about."""
+
+BATCH = 200
+
+
+class Announcer(Service):
+    """Takes events without waiting, and sends them when it can. Before `start` and after `stop` it drops them."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._broker = broker
+        self._waiting: asyncio.Queue[Event] = asyncio.Queue(WAITING)
+
+    def put(self, event: Event) -> None:
+        """Send `event` sometime, or never."""
+        if not self.running:
+            self._drop(1, "the bus is not running")
+            return
+        try:
+            self._waiting.put_nowait(event)
+        except asyncio.QueueFull:
+            self._drop(1, "too many are waiting")
+
+    async def run(self) -> None:
+        stopped = asyncio.create_task(self.stopping.wait())
+        try:
+            while not self.stopping.is_set():
+                first = asyncio.create_task(self._waiting.get())
+                await asyncio.wait((first, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if not first.done():
+                    first.cancel()
+                    return
+                await self._send([first.result(), *self._take(BATCH - 1)])
+        finally:
+            stopped.cancel()
+            await self._send(self._take(WAITING))
+
+    def _take(self, count: int) -> list[Event]:
+        return [self._waiting.get_nowait() for _ in range(min(count, self._waiting.qsize()))]
+
+    async def _send(self, events: list[Event]) -> None:
+        by_model: dict[str, list[Wire]] = {}
+        for event in events:
+            try:
+                by_model.setdefault(event.model, []).append(pack(event))
+            except EventError as error:
+                self._drop(1, str(error))
+        for model, wires in by_model.items():
+            try:
+                await self._broker.announce(Partition(model, PRE), wires, KEPT)
+            except BrokerError as error:
+                self._drop(len(wires), str(error))
+
+    def _drop(self, count: int, reason: str) -> None:
+        self.dropped += count
+        telemetry.emit("announcer.dropped", count=count, reason=reason)

@@ -1,0 +1,133 @@
+"""Writes the event of an operation in the operation's own transaction: both happen, or neither."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from edgy_bus.codec import dumps
+from edgy_bus.database import Database, Row
+from edgy_bus.errors import EventError
+from edgy_bus.events import Event, new_event_id, now, partition_number
+from edgy_bus.models import Model, Plan, run_plan
+from edgy_bus.outbox.announcer import Announcer
+from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.settings import EventSettings
+
+Publishes = Callable[[str, str], bool]
+"""Whether a model's (name) signal (name) goes to the broker."""
+
+
+class OutboxRecorder:
+    """The recorder of a registry whose bus has a broker; it takes the place of the local one.
+
+    The outbox id of an event is assigned while the transaction holds the lock of its row, so it rises from event to event of
+    a row: it is the event's `sequence`.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: OutboxStore,
+        service: str,
+        settings: EventSettings,
+        publishes: Publishes,
+        announcer: Announcer,
+        ring: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._service = service
+        self._settings = settings
+        self._publishes = publishes
+        self._announcer = announcer
+        self._ring = ring
+
+    def records(self, model: type[Model], signal: str) -> bool:
+        return self._publishes(model.meta.name, signal)
+
+    async def run(self, database: Database, plan: Plan) -> list[Row]:
+        """Run a plan, and write an event for every row that it affected. Raises `EventError` for one that is too large."""
+        if not self.records(plan.model, plan.signal):
+            return await run_plan(database, plan)
+        async with database.transaction():
+            rows = await run_plan(database, plan)
+            if rows:
+                await self._store.append([self._event(plan, row) for row in rows])
+                database.on_commit(self._ring)
+        return rows
+
+    async def send(self, model: type[Model], signal: str, instance: Any, kwargs: Mapping[str, Any]) -> None:
+        """Write the event of a signal that somebody sends, in the open transaction or in one of its own."""
+        database = self._store.database
+        data: dict[str, Any] = {"kwargs": dict(kwargs)}
+        subject = None
+        async with database.transaction():
+            if isinstance(instance, Model):
+                data["instance"] = instance.snapshot()
+                # Without the row's lock, the number of this event would say nothing about its place among the row's others.
+                if await self._lock(database, model, instance.pk):
+                    subject = str(instance.pk)
+            await self._store.append([self._row(model, signal, subject, data)])
+            database.on_commit(self._ring)
+
+    def announce(self, model: type[Model], signal: str, instance: Any, values: Mapping[str, Any]) -> None:
+        if not self.records(model, signal):
+            return
+        data: dict[str, Any] = {"values": model.meta.public_row(values) if isinstance(values, Mapping) else None}
+        subject = None
+        if isinstance(instance, Model):
+            data["instance"] = instance.snapshot()
+            subject = None if instance.pk is None else str(instance.pk)
+        self._announcer.put(
+            Event(
+                id=new_event_id(),
+                source=self._service,
+                model=self._model_name(model),
+                signal=signal,
+                subject=subject,
+                time=now(),
+                data=data,
+            )
+        )
+
+    async def _lock(self, database: Database, model: type[Model], key: Any) -> bool:
+        table = model.meta.table
+        column = table.c[model.meta.pk]
+        # SQLite's transactions hold the lock of the whole file; there, FOR UPDATE compiles to nothing.
+        return bool((await database.run(select(column).where(column == key).with_for_update())).rows)
+
+    def _event(self, plan: Plan, row: Row) -> dict[str, Any]:
+        change = plan.change(row)
+        data: dict[str, Any] = {"instance": change.row, "is_update": plan.is_update}
+        if change.changes is not None:
+            data["changes"] = change.changes
+        return self._row(plan.model, plan.signal, str(change.key), data)
+
+    def _row(self, model: type[Model], signal: str, subject: str | None, data: Mapping[str, Any]) -> dict[str, Any]:
+        name = self._model_name(model)
+        try:
+            raw = dumps(data)
+        except EventError as error:
+            raise EventError(f"the event {name}.{signal} of {subject!r} {error}") from error
+        if len(raw) > self._settings.max_bytes:
+            raise EventError(
+                f"the event {name}.{signal} of {subject!r} has {len(raw):,} bytes, more than the {self._settings.max_bytes:,} of "
+                "EventSettings(max_bytes=…); keep large fields out of events with secret=True"
+            )
+        event_id = new_event_id()
+        label = partition_number(subject or event_id, self._settings.partitions)
+        return {
+            "model": name,
+            "label": str(label),
+            "event_id": event_id,
+            "signal": signal,
+            "subject": subject,
+            "time": now().isoformat(),
+            "traceparent": None,
+            "data": raw.decode(),
+            "created": time.time_ns() // 1_000_000,
+        }
+
+    def _model_name(self, model: type[Model]) -> str:
+        return f"{self._service}.{model.meta.name}"

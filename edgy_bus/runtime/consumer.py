@@ -1,0 +1,222 @@
+"""One group in one worker process: says that it is alive, takes its share of the partitions, renews, hands back.
+
+The share is computed from the list of workers alive, by each of them alike. Nothing is taken from anybody: a partition changes
+hands when its owner gives the lease back, or when the lease of an owner that died runs out.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Bell, Broker
+from edgy_bus.codec import dumps
+from edgy_bus.errors import BrokerError, BrokerUnavailable
+from edgy_bus.events import PRE, Partition, partitions_of
+from edgy_bus.runtime.assignment import assign
+from edgy_bus.runtime.session import PartitionSession, Stats, Tools
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.services import Service
+from edgy_bus.settings import WorkerSettings
+
+_SOON = 0.2
+"""Seconds until the next look when a partition of ours is still held by its former owner."""
+
+
+class Consumer(Service):
+    """Handles what a group subscribed to, together with all other workers of the group."""
+
+    def __init__(
+        self, broker: Broker, subscriptions: Subscriptions, settings: WorkerSettings, slots: asyncio.Semaphore
+    ) -> None:
+        super().__init__()
+        self.group = subscriptions.group
+        self.worker = secrets.token_hex(6)
+        self.stats = Stats()
+        self._broker = broker
+        self._subscriptions = subscriptions
+        self._settings = settings
+        self._tools = Tools(broker, subscriptions, settings, slots, self.stats, self._rearm)
+        self._sessions: dict[Partition, PartitionSession] = {}
+        self._ended = asyncio.Event()
+        self._stale = asyncio.Event()
+        """Set while the positions that the bell waits with are not those of the idle sessions."""
+        self._backoff: dict[Partition, float] = {}
+        self._away = False
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """The partitions held now."""
+        return sorted(self._sessions)
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        self._ended.set()
+        await self.wait()
+
+    async def run(self) -> None:
+        bell = self._broker.bell()
+        helpers = [asyncio.create_task(self._listen(bell)), asyncio.create_task(self._interrupt(bell))]
+        try:
+            while not self.stopping.is_set():
+                await self._sleep(await self._step())
+            await self._leave()
+            for session in self._sessions.values():
+                session.finish()
+            while self._sessions:
+                await self._step_down()
+                await self._sleep(_SOON)
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(
+                *helpers, *(session.abort() for session in self._sessions.values()), return_exceptions=True
+            )
+            await bell.close()
+
+    # The rounds
+
+    async def _step(self) -> float:
+        """One round; seconds until the next."""
+        try:
+            waiting = await self._round()
+        except BrokerUnavailable as error:
+            if not self._away:
+                telemetry.emit("broker.unavailable", part=f"worker of group {self.group}", error=str(error))
+            self._away = True
+            return min(1.0, self._settings.backoff)
+        except BrokerError as error:
+            telemetry.emit("consumer.failed", group=self.group, error=str(error))
+            return self._settings.backoff
+        if self._away:
+            telemetry.emit("broker.available", part=f"worker of group {self.group}")
+        self._away = False
+        return _SOON if waiting else self._settings.lease / 4
+
+    async def _round(self) -> bool:
+        """Renew, hand back, and take what is our share; whether some of it is not to be had yet."""
+        await self._renew()
+        await self._collect()
+        members = await self._broker.join(self.group, self.worker, self._settings.lease, self._report())
+        share = {place for place, owner in assign(members.alive, await self._places()).items() if owner == self.worker}
+        for place, session in self._sessions.items():
+            if place not in share:
+                session.finish()
+        now = asyncio.get_running_loop().time()
+        wanted = [
+            place for place in sorted(share) if place not in self._sessions and self._backoff.get(place, 0) <= now
+        ]
+        await asyncio.gather(*(self._take(place) for place in wanted))
+        return bool(share - self._sessions.keys())
+
+    async def _step_down(self) -> None:
+        try:
+            await self._renew()
+            await self._collect()
+        except BrokerError:
+            self._drop_ended()
+
+    async def _places(self) -> list[Partition]:
+        """Every partition that the group's subscriptions concern. A model that nobody has published yet has none."""
+        declared = await self._broker.declared()
+        places = [
+            place
+            for model in self._subscriptions.ordered_models
+            for place in partitions_of(model, declared.get(model, 0))
+        ]
+        return places + [Partition(model, PRE) for model in self._subscriptions.pre_models]
+
+    async def _take(self, place: Partition) -> None:
+        asked = asyncio.get_running_loop().time()
+        lease = await self._broker.acquire(place, self.group, self.worker, self._settings.lease)
+        if lease is None:
+            return
+        session = self._sessions[place] = PartitionSession(lease, asked + self._settings.lease, self._tools)
+        await session.start()
+        telemetry.emit("partition.taken", group=self.group, partition=str(place))
+
+    async def _renew(self) -> None:
+        asked = asyncio.get_running_loop().time()
+        sessions = [session for session in self._sessions.values() if session.running]
+        held = await asyncio.gather(*(self._broker.renew(one.lease, self._settings.lease) for one in sessions))
+        for session, holds in zip(sessions, held, strict=True):
+            if holds:
+                session.extend(asked + self._settings.lease)
+            else:
+                session.lose()
+
+    async def _collect(self) -> None:
+        """Give the leases of ended sessions back."""
+        for session in self._drop_ended():
+            await self._broker.release(session.lease)
+            telemetry.emit("partition.released", group=self.group, partition=str(session.place))
+
+    def _drop_ended(self) -> list[PartitionSession]:
+        """Forget the sessions that have ended; answers those whose lease may still be held."""
+        ended = [session for session in self._sessions.values() if not session.running]
+        for session in ended:
+            del self._sessions[session.place]
+            if session.failure is not None:
+                now = asyncio.get_running_loop().time()
+                self._backoff[session.place] = now + self._settings.backoff
+        return [session for session in ended if not session.lost]
+
+    async def _leave(self) -> None:
+        try:
+            await self._broker.leave(self.group, self.worker)
+        except BrokerError:
+            return  # the others see it when its time has run out
+
+    def _report(self) -> bytes:
+        stats = self.stats
+        return dumps(
+            {
+                "handled": stats.handled,
+                "skipped": stats.skipped,
+                "retries": stats.retries,
+                "dead": stats.dead,
+                "partitions": len(self._sessions),
+            }
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until the next round, or until a session ends or the consumer is to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            return
+        self._ended.clear()
+
+    # The bell
+
+    def _rearm(self) -> None:
+        self._stale.set()
+
+    async def _listen(self, bell: Bell) -> None:
+        """Wait for news on the streams whose sessions have read everything."""
+        while True:
+            self._stale.clear()
+            idle = {place: session.position for place, session in self._sessions.items()}
+            positions = {place: position for place, position in idle.items() if position is not None}
+            if not positions:
+                await self._stale.wait()
+                continue
+            try:
+                found: Iterable[Partition] = await bell.wait(positions, self._settings.block)
+            except BrokerError:
+                await asyncio.sleep(min(0.5, self._settings.backoff))
+                found = positions  # the sessions find out for themselves
+            for place in found:
+                if place in self._sessions:
+                    self._sessions[place].wake()
+
+    async def _interrupt(self, bell: Bell) -> None:
+        """Make the bell wait with new positions. It may miss a call that comes just before it waits, so the call is repeated."""
+        while True:
+            await self._stale.wait()
+            try:
+                await bell.interrupt()
+            except BrokerError:
+                await asyncio.sleep(min(0.5, self._settings.backoff))
+            await asyncio.sleep(0.01)

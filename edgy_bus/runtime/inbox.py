@@ -1,0 +1,58 @@
+"""The inbox: how far a receiver has come with a row, in the receiver's own database.
+
+The comparison and the receiver's writes are one transaction. So whoever believes to be in charge, an event takes effect once,
+and never after a later one of its row.
+"""
+
+import time
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, and_, or_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from edgy_bus.codec import Envelope
+from edgy_bus.signals import Inbox
+
+metadata = MetaData()
+
+inbox = Table(
+    "edgy_bus_inbox",
+    metadata,
+    Column("receiver", String(255), primary_key=True),
+    Column("source", String(255), primary_key=True),
+    Column("model", String(255), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("incarnation", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("handled", BigInteger, nullable=False),
+)
+
+
+async def advance(database: Inbox, receiver: str, envelope: Envelope) -> bool:
+    """Take note, in the open transaction, that `receiver` handles this event; False if it has handled it or a later one.
+
+    An event without a sequence (`pre_*`) is not remembered.
+    """
+    if envelope.sequence is None:
+        return True
+    make: Any = sqlite.insert if database.dialect.name == "sqlite" else postgresql.insert
+    offered = make(inbox).values(
+        receiver=receiver,
+        source=envelope.source,
+        model=envelope.model,
+        subject=envelope.subject or f"event:{envelope.id}",
+        incarnation=envelope.incarnation,
+        sequence=envelope.sequence,
+        handled=time.time_ns() // 1_000_000,
+    )
+    new, old = offered.excluded, inbox.c
+    later = or_(
+        old.incarnation < new.incarnation,
+        and_(old.incarnation == new.incarnation, old.sequence < new.sequence),
+    )
+    statement = offered.on_conflict_do_update(
+        index_elements=[old.receiver, old.source, old.model, old.subject],
+        set_={"incarnation": new.incarnation, "sequence": new.sequence, "handled": new.handled},
+        where=later,
+    ).returning(old.sequence)
+    return bool((await database.run(statement)).rows)

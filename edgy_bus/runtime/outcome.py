@@ -1,0 +1,94 @@
+"""What came of a call, and what to do about it: values and pure functions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgy_bus.codec import dumps, loads
+from edgy_bus.errors import EventError
+from edgy_bus.retry import Bury, Retry, RetryLater, Snooze
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The receiver has handled the event. `skipped`: it did not have to, an inbox knew it or nothing it wants had changed."""
+
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The receiver raised, or took too long."""
+
+    reason: str
+
+
+Outcome = Done | Failed | RetryLater | Snooze | Bury
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is known of an entry's unfinished or finished receiver, kept by the broker for whoever owns the entry next."""
+
+    attempts: int = 0
+    due: float = 0.0
+    """Not to be called before this time, in seconds since 1970."""
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Call it again at `note.due`."""
+
+    note: Note
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Keep it in the dead letters."""
+
+    attempts: int
+    reason: str
+
+
+Decision = Finish | Again | GiveUp
+
+
+def decide(outcome: Outcome, note: Note, retry: Retry, now: float, chance: float | None = None) -> Decision:
+    """What to do after a call, given what was known before it."""
+    if isinstance(outcome, Done):
+        return Finish()
+    if isinstance(outcome, Bury):
+        return GiveUp(note.attempts + 1, outcome.reason)
+    if isinstance(outcome, Snooze):
+        return Again(Note(note.attempts, now + outcome.seconds), "snoozed")
+    attempts = note.attempts + 1
+    reason = outcome.reason if isinstance(outcome, Failed) else "the receiver asked for another attempt"
+    wait = retry.wait(attempts, chance)
+    if wait is None:
+        return GiveUp(attempts, reason)
+    if isinstance(outcome, RetryLater) and outcome.after is not None:
+        wait = outcome.after
+    return Again(Note(attempts, now + wait), reason)
+
+
+def pack_notes(notes: Mapping[str, Note]) -> bytes:
+    """Notes by receiver as bytes."""
+    return dumps({name: [note.attempts, note.due, note.done] for name, note in notes.items()})
+
+
+def unpack_notes(raw: bytes | None) -> dict[str, Note]:
+    """Notes by receiver; what cannot be read is taken for nothing, and the event is handled anew."""
+    if raw is None:
+        return {}
+    try:
+        found: Any = loads(raw)
+        return {name: Note(int(note[0]), float(note[1]), bool(note[2])) for name, note in found.items()}
+    except (EventError, AttributeError, TypeError, ValueError, IndexError, KeyError):
+        return {}

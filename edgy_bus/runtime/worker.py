@@ -1,0 +1,96 @@
+"""A worker process: one consumer for each of its groups, and the slots that they share."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker
+from edgy_bus.database import Database
+from edgy_bus.errors import BrokerUnavailable, ConfigurationError
+from edgy_bus.runtime import inbox
+from edgy_bus.runtime.consumer import Consumer
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.services import Service
+from edgy_bus.settings import WorkerSettings
+
+
+class Worker(Service):
+    """Runs the receivers of some groups until it is stopped.
+
+    Args:
+        broker: connected by the worker, as soon as it answers.
+        groups: what each group subscribed to.
+        settings: numbers.
+        alive: called now and then while the worker works.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        groups: Sequence[Subscriptions],
+        settings: WorkerSettings,
+        alive: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        if not any(len(group) for group in groups):
+            names = ", ".join(repr(group.group) for group in groups)
+            raise ConfigurationError(
+                f"there is nothing to do: no receiver runs in group {names or 'of any name'}. Connect receivers before the worker "
+                "starts (import their module), and see that they are not local=True"
+            )
+        self._broker = broker
+        self._groups = [group for group in groups if len(group)]
+        self._settings = settings
+        self._alive = alive
+        self.consumers: list[Consumer] = []
+
+    async def run(self) -> None:
+        await self._prepare_inboxes()
+        if not await self._connect():
+            return
+        slots = asyncio.Semaphore(self._settings.concurrency)
+        self.consumers = [Consumer(self._broker, group, self._settings, slots) for group in self._groups]
+        for consumer in self.consumers:
+            await consumer.start()
+        telemetry.emit("worker.started", groups=[group.group for group in self._groups])
+        try:
+            while not self.stopping.is_set():
+                if self._alive is not None:
+                    self._alive()
+                await self.pause(min(2.0, self._settings.lease / 2))
+        finally:
+            telemetry.emit("worker.draining", groups=[group.group for group in self._groups])
+            await asyncio.gather(*(consumer.stop() for consumer in self.consumers))
+            telemetry.emit("worker.stopped", groups=[group.group for group in self._groups])
+
+    async def _prepare_inboxes(self) -> None:
+        databases = {id(one): one for group in self._groups for one in group.inboxes}
+        for database in databases.values():
+            if isinstance(database, Database):
+                await database.create_tables(inbox.metadata)
+
+    async def _connect(self) -> bool:
+        """Wait until the broker answers, and say once that it does not; False if the worker is stopped meanwhile."""
+        told = False
+        while not self.stopping.is_set():
+            try:
+                await self._broker.connect()
+            except BrokerUnavailable as error:
+                if not told:
+                    telemetry.emit("broker.unavailable", part="worker", error=str(error))
+                told = True
+                if self._alive is not None:
+                    self._alive()
+                await self.pause(min(1.0, self._settings.backoff))
+            else:
+                if told:
+                    telemetry.emit("broker.available", part="worker")
+                return True
+        return False
+
+
+def touching(path: str | Path) -> Callable[[], None]:
+    """A function that touches a file: a probe sees by its age whether the worker's loop turns."""
+    target = Path(path)
+    return target.touch
