@@ -12,6 +12,16 @@ from typing import Self
 from edgy_bus import telemetry
 
 
+async def happens(event: asyncio.Event, within: float) -> bool:
+    """Wait for an event for at most `within` seconds; whether it is set."""
+    try:
+        async with asyncio.timeout(within):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 class Service(ABC):
     """A loop in the background with an owner.
 
@@ -64,11 +74,7 @@ class Service(ABC):
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but wake at once when the service is asked to stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.stopping.wait()
-        except TimeoutError:
-            return
+        await happens(self.stopping, seconds)
 
     async def _guarded(self) -> None:
         try:
@@ -98,10 +104,7 @@ class Bell:
 
     async def wait(self, timeout: float) -> bool:
         """Wait for a ring for at most `timeout` seconds; whether there was one. The ring is consumed."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._rung.wait()
-        except TimeoutError:
+        if not await happens(self._rung, timeout):
             return False
         self._rung.clear()
         return True

@@ -8,9 +8,9 @@ Two groups of methods keep the promises, and every broker must make each of them
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from edgy_bus.codec import Wire
 from edgy_bus.events import Partition
@@ -253,6 +253,6 @@ class Broker(ABC):
     async def backlog(self, partition: Partition) -> list[Backlog]:
         """How far every group of a stream is."""
 
-    async def forget(self, partitions: Iterable[Partition]) -> Any:
-        """Remove streams and all that belongs to them. For tests and demonstrations."""
-        raise NotImplementedError
+    @abstractmethod
+    async def erase(self) -> None:
+        """Remove everything that this broker's prefix names. For tests and demonstrations."""

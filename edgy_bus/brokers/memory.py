@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import (
@@ -219,9 +219,10 @@ class MemoryBroker(Broker):
             for name, group in stream.groups.items()
         ]
 
-    async def forget(self, partitions: Iterable[Partition]) -> None:
-        for partition in partitions:
-            self._streams.pop(partition, None)
+    async def erase(self) -> None:
+        self._streams.clear()
+        self._models.clear()
+        self._workers.clear()
 
     async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
         ids = []

@@ -1,1 +1,5 @@
-"""The command line."""
+"""The command line: `edgy-bus worker|relay|demo|health`."""
+
+from edgy_bus.cli.app import main
+
+__all__ = ["main"]

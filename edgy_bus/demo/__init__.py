@@ -1,1 +1,1 @@
-"""The demonstration: two services, killed workers, an account."""
+"""The demonstration: two services against each other, a killed worker, and an account of every event."""

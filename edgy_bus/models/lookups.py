@@ -25,9 +25,10 @@ def _range(column: Column[Any], value: Any) -> ColumnElement[bool]:
 
 LOOKUPS: dict[str, Lookup] = {
     "exact": _exact,
-    "iexact": lambda column, value: func.lower(column) == str(value).lower(),
+    # Both sides are put into lower case by the database: SQLite knows ASCII alone.
+    "iexact": lambda column, value: func.lower(column) == func.lower(str(value)),
     "contains": lambda column, value: column.contains(value, autoescape=True),
-    "icontains": lambda column, value: func.lower(column).contains(str(value).lower(), autoescape=True),
+    "icontains": lambda column, value: column.icontains(str(value), autoescape=True),
     "startswith": lambda column, value: column.startswith(value, autoescape=True),
     "in": lambda column, value: column.in_(list(value)),
     "gt": lambda column, value: column > value,

@@ -149,7 +149,7 @@ class Model(BaseModel):
 
         def plan() -> Plan:
             names = dict.fromkeys([*checked, *(name for name in self.meta.fields if self._is_changed(name))])
-            return self._plan_update({name: getattr(self, name) for name in names}, "post_update")
+            return self._plan_update(self.checked_values({name: getattr(self, name) for name in names}), "post_update")
 
         self._assign(checked)
         await perform(

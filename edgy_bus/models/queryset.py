@@ -43,9 +43,10 @@ class QuerySet(Generic[M]):
     def exclude(self, **lookups: Any) -> "QuerySet[M]":
         """Rows for which not all of these hold."""
         conditions = self._conditions(lookups)
+        if not conditions:
+            return self
         # A comparison with NULL is neither true nor false: such a row does not fulfil it, so it stays.
-        unfulfilled = not_(func.coalesce(and_(*conditions), False))
-        return replace(self, where=(*self.where, unfulfilled)) if conditions else self
+        return replace(self, where=(*self.where, not_(func.coalesce(and_(*conditions), False))))
 
     def order_by(self, *names: str) -> "QuerySet[M]":
         """Sort by fields; `-name` sorts downwards."""

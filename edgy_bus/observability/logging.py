@@ -10,6 +10,7 @@ _logger = logging.getLogger("edgy_bus")
 
 _LEVELS = {
     "broker.unavailable": logging.WARNING,
+    "database.unavailable": logging.WARNING,
     "broker.evicts": logging.WARNING,
     "relay.failed": logging.ERROR,
     "relay.resynchronised": logging.WARNING,
@@ -22,6 +23,7 @@ _LEVELS = {
     "receiver.gave_up": logging.ERROR,
     "stream.foreign": logging.ERROR,
     "announcer.dropped": logging.DEBUG,
+    "relay.published": logging.DEBUG,
     "partition.taken": logging.DEBUG,
     "partition.released": logging.DEBUG,
 }

@@ -16,7 +16,7 @@ from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.runtime.assignment import assign
 from edgy_bus.runtime.session import PartitionSession, Stats, Tools
 from edgy_bus.runtime.subscriptions import Subscriptions
-from edgy_bus.services import Service
+from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 
 _SOON = 0.2
@@ -181,12 +181,8 @@ class Consumer(Service):
 
     async def _sleep(self, seconds: float) -> None:
         """Until the next round, or until a session ends or the consumer is to stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
-        except TimeoutError:
-            return
-        self._ended.clear()
+        if await happens(self._ended, seconds):
+            self._ended.clear()
 
     # The bell
 

@@ -21,7 +21,7 @@ from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.outcome import Again, Done, GiveUp, Note, decide, pack_notes, unpack_notes
 from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
-from edgy_bus.services import Service
+from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 
 STREAM = "*"
@@ -183,14 +183,9 @@ class PartitionSession(Service):
     async def _wait_for_news(self, position: EntryId) -> None:
         self.position = position or START
         self._tools.idle()
-        try:
-            # The net under the bell: a stream may have been replaced by another whose entries have smaller ids.
-            async with asyncio.timeout(self._tools.settings.block * 2):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        finally:
-            self.position = None
+        # The limit is the net under the bell: a stream may have been replaced by another whose entries have smaller ids.
+        await happens(self._news, self._tools.settings.block * 2)
+        self.position = None
 
     async def _drain(self) -> None:
         """Give running receivers their grace time; entries whose receivers did not run stay unfinished for the next owner."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
@@ -88,9 +87,3 @@ class Worker(Service):
                     telemetry.emit("broker.available", part="worker")
                 return True
         return False
-
-
-def touching(path: str | Path) -> Callable[[], None]:
-    """A function that touches a file: a probe sees by its age whether the worker's loop turns."""
-    target = Path(path)
-    return target.touch

@@ -1,7 +1,7 @@
 """The broker on Redis Streams. Every step that must be one step is one Lua script of this folder."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgy_bus import telemetry
@@ -175,12 +175,10 @@ class RedisBroker(Broker):
                 found.append(Backlog(name, int(row["pending"]), lag, int(dead)))
         return found
 
-    async def forget(self, partitions: Iterable[Partition]) -> None:
+    async def erase(self) -> None:
         with translated():
             async for key in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
-                tag = key.decode("latin-1").partition("{")[2].partition("}")[0]
-                if tag in {str(partition) for partition in partitions}:
-                    await self._client.unlink(key)
+                await self._client.unlink(key)
 
     async def _count_after(self, key: str, position: str) -> int:
         """Servers before 7.0 do not tell a group's lag, newer ones not always."""

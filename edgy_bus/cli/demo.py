@@ -1,0 +1,28 @@
+"""`edgy-bus demo`: see it work."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def demo(
+    fast: Annotated[bool, typer.Option("--fast", help="A tenth of the users.")] = False,
+    users: Annotated[int | None, typer.Option(min=25, help="How many users.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="A database URL (sqlite:///file or postgresql://…); SQLite files in a temporary folder without it."
+        ),
+    ] = None,
+) -> None:
+    """Run two services against each other, kill a worker half-way, and account for every event.
+
+    Uses the Redis of EDGY_BUS_REDIS_URL, one on localhost:6379, one on the PATH, or the one of the `embedded` extra. The exit
+    status is 1 if anything was lost, done twice or out of order.
+    """
+    from edgy_bus.demo.run import USERS, USERS_FAST, run
+
+    count = users if users is not None else USERS_FAST if fast else USERS
+    if not run(Console(), users=count, database=database):
+        raise typer.Exit(1)

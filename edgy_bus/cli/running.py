@@ -1,0 +1,84 @@
+"""What every long-running command does: log, run on uvloop, stop on SIGTERM and SIGINT."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from edgy_bus import telemetry
+from edgy_bus.database import Database
+from edgy_bus.observability.logging import log_telemetry
+from edgy_bus.services import happens
+
+if sys.platform == "win32":
+    _new_loop = None
+else:
+    import uvloop
+
+    _new_loop = uvloop.new_event_loop
+
+HEALTH_AGE = 30.0
+"""Seconds after which a health file that was not touched means that something hangs."""
+
+
+def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, verbose: bool = False) -> None:
+    """Run `main(stopping)`; the event is set by SIGTERM or SIGINT, and a second SIGINT interrupts."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("edgy_bus").setLevel(logging.DEBUG if verbose else logging.INFO)
+    stop_logging = log_telemetry()
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(_until_signalled(main))
+    finally:
+        stop_logging()
+
+
+async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _asked, stopping, number, asyncio.current_task())
+    await main(stopping)
+
+
+def _asked(stopping: asyncio.Event, number: int, task: "asyncio.Task[None] | None") -> None:
+    if stopping.is_set() and number == signal.SIGINT and task is not None:
+        task.cancel()
+    stopping.set()
+
+
+async def connect(
+    databases: Iterable[Database], stack: AsyncExitStack, stopping: asyncio.Event, touch: Callable[[], None]
+) -> bool:
+    """Connect these databases for as long as the stack is open, waiting for those that do not answer; False if stopped."""
+    for database in databases:
+        if not await _connect(database, stopping, touch):
+            return False
+        stack.push_async_callback(database.disconnect)
+    return True
+
+
+async def _connect(database: Database, stopping: asyncio.Event, touch: Callable[[], None]) -> bool:
+    pause, told = 0.2, False
+    while not stopping.is_set():
+        touch()
+        try:
+            await database.connect()
+        except OSError as error:
+            if not told:
+                telemetry.emit("database.unavailable", error=f"{type(error).__name__}: {error}")
+            told = True
+        else:
+            return True
+        await happens(stopping, pause)
+        pause = min(5.0, pause * 2)
+    return False
+
+
+def toucher(path: Path | None) -> Callable[[], None]:
+    """A function that touches the health file, if there is one."""
+    return path.touch if path is not None else lambda: None

@@ -1,0 +1,75 @@
+"""Several worker processes under one: started, restarted when they die, and stopped together."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgy_bus import telemetry
+from edgy_bus.cli.running import HEALTH_AGE, toucher
+from edgy_bus.services import happens
+
+_LONGEST_PAUSE = 30.0
+_STEADY = 60.0
+"""Seconds that a process has to live for its next death to be taken for the first."""
+
+
+async def supervise(
+    command: Sequence[str], count: int, grace: float, health: Path | None, stopping: asyncio.Event
+) -> None:
+    """Keep `count` processes of `command` running until `stopping`; then each has `grace` seconds before it is killed."""
+    files = [None if health is None else health.with_name(f"{health.name}.{number}") for number in range(count)]
+    children = [_Child(command, file, grace, stopping) for file in files]
+    async with asyncio.TaskGroup() as group:
+        for child in children:
+            group.create_task(child.keep())
+        while not stopping.is_set():
+            if all(file is None or _fresh(file) for file in files):
+                toucher(health)()
+            await happens(stopping, 2.0)
+
+
+class _Child:
+    """One process and its successors."""
+
+    def __init__(self, command: Sequence[str], health: Path | None, grace: float, stopping: asyncio.Event) -> None:
+        self._command = [*command, *(["--health-file", str(health)] if health else [])]
+        self._grace = grace
+        self._stopping = stopping
+
+    async def keep(self) -> None:
+        pause = 1.0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            status = await self._live()
+            if self._stopping.is_set():
+                return
+            telemetry.emit("worker.died", status=status)
+            pause = 1.0 if time.monotonic() - started > _STEADY else min(_LONGEST_PAUSE, pause * 2)
+            await happens(self._stopping, pause)
+
+    async def _live(self) -> int:
+        """Run one process to its end; its exit status."""
+        # A session of its own, so that Ctrl-C at the terminal reaches it once, through us.
+        process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True, env=os.environ)
+        ended = asyncio.create_task(process.wait())
+        asked = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                process.send_signal(signal.SIGTERM)
+                await asyncio.wait((ended,), timeout=self._grace)
+        finally:
+            asked.cancel()
+            if process.returncode is None:
+                process.kill()
+        return await ended
+
+
+def _fresh(file: Path) -> bool:
+    try:
+        return time.time() - file.stat().st_mtime < HEALTH_AGE
+    except FileNotFoundError:
+        return False

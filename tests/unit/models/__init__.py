@@ -1,0 +1,57 @@
+"""What the tests of models share: a model in a SQLite file, and receivers that note what they are called with."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from edgy_bus import models as edgy
+from edgy_bus.signals import Options
+
+
+class Call(NamedTuple):
+    """One call of a receiver."""
+
+    signal: str
+    sender: Any
+    instance: Any
+    kwargs: dict[str, Any]
+
+
+def listen(model: Any, *signals: str, **options: Any) -> list[Call]:
+    """Connect a receiver to each of these signals; the list fills with their calls."""
+    calls: list[Call] = []
+
+    def connect(name: str) -> None:
+        async def receiver(sender: Any, instance: Any, **kwargs: Any) -> None:
+            calls.append(Call(name, sender, instance, kwargs))
+
+        model.meta.signals[name].connect(receiver, Options(**options))
+
+    for name in signals:
+        connect(name)
+    return calls
+
+
+def declare_user(shop: edgy.Registry | None = None) -> Any:
+    class User(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        name: str = edgy.CharField(max_length=20)
+        email: str = edgy.EmailField(unique=True)
+        age: int | None = edgy.IntegerField(null=True)
+        is_verified: bool = edgy.BooleanField(default=False)
+        settings: dict[str, Any] = edgy.JSONField(default=dict)
+        password: str = edgy.CharField(max_length=10, secret=True, default="")
+
+        class Meta:
+            registry = shop
+
+    return User
+
+
+@asynccontextmanager
+async def tables(url: str, *declare: Callable[[edgy.Registry], Any]) -> AsyncIterator[Any]:
+    """The models that the functions declare, in a database that is connected and has their tables."""
+    async with edgy.Registry(url) as registry:
+        models = [one(registry) for one in declare]
+        await registry.create_all()
+        yield models[0] if len(models) == 1 else models
