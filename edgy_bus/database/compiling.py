@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, Executable, TextClause
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -50,52 +51,63 @@ class Columns:
 _NO_COLUMNS = Columns((), ())
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A compiled statement, and the values that the statement at hand brings along."""
+
+    compiled: SQLCompiler
+    columns: Columns
+    own: Any
+
+    def values(self, parameters: Mapping[str, Any]) -> MutableMapping[str, Any]:
+        return self.compiled.construct_params(dict(parameters), extracted_parameters=self.own)
+
+
 class Compiler:
     """Compiles for one dialect, and remembers."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self._kept: OrderedDict[Any, tuple[SQLCompiler, Columns]] = OrderedDict()
+        self._reused: WeakKeyDictionary[ClauseElement, dict[tuple[str, ...], _Ready]] = WeakKeyDictionary()
 
     def prepare(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Statement:
         """Make a statement ready; `parameters` are values for its named binds, or columns of an INSERT or UPDATE."""
         element = cast(ClauseElement, statement)
         if getattr(element, "is_ddl", False):
             return Statement(str(element.compile(dialect=self.dialect)), (), False, _NO_COLUMNS)
-        names = tuple(parameters or ())
-        key = element._generate_cache_key()
-        compiled, columns = self._compiled(element, key, names)
-        extracted = None if key is None else key.bindparams
-        values = compiled.construct_params(dict(parameters or {}), extracted_parameters=extracted)
-        sql, arguments = _finish(compiled, values)
-        rows = None if isinstance(statement, TextClause) else bool(columns.names)
-        return Statement(sql, arguments, rows, columns)
+        ready = self._ready(element, tuple(parameters or ()))
+        sql, arguments = _finish(ready.compiled, ready.values(parameters or {}))
+        rows = None if isinstance(statement, TextClause) else bool(ready.columns.names)
+        return Statement(sql, arguments, rows, ready.columns)
 
     def prepare_many(
         self, statement: Executable, parameters: Sequence[Mapping[str, Any]]
     ) -> tuple[str, list[tuple[Any, ...]]]:
         """The SQL and one tuple of values for each of `parameters`, which all have the same names."""
-        element = cast(ClauseElement, statement)
-        key = element._generate_cache_key()
-        compiled, _ = self._compiled(element, key, tuple(parameters[0]))
-        extracted = None if key is None else key.bindparams
-        rows = [
-            _bound(compiled, compiled.construct_params(dict(one), extracted_parameters=extracted)) for one in parameters
-        ]
-        return compiled.string, rows
+        ready = self._ready(cast(ClauseElement, statement), tuple(parameters[0]))
+        return ready.compiled.string, [_bound(ready.compiled, ready.values(one)) for one in parameters]
 
-    def _compiled(self, element: ClauseElement, key: Any, names: tuple[str, ...]) -> tuple[SQLCompiler, Columns]:
+    def _ready(self, element: ClauseElement, names: tuple[str, ...]) -> "_Ready":
+        """A statement with parameters is meant to be used again: it is found by its identity, without looking into it."""
+        if not names:
+            return self._find(element, names)
+        known = self._reused.setdefault(element, {})
+        if names not in known:
+            known[names] = self._find(element, names)
+        return known[names]
+
+    def _find(self, element: ClauseElement, names: tuple[str, ...]) -> "_Ready":
+        key = element._generate_cache_key()
         if key is None:
-            return self._compile(element, None, names)
+            return _Ready(*self._compile(element, None, names), None)
         place = (key.key, names)
-        found = self._kept.get(place)
-        if found is None:
-            found = self._kept[place] = self._compile(element, key, names)
+        if place not in self._kept:
+            self._kept[place] = self._compile(element, key, names)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(place)
-        return found
+        self._kept.move_to_end(place)
+        return _Ready(*self._kept[place], key.bindparams)
 
     def _compile(self, element: ClauseElement, key: Any, names: tuple[str, ...]) -> tuple[SQLCompiler, Columns]:
         compiled = element.compile(dialect=self.dialect, cache_key=key, column_keys=list(names) or None)

@@ -143,7 +143,7 @@ class Transaction(core.Transaction):
                 await session.issue(f"ROLLBACK TO SAVEPOINT {self._savepoint}")
                 await session.issue(f"RELEASE SAVEPOINT {self._savepoint}")
             else:
-                await session.issue("ROLLBACK")
+                await session.rollback()
         except Exception as error:  # noqa: BLE001 - drivers share no base class
             session.discard()
             telemetry.emit("database.connection_discarded", error=type(error).__name__)

@@ -5,7 +5,6 @@ from copy import deepcopy
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
-from sqlalchemy import delete, insert, select, update
 
 from edgy_bus.database import Row
 from edgy_bus.errors import ModelError, ObjectNotFound, OperationError
@@ -14,6 +13,7 @@ from edgy_bus.models.meta import MetaInfo, make_table, options_of
 from edgy_bus.models.operations import Operation, Plan, perform, send
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.registry import Registry
+from edgy_bus.models.statements import KEY, delete_row, insert_row, select_row, update_row
 from edgy_bus.signals import Broadcaster
 
 M = TypeVar("M", bound="Model")
@@ -169,8 +169,7 @@ class Model(BaseModel):
     async def delete(self) -> int:
         """Delete the row; answers 1, or 0 when it was gone already."""
         self._require_stored("delete")
-        table = self.meta.table
-        statement = delete(table).where(table.c[self.meta.pk] == self.pk).returning(*table.c)
+        step = (delete_row(self.meta.table, self.meta.pk), {KEY: self.pk})
         rows = await perform(
             Operation(
                 model=type(self),
@@ -178,7 +177,7 @@ class Model(BaseModel):
                 instance=self,
                 model_instance=self,
                 values=None,
-                plan=lambda: Plan(type(self), "post_delete", [statement]),
+                plan=lambda: Plan(type(self), "post_delete", [step]),
                 apply=lambda _: None,
             )
         )
@@ -187,8 +186,8 @@ class Model(BaseModel):
 
     async def load(self) -> Self:
         """Read the row again. Raises `ObjectNotFound` when it is gone."""
-        table = self.meta.table
-        result = await self.meta.registry.database.run(select(table).where(table.c[self.meta.pk] == self.pk))
+        statement = select_row(self.meta.table, self.meta.pk)
+        result = await self.meta.registry.database.run(statement, {KEY: self.pk})
         self._take(result.rows)
         return self
 
@@ -217,8 +216,7 @@ class Model(BaseModel):
         return {name: getattr(blank, name) for name in values} | stamps
 
     def _plan_insert(self) -> Plan:
-        table = self.meta.table
-        return Plan(type(self), "post_save", [insert(table).values(**self.insert_values()).returning(*table.c)])
+        return Plan(type(self), "post_save", [(insert_row(self.meta.table), self.insert_values())])
 
     def _plan_update_all(self) -> Plan:
         self._stamp(inserting=False)
@@ -228,10 +226,9 @@ class Model(BaseModel):
         return self._plan_update(values, "post_save")
 
     def _plan_update(self, values: Mapping[str, Any], signal: str) -> Plan:
-        table = self.meta.table
-        statement = update(table).where(table.c[self.meta.pk] == self.pk).values(**values).returning(*table.c)
+        step = (update_row(self.meta.table, self.meta.pk), {**values, KEY: self.pk})
         stored = self._stored or {}
-        return Plan(type(self), signal, [statement], assigned=tuple(values), old=dict(stored), is_update=True)
+        return Plan(type(self), signal, [step], assigned=tuple(values), old=dict(stored), is_update=True)
 
     def _take(self, rows: list[Row]) -> None:
         if not rows:

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Executable
-
 from edgy_bus.database import Database, Row
+from edgy_bus.models.statements import Step
 from edgy_bus.signals import Receiver, Signal
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Plan:
 
     model: "type[Model]"
     signal: str
-    statements: Sequence[Executable]
+    steps: Sequence[Step]
     assigned: Sequence[str] | None = None
     old: Mapping[str, Any] = field(default_factory=dict)
     is_update: bool = False
@@ -94,11 +93,11 @@ class LocalRecorder:
 
 
 async def run_plan(database: Database, plan: Plan) -> list[Row]:
-    """Run the statements of a plan, in one transaction if they are several."""
-    if len(plan.statements) == 1:
-        return (await database.run(plan.statements[0])).rows
+    """Run the steps of a plan, in one transaction if they are several."""
+    if len(plan.steps) == 1:
+        return (await database.run(*plan.steps[0])).rows
     async with database.transaction():
-        return [row for statement in plan.statements for row in (await database.run(statement)).rows]
+        return [row for step in plan.steps for row in (await database.run(*step)).rows]
 
 
 @dataclass(slots=True)

@@ -126,7 +126,9 @@ class QuerySet(Generic[M]):
             for one in values:
                 alike.setdefault(tuple(one), []).append(one)
             chunks = [group[at : at + BULK] for group in alike.values() for at in range(0, len(group), BULK)]
-            return Plan(self.model, "post_save", [insert(table).values(chunk).returning(*table.c) for chunk in chunks])
+            return Plan(
+                self.model, "post_save", [(insert(table).values(chunk).returning(*table.c), None) for chunk in chunks]
+            )
 
         saved = await self._perform("save", [instance.field_values() for instance in instances], plan)
         return [self.model.from_row(row) for row in saved]
@@ -139,7 +141,7 @@ class QuerySet(Generic[M]):
             checked = self.model.checked_values(values)
             table = self.model.meta.table
             statement = update(table).where(*self.where).values(**checked).returning(*table.c)
-            return Plan(self.model, "post_update", [statement], assigned=tuple(checked), is_update=True)
+            return Plan(self.model, "post_update", [(statement, None)], assigned=tuple(checked), is_update=True)
 
         return len(await self._perform("update", values, plan, is_update=True))
 
@@ -148,7 +150,7 @@ class QuerySet(Generic[M]):
         self._require_whole("delete")
         table = self.model.meta.table
         statement = delete(table).where(*self.where).returning(*table.c)
-        return len(await self._perform("delete", None, lambda: Plan(self.model, "post_delete", [statement])))
+        return len(await self._perform("delete", None, lambda: Plan(self.model, "post_delete", [(statement, None)])))
 
     async def _perform(self, action: str, values: Any, plan: Any, *, is_update: bool = False) -> list[Row]:
         return await perform(

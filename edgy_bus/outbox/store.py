@@ -6,14 +6,17 @@ compares the head with the one that the caller read (compare-and-set), changing 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Executable, and_, bindparam, delete, func, insert, or_, select, update
 
 from edgy_bus.brokers.base import EntryId, Head, StreamState
 from edgy_bus.database import Database
 from edgy_bus.events import Partition
 from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED, metadata, outbox, streams
+
+_INSERT = insert(outbox)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,9 @@ class OutboxStore:
     async def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write events; the caller's transaction decides whether they ever happened."""
         if len(rows) == 1:
-            await self.database.run(insert(outbox), rows[0])
+            await self.database.run(_INSERT, rows[0])
         else:
-            await self.database.run_many(insert(outbox), rows)
+            await self.database.run_many(_INSERT, rows)
 
     async def heads(self) -> dict[Partition, tuple[Head, int]]:
         """Where the database believes every stream to stand, and its incarnation."""
@@ -166,13 +169,17 @@ class OutboxStore:
     async def _place(self, column: ColumnElement[Any], placed: Mapping[Any, EntryId]) -> None:
         if not placed:
             return
-        statement = (
-            update(outbox)
-            .where(column == bindparam("which"), outbox.c.status != CONFIRMED)
-            .values(status=PUBLISHED, entry_ms=bindparam("ms"), entry_seq=bindparam("seq"))
-        )
         rows = [{"which": which, "ms": entry.ms, "seq": entry.seq} for which, entry in placed.items()]
-        await self.database.run_many(statement, rows)
+        await self.database.run_many(_placing(column), rows)
+
+
+@cache
+def _placing(column: ColumnElement[Any]) -> Executable:
+    return (
+        update(outbox)
+        .where(column == bindparam("which"), outbox.c.status != CONFIRMED)
+        .values(status=PUBLISHED, entry_ms=bindparam("ms"), entry_seq=bindparam("seq"))
+    )
 
 
 def _is(table: Any, partition: Partition) -> ColumnElement[bool]:

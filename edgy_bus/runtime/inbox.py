@@ -5,9 +5,10 @@ and never after a later one of its row.
 """
 
 import time
+from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, and_, or_
+from sqlalchemy import BigInteger, Column, Executable, Integer, MetaData, String, Table, Text, and_, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edgy_bus.codec import Envelope
@@ -35,24 +36,31 @@ async def advance(database: Inbox, receiver: str, envelope: Envelope) -> bool:
     """
     if envelope.sequence is None:
         return True
-    make: Any = sqlite.insert if database.dialect.name == "sqlite" else postgresql.insert
-    offered = make(inbox).values(
-        receiver=receiver,
-        source=envelope.source,
-        model=envelope.model,
-        subject=envelope.subject or f"event:{envelope.id}",
-        incarnation=envelope.incarnation,
-        sequence=envelope.sequence,
-        handled=time.time_ns() // 1_000_000,
-    )
+    parameters = {
+        "receiver": receiver,
+        "source": envelope.source,
+        "model": envelope.model,
+        "subject": envelope.subject or f"event:{envelope.id}",
+        "incarnation": envelope.incarnation,
+        "sequence": envelope.sequence,
+        "handled": time.time_ns() // 1_000_000,
+    }
+    return bool((await database.run(_compare_and_set(database.dialect.name), parameters)).rows)
+
+
+@cache
+def _compare_and_set(dialect: str) -> Executable:
+    """Takes a row's place only from an earlier event; returns a row if it did."""
+    make: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    offered = make(inbox)
     new, old = offered.excluded, inbox.c
     later = or_(
         old.incarnation < new.incarnation,
         and_(old.incarnation == new.incarnation, old.sequence < new.sequence),
     )
-    statement = offered.on_conflict_do_update(
+    statement: Executable = offered.on_conflict_do_update(
         index_elements=[old.receiver, old.source, old.model, old.subject],
         set_={"incarnation": new.incarnation, "sequence": new.sequence, "handled": new.handled},
         where=later,
     ).returning(old.sequence)
-    return bool((await database.run(statement)).rows)
+    return statement

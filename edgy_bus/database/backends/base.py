@@ -51,6 +51,10 @@ class Session(ConnectionBackend):
         """Commit. Raises `DatabaseError` when the database rolled back instead."""
 
     @abstractmethod
+    async def rollback(self) -> None:
+        """Roll the open transaction back."""
+
+    @abstractmethod
     def discard(self) -> None:
         """Make sure that the connection in use is never used again, and that its transaction ends. Does not wait."""
 

@@ -183,6 +183,9 @@ class PostgresSession(Session, postgres.PostgresConnection):
                 "was caught; put such a statement in a nested `database.transaction()`"
             )
 
+    async def rollback(self) -> None:
+        await self.issue("ROLLBACK")
+
 
 _POOL = ("min_size", "max_size", "max_queries", "max_inactive_connection_lifetime", "setup", "init", "reset")
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from edgy_bus.database.backends.base import Backend, Result, Session
 from edgy_bus.database.compiling import Statement
 from edgy_bus.database.url import Target
+from edgy_bus.errors import DatabaseError
 
 KEPT_OPEN = 4
 """Idle connections that stay open; each is a thread."""
@@ -32,6 +33,8 @@ class _Pool(sqlite.SQLitePool):
         self._options = {**target.options, **options}
         self._in_memory = DatabaseURL(target.address).database in _MEMORY
         self._turn = asyncio.Semaphore(1)
+        self.writing = asyncio.Lock()
+        self.patience: float = self._options["timeout"]
         self._idle: list[aiosqlite.Connection] = []
         self._memref = None
 
@@ -116,16 +119,40 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
     """One task's connection to a SQLite file."""
 
     _pool: _Pool
+    _writes = False
 
     async def release(self) -> None:
+        self._finish_writing()
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._pool.release(connection)
 
     def discard(self) -> None:
+        self._finish_writing()
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.discard(connection)
+
+    async def _begin_writing(self) -> None:
+        """Wait for this process's turn to write.
+
+        SQLite lets one connection write and makes the others poll for the lock, in no order. A queue in front of it is fair, and
+        leaves the polling to other processes.
+        """
+        try:
+            async with asyncio.timeout(self._pool.patience):
+                await self._pool.writing.acquire()
+        except TimeoutError:
+            raise DatabaseError(
+                f"another transaction of this process has kept the database locked for {self._pool.patience:g} s; does it wait "
+                "for a task that needs a transaction of its own?"
+            ) from None
+        self._writes = True
+
+    def _finish_writing(self) -> None:
+        if self._writes:
+            self._writes = False
+            self._pool.writing.release()
 
     @property
     def _open(self) -> aiosqlite.Connection:
@@ -161,7 +188,16 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
 
     async def begin(self, *, isolation: str | None, readonly: bool) -> None:  # noqa: ARG002 - SQLite has one level
         # A plain BEGIN that reads and later writes fails at once when another connection wrote in between.
-        await self.issue("BEGIN" if readonly else "BEGIN IMMEDIATE")
+        if readonly:
+            await self.issue("BEGIN")
+        else:
+            await self._begin_writing()
+            await self.issue("BEGIN IMMEDIATE")
 
     async def commit(self) -> None:
         await self.issue("COMMIT")
+        self._finish_writing()
+
+    async def rollback(self) -> None:
+        await self.issue("ROLLBACK")
+        self._finish_writing()

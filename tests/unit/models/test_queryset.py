@@ -158,7 +158,7 @@ async def test_get_answers_the_one_row(Item):
 
 
 async def test_get_finds_no_row(Item):
-    with pytest.raises(ObjectNotFound, match="no Item with name, price__gt$"):
+    with pytest.raises(ObjectNotFound, match=r"no Item with name, price__gt$"):
         await Item.query.get(name="Apple", price__gt=100)
     assert await Item.query.get_or_none(name="Eva") is None
     assert (await Item.query.get_or_none(name="Apple")).pk == 1
