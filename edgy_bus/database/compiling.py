@@ -76,7 +76,7 @@ class Compiler:
         element = cast(ClauseElement, statement)
         if getattr(element, "is_ddl", False):
             return Statement(str(element.compile(dialect=self.dialect)), (), False, _NO_COLUMNS)
-        ready = self._ready(element, tuple(parameters or ()))
+        ready = self._ready(element, None if parameters is None else tuple(parameters))
         sql, arguments = _finish(ready.compiled, ready.values(parameters or {}))
         rows = None if isinstance(statement, TextClause) else bool(ready.columns.names)
         return Statement(sql, arguments, rows, ready.columns)
@@ -88,16 +88,16 @@ class Compiler:
         ready = self._ready(cast(ClauseElement, statement), tuple(parameters[0]))
         return ready.compiled.string, [_bound(ready.compiled, ready.values(one)) for one in parameters]
 
-    def _ready(self, element: ClauseElement, names: tuple[str, ...]) -> "_Ready":
+    def _ready(self, element: ClauseElement, names: tuple[str, ...] | None) -> "_Ready":
         """A statement with parameters is meant to be used again: it is found by its identity, without looking into it."""
-        if not names:
+        if names is None:
             return self._find(element, names)
         known = self._reused.setdefault(element, {})
         if names not in known:
             known[names] = self._find(element, names)
         return known[names]
 
-    def _find(self, element: ClauseElement, names: tuple[str, ...]) -> "_Ready":
+    def _find(self, element: ClauseElement, names: tuple[str, ...] | None) -> "_Ready":
         key = element._generate_cache_key()
         if key is None:
             return _Ready(*self._compile(element, None, names), None)
@@ -109,8 +109,10 @@ class Compiler:
         self._kept.move_to_end(place)
         return _Ready(*self._kept[place], key.bindparams)
 
-    def _compile(self, element: ClauseElement, key: Any, names: tuple[str, ...]) -> tuple[SQLCompiler, Columns]:
-        compiled = element.compile(dialect=self.dialect, cache_key=key, column_keys=list(names) or None)
+    def _compile(self, element: ClauseElement, key: Any, names: tuple[str, ...] | None) -> tuple[SQLCompiler, Columns]:
+        compiled = element.compile(
+            dialect=self.dialect, cache_key=key, column_keys=None if names is None else list(names)
+        )
         return cast(SQLCompiler, compiled), self._columns(cast(SQLCompiler, compiled))
 
     def _columns(self, compiled: SQLCompiler) -> Columns:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from edgy_bus.errors import ConfigurationError
 
@@ -50,7 +50,7 @@ def parse(url: str) -> Target:
     Raises `ConfigurationError` for a scheme or an option that is not known; the message never holds the URL itself, because
     a URL may hold a password.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     kind = _kind(parts.scheme)
     query = dict(parse_qsl(parts.query))
     address = urlunsplit((kind, parts.netloc, parts.path, "", ""))
@@ -61,6 +61,19 @@ def parse(url: str) -> Target:
         return Target(kind, f"sqlite://{parts.netloc}{parts.path}", options, uri=uri)
     schema = query.pop("schema", None)
     return Target(kind, address, _convert(query, _POSTGRES_OPTIONS, also=("schema",)), schema=schema)
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL. What Python says about a wrong one may show a part of the password, so it is not passed on."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigurationError(
+            "the database URL is not well formed: a port is a number up to 65535, and in a name or a password the characters "
+            "/ ? # [ ] @ are percent-encoded (%2F %3F %23 %5B %5D %40)"
+        ) from None
+    return parts
 
 
 def _kind(scheme: str) -> str:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import uvloop
 from rich.console import Console
 from sqlalchemy import text
 
@@ -44,7 +45,8 @@ def run(console: Console, *, users: int, database: str | None = None) -> bool:
             display = display_for(console)
             display.say(f"broker: {server.origin}, keys under {place.prefix}:*")
             display.say(f"database: {_described(place)}")
-            return asyncio.run(_Run(place, folder, display, users).run())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_Run(place, folder, display, users).run())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -16,6 +16,8 @@ KEPT = 10_000
 """Entries that a stream of `pre_*` events holds, about."""
 
 BATCH = 200
+LINGER = 0.02
+"""Seconds that the first of a batch waits for others."""
 
 
 class Announcer(Service):
@@ -46,6 +48,7 @@ class Announcer(Service):
                 if not first.done():
                     first.cancel()
                     return
+                await self.pause(LINGER)
                 await self._send([first.result(), *self._take(BATCH - 1)])
         finally:
             stopped.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,6 +21,7 @@ KEPT_OPEN = 4
 """Idle connections that stay open; each is a thread."""
 
 _MEMORY = ("", ":memory:")
+_POLL = 0.01
 
 
 class _Pool(sqlite.SQLitePool):
@@ -58,11 +60,23 @@ class _Pool(sqlite.SQLitePool):
             await connection
             await connection.execute_fetchall("PRAGMA foreign_keys = ON")
             if "mode" not in self._target.uri and "immutable" not in self._target.uri:
-                await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+                await self._write_ahead(connection)
         except BaseException:
             connection.stop()
             raise
         return connection
+
+    async def _write_ahead(self, connection: aiosqlite.Connection) -> None:
+        """Change the file to the write-ahead log. SQLite does not wait for the lock that this takes, once for a file."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_POLL)
 
     def _file(self) -> tuple[str, bool]:
         name = DatabaseURL(self._target.address).database

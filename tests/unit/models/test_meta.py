@@ -104,7 +104,10 @@ def test_an_option_that_names_an_unknown_field_is_refused(shop, option):
 
         class Seat(edgy.Model):
             id: int = key()
-            Meta = type("Meta", (), {"registry": shop, option: [("id", "nmuber")], "__qualname__": "Seat.Meta"})
+
+            class Meta:
+                registry = shop
+                locals()[option] = (("id", "nmuber"),)
 
 
 def test_an_unknown_option_is_refused(shop):
@@ -181,7 +184,7 @@ def test_an_annotated_attribute_that_is_not_a_field_is_refused(default):
 
 
 def test_a_field_that_is_not_annotated_is_refused():
-    with pytest.raises(PydanticUserError, match="non-annotated attribute"):
+    with pytest.raises(PydanticUserError, match="'name' requires a type annotation"):
 
         class Person(edgy.Model):
             id: int = key()
@@ -340,5 +343,5 @@ async def test_what_is_unique_together_is_unique_in_the_database(sqlite_url):
 
         await shop.create_all()
         await Seat.query.bulk_create([{"row": 1, "number": 1}, {"row": 1, "number": 2}, {"row": 2, "number": 1}])
-        with pytest.raises(Exception, match="UNIQUE constraint failed: seats.row, seats.number"):
+        with pytest.raises(Exception, match=r"UNIQUE constraint failed: seats\.row, seats\.number"):
             await Seat.query.create(row=1, number=2)
