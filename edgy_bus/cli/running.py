@@ -29,6 +29,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, verbose: 
     """Run `main(stopping)`; the event is set by SIGTERM or SIGINT, and a second SIGINT interrupts."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("edgy_bus").setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("databases").setLevel(logging.WARNING)
     stop_logging = log_telemetry()
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:

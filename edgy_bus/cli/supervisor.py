@@ -1,7 +1,6 @@
 """Several worker processes under one: started, restarted when they die, and stopped together."""
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -53,7 +52,7 @@ class _Child:
     async def _live(self) -> int:
         """Run one process to its end; its exit status."""
         # A session of its own, so that Ctrl-C at the terminal reaches it once, through us.
-        process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True, env=os.environ)
+        process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
         ended = asyncio.create_task(process.wait())
         asked = asyncio.create_task(self._stopping.wait())
         try:

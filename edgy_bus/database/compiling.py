@@ -7,10 +7,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, Executable, TextClause
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.ddl import BaseDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
 Processor = Callable[[Any], Any]
@@ -69,12 +69,12 @@ class Compiler:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self._kept: OrderedDict[Any, tuple[SQLCompiler, Columns]] = OrderedDict()
-        self._reused: WeakKeyDictionary[ClauseElement, dict[tuple[str, ...], _Ready]] = WeakKeyDictionary()
+        self._reused: OrderedDict[tuple[ClauseElement, tuple[str, ...]], _Ready] = OrderedDict()
 
     def prepare(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Statement:
         """Make a statement ready; `parameters` are values for its named binds, or columns of an INSERT or UPDATE."""
         element = cast(ClauseElement, statement)
-        if getattr(element, "is_ddl", False):
+        if isinstance(element, BaseDDLElement):
             return Statement(str(element.compile(dialect=self.dialect)), (), False, _NO_COLUMNS)
         ready = self._ready(element, None if parameters is None else tuple(parameters))
         sql, arguments = _finish(ready.compiled, ready.values(parameters or {}))
@@ -92,10 +92,13 @@ class Compiler:
         """A statement with parameters is meant to be used again: it is found by its identity, without looking into it."""
         if names is None:
             return self._find(element, names)
-        known = self._reused.setdefault(element, {})
-        if names not in known:
-            known[names] = self._find(element, names)
-        return known[names]
+        place = (element, names)
+        if place not in self._reused:
+            self._reused[place] = self._find(element, names)
+            if len(self._reused) > KEPT:
+                self._reused.popitem(last=False)
+        self._reused.move_to_end(place)
+        return self._reused[place]
 
     def _find(self, element: ClauseElement, names: tuple[str, ...] | None) -> "_Ready":
         key = element._generate_cache_key()
@@ -127,7 +130,7 @@ class Compiler:
 
 def _finish(compiled: SQLCompiler, values: MutableMapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     """The SQL with its lists (`IN`) written out, and the values in order."""
-    if not compiled.post_compile_params:
+    if not (compiled.post_compile_params or compiled.literal_execute_params):
         return compiled.string, _bound(compiled, values)
     expanded = compiled._process_parameters_for_postcompile(values)
     processors = {**compiled._bind_processors, **expanded.processors}

@@ -22,6 +22,8 @@ KEPT_OPEN = 4
 
 _MEMORY = ("", ":memory:")
 _POLL = 0.01
+_FAREWELL = 5.0
+"""Seconds that closing waits for connections that were discarded while they were busy."""
 
 
 class _Pool(sqlite.SQLitePool):
@@ -38,6 +40,7 @@ class _Pool(sqlite.SQLitePool):
         self.writing = asyncio.Lock()
         self.patience: float = self._options["timeout"]
         self._idle: list[aiosqlite.Connection] = []
+        self._ending: set[asyncio.Future[Any]] = set()
         self._memref = None
 
     async def acquire(self) -> aiosqlite.Connection:
@@ -63,6 +66,7 @@ class _Pool(sqlite.SQLitePool):
                 await self._write_ahead(connection)
         except BaseException:
             connection.stop()
+            await asyncio.to_thread(connection._thread.join)
             raise
         return connection
 
@@ -94,7 +98,10 @@ class _Pool(sqlite.SQLitePool):
 
     def discard(self, connection: aiosqlite.Connection) -> None:
         """Close a connection when its thread has finished what it is doing; SQLite rolls back what is open."""
-        connection.stop()
+        ended = connection.stop()
+        if ended is not None:
+            self._ending.add(ended)
+            ended.add_done_callback(self._ending.discard)
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -105,6 +112,9 @@ class _Pool(sqlite.SQLitePool):
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.close()
+        if self._ending:
+            # Their threads report to the event loop, which may be gone afterwards.
+            await asyncio.wait(self._ending, timeout=_FAREWELL)
 
 
 class SQLiteBackend(Backend, sqlite.SQLiteBackend):
