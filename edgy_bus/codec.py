@@ -8,6 +8,7 @@ import base64
 import datetime as dt
 import decimal
 import enum
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -180,7 +181,7 @@ def _time(text: str) -> dt.datetime:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, decimal.Decimal):
+    if isinstance(value, decimal.Decimal | uuid.UUID):  # asyncpg has a UUID class of its own
         return str(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()

@@ -1,0 +1,419 @@
+"""Statements and what they answer, tables, and notifications, on real databases."""
+
+import asyncio
+import datetime as dt
+import secrets
+import sqlite3
+import threading
+import uuid
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
+
+from edgy_bus.database import Database, ExactDecimal, UTCDateTime, big_key, json_type
+from edgy_bus.errors import DatabaseError
+
+PATIENCE = 20.0
+"""Seconds after which something that should happen is taken not to happen any more."""
+
+LONG = sa.text(
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000000) SELECT count(*) FROM c"
+)
+"""A statement that takes SQLite a while."""
+
+metadata = sa.MetaData()
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True),
+    sa.Column("name", sa.String(20), unique=True, index=True),
+    sa.Column("age", sa.Integer),
+)
+pets = sa.Table(
+    "pets",
+    metadata,
+    sa.Column("id", big_key(), primary_key=True),
+    sa.Column("owner", sa.ForeignKey("people.id")),
+)
+things = sa.Table(
+    "things",
+    metadata,
+    sa.Column("id", sa.Uuid(), primary_key=True),
+    sa.Column("big", sa.BigInteger),
+    sa.Column("price", ExactDecimal(12, 2)),
+    sa.Column("weight", sa.Double),
+    sa.Column("day", sa.Date),
+    sa.Column("made", UTCDateTime()),
+    sa.Column("flag", sa.Boolean),
+    sa.Column("data", json_type()),
+    sa.Column("raw", sa.LargeBinary),
+    sa.Column("note", sa.Text),
+)
+
+
+@pytest.fixture
+async def db(database):
+    await database.create_tables(metadata)
+    await database.run_many(sa.insert(people), [{"name": "Ada", "age": 36}, {"name": "Bob", "age": 17}])
+    return database
+
+
+async def names(database):
+    return [row["name"] for row in (await database.run(sa.select(people.c.name).order_by(people.c.id))).rows]
+
+
+# Running statements
+
+
+async def test_a_query_answers_its_rows_by_name(db):
+    result = await db.run(sa.select(people).order_by(people.c.id))
+    assert result.rows == [{"id": 1, "name": "Ada", "age": 36}, {"id": 2, "name": "Bob", "age": 17}]
+    assert result.rowcount == 2
+
+
+async def test_a_query_without_rows_answers_none(db):
+    result = await db.run(sa.select(people).where(people.c.name == "Eva"))
+    assert (result.rows, result.rowcount) == ([], 0)
+
+
+async def test_what_changes_rows_answers_how_many(db):
+    assert (await db.run(sa.insert(people).values(id=3, name="Eva"))).rowcount == 1
+    assert (await db.run(sa.update(people).values(age=1))).rowcount == 3
+    assert (await db.run(sa.update(people).where(people.c.age > 1).values(age=2))).rowcount == 0
+    assert (await db.run(sa.delete(people).where(people.c.name != "Ada"))).rowcount == 2
+
+
+async def test_what_changes_rows_can_return_them(db):
+    result = await db.run(sa.update(people).where(people.c.name == "Ada").values(age=37).returning(*people.c))
+    assert (result.rows, result.rowcount) == ([{"id": 1, "name": "Ada", "age": 37}], 1)
+
+
+async def test_text_answers_rows_or_a_count(db):
+    result = await db.run(sa.text("SELECT name AS who FROM people WHERE age > :age"), {"age": 18})
+    assert (result.rows, result.rowcount) == ([{"who": "Ada"}], 1)
+    result = await db.run(sa.text("SELECT name FROM people WHERE age > 99"))
+    assert (result.rows, result.rowcount) == ([], 0)
+    result = await db.run(sa.text("UPDATE people SET age = 1"))
+    assert (result.rows, result.rowcount) == ([], 2)
+
+
+async def test_a_table_can_be_created_by_a_statement(database):
+    await database.run(CreateTable(people))
+    assert (await database.run(sa.select(people))).rows == []
+
+
+async def test_parameters_are_values_of_named_binds_or_columns(db):
+    await db.run(sa.insert(people), {"name": "Eva", "age": None})
+    query = sa.select(people.c.name).where(people.c.name == sa.bindparam("who"))
+    assert [(await db.run(query, {"who": who})).rows for who in ("Eva", "Tom")] == [[{"name": "Eva"}], []]
+
+
+async def test_lists_of_any_length_and_percent_signs(db):
+    await db.run(sa.insert(people).values(name="100%"))
+
+    async def found(condition):
+        query = sa.select(people.c.id).where(condition).order_by(people.c.id)
+        return [row["id"] for row in (await db.run(query)).rows]
+
+    assert [await found(people.c.id.in_(ids)) for ids in ([], [2], [1, 2, 9])] == [[], [2], [1, 2]]
+    assert await found(people.c.name.in_(["100%"])) == [3]
+    assert await found(people.c.name.contains("%", autoescape=True)) == [3]
+    assert await found(people.c.id % 2 == 1) == [1, 3]
+    assert (await db.run(sa.text("SELECT name FROM people WHERE name LIKE '1%'"))).rows == [{"name": "100%"}]
+
+
+async def test_every_type_comes_back_as_it_was(db):
+    row = {
+        "id": uuid.uuid4(),
+        "big": 2**62,
+        "price": Decimal("123456789.10"),
+        "weight": 0.1,
+        "day": dt.date(2026, 2, 28),
+        "made": dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.timezone(dt.timedelta(hours=-5))),
+        "flag": True,
+        "data": {"a": [1, 2.5, None, True, "ü"], "b": {}},
+        "raw": b"\x00\xff",
+        "note": "it's 100% \\ ünïcödé",
+    }
+    await db.run(sa.insert(things), row)
+    (found,) = (await db.run(sa.select(things))).rows
+    assert found == row
+    for name, value in row.items():
+        assert isinstance(found[name], type(value))
+    assert (str(found["price"]), found["made"].tzinfo) == ("123456789.10", dt.UTC)
+
+
+async def test_nothing_comes_back_as_none(db):
+    key = uuid.uuid4()
+    nothing = {column.name: None for column in things.c}
+    await db.run(sa.insert(things), nothing | {"id": key})
+    (found,) = (await db.run(sa.select(things))).rows
+    assert found == nothing | {"id": key}
+    assert (await db.run(sa.select(things.c.id).where(things.c.data.is_(None)))).rowcount == 1, "not the JSON null"
+
+
+async def test_times_and_decimals_are_compared_by_value(db):
+    noon = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
+    later = (noon + dt.timedelta(minutes=30)).astimezone(dt.timezone(dt.timedelta(hours=-8)))
+    first, second = uuid.uuid4(), uuid.uuid4()
+    await db.run_many(
+        sa.insert(things),
+        [{"id": first, "made": noon, "price": Decimal("9.5")}, {"id": second, "made": later, "price": Decimal("10")}],
+    )
+
+    async def found(condition):
+        return [row["id"] for row in (await db.run(sa.select(things.c.id).where(condition))).rows]
+
+    assert await found(things.c.made > noon) == [second]
+    assert await found(things.c.made == noon.astimezone(dt.timezone(dt.timedelta(hours=3)))) == [first]
+    assert await found(things.c.made == noon.replace(tzinfo=None)) == [first], "without a zone it is UTC"
+    assert await found(things.c.price < Decimal("10")) == [first]
+    assert await found(things.c.price == Decimal("10.00")) == [second]
+
+
+async def test_a_statement_for_many_rows_takes_effect_for_all_or_none(db):
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await db.run_many(sa.insert(people), [{"name": "Eva"}, {"name": "Ada"}])
+    assert await names(db) == ["Ada", "Bob"]
+    await db.run_many(sa.insert(people), [{"name": "Eva"}, {"name": "Tom"}])
+    assert await names(db) == ["Ada", "Bob", "Eva", "Tom"]
+
+
+async def test_a_statement_for_no_rows_does_nothing(db):
+    await db.run_many(sa.insert(people), [])
+    assert await names(db) == ["Ada", "Bob"]
+
+
+async def test_a_script_runs_in_the_open_transaction(db):
+    async with db.transaction(force_rollback=True):
+        await db.script("INSERT INTO people (name) VALUES ('a;b'); DELETE FROM people WHERE name = 'Ada';")
+        assert await names(db) == ["Bob", "a;b"]
+    assert await names(db) == ["Ada", "Bob"]
+
+
+async def test_what_databases_offers_works_in_the_same_transaction(db):
+    async with db.transaction(force_rollback=True):
+        await db.execute(sa.insert(people).values(name="Eva", age=5))
+        await db.execute_many("INSERT INTO people (name) VALUES (:name)", [{"name": "Tom"}])
+        assert await names(db) == ["Ada", "Bob", "Eva", "Tom"]
+        assert await db.fetch_val("SELECT age FROM people WHERE name = :name", {"name": "Eva"}) == 5
+        assert (await db.fetch_one(sa.select(people).where(people.c.id == 1)))["name"] == "Ada"
+        assert len(await db.fetch_all(sa.select(people))) == 4
+        assert [row["name"] async for row in db.iterate("SELECT name FROM people ORDER BY id")][:2] == ["Ada", "Bob"]
+    assert await names(db) == ["Ada", "Bob"]
+
+
+# Connecting
+
+
+async def test_a_database_that_is_not_connected_says_so(database_url):
+    database = Database(database_url)
+    for use in (database.run(sa.text("SELECT 1")), database.script("SELECT 1"), database.transaction().start()):
+        with pytest.raises(DatabaseError, match="the database is not connected: use `async with database:`"):
+            await use
+    assert not database.in_transaction
+
+
+async def test_a_database_can_be_connected_again(database_url):
+    database = Database(database_url)
+    for _ in range(2):
+        async with database:
+            assert (await database.run(sa.text("SELECT 1 AS a"))).rows == [{"a": 1}]
+        assert not database.is_connected
+
+
+async def test_references_between_tables_are_checked(db):
+    with pytest.raises(Exception, match=r"(?i)foreign key"):
+        await db.run(sa.insert(pets).values(owner=99))
+
+
+# Tables
+
+
+async def test_tables_can_be_created_twice(db):
+    await db.create_tables(metadata)
+    await db.create_tables(people)
+    await db.create_tables([pets, people])
+    assert await names(db) == ["Ada", "Bob"]
+
+
+async def test_tables_are_created_in_the_order_of_their_references(database):
+    await database.create_tables([pets, people])
+    await database.run(sa.insert(people).values(id=1, name="Ada"))
+    await database.run(sa.insert(pets).values(owner=1))
+
+
+async def test_processes_may_create_tables_at_the_same_time(database_url):
+    databases = [Database(database_url) for _ in range(6)]
+    await asyncio.gather(*[database.connect() for database in databases])
+    await asyncio.gather(*[database.create_tables(metadata) for database in databases])
+    for database in databases:
+        assert await names(database) == []
+    await asyncio.gather(*[database.disconnect() for database in databases])
+
+
+async def test_an_index_that_is_missing_is_created(database):
+    await database.create_tables(people)
+    await database.script("DROP INDEX ix_people_name")
+    await database.create_tables(people)
+    await database.script("DROP INDEX ix_people_name")
+
+
+async def test_tables_are_dropped_in_the_order_of_their_references_and_can_be_missing(db):
+    await db.run(sa.insert(pets).values(owner=1))
+    for _ in range(2):
+        await db.drop_tables(metadata)
+    with pytest.raises(Exception, match=r"(?i)no such table|does not exist"):
+        await names(db)
+
+
+# PostgreSQL
+
+
+@pytest.fixture
+async def postgres(postgres_url):
+    async with Database(postgres_url) as database:
+        yield database
+
+
+@pytest.fixture
+def channel():
+    return f"channel_{secrets.token_hex(6)}"
+
+
+async def test_a_schema_that_is_missing_is_created_by_whoever_comes_first(postgres, postgres_url):
+    schema = f"t_{secrets.token_hex(6)}"
+    url = f"{postgres_url.partition('?')[0]}?schema={schema}"
+    databases = [Database(url) for _ in range(4)]
+    await asyncio.gather(*[database.connect() for database in databases])
+    await databases[0].create_tables(people)
+    assert await names(databases[1]) == []
+    with pytest.raises(Exception, match='relation "people" does not exist'):
+        await names(postgres)
+    await asyncio.gather(*[database.disconnect() for database in databases])
+    await postgres.script(f"DROP SCHEMA {schema} CASCADE")
+
+
+async def test_a_schema_is_still_the_one_of_a_connection_that_was_used_before(postgres_url):
+    async with Database(f"{postgres_url}&max_size=1") as database:
+        await database.create_tables(people)
+        await database.script("SET search_path TO public")
+        assert await names(database) == []
+
+
+async def test_a_notification_wakes_whoever_listens(postgres, postgres_url, channel):
+    assert postgres.can_notify
+    woken, other = asyncio.Event(), asyncio.Event()
+    async with (
+        Database(postgres_url) as listening,
+        listening.listen(channel, woken.set),
+        listening.listen(f"{channel}_2", other.set),
+        asyncio.timeout(PATIENCE),
+    ):
+        await postgres.notify(channel)
+        await woken.wait()
+        woken.clear()
+        await postgres.notify(f"{channel}_2")
+        await other.wait()
+        assert not woken.is_set()
+
+
+async def test_a_notification_does_not_wait_for_the_transaction_of_the_task(postgres, channel):
+    woken = asyncio.Event()
+    async with postgres.listen(channel, woken.set), postgres.transaction(force_rollback=True):
+        await postgres.notify(channel)
+        await asyncio.wait_for(woken.wait(), PATIENCE)
+
+
+async def test_a_listener_that_lost_its_connection_comes_back_and_is_woken(postgres, channel):
+    woken = asyncio.Event()
+    kill = sa.text("SELECT pg_terminate_backend(pid) AS done FROM pg_stat_activity WHERE query = :query")
+    async with postgres.listen(channel, woken.set), asyncio.timeout(PATIENCE):
+        assert (await postgres.run(kill, {"query": f'LISTEN "{channel}"'})).rows == [{"done": True}]
+        await woken.wait()
+        woken.clear()
+        await postgres.notify(channel)
+        await woken.wait()
+
+
+async def test_nobody_listens_after_the_context(postgres, channel):
+    def listeners():
+        return [task for task in asyncio.all_tasks() if task.get_name() == "Listener"]
+
+    async with postgres.listen(channel, asyncio.Event().set):
+        assert len(listeners()) == 1
+    assert listeners() == []
+
+
+# SQLite
+
+
+async def test_sqlite_has_no_notifications(sqlite_url):
+    woken = asyncio.Event()
+    async with Database(sqlite_url) as database, database.listen("channel", woken.set):
+        assert not database.can_notify
+        await database.notify("channel")
+    assert not woken.is_set()
+
+
+async def test_a_database_in_memory_is_one_for_all_tasks():
+    async with Database("sqlite:///:memory:") as database:
+        await database.create_tables(people)
+        await asyncio.gather(*[database.run(sa.insert(people).values(name=str(n))) for n in range(10)])
+        assert len(await names(database)) == 10
+
+
+async def test_a_file_can_be_opened_for_reading_alone(sqlite_url):
+    async with Database(sqlite_url) as database:
+        await database.script("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    async with Database(f"{sqlite_url}?mode=ro") as database:
+        assert (await database.run(sa.text("SELECT a FROM t"))).rows == [{"a": 1}]
+        with pytest.raises(sqlite3.OperationalError, match="readonly database"):
+            await database.run(sa.text("INSERT INTO t VALUES (2)"))
+
+
+async def test_a_file_that_must_exist_is_missed_when_connecting(sqlite_url):
+    database = Database(f"{sqlite_url}?mode=rw")
+    with pytest.raises(sqlite3.OperationalError, match="unable to open database file"):
+        await database.connect()
+    assert not database.is_connected
+
+
+async def test_a_new_file_that_another_process_has_locked_is_waited_for(sqlite_url, tmp_path):
+    other = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    database = Database(sqlite_url)
+    connecting = asyncio.create_task(database.connect())
+    ended, _ = await asyncio.wait([connecting], timeout=0.1)
+    other.execute("COMMIT")
+    other.close()
+    assert not ended
+    await connecting
+    await database.disconnect()
+
+
+async def test_a_new_file_that_stays_locked_is_given_up(sqlite_url, tmp_path):
+    other = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        await Database(f"{sqlite_url}?timeout=0.05").connect()
+    other.close()
+
+
+async def test_no_thread_of_sqlite_is_left_after_disconnecting(sqlite_url):
+    before = set(threading.enumerate())
+    database = Database(sqlite_url)
+    await database.connect()
+    session = database.connection().session
+    await session.acquire()
+    busy = asyncio.create_task(session.fetch(database._compiler.prepare(LONG)))
+    await asyncio.wait([busy], timeout=0.05)
+    busy.cancel()
+    await asyncio.gather(busy, return_exceptions=True)
+    session.discard()
+    await asyncio.gather(*[database.run(sa.text("SELECT 1")) for _ in range(10)])
+    await database.disconnect()
+    left = [thread for thread in set(threading.enumerate()) - before if "_connection_worker_thread" in thread.name]
+    assert left == []

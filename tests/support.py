@@ -1,0 +1,67 @@
+"""What tests of several packages share."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker, Head
+from edgy_bus.codec import pack
+from edgy_bus.events import Event, Partition, new_event_id, now
+
+PLACE = Partition("accounts.User", "0")
+PATIENCE = 20.0
+
+
+async def eventually(condition: Callable[[], Any], what: str = "the condition") -> None:
+    """Wait until `condition()` holds; the test fails when it never does. It may answer an awaitable."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        answer = condition()
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if answer:
+            return
+        assert time.monotonic() < deadline, f"{what} did not come true within {PATIENCE:g} s"
+        await asyncio.sleep(0.01)
+
+
+def event(subject: str | None, sequence: int | None, signal: str = "post_save", **data: Any) -> Event:
+    return Event(
+        id=new_event_id(),
+        source="accounts",
+        model="accounts.User",
+        signal=signal,
+        subject=subject,
+        time=now(),
+        data={"instance": {"id": subject, "n": sequence}, **data},
+        sequence=sequence,
+    )
+
+
+async def publish(broker: Broker, *events: Event, place: Partition = PLACE) -> None:
+    """Append to a stream, wherever it stands."""
+    await broker.declare(place.model, 1)
+    state = await broker.inspect(place, Head(), "epoch")
+    assert await broker.publish(place, state.head, [pack(one) for one in events]) is not None
+
+
+class Told:
+    """What the library told about itself while this is open."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, dict[str, Any]]] = []
+
+    def __enter__(self) -> "Told":
+        self._stop = telemetry.listen(lambda name, fields: self.all.append((name, fields)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.all]
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [fields for told, fields in self.all if told == name]

@@ -1,0 +1,66 @@
+"""Subscriptions and sessions on a broker in memory."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.retry import Retry
+from edgy_bus.runtime.session import PartitionSession, Stats, Tools
+from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
+from edgy_bus.settings import WorkerSettings
+from edgy_bus.signals import Options, Receiver
+from tests.support import PLACE
+
+QUICK = Retry(attempts=3, delay=0.01, factor=1, jitter=0)
+
+
+def read(row: Mapping[str, Any] | None) -> Any:
+    return None if row is None else Row(row)
+
+
+def subscribe(function: Any, signal: str = "post_save", **options: Any) -> Subscription:
+    given = Options(**{"name": "r", "retry": QUICK, **options})
+    return Subscription("mail", "accounts.User", signal, Receiver(function, given), "accounts.User", read)
+
+
+class Tenure:
+    """A session of one partition, and what it needs."""
+
+    def __init__(
+        self, broker: Broker, *subscriptions: Subscription, idle: Callable[[], None] | None = None, **settings: Any
+    ) -> None:
+        self.broker = broker
+        self.settings = WorkerSettings(**{"grace": 5.0, "block": 0.05, "backoff": 0.05, **settings})
+        self.stats = Stats()
+        self.tools = Tools(
+            broker,
+            Subscriptions("mail", subscriptions),
+            self.settings,
+            asyncio.Semaphore(self.settings.concurrency),
+            self.stats,
+            idle or (lambda: None),
+        )
+
+    async def begin(self, owner: str = "w", lasts: float = 30.0) -> PartitionSession:
+        lease = await self.broker.acquire(PLACE, "mail", owner, self.settings.lease)
+        assert lease is not None, "somebody else holds the lease"
+        session = PartitionSession(lease, asyncio.get_running_loop().time() + lasts, self.tools)
+        await session.start()
+        return session
+
+    async def end(self, session: PartitionSession) -> None:
+        session.finish()
+        await session.wait()
+        await self.broker.release(session.lease)
+
+    async def pending(self) -> int:
+        return sum(one.pending for one in await self.broker.backlog(PLACE))
+
+    async def unfinished(self) -> int:
+        return sum(one.pending + (one.lag or 0) for one in await self.broker.backlog(PLACE))
+
+
+def memory() -> MemoryBroker:
+    return MemoryBroker()

@@ -1,0 +1,189 @@
+"""One call of a receiver: what it is given, and what becomes of its answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import edgy_bus as edgy
+from edgy_bus.codec import Envelope, pack, unpack
+from edgy_bus.runtime import inbox
+from edgy_bus.runtime.executor import execute
+from edgy_bus.runtime.outcome import Done, Failed
+from tests.support import event
+from tests.unit.runtime.support import subscribe
+
+
+def envelope(**changes: Any) -> Envelope:
+    made = event(**{"subject": "1", "sequence": 1, **changes})
+    wire = pack(made)
+    return unpack({b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data})
+
+
+async def test_a_receiver_gets_the_names_that_edgy_uses() -> None:
+    given: dict[str, Any] = {}
+
+    async def receiver(sender: str, instance: Any, **kwargs: Any) -> None:
+        given.update(kwargs, sender=sender, instance=instance)
+
+    changes = {"name": {"old": "a", "new": "b"}}
+    await execute(subscribe(receiver), envelope(changes=changes, is_update=True), 5)
+    assert given["sender"] == "accounts.User"
+    assert given["instance"].id == "1"
+    assert given["model_instance"] is given["instance"]
+    assert given["changes"] == changes
+    assert given["values"] == given["column_values"] == {"name": "b"}
+    assert given["is_update"] is True
+    assert given["row_count"] == 1
+    assert given["event"].sequence == 1
+
+
+async def test_a_custom_signal_brings_its_own_keywords() -> None:
+    given: dict[str, Any] = {}
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        given.update(kwargs)
+
+    await execute(subscribe(receiver), envelope(signal="on_verify", kwargs={"by": "Ada"}), 5)
+    assert given["by"] == "Ada"
+    assert "changes" not in given
+
+
+async def test_what_a_receiver_raises_is_an_outcome() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        raise LookupError("nothing there")
+
+    assert await execute(subscribe(receiver), envelope(), 5) == Failed("LookupError: nothing there")
+
+
+async def test_a_receiver_that_takes_too_long_has_failed() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        await asyncio.Event().wait()
+
+    outcome = await execute(subscribe(receiver, deadline=0.01), envelope(), 60)
+    assert outcome == Failed("took longer than its deadline of 0.01 s")
+
+
+async def test_a_timeout_of_the_receivers_own_is_told_as_such() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        raise TimeoutError("the other side")
+
+    assert await execute(subscribe(receiver), envelope(), 60) == Failed("TimeoutError: the other side")
+
+
+async def test_cancelling_is_not_an_outcome() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await execute(subscribe(receiver), envelope(), 5)
+
+
+async def test_changes_that_do_not_matter_are_skipped() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        raise AssertionError("must not be called")
+
+    chosen = subscribe(receiver, when_changed=("email",))
+    assert await execute(chosen, envelope(changes={"name": {"new": 1}}), 5) == Done(skipped=True)
+
+
+@pytest.mark.parametrize("answer", [edgy.retry(after=3), edgy.snooze(4), edgy.dead_letter("no")])
+async def test_a_receiver_may_ask_for_something(answer: Any) -> None:
+    async def receiver(sender: str, **kwargs: Any) -> Any:
+        return answer
+
+    assert await execute(subscribe(receiver), envelope(), 5) == answer
+
+
+class Effects:
+    """A table that receivers write to."""
+
+    def __init__(self, url: str) -> None:
+        self.registry = edgy.Registry(url)
+
+        class Effect(edgy.Model):
+            id: int = edgy.BigIntegerField(primary_key=True)
+            n: int = edgy.IntegerField()
+
+            class Meta:
+                registry = self.registry
+
+        self.model = Effect
+
+    async def all(self) -> list[int]:
+        return [row.n for row in await self.model.query.order_by("id")]
+
+
+@pytest.fixture
+async def effects(sqlite_url: str) -> AsyncIterator[Effects]:
+    effects = Effects(sqlite_url)
+    async with effects.registry:
+        await effects.registry.create_all()
+        await effects.registry.database.create_tables(inbox.metadata)
+        yield effects
+
+
+async def test_an_inbox_lets_an_event_take_effect_once_and_never_after_a_later_one(effects: Effects) -> None:
+    async def receiver(sender: str, event: edgy.Event, **kwargs: Any) -> None:
+        await effects.model.query.create(n=event.sequence)
+
+    chosen = subscribe(receiver, inbox=effects.registry.database)
+    assert await execute(chosen, envelope(sequence=1), 5) == Done()
+    assert await execute(chosen, envelope(sequence=1), 5) == Done(skipped=True)
+    assert await execute(chosen, envelope(sequence=3), 5) == Done()
+    assert await execute(chosen, envelope(sequence=2), 5) == Done(skipped=True)
+    assert await execute(chosen, envelope(sequence=1, subject="2"), 5) == Done()
+    assert await effects.all() == [1, 3, 1]
+
+
+async def test_an_inbox_forgets_what_a_failed_receiver_wrote(effects: Effects) -> None:
+    broken = True
+
+    async def receiver(sender: str, event: edgy.Event, **kwargs: Any) -> None:
+        await effects.model.query.create(n=event.sequence)
+        if broken:
+            raise ValueError("after the write")
+
+    chosen = subscribe(receiver, inbox=effects.registry.database)
+    assert isinstance(await execute(chosen, envelope(), 5), Failed)
+    assert await effects.all() == []
+    broken = False
+    assert await execute(chosen, envelope(), 5) == Done()
+    assert await effects.all() == [1]
+
+
+async def test_an_inbox_forgets_what_a_receiver_wrote_that_asks_for_another_attempt(effects: Effects) -> None:
+    async def receiver(sender: str, event: edgy.Event, **kwargs: Any) -> Any:
+        await effects.model.query.create(n=event.sequence)
+        return edgy.retry(after=1)
+
+    chosen = subscribe(receiver, inbox=effects.registry.database)
+    assert await execute(chosen, envelope(), 5) == edgy.retry(after=1)
+    assert await effects.all() == []
+
+
+async def test_an_inbox_takes_a_later_incarnation_for_later(effects: Effects) -> None:
+    database = effects.registry.database
+    first, restored = envelope(sequence=500), replace(envelope(sequence=3), incarnation=2)
+    async with database.transaction():
+        assert await inbox.advance(database, "r", first)
+        assert await inbox.advance(database, "r", restored)
+        assert not await inbox.advance(database, "r", replace(first, sequence=501))
+
+
+async def test_an_inbox_does_not_remember_what_has_no_sequence(effects: Effects) -> None:
+    database = effects.registry.database
+    intent = envelope(sequence=None, signal="pre_save")
+    async with database.transaction():
+        assert await inbox.advance(database, "r", intent)
+        assert await inbox.advance(database, "r", intent)
+
+
+async def test_receivers_and_sources_have_an_inbox_each(effects: Effects) -> None:
+    database = effects.registry.database
+    async with database.transaction():
+        assert await inbox.advance(database, "a", envelope())
+        assert await inbox.advance(database, "b", envelope())
+        assert await inbox.advance(database, "a", replace(envelope(), source="other"))

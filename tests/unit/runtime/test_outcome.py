@@ -1,0 +1,48 @@
+import pytest
+
+from edgy_bus.retry import Bury, Retry, RetryLater, Snooze
+from edgy_bus.runtime.outcome import Again, Done, Failed, Finish, GiveUp, Note, decide, pack_notes, unpack_notes
+
+RETRY = Retry(attempts=3, delay=1, factor=2, jitter=0)
+
+
+def test_a_failure_is_tried_again_after_the_policys_delay() -> None:
+    assert decide(Failed("x"), Note(), RETRY, now=100) == Again(Note(1, 101), "x")
+    assert decide(Failed("x"), Note(1), RETRY, now=100) == Again(Note(2, 102), "x")
+
+
+def test_the_last_failure_gives_up_with_its_reason() -> None:
+    assert decide(Failed("x"), Note(2), RETRY, now=100) == GiveUp(3, "x")
+
+
+def test_what_is_done_is_finished() -> None:
+    assert decide(Done(), Note(2), RETRY, now=100) == Finish()
+    assert decide(Done(skipped=True), Note(), RETRY, now=100) == Finish()
+
+
+def test_a_snooze_counts_no_attempt() -> None:
+    assert decide(Snooze(30), Note(2), RETRY, now=100) == Again(Note(2, 130), "snoozed")
+
+
+def test_a_receiver_may_ask_for_its_own_delay_but_not_for_more_attempts() -> None:
+    assert decide(RetryLater(7), Note(), RETRY, now=100) == Again(
+        Note(1, 107), "the receiver asked for another attempt"
+    )
+    again = decide(RetryLater(), Note(), RETRY, now=100)
+    assert isinstance(again, Again)
+    assert again.note.due == 101
+    assert isinstance(decide(RetryLater(7), Note(2), RETRY, now=100), GiveUp)
+
+
+def test_a_receiver_may_give_up_at_once() -> None:
+    assert decide(Bury("never"), Note(), RETRY, now=100) == GiveUp(1, "never")
+
+
+def test_notes_travel() -> None:
+    notes = {"a": Note(2, 1700000000.5), "b": Note(1, done=True)}
+    assert unpack_notes(pack_notes(notes)) == notes
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"{", b"[]", b'{"a": 1}', b'{"a": ["x", 0, 0]}', b'{"a": []}'])
+def test_notes_that_cannot_be_read_are_nothing(raw: bytes | None) -> None:
+    assert unpack_notes(raw) == {}

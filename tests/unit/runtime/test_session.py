@@ -1,0 +1,464 @@
+"""One tenure of a partition: order, retries, dead letters, hand-over, and what ends it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgy_bus.brokers.base import DeadLetter, EntryId, Fetched, Head, Lease
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import Wire
+from edgy_bus.errors import BrokerError, BrokerUnavailable
+from edgy_bus.retry import Retry
+from edgy_bus.runtime.session import STREAM
+from tests.support import PLACE, Told, event, eventually, publish
+from tests.unit.runtime.support import Tenure, subscribe
+
+
+async def test_events_of_a_row_are_handled_in_order_and_acknowledged() -> None:
+    seen: list[tuple[str, int]] = []
+
+    async def receiver(sender: str, instance: Any, **kwargs: Any) -> None:
+        await asyncio.sleep(0)
+        seen.append((instance.id, instance.n))
+
+    broker = MemoryBroker()
+    await publish(broker, *(event(str(n % 3), n) for n in range(1, 61)))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: len(seen) == 60)
+    await tenure.end(session)
+    for row in "012":
+        assert [n for subject, n in seen if subject == row] == sorted(n for subject, n in seen if subject == row)
+    assert await tenure.unfinished() == 0
+    assert tenure.stats.handled == 60
+
+
+async def test_rows_are_handled_side_by_side() -> None:
+    both = asyncio.Barrier(2)
+
+    async def receiver(sender: str, instance: Any, **kwargs: Any) -> None:
+        await both.wait()
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("2", 2))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.handled == 2)
+    await tenure.end(session)
+
+
+async def test_a_failing_receiver_is_retried_and_holds_up_its_own_row_alone() -> None:
+    seen: list[str] = []
+    mended = asyncio.Event()
+
+    async def fragile(sender: str, instance: Any, event: Any, **kwargs: Any) -> None:
+        if event.subject == "1" and not mended.is_set():
+            raise ValueError("not yet")
+        seen.append(f"fragile {event.subject}.{event.sequence}")
+
+    async def sturdy(sender: str, instance: Any, event: Any, **kwargs: Any) -> None:
+        seen.append(f"sturdy {event.subject}.{event.sequence}")
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2), event("2", 3))
+    many = Retry(attempts=1000, delay=0.01, factor=1)
+    tenure = Tenure(broker, subscribe(fragile, name="fragile", retry=many), subscribe(sturdy, name="sturdy"))
+    session = await tenure.begin()
+    await eventually(lambda: len(seen) == 4 and tenure.stats.retries > 2)
+    assert sorted(seen) == ["fragile 2.3", "sturdy 1.1", "sturdy 1.2", "sturdy 2.3"]
+    mended.set()
+    await eventually(lambda: len(seen) == 6)
+    assert seen[4:] == ["fragile 1.1", "fragile 1.2"]
+    await tenure.end(session)
+    assert await tenure.unfinished() == 0
+
+
+async def test_after_the_last_attempt_the_event_is_a_dead_letter_and_the_row_goes_on() -> None:
+    seen: list[int] = []
+
+    async def receiver(sender: str, instance: Any, event: Any, **kwargs: Any) -> None:
+        if event.sequence == 1:
+            raise ValueError("never")
+        seen.append(event.sequence)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(receiver))
+    with Told() as told:
+        session = await tenure.begin()
+        await eventually(lambda: seen == [2])
+        await tenure.end(session)
+    (letter,) = await broker.dead_letters(PLACE, "mail")
+    assert (letter.receiver, letter.attempts, letter.reason) == ("r", 3, "ValueError: never")
+    assert set(letter.fields) == {b"id", b"head", b"data"}
+    assert await tenure.unfinished() == 0
+    assert len(told.of("receiver.retried")) == 2
+    assert len(told.of("receiver.gave_up")) == 1
+
+
+async def test_what_is_not_an_event_is_a_dead_letter_and_stops_nothing() -> None:
+    seen: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(event.sequence)
+
+    broker = MemoryBroker()
+    state = await broker.inspect(PLACE, Head(), "epoch")
+    foreign = [Wire("1", b"not json", b"{}"), Wire("2", b"{}", b"{}"), Wire("3", b"[" * 100_000, b"{}")]
+    assert await broker.publish(PLACE, state.head, foreign)
+    strayed = event("1", 7)
+    object.__setattr__(strayed, "model", "other.Model")
+    await publish(broker, strayed, event("1", 8))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: seen == [8])
+    await tenure.end(session)
+    letters = await broker.dead_letters(PLACE, "mail")
+    assert [letter.receiver for letter in letters] == [STREAM] * 4
+    assert "other.Model does not belong" in letters[3].reason
+    assert await tenure.unfinished() == 0
+
+
+async def test_data_that_cannot_be_read_fails_like_a_receiver() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        raise AssertionError("must not be called")
+
+    broker = MemoryBroker()
+    good = event("1", 1)
+    await publish(broker, good)
+    stream = broker._streams[PLACE]
+    next(iter(stream.entries.values()))[b"data"] = b"[1]"
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.dead == 1)
+    await tenure.end(session)
+    (letter,) = await broker.dead_letters(PLACE, "mail")
+    assert "not a JSON object" in letter.reason
+
+
+async def test_signals_that_nobody_wants_are_acknowledged() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None: ...
+
+    broker = MemoryBroker()
+    await publish(broker, *(event("1", n, "post_delete") for n in range(1, 5)))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: not _unread(broker))
+    await tenure.end(session)
+    assert await tenure.unfinished() == 0
+    assert tenure.stats.handled == 0
+
+
+def _unread(broker: MemoryBroker) -> bool:
+    groups = broker._streams[PLACE].groups
+    return not groups or bool(groups["mail"].pending) or groups["mail"].position == EntryId(0, 0)
+
+
+async def test_the_next_owner_begins_with_what_the_former_left_and_knows_its_attempts() -> None:
+    seen: list[str] = []
+    broken = asyncio.Event()
+
+    async def first(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(f"first {event.sequence}")
+        if event.sequence == 2:
+            raise ValueError("broken")
+
+    async def slow(sender: str, event: Any, **kwargs: Any) -> None:
+        if event.sequence == 2:
+            broken.set()
+            await asyncio.Event().wait()
+
+    patient = Retry(attempts=5, delay=3600, jitter=0)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2), event("1", 3))
+    tenure = Tenure(broker, subscribe(first, name="a", retry=patient), subscribe(slow, name="b"), grace=0.0)
+    session = await tenure.begin()
+    await eventually(lambda: broken.is_set() and tenure.stats.retries == 1)
+    await tenure.end(session)
+    assert await tenure.pending() == 2, "2 is half done, 3 has not begun"
+
+    async def second(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(f"second {event.sequence}")
+
+    await publish(broker, event("1", 4))
+    hurried = Tenure(broker, subscribe(second, name="b"))
+    session = await hurried.begin("other")
+    await eventually(lambda: len([one for one in seen if one.startswith("second")]) == 3)
+    await tenure.end(session)
+    assert seen == ["first 1", "first 2", "second 2", "second 3", "second 4"]
+
+
+async def test_attempts_and_their_time_survive_the_owner() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        raise ValueError("always")
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver, retry=Retry(attempts=2, delay=0.3, jitter=0)))
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.retries == 1)
+    await tenure.end(session)
+    session = await tenure.begin("other")
+    await eventually(lambda: tenure.stats.dead == 1)
+    await tenure.end(session)
+    (letter,) = await broker.dead_letters(PLACE, "mail")
+    assert letter.attempts == 2
+
+
+async def test_a_receiver_that_is_done_is_not_called_again_by_the_next_owner() -> None:
+    calls: list[str] = []
+    stuck = asyncio.Event()
+
+    async def quick(sender: str, **kwargs: Any) -> None:
+        calls.append("quick")
+
+    async def slow(sender: str, **kwargs: Any) -> None:
+        calls.append("slow")
+        stuck.set()
+        if calls.count("slow") == 1:
+            await asyncio.Event().wait()
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(quick, name="quick"), subscribe(slow, name="slow"), grace=0.0)
+    session = await tenure.begin()
+    await eventually(lambda: stuck.is_set() and "quick" in calls and tenure.stats.handled == 1)
+    await tenure.end(session)
+    session = await tenure.begin("other")
+    await eventually(lambda: calls.count("slow") == 2)
+    await tenure.end(session)
+    assert calls.count("quick") == 1
+    assert await tenure.unfinished() == 0
+
+
+async def test_draining_lets_running_receivers_finish_and_starts_no_other() -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+    finished: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        started.set()
+        await go.wait()
+        finished.append(event.sequence)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await started.wait()
+    session.finish()
+    go.set()
+    await session.wait()
+    assert finished == [1]
+    assert await tenure.pending() == 1
+    assert not session.lost
+
+
+async def test_a_receiver_that_outlasts_the_grace_time_is_cancelled_and_its_event_kept() -> None:
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver), grace=0.05)
+    session = await tenure.begin()
+    await started.wait()
+    await tenure.end(session)
+    assert cancelled.is_set()
+    assert await tenure.pending() == 1
+
+
+async def test_a_lease_that_was_not_renewed_in_time_ends_everything() -> None:
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin(lasts=0.2)
+    await started.wait()
+    await session.wait()
+    assert session.lost
+    assert cancelled.is_set()
+    assert await tenure.pending() == 1
+
+
+async def test_a_renewed_lease_goes_on() -> None:
+    go = asyncio.Event()
+    seen: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        await go.wait()
+        seen.append(event.sequence)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin(lasts=0.2)
+    session.extend(asyncio.get_running_loop().time() + 30)
+    await asyncio.sleep(0.3)
+    go.set()
+    await eventually(lambda: seen == [1])
+    await tenure.end(session)
+    assert not session.lost
+
+
+async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_to_the_broker() -> None:
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        entered.set()
+        await go.wait()
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await entered.wait()
+    await broker.release(session.lease)
+    usurper = await broker.acquire(PLACE, "mail", "usurper", 30)
+    assert usurper is not None
+    go.set()
+    await session.wait()
+    assert session.lost
+    inherited = await broker.fetch(usurper, 10, inherit=True)
+    assert len(inherited.entries) == 1, "what the zombie did was not acknowledged"
+
+
+class Doubtful(MemoryBroker):
+    """Answers to chosen calls get lost after they took effect, or are never made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose_fetch = False
+        self.refuse: dict[str, int] = {}
+
+    def _maybe(self, name: str) -> None:
+        if self.refuse.get(name, 0) > 0:
+            self.refuse[name] -= 1
+            raise BrokerUnavailable("away")
+
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        fetched = await super().fetch(lease, count, inherit=inherit)
+        if self.lose_fetch and fetched.entries:
+            self.lose_fetch = False
+            raise BrokerUnavailable("the answer was lost")
+        return fetched
+
+    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+        self._maybe("settle")
+        await super().settle(lease, entries)
+
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
+        self._maybe("note")
+        await super().note(lease, notes)
+
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+        self._maybe("bury")
+        await super().bury(lease, letter, notes)
+
+
+async def test_a_read_whose_answer_was_lost_ends_the_tenure_and_the_next_one_finds_the_entries() -> None:
+    seen: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(event.sequence)
+
+    broker = Doubtful()
+    broker.lose_fetch = True
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await session.wait()
+    assert not session.lost
+    assert seen == []
+    await broker.release(session.lease)
+    await publish(broker, event("1", 3))
+    session = await tenure.begin()
+    await eventually(lambda: len(seen) == 3)
+    await tenure.end(session)
+    assert seen == [1, 2, 3]
+
+
+async def test_a_broker_that_is_away_for_a_while_is_told_later() -> None:
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        if event.subject == "2":
+            raise ValueError("no")
+
+    broker = Doubtful()
+    broker.refuse = {"settle": 2, "note": 2, "bury": 2}
+    await publish(broker, event("1", 1), event("2", 2))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: broker.refuse == {"settle": 0, "note": 0, "bury": 0})
+    await tenure.end(session)
+    assert len(await broker.dead_letters(PLACE, "mail")) == 1
+    assert await tenure.unfinished() == 0
+
+
+async def test_an_error_that_no_retry_mends_ends_the_tenure_and_is_told() -> None:
+    class Broken(MemoryBroker):
+        async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+            raise BrokerError("WRONGTYPE")
+
+    async def receiver(sender: str, **kwargs: Any) -> None: ...
+
+    broker = Broken()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver))
+    with Told() as told:
+        session = await tenure.begin()
+        await eventually(lambda: not session.running)
+    assert isinstance(session.failure, BrokerError)
+    assert told.of("service.failed")
+
+
+async def test_no_more_is_read_than_fits_in_the_hand() -> None:
+    go = asyncio.Event()
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        await go.wait()
+
+    broker = MemoryBroker()
+    await publish(broker, *(event(str(n), n) for n in range(1, 101)))
+    tenure = Tenure(broker, subscribe(receiver), prefetch=10)
+    session = await tenure.begin()
+    await eventually(tenure.pending)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert await tenure.pending() == 10
+    go.set()
+    await eventually(lambda: tenure.stats.handled == 100)
+    await tenure.end(session)
+
+
+async def test_only_so_many_receivers_run_at_the_same_time() -> None:
+    running, most = 0, 0
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    broker = MemoryBroker()
+    await publish(broker, *(event(str(n), n) for n in range(1, 51)))
+    tenure = Tenure(broker, subscribe(receiver), concurrency=3)
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.handled == 50)
+    await tenure.end(session)
+    assert most == 3
