@@ -1,0 +1,108 @@
+"""An outbox in a SQLite file, relays over it, and a broker in memory that can be away."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgy_bus.brokers.base import EntryId, Head, Lease
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import Wire
+from edgy_bus.database import Database
+from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.events import Partition, new_event_id
+from edgy_bus.outbox.relay import Relay
+from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.services import Bell
+from edgy_bus.settings import RelaySettings
+from tests.support import PLACE
+
+OTHER = Partition("accounts.User", "1")
+
+
+class Away(MemoryBroker):
+    """A broker whose publisher's side stops answering when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.published: list[int] = []
+        self.lose_next_answer = False
+
+    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
+        self._answer()
+        return await super().acquire(place, role, owner, ttl)
+
+    async def renew(self, lease: Lease, ttl: float) -> bool:
+        self._answer()
+        return await super().renew(lease, ttl)
+
+    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+        self._answer()
+        entries = await super().publish(partition, head, batch)
+        self.published.append(len(batch))
+        if self.lose_next_answer:
+            self.lose_next_answer = False
+            raise BrokerUnavailable("the answer was lost")
+        return entries
+
+    def _answer(self) -> None:
+        if self.away:
+            raise BrokerUnavailable("away")
+
+
+def relay_of(store: OutboxStore, broker: MemoryBroker, partitions: int = 2, **settings: Any) -> Relay:
+    return Relay(
+        store=store,
+        broker=broker,
+        service="accounts",
+        models=lambda: {"accounts.User": partitions},
+        settings=RelaySettings(**{"poll": 0.05, "backoff": 0.05, **settings}),
+        bell=Bell(),
+    )
+
+
+async def write(store: OutboxStore, count: int, place: Partition = PLACE, **columns: Any) -> list[str]:
+    """Put events into the outbox; their ids."""
+    rows: list[Mapping[str, Any]] = [
+        {
+            "model": place.model,
+            "label": place.label,
+            "event_id": new_event_id(),
+            "signal": "post_save",
+            "subject": str(number),
+            "time": "2026-01-01T00:00:00+00:00",
+            "traceparent": None,
+            "data": "{}",
+            "created": time.time_ns() // 1_000_000,
+            **columns,
+        }
+        for number in range(count)
+    ]
+    async with store.database.transaction():
+        await store.append(rows)
+    return [row["event_id"] for row in rows]
+
+
+async def on_stream(broker: MemoryBroker, place: Partition = PLACE) -> list[str]:
+    """The ids of the events in a stream, in order."""
+    state = await broker.inspect(place, Head("nobody's"), "fresh")
+    return [mark.event_id for mark in state.behind]
+
+
+async def read_all(broker: MemoryBroker, group: str, place: Partition = PLACE) -> list[EntryId]:
+    """Read and finish everything in a stream, as a group does."""
+    lease = await broker.acquire(place, group, "reader", 30)
+    assert lease is not None
+    fetched = await broker.fetch(lease, 10_000, inherit=False)
+    entries = [entry.id for entry in fetched.entries]
+    await broker.settle(lease, entries)
+    await broker.release(lease)
+    return entries
+
+
+async def store_in(url: str) -> OutboxStore:
+    """The outbox of a database that the caller disconnects."""
+    store = OutboxStore(Database(url))
+    await store.database.connect()
+    await store.prepare()
+    return store

@@ -1,0 +1,228 @@
+"""The relay against a broker in memory: what is published, when, and how often."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from edgy_bus.brokers.base import Head
+from edgy_bus.errors import BrokerUnavailable, ConfigurationError
+from edgy_bus.outbox.relay import Relay
+from edgy_bus.outbox.store import OutboxStore
+from tests.support import PLACE, Told, eventually
+from tests.unit.outbox.support import OTHER, Away, on_stream, read_all, relay_of, store_in, write
+
+
+async def drain(relay: Relay) -> None:
+    while await relay.step():
+        pass
+
+
+async def test_rows_reach_their_streams_in_order_and_once(store: OutboxStore, broker: Away) -> None:
+    here, there = await write(store, 5), await write(store, 3, OTHER)
+    relay = relay_of(store, broker)
+    await drain(relay)
+    more = await write(store, 2)
+    await drain(relay)
+    assert await on_stream(broker) == here + more
+    assert await on_stream(broker, OTHER) == there
+    assert await store.count_pending() == 0
+    assert relay.published == 10
+
+
+async def test_batches_and_pages_keep_the_order(store: OutboxStore, broker: Away) -> None:
+    ids = await write(store, 25)
+    await drain(relay_of(store, broker, batch=4, page=10))
+    assert await on_stream(broker) == ids
+    assert max(broker.published) == 4
+
+
+async def test_a_relay_without_the_lease_publishes_nothing(store: OutboxStore, broker: Away) -> None:
+    leading, standby = relay_of(store, broker), relay_of(store, broker)
+    await leading.step()
+    ids = await write(store, 3)
+    assert not await standby.step()
+    assert await on_stream(broker) == []
+    await drain(leading)
+    assert await on_stream(broker) == ids
+
+
+async def test_the_standby_takes_over_when_the_leader_stops(store: OutboxStore, broker: Away) -> None:
+    async with relay_of(store, broker) as leader:
+        await write(store, 1)
+        await eventually(lambda: leader.published)
+        async with relay_of(store, broker) as standby:
+            await leader.stop()
+            await write(store, 1)
+            await eventually(lambda: standby.published == 1)
+
+
+async def test_two_relays_that_both_believe_to_lead_publish_nothing_twice(
+    sqlite_url: str, store: OutboxStore, broker: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def yes(self: Relay) -> bool:
+        return True
+
+    monkeypatch.setattr(Relay, "_leads", yes)
+    second = await store_in(sqlite_url)
+    relays = [relay_of(store, broker, batch=3), relay_of(second, broker, batch=3)]
+    ids: list[str] = []
+    for _ in range(10):
+        ids += await write(store, 7)
+        await asyncio.gather(*(drain(relay) for relay in relays))
+    await second.database.disconnect()
+    assert await on_stream(broker) == ids
+    assert await store.count_pending() == 0
+
+
+async def test_a_relay_that_died_between_append_and_mark_left_no_double(store: OutboxStore, broker: Away) -> None:
+    ids = await write(store, 4)
+    broker.lose_next_answer = True
+    with pytest.raises(BrokerUnavailable):
+        await relay_of(store, broker, lease=0.2).step()
+    assert await store.count_pending() == 4
+    successor = relay_of(store, broker)
+    await eventually(lambda: successor.step(), "taking the lease over")
+    await drain(successor)
+    assert await on_stream(broker) == ids
+    assert await store.count_pending() == 0
+
+
+async def test_a_lost_answer_is_no_double_for_the_same_relay_either(store: OutboxStore, broker: Away) -> None:
+    relay = relay_of(store, broker)
+    ids = await write(store, 4)
+    broker.lose_next_answer = True
+    with pytest.raises(BrokerUnavailable):
+        await relay.step()
+    ids += await write(store, 2)
+    await drain(relay)
+    assert await on_stream(broker) == ids
+
+
+async def test_a_broker_that_lost_everything_gets_everything_again(store: OutboxStore, broker: Away) -> None:
+    ids = await write(store, 5)
+    await drain(relay_of(store, broker))
+    await broker.erase()
+    with Told() as told:
+        await drain(relay_of(store, broker))
+        assert await on_stream(broker) == ids
+    assert told.of("relay.resynchronised")[0]["lost"] is True
+
+
+async def test_a_running_relay_notices_by_itself_that_the_broker_lost_everything(
+    store: OutboxStore, broker: Away
+) -> None:
+    ids = await write(store, 5)
+    async with relay_of(store, broker, trim_every=0.05, lease=0.3) as relay:
+        await eventually(lambda: relay.published == 5)
+        await broker.erase()
+        await eventually(lambda: on_stream_is(broker, ids))
+
+
+async def on_stream_is(broker: Away, ids: list[str]) -> bool:
+    return await on_stream(broker) == ids
+
+
+async def test_a_broker_that_lost_its_newest_entries_gets_those_again(store: OutboxStore, broker: Away) -> None:
+    first = await write(store, 3)
+    relay = relay_of(store, broker)
+    await drain(relay)
+    kept = broker._streams[PLACE].entries.copy()
+    second = await write(store, 3)
+    await drain(relay)
+    broker._streams[PLACE].entries = kept  # as a failover to a replica that lagged does
+    third = await write(store, 1)
+    await drain(relay)
+    assert await on_stream(broker) == first + second + third
+
+
+async def test_what_every_group_has_finished_is_not_sent_again(store: OutboxStore, broker: Away) -> None:
+    done = await write(store, 3)
+    relay = relay_of(store, broker, trim_every=0.01)
+    await drain(relay)
+    await read_all(broker, "mail")
+    await asyncio.sleep(0.02)
+    await relay.step()
+    new = await write(store, 2)
+    await drain(relay)
+    await broker.erase()
+    await drain(relay_of(store, broker))
+    # The newest entry that a group has finished is kept: it is where the stream is known to stand.
+    assert (await on_stream(broker)) == [done[-1], *new]
+
+
+async def test_streams_are_trimmed_below_what_the_slowest_group_has_not_finished(
+    store: OutboxStore, broker: Away
+) -> None:
+    ids = await write(store, 10)
+    relay = relay_of(store, broker, trim_every=0.01)
+    await drain(relay)
+    await read_all(broker, "fast")
+    slow = await broker.acquire(PLACE, "slow", "w", 30)
+    assert slow is not None
+    fetched = await broker.fetch(slow, 10, inherit=False)
+    await broker.settle(slow, [entry.id for entry in fetched.entries if fetched.entries.index(entry) != 4])
+    await asyncio.sleep(0.02)
+    await relay.step()
+    assert await on_stream(broker) == ids[4:]
+
+
+async def test_old_rows_are_pruned_and_pending_ones_are_not(store: OutboxStore, broker: Away) -> None:
+    await write(store, 3)
+    relay = relay_of(store, broker, trim_every=0.01, retention=1)
+    await drain(relay)
+    broker.away = True
+    await write(store, 2)
+    assert await store.prune(10**15) == 3
+    assert await store.count_all() == await store.count_pending() == 2
+
+
+async def test_another_number_of_partitions_is_refused_and_nothing_is_lost(store: OutboxStore, broker: Away) -> None:
+    await relay_of(store, broker, partitions=2, lease=0.2).step()
+    await write(store, 2)
+    wrong = relay_of(store, broker, partitions=3)
+    with pytest.raises(ConfigurationError, match=r"was published with 2 partitions.*EventSettings\(partitions=2\)"):
+        await eventually(lambda: wrong.step())
+    assert await store.count_pending() == 2
+
+
+async def test_a_broker_that_is_away_is_told_once_and_delivery_resumes(store: OutboxStore, broker: Away) -> None:
+    broker.away = True
+    ids = await write(store, 3)
+    with Told() as told:
+        async with relay_of(store, broker) as relay:
+            await asyncio.sleep(0.3)
+            assert relay.running
+            assert len(told.of("broker.unavailable")) == 1
+            broker.away = False
+            await eventually(lambda: on_stream_is(broker, ids))
+            await eventually(lambda: "relay.recovered" in told.names())
+    assert len(told.of("broker.unavailable")) == 1
+
+
+async def test_a_ring_wakes_the_relay_before_its_poll(store: OutboxStore, broker: Away) -> None:
+    async with relay_of(store, broker, poll=3_600) as relay:
+        await eventually(lambda: relay._verified)
+        await asyncio.sleep(0.05)
+        ids = await write(store, 1)
+        relay.bell.ring()
+        await eventually(lambda: on_stream_is(broker, ids))
+
+
+async def test_stopping_gives_the_lease_back(store: OutboxStore, broker: Away) -> None:
+    async with relay_of(store, broker, lease=3_600) as relay:
+        await eventually(lambda: relay._verified)
+    other = relay_of(store, broker)
+    await other.step()
+    assert other._verified
+
+
+async def test_a_mark_on_a_head_that_has_moved_changes_nothing(store: OutboxStore, broker: Away) -> None:
+    await write(store, 1)
+    await drain(relay_of(store, broker))
+    head, _ = (await store.heads())[PLACE]
+    await write(store, 1)
+    (row,) = (await store.pending(10))[PLACE]
+    stale: Any = Head(head.epoch, head.entry, "another event")
+    assert not await store.mark(PLACE, stale, head, {row.id: head.entry})
+    assert await store.count_pending() == 1
