@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgy_bus.brokers.base import Broker
-from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.retry import Retry
 from edgy_bus.runtime.session import PartitionSession, Stats, Tools
 from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
@@ -60,7 +59,3 @@ class Tenure:
 
     async def unfinished(self) -> int:
         return sum(one.pending + (one.lag or 0) for one in await self.broker.backlog(PLACE))
-
-
-def memory() -> MemoryBroker:
-    return MemoryBroker()

@@ -1,0 +1,49 @@
+"""Who hears of what."""
+
+from typing import Any
+
+import pytest
+
+from edgy_bus.errors import ConfigurationError
+from edgy_bus.runtime.subscriptions import Row, Subscriptions
+from tests.unit.runtime.support import subscribe
+
+
+async def hear(sender: Any, **kwargs: Any) -> None: ...
+
+
+def test_subscriptions_are_found_by_model_and_signal_in_the_order_they_were_made() -> None:
+    first, second, other = subscribe(hear, name="b"), subscribe(hear, name="a"), subscribe(hear, "post_delete")
+    found = Subscriptions("mail", [first, second, other])
+    assert found.of("accounts.User", "post_save") == [first, second]
+    assert found.of("accounts.User", "post_update") == []
+    assert found.of("accounts.Team", "post_save") == []
+    assert len(found) == 3
+
+
+def test_only_the_groups_own_are_kept() -> None:
+    assert len(Subscriptions("search", [subscribe(hear)])) == 0
+
+
+def test_a_name_may_stand_once_for_an_event() -> None:
+    with pytest.raises(ConfigurationError, match="have the name 'r'"):
+        Subscriptions("mail", [subscribe(hear), subscribe(hear)])
+    Subscriptions("mail", [subscribe(hear), subscribe(hear, "post_delete")])
+
+
+def test_pre_signals_are_read_from_a_stream_of_their_own() -> None:
+    found = Subscriptions("mail", [subscribe(hear, "pre_save"), subscribe(hear, "on_verify")])
+    assert found.ordered_models == found.pre_models == ("accounts.User",)
+    assert Subscriptions("mail", [subscribe(hear)]).pre_models == ()
+
+
+def test_inboxes_are_listed_once() -> None:
+    inbox: Any = object()
+    subscriptions = [subscribe(hear, inbox=inbox), subscribe(hear, "post_delete", inbox=inbox), subscribe(hear, "x")]
+    assert Subscriptions("mail", subscriptions).inboxes == (inbox,)
+
+
+def test_a_row_has_its_fields_as_attributes_and_shows_no_values() -> None:
+    row = Row({"id": 1, "name": "Ada"})
+    assert row.name == "Ada"
+    assert repr(row) == "Row(id, name)"

@@ -1,0 +1,323 @@
+"""The facade: where receivers run, what a name or a URL may be, and the whole way on a broker in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import edgy_bus as edgy
+from edgy_bus.errors import ConfigurationError, SignalError
+from edgy_bus.settings import RelaySettings, WorkerSettings
+from edgy_bus.signals import post_save, post_update, pre_save
+from tests.support import eventually
+
+QUICK = {
+    "working": WorkerSettings(lease=1.0, block=0.05, backoff=0.05, grace=5.0),
+    "relaying": RelaySettings(poll=0.05),
+}
+
+
+def declare_user(registry: edgy.Registry) -> Any:
+    shop = registry
+
+    class User(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        name: str = edgy.CharField(max_length=100)
+
+        class Meta:
+            registry = shop
+
+    return User
+
+
+class Heard:
+    """A receiver that notes its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Any, dict[str, Any]]] = []
+        self.receivers: list[Any] = []
+
+    def receiver(self) -> Any:
+        async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
+            self.calls.append((sender, instance, kwargs))
+
+        return hear
+
+    @property
+    def names(self) -> list[str]:
+        return [instance.name for _, instance, _ in self.calls]
+
+
+@asynccontextmanager
+async def running(bus: edgy.Bus, *registries: edgy.Registry, worker: bool = True) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(bus)
+        for registry in registries:
+            await registry.create_all()
+        if worker:
+            await stack.enter_async_context(bus.worker())
+        yield
+
+
+# Names and URLs
+
+
+@pytest.mark.parametrize("url", ["kafka://localhost", "localhost:6379", ""])
+def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown broker scheme .*redis://, rediss://, unix://, memory://"):
+        edgy.Bus(url)
+
+
+@pytest.mark.parametrize("name", ["two words", "a{b}", "a:b", ""])
+def test_a_service_name_that_would_spoil_keys_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="the service"):
+        edgy.Bus(service=name)
+
+
+def test_a_group_name_that_would_spoil_keys_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="the group 'a:b'"):
+        edgy.Bus("memory://", service="s", group="a:b")
+    bus = edgy.Bus("memory://", service="s")
+    bus.receiver("accounts.User", "post_save", group="{x}")(Heard().receiver())
+    with pytest.raises(ConfigurationError, match="the group '{x}'"):
+        bus.subscriptions()
+
+
+@pytest.mark.parametrize(("model", "signal"), [("User", "post_save"), (".User", "post_save"), ("accounts.User", "")])
+def test_a_subscription_by_name_names_service_model_and_signal(model: str, signal: str) -> None:
+    with pytest.raises(SignalError, match="does not name a"):
+        edgy.Bus(service="mail").receiver(model, signal)
+
+
+def test_the_contract_holds_for_subscriptions_by_name() -> None:
+    with pytest.raises(SignalError, match="async"):
+
+        @edgy.Bus(service="mail").receiver("accounts.User", "post_save")
+        def not_async(sender: Any, **kwargs: Any) -> None: ...
+
+
+# Local mode
+
+
+async def test_without_a_broker_every_receiver_runs_here(sqlite_url: str) -> None:
+    bus = edgy.Bus(service="accounts")
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, heard = declare_user(registry), Heard()
+    post_save(User)(heard.receiver())
+    bus.receiver("accounts.User", "post_save")(heard.receiver())
+    async with running(bus, registry, worker=False):
+        user = await User.query.create(name="Ada")
+    assert [(sender, instance) for sender, instance, _ in heard.calls] == [(User, user)] * 2
+
+
+async def test_in_local_mode_a_name_may_be_subscribed_to_before_its_model_is_declared(sqlite_url: str) -> None:
+    bus, heard = edgy.Bus(service="accounts"), Heard()
+    bus.receiver("accounts.User", "post_save")(heard.receiver())
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User = declare_user(registry)
+    async with running(bus, registry, worker=False):
+        await User.query.create(name="Ada")
+    assert heard.names == ["Ada"]
+
+
+async def test_in_local_mode_the_name_of_another_service_is_not_ours(sqlite_url: str) -> None:
+    bus, heard = edgy.Bus(service="accounts"), Heard()
+    bus.receiver("billing.User", "post_save")(heard.receiver())
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User = declare_user(registry)
+    async with running(bus, registry, worker=False):
+        await User.query.create(name="Ada")
+    assert heard.calls == []
+
+
+def test_local_mode_has_neither_workers_nor_relays() -> None:
+    for ask in (edgy.Bus().worker, edgy.Bus().relays):
+        with pytest.raises(ConfigurationError, match="local mode"):
+            ask()
+
+
+# With a broker
+
+
+async def test_a_post_receiver_runs_in_the_worker_and_a_pre_receiver_here(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, before, after = declare_user(registry), Heard(), Heard()
+    pre_save(User)(before.receiver())
+    post_save(User)(after.receiver())
+    async with running(bus, registry, worker=False):
+        user = await User.query.create(name="Ada")
+        assert before.names == ["Ada"]
+        assert after.names == []
+        async with bus.worker():
+            await eventually(lambda: after.calls)
+    sender, instance, kwargs = after.calls[0]
+    assert sender is User
+    assert instance is not user
+    assert (instance.id, instance.name) == (user.id, "Ada")
+    assert kwargs["event"].type == "accounts.User.post_save"
+    assert kwargs["event"].source == "accounts"
+    assert kwargs["is_update"] is False
+    assert kwargs["model_instance"] is instance
+
+
+async def test_a_local_receiver_runs_here_also_with_a_broker(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, heard = declare_user(registry), Heard()
+    post_save(User, local=True)(heard.receiver())
+    async with running(bus, registry, worker=False):
+        user = await User.query.create(name="Ada")
+        assert heard.calls[0][1] is user
+        assert bus.subscriptions() == []
+
+
+async def test_events_of_a_row_arrive_in_the_order_of_their_commits(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, heard = declare_user(registry), Heard()
+
+    @post_update(User)
+    async def slow_first(sender: Any, instance: Any, **kwargs: Any) -> None:
+        if instance.name == "n0":
+            await asyncio.sleep(0.1)
+        heard.calls.append((sender, instance, kwargs))
+
+    async with running(bus, registry):
+        user = await User.query.create(name="Ada")
+        for number in range(10):
+            await user.update(name=f"n{number}")
+        await eventually(lambda: len(heard.calls) == 10)
+    assert heard.names == [f"n{number}" for number in range(10)]
+    sequences = [kwargs["event"].sequence for _, _, kwargs in heard.calls]
+    assert sequences == sorted(set(sequences))
+
+
+async def test_a_receiver_by_name_gets_the_row_as_attributes_or_as_its_schema(sqlite_url: str) -> None:
+    class Contract(BaseModel):
+        name: str
+
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, plain, typed = declare_user(registry), Heard(), Heard()
+    bus.receiver("accounts.User", "post_save", name="plain")(plain.receiver())
+    bus.receiver("accounts.User", "post_save", name="typed", schema=Contract)(typed.receiver())
+    async with running(bus, registry):
+        await User.query.create(name="Ada")
+        await eventually(lambda: plain.calls and typed.calls)
+    assert plain.calls[0][0] == "accounts.User"
+    assert (plain.calls[0][1].id, plain.calls[0][1].name) == (1, "Ada")
+    assert typed.calls[0][1] == Contract(name="Ada")
+
+
+async def test_a_pre_event_reaches_those_who_subscribed_by_name(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, heard = declare_user(registry), Heard()
+    bus.receiver("accounts.User", "pre_save")(heard.receiver())
+    async with running(bus, registry):
+        await User.query.create(name="Ada")
+        await eventually(lambda: heard.calls)
+    assert heard.calls[0][2]["event"].sequence is None
+
+
+async def test_every_group_hears_of_every_event(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, mail, search = declare_user(registry), Heard(), Heard()
+    post_save(User, group="mail")(mail.receiver())
+    post_save(User, group="search")(search.receiver())
+    async with running(bus, registry):
+        await User.query.create(name="Ada")
+        await eventually(lambda: mail.calls and search.calls)
+    assert (len(mail.calls), len(search.calls)) == (1, 1)
+
+
+async def test_a_custom_signal_goes_the_way_of_all_others(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, heard = declare_user(registry), Heard()
+    User.meta.signals.on_verify = edgy.Signal()
+    User.meta.signals.on_verify.connect(heard.receiver())
+    async with running(bus, registry):
+        user = await User.query.create(name="Ada")
+        await User.meta.signals.on_verify.send(sender=User, instance=user, by="mail")
+        await eventually(lambda: heard.calls)
+    assert heard.calls[0][1].name == "Ada"
+    assert heard.calls[0][2]["by"] == "mail"
+
+
+async def test_signals_that_are_not_published_are_heard_here(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", publish="post_delete", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    User, heard = declare_user(registry), Heard()
+    post_save(User)(heard.receiver())
+    async with running(bus, registry, worker=False):
+        user = await User.query.create(name="Ada")
+    assert heard.calls[0][1] is user
+
+
+def test_a_group_without_receivers_is_refused_with_those_that_have_some() -> None:
+    bus = edgy.Bus("memory://", service="mail")
+    bus.receiver("accounts.User", "post_save")(Heard().receiver())
+    with pytest.raises(ConfigurationError, match="no receiver runs in group 'main'; the groups are: mail"):
+        bus.worker(["main"])
+
+
+def test_a_worker_without_receivers_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="there is nothing to do"):
+        edgy.Bus("memory://", service="mail").worker()
+
+
+def test_a_relay_without_a_registry_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no registry"):
+        edgy.Bus("memory://", service="mail").relays()
+
+
+def test_two_receivers_of_one_name_are_refused() -> None:
+    bus = edgy.Bus("memory://", service="mail")
+    for _ in range(2):
+        bus.receiver("accounts.User", "post_save", name="welcome")(Heard().receiver())
+    with pytest.raises(ConfigurationError, match="have the name 'welcome'"):
+        bus.worker()
+
+
+async def test_hooks_run_once_the_databases_are_connected_and_starting_twice_is_starting_once(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    ran: list[bool] = []
+
+    @bus.on_start
+    async def hook() -> None:
+        ran.append(registry.database.is_connected)
+
+    async with bus:
+        await bus.start()
+        assert ran == [True]
+    await bus.stop()
+    assert not registry.database.is_connected
+
+
+async def test_a_database_that_was_connected_before_stays_connected(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    async with registry:
+        async with bus:
+            pass
+        assert registry.database.is_connected
+
+
+async def test_a_start_that_fails_leaves_nothing_running(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    registry = edgy.Registry(sqlite_url, bus=bus)
+
+    @bus.on_start
+    async def fails() -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        await bus.start()
+    assert not registry.database.is_connected
