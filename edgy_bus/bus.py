@@ -204,13 +204,14 @@ class Bus:
                     await stack.enter_async_context(database)
             for hook in self._hooks:
                 await hook()
+            if self.broker is not None:
+                stack.push_async_callback(self.broker.close)  # after everything that uses it has stopped
             for publisher in self._publishers:
                 await publisher.store.prepare()
                 await self._enter(stack, publisher.notifier)
                 if self._relay_here:
                     await self._enter(stack, publisher.relay)
-            if self._announcer is not None and self.broker is not None:
-                stack.push_async_callback(self.broker.close)
+            if self._announcer is not None:
                 await self._enter(stack, self._announcer)
             self._running = stack.pop_all()
 

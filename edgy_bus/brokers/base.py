@@ -229,7 +229,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
-        """Keep a dead letter, and the notes that say so, in one step. Raises `LeaseLost`."""
+        """Keep a dead letter, and the notes that say so, in one step; with the same notes again, nothing. Raises `LeaseLost`."""
 
     @abstractmethod
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]: ...

@@ -157,6 +157,18 @@ class BrokerConformance:
         assert await broker.dead_letters(PLACE, "mail") == [letter]
         assert [one.dead for one in await broker.backlog(PLACE)] == [1]
 
+    async def test_burying_again_because_the_answer_was_lost_keeps_one_letter(self, broker: Broker) -> None:
+        await stand(broker, "a")
+        lease = await take(broker, "w")
+        entry = (await broker.fetch(lease, 1, inherit=False)).entries[0]
+        letter = DeadLetter(entry.id, "app.receiver", "no such user", 3, entry.fields)
+        for _ in range(2):
+            await broker.bury(lease, letter, b"buried")
+        assert await broker.dead_letters(PLACE, "mail") == [letter]
+        other = DeadLetter(entry.id, "app.other", "no such user", 3, entry.fields)
+        await broker.bury(lease, other, b"both buried")
+        assert await broker.dead_letters(PLACE, "mail") == [letter, other]
+
     async def test_a_bell_rings_for_news_and_can_be_interrupted(self, broker: Broker) -> None:
         head = await stand(broker, "a")
         bell = broker.bell()

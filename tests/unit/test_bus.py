@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 import edgy_bus as edgy
+from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.errors import ConfigurationError, SignalError
 from edgy_bus.settings import RelaySettings, WorkerSettings
 from edgy_bus.signals import post_save, post_update, pre_save
@@ -321,3 +322,24 @@ async def test_a_start_that_fails_leaves_nothing_running(sqlite_url: str) -> Non
     with pytest.raises(RuntimeError):
         await bus.start()
     assert not registry.database.is_connected
+
+
+async def test_the_broker_is_closed_when_nothing_uses_it_any_more(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    async def close(self: MemoryBroker) -> None:
+        calls.append("close")
+
+    async def release(self: MemoryBroker, lease: Any) -> None:
+        calls.append("release")
+
+    monkeypatch.setattr(MemoryBroker, "close", close)
+    monkeypatch.setattr(MemoryBroker, "release", release)
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    declare_user(registry)
+    async with running(bus, registry, worker=False):
+        await eventually(lambda: bus.relays()[0]._verified)
+    assert calls == ["release", "close"]

@@ -22,7 +22,7 @@ from edgy_bus.brokers.base import (
 from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, make_client, translated
 from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.codec import Wire
-from edgy_bus.errors import BrokerError, LeaseLost
+from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
 from edgy_bus.events import Partition, check_name
 
 
@@ -38,9 +38,15 @@ class RedisBroker(Broker):
     async def connect(self) -> None:
         with translated():
             await self._client.ping()
-            policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
-        if policy not in ("noeviction", b"noeviction") and not str(policy).startswith("volatile"):
-            telemetry.emit("broker.evicts", policy=str(policy))
+        try:
+            with translated():
+                policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+        except BrokerUnavailable:
+            raise
+        except BrokerError:
+            return  # hosted servers forbid the question
+        if not policy.startswith(("noeviction", "volatile")):
+            telemetry.emit("broker.evicts", policy=policy)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -15,7 +15,7 @@ def account(effects: list[Effect], differing: int = 0) -> GroupAccount:
 
 
 def test_every_version_of_every_user_is_expected() -> None:
-    assert EXPECTED == {(1, 1), (1, 2), (1, 3), (2, 1)}
+    assert {(1, 1), (1, 2), (1, 3), (2, 1)} == EXPECTED
 
 
 def test_what_is_right_is_found_right() -> None:

@@ -1,0 +1,355 @@
+"""The way of an event over a real Redis and real databases: written, relayed, received, and what happens when something breaks."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+import edgy_bus as edgy
+from edgy_bus.events import Partition, partitions_of
+from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
+from edgy_bus.signals import post_delete, post_save, post_update
+from tests.proxy import Proxy
+from tests.support import Told, eventually
+
+WORKING = WorkerSettings(lease=1.0, block=0.2, backoff=0.1, grace=5.0)
+RELAYING = RelaySettings(poll=0.2, lease=1.0, trim_every=0.3, backoff=0.1)
+QUICK = edgy.Retry(attempts=3, delay=0.01, factor=1)
+
+
+class Accounts:
+    """The service `accounts`, with receivers of its own that write what they hear to a table, exactly once."""
+
+    def __init__(self, redis_url: str, database_url: str, prefix: str, **options: Any) -> None:
+        self.database = edgy.Database(database_url)
+        self.bus = edgy.Bus(
+            redis_url,
+            **{
+                "service": "accounts",
+                "prefix": prefix,
+                "events": EventSettings(partitions=2),
+                "relaying": RELAYING,
+                "working": WORKING,
+                **options,
+            },
+        )
+        self.registry = edgy.Registry(self.database, bus=self.bus)
+        self.User, self.Effect = self._declare()
+        self.store = OutboxStore(self.database)
+
+    def _declare(self) -> tuple[Any, Any]:
+        own, plain = self.registry, edgy.Registry(self.database)
+
+        class User(edgy.Model):
+            id: int = edgy.BigIntegerField(primary_key=True)
+            name: str = edgy.CharField(max_length=100)
+
+            class Meta:
+                registry = own
+
+        class Effect(edgy.Model):
+            id: int = edgy.BigIntegerField(primary_key=True)
+            user_id: int = edgy.BigIntegerField()
+            signal: str = edgy.CharField(max_length=50)
+            name: str = edgy.CharField(max_length=100)
+
+            class Meta:
+                registry = plain
+
+        self.plain = plain
+        return User, Effect
+
+    def keep_effects(self) -> None:
+        """Connect the receiver that writes every event down."""
+
+        @post_save(self.User, inbox=self.database, name="keep", retry=QUICK)
+        @post_update(self.User, inbox=self.database, name="keep", retry=QUICK)
+        @post_delete(self.User, inbox=self.database, name="keep", retry=QUICK)
+        async def keep(sender: Any, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
+            await self.Effect.query.create(user_id=instance.id, signal=event.signal, name=instance.name)
+
+    @asynccontextmanager
+    async def running(self, *, worker: bool = True) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.bus)
+            await self.plain.create_all()
+            await self.registry.create_all()
+            if worker:
+                await stack.enter_async_context(self.bus.worker())
+            yield
+
+    async def effects(self) -> list[tuple[int, str, str]]:
+        return [(one.user_id, one.signal, one.name) for one in await self.Effect.query.order_by("id")]
+
+    async def everything_handled(self, count: int) -> bool:
+        return len(await self.effects()) >= count and await self.backlog() == 0
+
+    async def backlog(self) -> int:
+        assert self.bus.broker is not None
+        places = partitions_of("accounts.User", 2)
+        backlogs = [one for place in places for one in await self.bus.broker.backlog(place)]
+        return await self.store.count_pending() + sum(one.pending + (one.lag or 0) for one in backlogs)
+
+
+@pytest.fixture
+def accounts(redis_url: str, database_url: str, prefix: str) -> Accounts:
+    return Accounts(redis_url, database_url, prefix)
+
+
+def by_user(effects: list[tuple[int, str, str]]) -> dict[int, list[tuple[str, str]]]:
+    found: dict[int, list[tuple[str, str]]] = {}
+    for user, signal, name in effects:
+        found.setdefault(user, []).append((signal, name))
+    return found
+
+
+async def live(accounts: Accounts, number: int) -> tuple[int, list[tuple[str, str]]]:
+    """One user's whole life, side by side with others; what the effects must be."""
+    user = await accounts.User.query.create(name=f"u{number}")
+    expected = [("post_save", user.name)]
+    for step in range(random.randrange(4)):
+        await user.update(name=f"u{number}.{step}")
+        expected.append(("post_update", user.name))
+    if number % 3 == 0:
+        name = user.name
+        await user.delete()
+        expected.append(("post_delete", name))
+    return user.id if number % 3 else user.pk, expected
+
+
+async def test_every_committed_operation_takes_effect_once_and_in_order(accounts: Accounts) -> None:
+    accounts.keep_effects()
+    async with accounts.running():
+        lives = dict(await asyncio.gather(*(live(accounts, number) for number in range(40))))
+        count = sum(len(expected) for expected in lives.values())
+        await eventually(lambda: accounts.everything_handled(count), "all events handled")
+        assert by_user(await accounts.effects()) == lives
+
+
+async def test_what_is_rolled_back_was_never_said(accounts: Accounts) -> None:
+    accounts.keep_effects()
+    async with accounts.running():
+        with pytest.raises(RuntimeError):
+            async with accounts.database.transaction():
+                await accounts.User.query.create(name="never")
+                raise RuntimeError
+        async with accounts.database.transaction():
+            user = await accounts.User.query.create(name="first")
+            with pytest.raises(RuntimeError):
+                async with accounts.database.transaction():
+                    await user.update(name="never")
+                    raise RuntimeError
+            await accounts.User.query.filter(id=user.id).update(name="second")
+        await eventually(lambda: accounts.everything_handled(2))
+        assert [name for _, _, name in await accounts.effects()] == ["first", "second"]
+
+
+async def test_nothing_is_heard_before_the_commit(accounts: Accounts) -> None:
+    heard: list[str] = []
+
+    @post_save(accounts.User)
+    async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
+        heard.append(instance.name)
+
+    async with accounts.running():
+        async with accounts.database.transaction():
+            await accounts.User.query.create(name="Ada")
+            await asyncio.sleep(0.3)
+            assert heard == []
+        await eventually(lambda: heard == ["Ada"])
+
+
+async def test_a_receiver_that_always_fails_ends_in_the_dead_letters_and_holds_no_other_row_up(
+    accounts: Accounts,
+) -> None:
+    heard: list[str] = []
+    attempts: list[str] = []
+
+    @post_save(accounts.User, retry=QUICK)
+    async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
+        attempts.append(instance.name)
+        if instance.name == "bad":
+            raise ValueError("no such user")
+        heard.append(instance.name)
+
+    async with accounts.running():
+        bad = await accounts.User.query.create(name="bad")
+        for number in range(10):
+            await accounts.User.query.create(name=f"good{number}")
+        await eventually(lambda: _nothing_left(accounts))
+        assert len(heard) == 10
+        assert attempts.count("bad") == 3
+        assert accounts.bus.broker is not None
+        letters = [
+            letter
+            for place in partitions_of("accounts.User", 2)
+            for letter in await accounts.bus.broker.dead_letters(place, "accounts")
+        ]
+    (letter,) = letters
+    assert (letter.reason, letter.attempts) == ("ValueError: no such user", 3)
+    assert str(bad.id).encode() in letter.fields[b"head"]
+
+
+async def _nothing_left(accounts: Accounts) -> bool:
+    return await accounts.backlog() == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hello": "world"},
+        {"id": "1", "head": "not json", "data": "{}"},
+        {"id": "1", "head": "{}", "data": "{}"},
+        {"id": "1", "head": b"\xff\xfe", "data": b"\x00"},
+    ],
+)
+async def test_an_entry_that_is_not_ours_goes_to_the_dead_letters_and_stops_nothing(
+    accounts: Accounts, prefix: str, redis_client: Redis, fields: Any
+) -> None:
+    heard: list[str] = []
+
+    @post_save(accounts.User)
+    async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
+        heard.append(instance.name)
+
+    places = partitions_of("accounts.User", 2)
+    async with accounts.running():
+        await accounts.User.query.create(name="before")
+        await eventually(lambda: heard)
+        for place in places:
+            await redis_client.xadd(f"{prefix}:{{{place}}}:events", fields)
+        for number in range(6):
+            await accounts.User.query.create(name=f"after{number}")
+        await eventually(lambda: len(heard) == 7)
+        await eventually(lambda: _nothing_left(accounts))
+        assert accounts.bus.broker is not None
+        for place in places:
+            (letter,) = await accounts.bus.broker.dead_letters(place, "accounts")
+            assert letter.reason
+
+
+async def test_a_redis_that_lost_everything_gets_it_again_and_effects_happen_once(accounts: Accounts) -> None:
+    accounts.keep_effects()
+    async with accounts.running():
+        assert accounts.bus.broker is not None
+        for number in range(20):
+            await accounts.User.query.create(name=f"u{number}")
+            if number in (7, 15):
+                await accounts.bus.broker.erase()
+        await eventually(lambda: accounts.everything_handled(20), "all events handled")
+        assert sorted(user for user, _, _ in await accounts.effects()) == list(range(1, 21))
+
+
+async def test_operations_go_on_without_redis_and_delivery_resumes(
+    redis_url: str, database_url: str, prefix: str
+) -> None:
+    async with Proxy(redis_url, is_open=False) as proxy:
+        accounts = Accounts(proxy.url, database_url, prefix)
+        accounts.keep_effects()
+        with Told() as told:
+            async with accounts.running():
+                user = await accounts.User.query.create(name="a")
+                await asyncio.sleep(0.3)
+                proxy.open()
+                await user.update(name="b")
+                await eventually(lambda: accounts.everything_handled(2))
+                await proxy.shut()
+                await user.update(name="c")
+                await accounts.User.query.create(name="d")
+                await asyncio.sleep(0.5)
+                proxy.open()
+                await eventually(lambda: _effects_are(accounts, 4))
+        assert {"relay", "worker"} <= {fields["part"] for fields in told.of("broker.unavailable")}
+        parts = [fields["part"] for fields in told.of("broker.unavailable")]
+        assert parts.count("worker") == 1  # once when it started, not once a second
+
+
+async def _effects_are(accounts: Accounts, count: int) -> bool:
+    return len(await accounts.effects()) == count
+
+
+async def test_two_service_processes_on_one_database_publish_everything_once(
+    redis_url: str, database_url: str, prefix: str
+) -> None:
+    one, two = Accounts(redis_url, database_url, prefix), Accounts(redis_url, database_url, prefix)
+    one.keep_effects()
+    async with one.running(), two.running(worker=False):
+        await asyncio.gather(
+            *(service.User.query.create(name=f"u{number}") for number in range(20) for service in (one, two))
+        )
+        await eventually(lambda: one.everything_handled(40))
+        assert sorted(user for user, _, _ in await one.effects()) == list(range(1, 41))
+
+
+async def test_workers_that_come_and_go_lose_and_double_nothing(accounts: Accounts) -> None:
+    accounts.keep_effects()
+    async with accounts.running():
+        for number in range(30):
+            user = await accounts.User.query.create(name=f"u{number}")
+            await user.update(name="again")
+            if number % 10 == 5:
+                async with accounts.bus.worker():
+                    await asyncio.sleep(0.3)
+        await eventually(lambda: accounts.everything_handled(60))
+        effects = by_user(await accounts.effects())
+    assert all([signal for signal, _ in one] == ["post_save", "post_update"] for one in effects.values())
+    assert len(effects) == 30
+
+
+async def test_a_relay_in_another_process_is_woken_by_the_commit(
+    redis_url: str, postgres_url: str, prefix: str
+) -> None:
+    slow = RELAYING.model_copy(update={"poll": 3_600.0, "trim_every": 3_600.0})
+    service = Accounts(redis_url, postgres_url, prefix, relay=False)
+    relaying = Accounts(redis_url, postgres_url, prefix, relaying=slow)
+    async with service.running(worker=False), relaying.running(worker=False):
+        await eventually(lambda: relaying.bus.relays()[0]._verified)
+        await asyncio.sleep(0.2)
+        await service.User.query.create(name="Ada")
+        await eventually(lambda: _nothing_left(service))
+
+
+async def test_secrets_are_neither_in_redis_nor_in_what_is_told(
+    redis_url: str, sqlite_url: str, prefix: str, redis_client: Redis
+) -> None:
+    accounts = Accounts(redis_url, sqlite_url, prefix)
+    shop = accounts.registry
+
+    class Login(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        name: str = edgy.CharField(max_length=100)
+        password: str = edgy.CharField(max_length=100, secret=True)
+
+        class Meta:
+            registry = shop
+
+    heard: list[Any] = []
+
+    @post_save(Login, retry=QUICK)
+    async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
+        heard.append(instance)
+        raise ValueError("so that it is told")
+
+    with Told() as told:
+        async with accounts.running():
+            await Login.query.create(name="Ada", password="hunter2")
+            await eventually(lambda: told.of("receiver.gave_up"))
+            keys = [key async for key in redis_client.scan_iter(match=f"{prefix}:*")]
+            dump = [
+                await redis_client.xrange(key) for key in keys if await redis_client.type(key) == b"stream"
+            ]
+    assert "Ada" in str(dump)
+    assert "hunter2" not in str(dump)
+    assert "Ada" not in str(told.all)
+    assert Partition("accounts.Login", "pre") in {_place(key) for key in keys}
+
+
+def _place(key: bytes) -> Partition:
+    tag = key.decode().partition("{")[2].partition("}")[0]
+    model, _, label = tag.rpartition(":")
+    return Partition(model, label)

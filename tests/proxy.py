@@ -1,0 +1,76 @@
+"""A door between a client and a server that a test can shut: the server seems to be away, and to come back."""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class Proxy:
+    """Passes bytes from a port of its own to the server of `url`. Begins shut or open; `url` is where to find it."""
+
+    def __init__(self, url: str, *, is_open: bool = True) -> None:
+        parts = urlsplit(url)
+        self._target = parts.hostname or "localhost", parts.port or 6379
+        self._parts = parts
+        self._open = is_open
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._passing: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        login, at, _ = self._parts.netloc.rpartition("@")
+        return self._parts._replace(netloc=f"{login}{at}127.0.0.1:{self._port}").geturl()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self.shut()
+
+    def open(self) -> None:
+        self._open = True
+
+    async def shut(self) -> None:
+        """Cut every connection, and every new one at once."""
+        self._open = False
+        for task in tuple(self._passing):
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._passing.add(task)
+        try:
+            if self._open:
+                with suppress(OSError, asyncio.CancelledError):
+                    await self._between(reader, writer)
+        finally:
+            self._passing.discard(task)
+            writer.close()
+
+    async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self._target)
+        ways = [asyncio.create_task(_copy(reader, back)), asyncio.create_task(_copy(there, writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            back.close()
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(65_536):
+        target.write(data)
+        await target.drain()
