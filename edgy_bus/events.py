@@ -75,6 +75,11 @@ def partition_number(subject: str, partitions: int) -> int:
     return int.from_bytes(digest[:4], "big") % partitions
 
 
+def partition_label(subject: str | None, event_id: str, partitions: int) -> str:
+    """Where an event belongs: with its row, or anywhere if it is of none."""
+    return str(partition_number(subject or event_id, partitions))
+
+
 @lru_cache(maxsize=4096)
 def partitions_of(model: str, partitions: int) -> tuple[Partition, ...]:
     """Every ordered partition of a model."""

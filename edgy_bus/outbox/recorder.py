@@ -9,7 +9,7 @@ from sqlalchemy import select
 from edgy_bus.codec import dumps
 from edgy_bus.database import Database, Row
 from edgy_bus.errors import EventError
-from edgy_bus.events import Event, new_event_id, now, partition_number
+from edgy_bus.events import Event, new_event_id, now, partition_label
 from edgy_bus.models import Model, Plan, run_plan
 from edgy_bus.outbox.announcer import Announcer
 from edgy_bus.outbox.store import OutboxStore
@@ -116,10 +116,9 @@ class OutboxRecorder:
                 "EventSettings(max_bytes=…); keep large fields out of events with secret=True"
             )
         event_id = new_event_id()
-        label = partition_number(subject or event_id, self._settings.partitions)
         return {
             "model": name,
-            "label": str(label),
+            "label": partition_label(subject, event_id, self._settings.partitions),
             "event_id": event_id,
             "signal": signal,
             "subject": subject,

@@ -15,7 +15,7 @@ from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, EntryId, Head, Lease, StreamState
 from edgy_bus.codec import Wire, pack_head
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
-from edgy_bus.events import Partition
+from edgy_bus.events import Partition, partition_label
 from edgy_bus.outbox.notifier import CHANNEL
 from edgy_bus.outbox.store import OutboxStore, PendingRow
 from edgy_bus.services import Bell, Service
@@ -93,6 +93,8 @@ class Relay(Service):
         # The heads first: a row that another relay marks between the two reads is then not published on an up-to-date head.
         heads = await self._store.heads()
         pending = await self._store.pending(self._settings.page)
+        if await self._correct_labels(pending):
+            return True
         for partition, rows in pending.items():
             head, incarnation = heads.get(partition, (Head(), 1))
             if partition not in heads:
@@ -119,6 +121,22 @@ class Relay(Service):
             if state.head != head:
                 await self._resynchronise(partition, head, state)
         self._verified = True
+
+    async def _correct_labels(self, pending: Mapping[Partition, Sequence[PendingRow]]) -> bool:
+        """Move what a process with another number of partitions wrote to where workers look for it.
+
+        Before any event of its row is published: a row's events become visible in the order of their ids.
+        """
+        moved: dict[int, str] = {}
+        for model, partitions in self._models().items():
+            for partition, row in ((one, row) for one, rows in pending.items() if one.model == model for row in rows):
+                label = partition_label(row.subject, row.event_id, partitions)
+                if label != partition.label:
+                    moved[row.id] = label
+        if moved:
+            await self._store.relabel(moved)
+            telemetry.emit("relay.relabelled", service=self._service, count=len(moved))
+        return bool(moved)
 
     async def _publish_all(
         self, partition: Partition, head: Head, incarnation: int, rows: Sequence[PendingRow]

@@ -4,7 +4,7 @@ The relay's safety rests on two rules kept here: a partition's head is read befo
 compares the head with the one that the caller read (compare-and-set), changing nothing if it has moved.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,6 +17,9 @@ from edgy_bus.events import Partition
 from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED, metadata, outbox, streams
 
 _INSERT = insert(outbox)
+_RELABEL = (
+    update(outbox).where(outbox.c.id == bindparam("which"), outbox.c.status == PENDING).values(label=bindparam("new"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,9 @@ class OutboxStore:
                     )
                 )
 
-    async def pending(self, limit: int, without: Iterable[Partition] = ()) -> dict[Partition, list[PendingRow]]:
+    async def pending(self, limit: int) -> dict[Partition, list[PendingRow]]:
         """The oldest pending rows, in the order of their ids, by partition."""
         query = select(outbox).where(outbox.c.status == PENDING).order_by(outbox.c.id).limit(limit)
-        for partition in without:
-            query = query.where(~_is(outbox, partition))
         found: dict[Partition, list[PendingRow]] = {}
         for row in (await self.database.run(query)).rows:
             found.setdefault(Partition(row["model"], row["label"]), []).append(
@@ -90,6 +91,11 @@ class OutboxStore:
                 )
             )
         return found
+
+    async def relabel(self, labels: Mapping[int, str]) -> None:
+        """Give pending rows (outbox id to label) another partition of their model."""
+        rows = [{"which": which, "new": label} for which, label in labels.items()]
+        await self.database.run_many(_RELABEL, rows)
 
     async def mark(self, partition: Partition, old: Head, new: Head, placed: Mapping[int, EntryId]) -> bool:
         """Rows `placed` (outbox id to entry) are in the stream, and it stands at `new`; False if the head was not `old`."""

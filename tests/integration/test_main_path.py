@@ -340,9 +340,7 @@ async def test_secrets_are_neither_in_redis_nor_in_what_is_told(
             await Login.query.create(name="Ada", password="hunter2")
             await eventually(lambda: told.of("receiver.gave_up"))
             keys = [key async for key in redis_client.scan_iter(match=f"{prefix}:*")]
-            dump = [
-                await redis_client.xrange(key) for key in keys if await redis_client.type(key) == b"stream"
-            ]
+            dump = [await redis_client.xrange(key) for key in keys if await redis_client.type(key) == b"stream"]
     assert "Ada" in str(dump)
     assert "hunter2" not in str(dump)
     assert "Ada" not in str(told.all)

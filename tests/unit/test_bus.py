@@ -83,7 +83,7 @@ def test_a_group_name_that_would_spoil_keys_is_refused() -> None:
         edgy.Bus("memory://", service="s", group="a:b")
     bus = edgy.Bus("memory://", service="s")
     bus.receiver("accounts.User", "post_save", group="{x}")(Heard().receiver())
-    with pytest.raises(ConfigurationError, match="the group '{x}'"):
+    with pytest.raises(ConfigurationError, match=r"the group '\{x\}'"):
         bus.subscriptions()
 
 

@@ -44,5 +44,5 @@ def test_good_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".a", "-a", "a b", "a:b", "{a}", "a/b", "é"])
 def test_bad_names_say_which_rule_they_break(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="the service .* may hold letters"):
+    with pytest.raises(ConfigurationError, match=r"the service .* may hold letters"):
         check_name(name, "the service")

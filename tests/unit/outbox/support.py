@@ -9,7 +9,7 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire
 from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable
-from edgy_bus.events import Partition, new_event_id
+from edgy_bus.events import Partition, new_event_id, partition_label
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.services import Bell
@@ -17,6 +17,8 @@ from edgy_bus.settings import RelaySettings
 from tests.support import PLACE
 
 OTHER = Partition("accounts.User", "1")
+SUBJECTS = {label: next(str(key) for key in range(99) if partition_label(str(key), "", 2) == label) for label in "01"}
+"""A row of either of two partitions."""
 
 
 class Away(MemoryBroker):
@@ -69,14 +71,14 @@ async def write(store: OutboxStore, count: int, place: Partition = PLACE, **colu
             "label": place.label,
             "event_id": new_event_id(),
             "signal": "post_save",
-            "subject": str(number),
+            "subject": SUBJECTS.get(place.label),
             "time": "2026-01-01T00:00:00+00:00",
             "traceparent": None,
             "data": "{}",
             "created": time.time_ns() // 1_000_000,
             **columns,
         }
-        for number in range(count)
+        for _ in range(count)
     ]
     async with store.database.transaction():
         await store.append(rows)

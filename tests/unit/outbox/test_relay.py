@@ -7,10 +7,11 @@ import pytest
 
 from edgy_bus.brokers.base import Head
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError
+from edgy_bus.events import Partition
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from tests.support import PLACE, Told, eventually
-from tests.unit.outbox.support import OTHER, Away, on_stream, read_all, relay_of, store_in, write
+from tests.unit.outbox.support import OTHER, SUBJECTS, Away, on_stream, read_all, relay_of, store_in, write
 
 
 async def drain(relay: Relay) -> None:
@@ -82,7 +83,7 @@ async def test_a_relay_that_died_between_append_and_mark_left_no_double(store: O
         await relay_of(store, broker, lease=0.2).step()
     assert await store.count_pending() == 4
     successor = relay_of(store, broker)
-    await eventually(lambda: successor.step(), "taking the lease over")
+    await eventually(successor.step, "taking the lease over")
     await drain(successor)
     assert await on_stream(broker) == ids
     assert await store.count_pending() == 0
@@ -182,7 +183,7 @@ async def test_another_number_of_partitions_is_refused_and_nothing_is_lost(store
     await write(store, 2)
     wrong = relay_of(store, broker, partitions=3)
     with pytest.raises(ConfigurationError, match=r"was published with 2 partitions.*EventSettings\(partitions=2\)"):
-        await eventually(lambda: wrong.step())
+        await eventually(wrong.step)
     assert await store.count_pending() == 2
 
 
@@ -226,3 +227,16 @@ async def test_a_mark_on_a_head_that_has_moved_changes_nothing(store: OutboxStor
     stale: Any = Head(head.epoch, head.entry, "another event")
     assert not await store.mark(PLACE, stale, head, {row.id: head.entry})
     assert await store.count_pending() == 1
+
+
+async def test_what_was_written_with_another_number_of_partitions_goes_where_workers_look(
+    store: OutboxStore, broker: Away
+) -> None:
+    there = await write(store, 1, subject=SUBJECTS["1"])  # labelled 0
+    nowhere = await write(store, 1, Partition("accounts.User", "7"), subject=SUBJECTS["1"])
+    right = await write(store, 1, OTHER)
+    with Told() as told:
+        await drain(relay_of(store, broker))
+    assert await on_stream(broker, OTHER) == there + nowhere + right
+    assert await on_stream(broker) == []
+    assert [fields["count"] for fields in told.of("relay.relabelled")] == [2]

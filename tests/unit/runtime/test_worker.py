@@ -195,9 +195,7 @@ async def test_a_model_that_is_published_later_is_found() -> None:
 
 async def test_it_says_that_it_is_alive() -> None:
     alive: list[None] = []
-    worker = Worker(
-        MemoryBroker(), [Subscriptions("mail", [subscribe(nothing)])], SETTINGS, lambda: alive.append(None)
-    )
+    worker = Worker(MemoryBroker(), [Subscriptions("mail", [subscribe(nothing)])], SETTINGS, lambda: alive.append(None))
     async with worker:
         await eventually(lambda: len(alive) >= 2)
 

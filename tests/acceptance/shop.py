@@ -1,0 +1,55 @@
+"""A service and a group that hears of it, as a user would write them: one file for the processes of a test."""
+
+import asyncio
+import os
+from typing import Any
+
+import edgy_bus as edgy
+from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
+
+WORKING = WorkerSettings(lease=1.5, block=0.2, backoff=0.2, grace=10.0)
+
+database = edgy.Database(os.environ["SHOP_DATABASE"])
+bus = edgy.Bus(
+    os.environ["SHOP_BROKER"],
+    service="shop",
+    prefix=os.environ["SHOP_PREFIX"],
+    relay=False,
+    events=EventSettings(partitions=2),
+    relaying=RelaySettings(lease=1.5, poll=0.2, backoff=0.2),
+)
+registry = edgy.Registry(database, bus=bus)
+bus.on_start(registry.create_all)
+
+
+class Order(edgy.Model):
+    id: int = edgy.BigIntegerField(primary_key=True)
+    state: int = edgy.IntegerField(default=0)
+
+    class Meta:
+        registry = registry
+
+
+mail_database = edgy.Database(os.environ["SHOP_DATABASE"])
+mail_registry = edgy.Registry(mail_database)
+mail = edgy.Bus(os.environ["SHOP_BROKER"], service="mail", prefix=os.environ["SHOP_PREFIX"], working=WORKING)
+mail.on_start(mail_registry.create_all)
+
+
+class Sent(edgy.Model):
+    id: int = edgy.BigIntegerField(primary_key=True)
+    order_id: int = edgy.BigIntegerField()
+    state: int = edgy.IntegerField()
+    process: int = edgy.IntegerField()
+
+    class Meta:
+        registry = mail_registry
+
+
+@mail.receiver("shop.Order", "post_save", inbox=mail_database, name="send")
+@mail.receiver("shop.Order", "post_update", inbox=mail_database, name="send")
+async def send(sender: str, instance: Any, **kwargs: Any) -> None:
+    seconds = float(os.environ.get("SHOP_SLOW", "0"))
+    if seconds:
+        await asyncio.sleep(seconds)
+    await Sent.query.create(order_id=instance.id, state=instance.state, process=os.getpid())
