@@ -18,10 +18,9 @@ def folder(tmp_path: Path, redis_url: str, prefix: str) -> Path:
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         name = re.match(r"# (\w+\.py)\n", block)
         assert name is not None, "every program of the README begins with its name"
-        block = block.replace("redis://localhost:6379", redis_url)
-        block, count = re.subn(r'service="(\w+)"', rf'service="\1", prefix="{prefix}"', block)
+        own, count = re.subn(r'service="(\w+)"', rf'service="\1", prefix="{prefix}"', block)
         assert count == 1
-        (tmp_path / name[1]).write_text(block)
+        (tmp_path / name[1]).write_text(own.replace("redis://localhost:6379", redis_url))
     return tmp_path
 
 
