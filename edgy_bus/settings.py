@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FOLLOW_STDIN = "EDGY_BUS_FOLLOW_STDIN"
+"""Environment variable: the program stops when its standard input ends, as it does when whoever started it has died."""
+
 
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

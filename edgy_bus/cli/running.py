@@ -1,7 +1,8 @@
-"""What every long-running command does: log, run on uvloop, stop on SIGTERM and SIGINT."""
+"""What every long-running command does: log, run on uvloop, stop on SIGTERM, SIGINT, or when it is an orphan."""
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
@@ -13,6 +14,7 @@ from edgy_bus import telemetry
 from edgy_bus.database import Database
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.services import happens
+from edgy_bus.settings import FOLLOW_STDIN
 
 if sys.platform == "win32":
     _new_loop = None
@@ -43,6 +45,8 @@ async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _asked, stopping, number, asyncio.current_task())
+    if os.environ.get(FOLLOW_STDIN):
+        loop.add_reader(sys.stdin.fileno(), _heard, stopping)
     await main(stopping)
 
 
@@ -50,6 +54,13 @@ def _asked(stopping: asyncio.Event, number: int, task: "asyncio.Task[None] | Non
     if stopping.is_set() and number == signal.SIGINT and task is not None:
         task.cancel()
     stopping.set()
+
+
+def _heard(stopping: asyncio.Event) -> None:
+    """Whoever started us never writes: there is something to read when the pipe has no other end any more."""
+    if not os.read(sys.stdin.fileno(), 1):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stopping.set()
 
 
 async def connect(

@@ -1,6 +1,7 @@
 """Several worker processes under one: started, restarted when they die, and stopped together."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from edgy_bus import telemetry
 from edgy_bus.cli.running import HEALTH_AGE, toucher
 from edgy_bus.services import happens
+from edgy_bus.settings import FOLLOW_STDIN
 
 _LONGEST_PAUSE = 30.0
 _STEADY = 60.0
@@ -51,8 +53,12 @@ class _Child:
 
     async def _live(self) -> int:
         """Run one process to its end; its exit status."""
-        # A session of its own, so that Ctrl-C at the terminal reaches it once, through us.
-        process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            env={**os.environ, FOLLOW_STDIN: "1"},
+            start_new_session=True,  # so that Ctrl-C at the terminal reaches it once, through us
+        )
         ended = asyncio.create_task(process.wait())
         asked = asyncio.create_task(self._stopping.wait())
         try:

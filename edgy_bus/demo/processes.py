@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgy_bus.settings import FOLLOW_STDIN
+
 _GRACE = 15.0
 
 
@@ -17,7 +19,7 @@ class Program:
         self.name = name
         self.killed = False
         self._arguments = arguments
-        self._environment = {**os.environ, **environment}
+        self._environment = {**os.environ, FOLLOW_STDIN: "1", **environment}
         self._log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -43,7 +45,7 @@ class Program:
                 "edgy_bus",
                 *self._arguments,
                 env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -63,7 +65,8 @@ class Program:
             self.killed = True
             process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), _GRACE)
+            async with asyncio.timeout(_GRACE):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -51,5 +51,6 @@ class Sent(edgy.Model):
 async def send(sender: str, instance: Any, **kwargs: Any) -> None:
     seconds = float(os.environ.get("SHOP_SLOW", "0"))
     if seconds:
+        print("begun", flush=True)
         await asyncio.sleep(seconds)
     await Sent.query.create(order_id=instance.id, state=instance.state, process=os.getpid())

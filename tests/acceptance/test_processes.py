@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgy_bus.testing.servers import Server
@@ -82,6 +83,18 @@ async def test_several_processes_share_the_work_and_one_that_dies_is_replaced(sh
         await asyncio.to_thread(worker.wait_for_output, "worker.died")
         assert await asyncio.to_thread(worker.terminate) == 0
     assert sorted(await shop.sent()) == expected
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_processes_whose_supervisor_was_killed_end_by_themselves(shop: Shop) -> None:
+    with shop.program("relay", "shop:bus"), shop.program("worker", "shop:mail", "--processes", "2") as worker:
+        await orders(shop, 10)
+        await shop.all_sent(30)
+        orphans = psutil.Process(worker.process.pid).children()
+        assert len(orphans) == 2
+        worker.kill()
+        await eventually(lambda: not any(one.is_running() for one in orphans))
+    assert "worker.stopped" in worker.output
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

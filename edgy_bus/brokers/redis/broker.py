@@ -19,11 +19,13 @@ from edgy_bus.brokers.base import (
     Members,
     StreamState,
 )
-from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, make_client, translated
+from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, asking, make_client
 from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
 from edgy_bus.events import Partition, check_name
+
+_ERASING = 60.0
 
 
 class RedisBroker(Broker):
@@ -36,10 +38,10 @@ class RedisBroker(Broker):
         self._scripts = Scripts(lambda: self._client)
 
     async def connect(self) -> None:
-        with translated():
+        async with asking():
             await self._client.ping()
         try:
-            with translated():
+            async with asking():
                 policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
         except BrokerUnavailable:
             raise
@@ -54,12 +56,12 @@ class RedisBroker(Broker):
     # Streams
 
     async def declare(self, model: str, partitions: int) -> int:
-        with translated():
+        async with asking():
             await self._client.hsetnx(self.keys.catalogue(), model, str(partitions))
             return int(await self._client.hget(self.keys.catalogue(), model) or partitions)
 
     async def declared(self) -> Mapping[str, int]:
-        with translated():
+        async with asking():
             found = await self._client.hgetall(self.keys.catalogue())
         return {model.decode(): int(count) for model, count in found.items()}
 
@@ -85,7 +87,7 @@ class RedisBroker(Broker):
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
         key = self.keys.events(partition)
-        with translated():
+        async with asking():
             pipeline = self._client.pipeline(transaction=False)
             for wire in batch:
                 pipeline.xadd(key, {"id": wire.id, "head": wire.head, "data": wire.data}, maxlen=keep)
@@ -96,7 +98,7 @@ class RedisBroker(Broker):
         return None if least is None else EntryId.parse(least)
 
     async def trim(self, partition: Partition, below: EntryId) -> int:
-        with translated():
+        async with asking():
             return int(await self._client.xtrim(self.keys.events(partition), minid=str(below), approximate=False))
 
     # Leases
@@ -147,7 +149,7 @@ class RedisBroker(Broker):
         self._require(await self._scripts.call("bury", keys, arguments), lease)
 
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
-        with translated():
+        async with asking():
             rows = await self._client.xrange(self.keys.dead(partition, group), count=count)
         return [_letter(fields) for _, fields in rows]
 
@@ -167,7 +169,7 @@ class RedisBroker(Broker):
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         key = self.keys.events(partition)
-        with translated():
+        async with asking():
             if not await self._client.exists(key):
                 return []
             groups = await self._client.xinfo_groups(key)
@@ -182,7 +184,7 @@ class RedisBroker(Broker):
         return found
 
     async def erase(self) -> None:
-        with translated():
+        async with asking(_ERASING):
             async for key in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
                 await self._client.unlink(key)
 
@@ -217,14 +219,13 @@ class RedisBell(Bell):
         self._commands = commands
         self._reader: Any = None
         self._number: int | None = None
-        self._timeout = 0.0
 
     async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
         streams = {self._keys.events(partition).encode(): partition for partition in positions}
         arguments = [str(position) for position in positions.values()]
         try:
-            with translated():
-                reader = await self._open(timeout)
+            async with asking(timeout + TIMEOUT):
+                reader = await self._open()
                 reply = await reader.execute_command(
                     "XREAD", "COUNT", 1, "BLOCK", max(1, int(timeout * 1000)), "STREAMS", *streams, *arguments
                 )
@@ -236,7 +237,7 @@ class RedisBell(Bell):
 
     async def interrupt(self) -> None:
         if self._number is not None:
-            with translated():
+            async with asking():
                 await self._commands.execute_command("CLIENT UNBLOCK", self._number)
 
     async def close(self) -> None:
@@ -244,11 +245,9 @@ class RedisBell(Bell):
         if reader is not None:
             await reader.aclose()
 
-    async def _open(self, timeout: float) -> Any:
-        if self._reader is None or timeout > self._timeout:
-            await self.close()
-            self._timeout = timeout
-            self._reader = make_client(self._url, timeout=timeout + TIMEOUT, single=True)
+    async def _open(self) -> Any:
+        if self._reader is None:
+            self._reader = make_client(self._url, single=True)
             self._number = int(await self._reader.execute_command("CLIENT ID"))
         return self._reader
 

@@ -1,8 +1,8 @@
-"""How this package talks to Redis: clients with explicit timeouts and no hidden retries, scripts, and one translation of errors."""
+"""How this package talks to Redis: clients without hidden retries, scripts, and conversations that have a time limit and our errors."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -28,6 +28,7 @@ from redis.exceptions import (
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
 
 TIMEOUT = 5.0
+"""Seconds that a conversation with Redis may take."""
 _TEMPORARY = (
     ConnectionError,
     TimeoutError,
@@ -50,16 +51,19 @@ _TEMPORARY_CODES = (
 )
 
 
-def make_client(url: str, *, timeout: float = TIMEOUT, single: bool = False) -> Any:
+def make_client(url: str, *, single: bool = False) -> Any:
     """A client that never repeats a command by itself: a publish whose answer was lost must not be sent blindly again.
+
+    It has no socket timeout: on Python 3.11 that loses a cancellation which arrives while a command is sent (the
+    client uses `asyncio.wait_for`); `asking` limits the time instead.
 
     Typed as Any: the client's own annotations do not know which of its answers are bytes.
     """
     try:
         return Redis.from_url(
             url,
-            socket_timeout=timeout,
-            socket_connect_timeout=min(timeout, TIMEOUT),
+            socket_timeout=None,
+            socket_connect_timeout=TIMEOUT,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
@@ -71,11 +75,12 @@ def make_client(url: str, *, timeout: float = TIMEOUT, single: bool = False) -> 
         raise ConfigurationError(f"this is not a Redis URL: {error}") from None
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Errors of the client become errors of this package: temporary ones `BrokerUnavailable`, the rest `BrokerError`."""
+@asynccontextmanager
+async def asking(timeout: float | None = None) -> AsyncIterator[None]:
+    """A conversation of at most `timeout` seconds, or of `TIMEOUT`. Temporary errors become `BrokerUnavailable`, the rest `BrokerError`."""
     try:
-        yield
+        async with asyncio.timeout(TIMEOUT if timeout is None else timeout):
+            yield
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise BrokerError(f"Redis refuses these credentials: {error}") from error
     except _TEMPORARY as error:
@@ -101,7 +106,7 @@ class Scripts:
         self._digests: dict[str, str] = {}
 
     async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        with translated():
+        async with asking():
             digest = self._digests.get(name) or await self._load(name)
             try:
                 return await self._evaluate(digest, keys, arguments)

@@ -1,7 +1,11 @@
+"""The broker on a real Redis: what every broker must do, and what only this one can get wrong."""
+
+import asyncio
+
 import pytest
 
 from edgy_bus.brokers.base import Head
-from edgy_bus.brokers.redis import RedisBroker
+from edgy_bus.brokers.redis import RedisBroker, connection
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError
 from edgy_bus.testing.conformance import PLACE, BrokerConformance, names, stand, take
 
@@ -39,3 +43,38 @@ async def test_a_server_that_is_not_there_is_unavailable():
 def test_a_url_that_is_none_is_refused():
     with pytest.raises(ConfigurationError, match="Redis URL"):
         RedisBroker("http://localhost")
+
+
+async def test_no_cancellation_is_lost_whenever_it_comes(redis_url: str, prefix: str) -> None:
+    """A task that goes on after it was cancelled keeps a lease, or a shutdown, waiting for ever."""
+    broker = RedisBroker(redis_url, prefix)
+    await broker.members("mail")
+    for steps in range(40):
+        for _ in range(10):
+            asking = asyncio.create_task(_ask_for_ever(broker))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            asking.cancel()
+            done, _ = await asyncio.wait((asking,), timeout=5)
+            assert done, f"the cancellation after {steps} steps was lost"
+            assert asking.cancelled()
+    await broker.close()
+
+
+async def _ask_for_ever(broker: RedisBroker) -> None:
+    while True:
+        await broker.members("mail")
+
+
+async def test_a_server_that_hangs_is_unavailable(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(connection, "TIMEOUT", 0.2)
+    server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
+    async with server:
+        broker = RedisBroker(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(BrokerUnavailable, match="TimeoutError"):
+            await broker.connect()
+        await broker.close()
