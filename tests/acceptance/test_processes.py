@@ -75,7 +75,7 @@ async def test_several_processes_share_the_work_and_one_that_dies_is_replaced(sh
     with shop.program("relay", "shop:bus"), shop.program("worker", "shop:mail", "--processes", "2") as worker:
         expected = await orders(shop, 20)
         await shop.all_sent(len(expected))
-        processes = {one.process for one in await shop.Sent.query}
+        processes = {one.process for one in await shop.effects()}
         assert worker.process.pid not in processes
         os.kill(min(processes), signal.SIGKILL)
         expected += await orders(shop, 20)
