@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -97,7 +98,9 @@ class _Pool(sqlite.SQLitePool):
             self.discard(connection)
 
     def discard(self, connection: aiosqlite.Connection) -> None:
-        """Close a connection when its thread has finished what it is doing; SQLite rolls back what is open."""
+        """Close a connection whose thread may be busy: what it does is interrupted, and SQLite rolls back what is open."""
+        with suppress(ValueError):  # closed already
+            connection._conn.interrupt()
         ended = connection.stop()
         if ended is not None:
             self._ending.add(ended)
