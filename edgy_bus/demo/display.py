@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -50,9 +51,17 @@ class Display(ABC):
 
     def account(self, account: Account) -> None:
         """The end of the story."""
-        table = Table(title="The account", title_justify="left")
-        table.add_column("group")
-        for name in ("committed", "handled", "lost", "duplicate effects", "out of order", "phantom", "differing rows"):
+        table = Table(title="The account", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)  # 80 columns will do
+        table.add_column("group", no_wrap=True)
+        for name in (
+            "committed",
+            "handled",
+            "lost",
+            "duplicate\neffects",
+            "out of\norder",
+            "phantom",
+            "differing\nrows",
+        ):
             table.add_column(name, justify="right")
         for group in account.groups:
             numbers = (group.handled, group.lost, group.doubled, group.disordered, group.phantom, group.differing)
