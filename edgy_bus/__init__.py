@@ -21,6 +21,7 @@ from edgy_bus.errors import (
     ObjectNotFound,
     OperationError,
     SignalError,
+    SkipOperation,
 )
 from edgy_bus.events import Event
 from edgy_bus.models import (
@@ -79,6 +80,7 @@ __all__ = [
     "Retry",
     "Signal",
     "SignalError",
+    "SkipOperation",
     "TextField",
     "UUIDField",
     "WorkerSettings",

@@ -273,7 +273,7 @@ class Bus:
         for registry in self.registries:
             for model in registry.models.values():
                 for signal in model.meta.signals:
-                    if self._publishes(model.meta.name, signal.name):
+                    if self._publishes(model, signal.name):
                         found += [
                             self._by_class(model, signal.name, one) for one in signal.receivers if not one.options.local
                         ]
@@ -316,10 +316,14 @@ class Bus:
             if named.model == self._name(model) and named.signal in model.meta.signals:
                 model.meta.signals[named.signal].connect(named.receiver.function, named.receiver.options)
 
-    def _publishes(self, model: str, signal: str) -> bool:
+    def _publishes(self, model: type[Model], signal: str) -> bool:
+        if model.meta.publish is not None:
+            return any(fnmatchcase(signal, one) for one in model.meta.publish)
         if self._patterns is None:
             return True
-        return any(fnmatchcase(signal, one) or fnmatchcase(f"{model}.{signal}", one) for one in self._patterns)
+        return any(
+            fnmatchcase(signal, one) or fnmatchcase(f"{model.meta.name}.{signal}", one) for one in self._patterns
+        )
 
     def _name(self, model: type[Model]) -> str:
         return f"{self.service}.{model.meta.name}"

@@ -21,6 +21,13 @@ class UnknownSignal(SignalError, AttributeError):
     """A model has no signal of this name; the message says which it has."""
 
 
+class SkipOperation(EdgyBusError):
+    """Raised by a `pre_*` receiver: the operation writes nothing, and its caller is not troubled.
+
+    `post_*` receivers that run here are called with `operation_skipped=True`; the bus hears of nothing.
+    """
+
+
 class ModelError(ConfigurationError):
     """A model is declared wrongly."""
 

@@ -51,9 +51,7 @@ class Display(ABC):
 
     def account(self, account: Account) -> None:
         """The end of the story."""
-        table = Table(
-            title="The account", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )  # 80 columns will do
+        table = Table(title="The account", title_justify="left", box=SIMPLE_HEAD, padding=0)  # 80 columns will do
         table.add_column("group", no_wrap=True)
         for name in (
             "committed",

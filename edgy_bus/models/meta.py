@@ -13,7 +13,7 @@ from edgy_bus.signals import Broadcaster
 if TYPE_CHECKING:
     from edgy_bus.models.registry import Registry
 
-_KNOWN = ("registry", "tablename", "abstract", "unique_together", "indexes")
+_KNOWN = ("registry", "tablename", "abstract", "unique_together", "indexes", "publish")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class MetaInfo:
     signals: Broadcaster
     bound: "Registry | None"
     declared_table: sa.Table | None
+    publish: tuple[str, ...] | None = None
+    """Patterns of the signals that go to the broker; None leaves it to the bus."""
 
     @property
     def registry(self) -> "Registry":
@@ -64,6 +66,19 @@ def options_of(name: str, declared: type | None) -> dict[str, Any]:
     for key in found:
         if key not in _KNOWN:
             raise ModelError(f"{name}.Meta has an unknown option {key!r}: the known ones are {', '.join(_KNOWN)}")
+    return found
+
+
+def publish_patterns(name: str, declared: Any) -> tuple[str, ...] | None:
+    """`Meta.publish` as patterns: text, several texts, or False for none."""
+    if declared is None or declared is True:
+        return None
+    found = (declared,) if isinstance(declared, str) else tuple(declared or ())
+    for pattern in found:
+        if not isinstance(pattern, str) or "." in pattern:
+            raise ModelError(
+                f'{name}.Meta.publish holds {pattern!r}: write names of signals or patterns, like "post_*"'
+            )
     return found
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
 from edgy_bus.database import Row
 from edgy_bus.errors import ModelError, ObjectNotFound, OperationError
 from edgy_bus.models.fields import current_time, field_of
-from edgy_bus.models.meta import MetaInfo, make_table, options_of
+from edgy_bus.models.meta import MetaInfo, make_table, options_of, publish_patterns
 from edgy_bus.models.operations import Operation, Plan, perform, send
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.registry import Registry
@@ -32,7 +32,8 @@ class Model(BaseModel):
     """A table. Fields are declared with `edgy_bus.CharField(…)` and its siblings, the rest in `class Meta`.
 
     `Meta` may hold `registry` (inherited), `tablename` (the class name in lower case and an "s"), `abstract` (no table of its
-    own), `unique_together` and `indexes` (lists of field names).
+    own), `unique_together` and `indexes` (lists of field names), and `publish` (patterns of the signals that go to the broker,
+    `("post_*",)`, instead of the bus's own; an empty tuple keeps everything here).
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -67,6 +68,10 @@ class Model(BaseModel):
             signals=Broadcaster(cls.__name__, send, [one.signals for one in parents]),
             bound=registry,
             declared_table=table,
+            publish=publish_patterns(
+                cls.__name__,
+                options.get("publish", next((one.publish for one in parents if one.publish is not None), None)),
+            ),
         )
         if registry is not None and not abstract:
             registry.register(cls)
@@ -178,10 +183,9 @@ class Model(BaseModel):
                 model_instance=self,
                 values=None,
                 plan=lambda: Plan(type(self), "post_delete", [step]),
-                apply=lambda _: None,
+                apply=self._forget,
             )
         )
-        self._stored = None
         return len(rows)
 
     async def load(self) -> Self:
@@ -235,6 +239,10 @@ class Model(BaseModel):
             raise ObjectNotFound(f"the {type(self).__name__} with {self.meta.pk} {self.pk!r} is not there any more")
         self.__dict__.update(rows[0])
         self._stored = _kept(rows[0])
+
+    def _forget(self, rows: list[Row]) -> None:
+        del rows
+        self._stored = None
 
     def _assign(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():

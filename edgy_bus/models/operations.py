@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgy_bus.database import Database, Row
+from edgy_bus.errors import SkipOperation
 from edgy_bus.models.statements import Step
 from edgy_bus.signals import Receiver, Signal
 
@@ -127,16 +128,27 @@ class Operation:
 async def perform(operation: Operation) -> list[Row]:
     """Receivers of `pre_*`, the plan, receivers of `post_*` that run here. Answers the affected rows.
 
-    What a `pre_*` receiver raises reaches the caller, and nothing has been written or published then.
+    What a `pre_*` receiver raises reaches the caller, and nothing has been written or published then; `SkipOperation` is
+    the end of the operation, but not an error.
     """
     model = operation.model
     registry = model.meta.registry
     recorder = registry.recorder
     before, after = (model.meta.signals[f"{when}_{operation.action}"] for when in ("pre", "post"))
-    await before.deliver(before.receivers, model, operation.instance, operation.kwargs())
+    if not before.is_muted:
+        try:
+            await before.deliver(before.receivers, model, operation.instance, operation.kwargs())
+        except SkipOperation:
+            kwargs = {**operation.kwargs(), "row_count": 0, "operation_skipped": True}
+            await after.deliver(_here(recorder, model, after), model, operation.instance, kwargs)
+            return []
     plan = operation.plan()
-    recorder.announce(model, before.name, operation.instance, operation.values or {})
-    rows = await recorder.run(registry.database, plan)
+    if not before.is_muted:
+        recorder.announce(model, before.name, operation.instance, operation.values or {})
+    if after.is_muted:
+        rows = await run_plan(registry.database, plan)
+    else:
+        rows = await recorder.run(registry.database, plan)
     operation.apply(rows)
     await _deliver(after, operation, plan, rows)
     return rows
@@ -151,6 +163,8 @@ async def send(signal: Signal, sender: Any, instance: Any, kwargs: Mapping[str, 
 
 
 def _here(recorder: Recorder, model: "type[Model]", signal: Signal) -> list[Receiver]:
+    if signal.is_muted:
+        return []
     elsewhere = recorder.records(model, signal.name)
     return [receiver for receiver in signal.receivers if receiver.options.local or not elsewhere]
 
@@ -160,7 +174,7 @@ async def _deliver(signal: Signal, operation: Operation, plan: Plan, rows: Seque
     receivers = _here(registry.recorder, plan.model, signal)
     if not receivers:
         return
-    kwargs = {**operation.kwargs(), "row_count": len(rows)}
+    kwargs = {**operation.kwargs(), "row_count": len(rows), "operation_skipped": False}
     if operation.model_instance is None:
         kwargs["keys"] = [row[plan.model.meta.pk] for row in rows]
     elif rows:

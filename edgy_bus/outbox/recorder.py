@@ -15,8 +15,8 @@ from edgy_bus.outbox.announcer import Announcer
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.settings import EventSettings
 
-Publishes = Callable[[str, str], bool]
-"""Whether a model's (name) signal (name) goes to the broker."""
+Publishes = Callable[[type[Model], str], bool]
+"""Whether a model's signal goes to the broker."""
 
 
 class OutboxRecorder:
@@ -44,7 +44,7 @@ class OutboxRecorder:
         self._ring = ring
 
     def records(self, model: type[Model], signal: str) -> bool:
-        return self._publishes(model.meta.name, signal)
+        return self._publishes(model, signal)
 
     async def run(self, database: Database, plan: Plan) -> list[Row]:
         """Run a plan, and write an event for every row that it affected. Raises `EventError` for one that is too large."""

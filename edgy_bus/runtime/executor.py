@@ -70,6 +70,8 @@ def _keywords(event: Event, instance: Any) -> dict[str, Any]:
         given |= {"changes": changes, "values": values, "column_values": values}
         given["is_update"] = bool(data.get("is_update", False))
         given["row_count"] = 1
+    if event.signal.startswith("post_"):
+        given["operation_skipped"] = False
     return given
 
 

@@ -1,6 +1,6 @@
 """Signals, receivers and their contract, and delivery in this process."""
 
-from edgy_bus.errors import SignalError
+from edgy_bus.errors import SignalError, SkipOperation
 from edgy_bus.signals.broadcaster import BUILT_IN, POST_SIGNALS, PRE_SIGNALS, Broadcaster
 from edgy_bus.signals.decorators import post_delete, post_save, post_update, pre_delete, pre_save, pre_update
 from edgy_bus.signals.receiver import Inbox, Options, Receiver, ReceiverFunction
@@ -18,6 +18,7 @@ __all__ = [
     "Route",
     "Signal",
     "SignalError",
+    "SkipOperation",
     "post_delete",
     "post_save",
     "post_update",

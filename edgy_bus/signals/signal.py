@@ -1,6 +1,8 @@
 """A signal of one model: its receivers, and their call in this process."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from edgy_bus.errors import SignalError
@@ -8,6 +10,10 @@ from edgy_bus.signals.receiver import Options, Receiver, ReceiverFunction, check
 
 Route = Callable[["Signal", Any, Any, Mapping[str, Any]], Awaitable[None]]
 """Takes what was sent (signal, sender, instance, keywords) to the receivers, wherever they are."""
+
+
+_muted: ContextVar[frozenset["Signal"]] = ContextVar("edgy_bus_muted", default=frozenset())
+"""Of a context, so that muting in one request mutes no other one."""
 
 
 class Signal:
@@ -58,11 +64,29 @@ class Signal:
             self._refused.add(function)
         return known
 
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """While it is open, nobody hears of what this task does: neither receivers here nor the bus.
+
+        It holds for the current task and those that it starts meanwhile, and for the models derived from this one.
+        """
+        token = _muted.set(_muted.get() | {self})
+        try:
+            yield
+        finally:
+            _muted.reset(token)
+
+    @property
+    def is_muted(self) -> bool:
+        return bool(found := _muted.get()) and (self in found or any(parent.is_muted for parent in self.parents))
+
     async def send(self, sender: Any, instance: Any = None, **kwargs: Any) -> None:
         """Announce. With a broker, receivers in workers hear of it once the transaction has committed.
 
         What a local receiver raises reaches the caller.
         """
+        if self.is_muted:
+            return
         if self._route is None:
             await self.deliver(self.receivers, sender, instance, kwargs)
         else:

@@ -53,7 +53,7 @@ async def test_receivers_of_a_new_row_get_its_values(User):
     values = SAVED | {"id": None}
     shared = {"model_instance": user, "values": values, "column_values": values, "is_update": False}
     assert before.kwargs == shared
-    assert after.kwargs == shared | {"row_count": 1, "changes": None}
+    assert after.kwargs == shared | {"row_count": 1, "operation_skipped": False, "changes": None}
 
 
 async def test_receivers_of_a_row_that_is_saved_again_get_what_changed(User):
@@ -66,7 +66,7 @@ async def test_receivers_of_a_row_that_is_saved_again_get_what_changed(User):
     shared = {"model_instance": user, "values": values, "column_values": values, "is_update": True}
     assert before.kwargs == shared
     changes = {"name": {"old": "Ada", "new": "Eva"}, "age": {"old": None, "new": 36}}
-    assert after.kwargs == shared | {"row_count": 1, "changes": changes}
+    assert after.kwargs == shared | {"row_count": 1, "operation_skipped": False, "changes": changes}
 
 
 async def test_receivers_of_an_update_get_the_assigned_values(User):
@@ -77,7 +77,11 @@ async def test_receivers_of_an_update_get_the_assigned_values(User):
     values = {"age": 36, "name": "Ada"}
     shared = {"model_instance": user, "values": values, "column_values": values, "is_update": True}
     assert before.kwargs == shared
-    assert after.kwargs == shared | {"row_count": 1, "changes": {"age": {"old": None, "new": 36}}}
+    assert after.kwargs == shared | {
+        "row_count": 1,
+        "operation_skipped": False,
+        "changes": {"age": {"old": None, "new": 36}},
+    }
 
 
 async def test_receivers_of_a_deletion_get_the_instance(User):
@@ -87,7 +91,7 @@ async def test_receivers_of_a_deletion_get_the_instance(User):
     assert [call.instance for call in calls] == [user, user]
     assert [call.kwargs for call in calls] == [
         {"model_instance": user},
-        {"model_instance": user, "row_count": 1, "changes": None},
+        {"model_instance": user, "row_count": 1, "operation_skipped": False, "changes": None},
     ]
 
 
@@ -100,7 +104,7 @@ async def test_receivers_of_a_set_that_is_updated_are_called_once_with_the_set(U
     assert before.instance is after.instance is query
     shared = {"model_instance": None, "values": {"age": 17}, "column_values": {"age": 17}, "is_update": True}
     assert before.kwargs == shared
-    assert after.kwargs == shared | {"row_count": 2, "keys": [2, 3]}
+    assert after.kwargs == shared | {"row_count": 2, "operation_skipped": False, "keys": [2, 3]}
 
 
 async def test_receivers_of_a_set_that_is_deleted_are_called_once_with_the_set(User):
@@ -111,7 +115,7 @@ async def test_receivers_of_a_set_that_is_deleted_are_called_once_with_the_set(U
     before, after = calls
     assert before.instance is after.instance is query
     assert before.kwargs == {"model_instance": None}
-    assert after.kwargs == {"model_instance": None, "row_count": 2, "keys": [1, 2]}
+    assert after.kwargs == {"model_instance": None, "row_count": 2, "operation_skipped": False, "keys": [1, 2]}
 
 
 async def test_receivers_of_a_set_without_rows_are_called_too(User):

@@ -186,3 +186,51 @@ async def test_numbers_rise_from_event_to_event_even_after_rows_were_pruned(shop
     await shop.User.query.create(name="Eve")
     (second,) = await shop.events()
     assert second["id"] > first["id"]
+
+
+async def test_what_is_muted_or_skipped_leaves_no_event(shop: Shop) -> None:
+    with shop.User.meta.signals.post_save.muted():
+        user = await shop.User.query.create(name="Ada")
+
+    async def skip(sender: Any, **kwargs: Any) -> None:
+        raise edgy.SkipOperation
+
+    shop.User.meta.signals.pre_update.connect(skip)
+    await user.update(name="Eve")
+    assert await shop.told() == []
+    await user.delete()
+    assert await shop.told() == [("post_delete", "1")]
+
+
+@pytest.mark.parametrize(
+    ("publish", "told"),
+    [(("post_delete",), ["post_delete"]), ("post_[su]*", ["post_save", "post_update"]), (False, []), (True, [])],
+)
+async def test_a_model_says_itself_what_it_publishes(sqlite_url: str, publish: Any, told: list[str]) -> None:
+    shop, patterns = Shop(sqlite_url, publish="nothing"), publish
+    own = shop.registry
+
+    class Team(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        name: str = edgy.CharField(max_length=20)
+
+        class Meta:
+            registry = own
+            publish = patterns
+
+    async with shop.bus:
+        await own.create_all()
+        team = await Team.query.create(name="a")
+        await team.update(name="b")
+        await team.delete()
+        assert [signal for signal, _ in await shop.told()] == told
+
+
+def test_a_pattern_that_can_never_match_is_refused() -> None:
+    with pytest.raises(edgy.ModelError, match=r"Meta.publish holds 'User.post_save': write names of signals"):
+
+        class Team(edgy.Model):
+            id: int = edgy.BigIntegerField(primary_key=True)
+
+            class Meta:
+                publish = "User.post_save"
