@@ -33,7 +33,18 @@ class ModelError(ConfigurationError):
 
 
 class DatabaseError(EdgyBusError):
-    """The database cannot be used as asked: not connected, or its tables are missing."""
+    """The database cannot do what it was asked. Where its driver said so, the driver's error is the cause.
+
+    The text never holds values of a row.
+    """
+
+
+class IntegrityError(DatabaseError):
+    """A constraint refuses the row: unique, not null, a foreign key, a check."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached, or has been locked for too long. Temporary."""
 
 
 class OperationError(EdgyBusError):

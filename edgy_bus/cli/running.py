@@ -12,6 +12,7 @@ from typing import Any
 
 from edgy_bus import telemetry
 from edgy_bus.database import Database
+from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.services import happens
 from edgy_bus.settings import FOLLOW_STDIN
@@ -80,9 +81,9 @@ async def _connect(database: Database, stopping: asyncio.Event, touch: Callable[
         touch()
         try:
             await database.connect()
-        except OSError as error:
+        except DatabaseUnavailable as error:
             if not told:
-                telemetry.emit("database.unavailable", error=f"{type(error).__name__}: {error}")
+                telemetry.emit("database.unavailable", error=str(error))
             told = True
         else:
             return True

@@ -27,6 +27,7 @@ class Connection(core.Connection):
     def __init__(self, database: core.Database, backend: Backend) -> None:
         super().__init__(database, backend)
         self.session: Session = backend.connection()
+        self.translation = backend.translation
         self._connection = self.session
         self.open_transactions: list[Transaction] = []
 
@@ -89,7 +90,8 @@ class Transaction(core.Transaction):
         await connection.__aenter__()
         depth = len(connection.open_transactions)
         try:
-            await self._begin(connection.session, depth)
+            with connection.translation:
+                await self._begin(connection.session, depth)
         except BaseException:
             if not depth:
                 connection.session.discard()  # it may have begun, or be about to
@@ -115,10 +117,11 @@ class Transaction(core.Transaction):
         """
         connection = self._leave()
         try:
-            if self._savepoint:
-                await connection.session.issue(f"RELEASE SAVEPOINT {self._savepoint}")
-            else:
-                await connection.session.commit()
+            with connection.translation:
+                if self._savepoint:
+                    await connection.session.issue(f"RELEASE SAVEPOINT {self._savepoint}")
+                else:
+                    await connection.session.commit()
         except BaseException:
             await self._undo(connection.session)
             raise

@@ -59,6 +59,11 @@ class Database(core.Database):
         """The SQLAlchemy dialect that statements are compiled with; its name is `sqlite` or `postgresql`."""
         return self._backend.compiling_dialect
 
+    async def connect(self) -> None:
+        """Open the first connection. Raises `DatabaseUnavailable` when the database does not answer."""
+        with self._backend.translation:
+            await super().connect()
+
     async def __aenter__(self) -> Self:
         await self.connect()
         return self
@@ -120,21 +125,24 @@ class Database(core.Database):
             Rows as dicts of Python values, and the number of rows returned or changed.
         """
         prepared = self._compiler.prepare(statement, parameters)
-        async with self.connection() as connection:
-            return await cast(Connection, connection).session.fetch(prepared)
+        with self._backend.translation:
+            async with self.connection() as connection:
+                return await cast(Connection, connection).session.fetch(prepared)
 
     async def run_many(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each mapping; all or none take effect. The mappings have the same names."""
         if not parameters:
             return
         sql, arguments = self._compiler.prepare_many(statement, parameters)
-        async with self.transaction():
-            await self.connection().session.run_many(sql, arguments)
+        with self._backend.translation:
+            async with self.transaction():
+                await self.connection().session.run_many(sql, arguments)
 
     async def script(self, sql: str) -> None:
         """Run several SQL statements of text, in the open transaction if there is one."""
-        async with self.connection() as connection:
-            await cast(Connection, connection).session.script(sql)
+        with self._backend.translation:
+            async with self.connection() as connection:
+                await cast(Connection, connection).session.script(sql)
 
     async def create_tables(self, tables: ddl.Tables) -> None:
         """Create what is missing of these tables and their indexes. Several processes may do it at the same time."""
@@ -145,6 +153,10 @@ class Database(core.Database):
         await self._define(ddl.removal(tables, self.dialect))
 
     async def _define(self, statements: list[str]) -> None:
+        with self._backend.translation:
+            await self._define_all(statements)
+
+    async def _define_all(self, statements: list[str]) -> None:
         async with self.transaction():
             session = self.connection().session
             if self._kind == "postgresql":

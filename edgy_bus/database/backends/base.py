@@ -1,14 +1,16 @@
 """What the library needs from a driver's connection, beyond what `databases` asks of it."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 from databases.interfaces import ConnectionBackend, DatabaseBackend
 from sqlalchemy import Dialect
 
 from edgy_bus.database.compiling import Row, Statement
+from edgy_bus.errors import DatabaseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,29 @@ class Session(ConnectionBackend):
         """Make sure that the connection in use is never used again, and that its transaction ends. Does not wait."""
 
 
+class Translation:
+    """`with translation:` raises what a driver raised as an error of ours, with the driver's as its cause."""
+
+    def __init__(self, translate: Callable[[Exception], DatabaseError | None]) -> None:
+        self._translate = translate
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            ours = self._translate(error)
+            if ours is not None:
+                raise ours from error
+
+
 class Backend(DatabaseBackend):
     """A kind of database."""
 
     compiling_dialect: Dialect
+    translation: Translation
 
     @abstractmethod
     def connection(self) -> Session:

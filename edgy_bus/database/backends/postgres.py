@@ -13,10 +13,10 @@ from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import sqltypes
 
-from edgy_bus.database.backends.base import Backend, Result, Session
+from edgy_bus.database.backends.base import Backend, Result, Session, Translation
 from edgy_bus.database.compiling import Processor, Statement
 from edgy_bus.database.url import Target
-from edgy_bus.errors import DatabaseError
+from edgy_bus.errors import DatabaseError, DatabaseUnavailable, IntegrityError
 
 _ISOLATION = ("read committed", "repeatable read", "serializable")
 
@@ -90,6 +90,32 @@ def _compiling_dialect() -> Dialect:
     return made
 
 
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+
+def _translated(error: Exception) -> DatabaseError | None:
+    """Details hold values of the row: they stay in the cause."""
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        return IntegrityError(f"PostgreSQL refuses the row: {error.args[0]}")
+    if isinstance(error, _AWAY) or (isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)):
+        return DatabaseUnavailable(
+            f"PostgreSQL cannot be reached: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        )
+    if isinstance(error, asyncpg.DataError):
+        return DatabaseError(f"PostgreSQL cannot store a value: {str(error).partition(':')[0]}")
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return DatabaseError(f"PostgreSQL: {error.args[0]}")
+    return None
+
+
 class PostgresBackend(Backend, postgres.PostgresBackend):
     """PostgreSQL for `databases`, in a schema of choice."""
 
@@ -100,6 +126,7 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         self._schema = target.schema
         self._settings = _settings(url, target, options)
         self.compiling_dialect = _compiling_dialect()
+        self.translation = Translation(_translated)
 
     async def connect(self) -> None:
         pool_only = {"min_size": 1} | {name: self._settings[name] for name in _POOL if name in self._settings}

@@ -13,10 +13,10 @@ from databases.backends import sqlite
 from databases.core import DatabaseURL
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from edgy_bus.database.backends.base import Backend, Result, Session
+from edgy_bus.database.backends.base import Backend, Result, Session, Translation
 from edgy_bus.database.compiling import Statement
 from edgy_bus.database.url import Target
-from edgy_bus.errors import DatabaseError
+from edgy_bus.errors import DatabaseError, DatabaseUnavailable, IntegrityError
 
 KEPT_OPEN = 4
 """Idle connections that stay open; each is a thread."""
@@ -79,7 +79,7 @@ class _Pool(sqlite.SQLitePool):
                 await connection.execute_fetchall("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(_POLL)
 
@@ -120,6 +120,22 @@ class _Pool(sqlite.SQLitePool):
             await asyncio.wait(self._ending, timeout=_FAREWELL)
 
 
+def _translated(error: Exception) -> DatabaseError | None:
+    """SQLite's texts name tables and columns, but no values."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return IntegrityError(f"SQLite refuses the row: {error}")
+    if isinstance(error, sqlite3.OperationalError) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return DatabaseUnavailable(f"SQLite: {error}")
+    if isinstance(error, sqlite3.Error):
+        return DatabaseError(f"SQLite: {error}")
+    return DatabaseError(f"SQLite cannot store a value: {error}") if isinstance(error, OverflowError) else None
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code; 0 for an error of the module itself, which has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 class SQLiteBackend(Backend, sqlite.SQLiteBackend):
     """SQLite for `databases`, with our pool and sessions."""
 
@@ -129,6 +145,7 @@ class SQLiteBackend(Backend, sqlite.SQLiteBackend):
         # aiosqlite does not support decimals
         self._dialect.supports_native_decimal = False
         self.compiling_dialect = self._dialect
+        self.translation = Translation(_translated)
         self._pool: _Pool = _Pool(target, options)
 
     async def connect(self) -> None:

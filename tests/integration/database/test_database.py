@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 from edgy_bus.database import Database, ExactDecimal, UTCDateTime, big_key, json_type
-from edgy_bus.errors import DatabaseError
+from edgy_bus.errors import DatabaseError, DatabaseUnavailable, IntegrityError
 from tests.support import eventually
 
 PATIENCE = 20.0
@@ -371,13 +371,13 @@ async def test_a_file_can_be_opened_for_reading_alone(sqlite_url):
         await database.script("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
     async with Database(f"{sqlite_url}?mode=ro") as database:
         assert (await database.run(sa.text("SELECT a FROM t"))).rows == [{"a": 1}]
-        with pytest.raises(sqlite3.OperationalError, match="readonly database"):
+        with pytest.raises(DatabaseError, match="readonly database"):
             await database.run(sa.text("INSERT INTO t VALUES (2)"))
 
 
 async def test_a_file_that_must_exist_is_missed_when_connecting(sqlite_url):
     database = Database(f"{sqlite_url}?mode=rw")
-    with pytest.raises(sqlite3.OperationalError, match="unable to open database file"):
+    with pytest.raises(DatabaseError, match="unable to open database file"):
         await database.connect()
     assert not database.is_connected
 
@@ -398,7 +398,7 @@ async def test_a_new_file_that_another_process_has_locked_is_waited_for(sqlite_u
 async def test_a_new_file_that_stays_locked_is_given_up(sqlite_url, tmp_path):
     other = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
+    with pytest.raises(DatabaseUnavailable, match="locked"):
         await Database(f"{sqlite_url}?timeout=0.05").connect()
     other.close()
 
@@ -418,3 +418,44 @@ async def test_no_thread_of_sqlite_is_left_after_disconnecting(sqlite_url):
     await database.disconnect()
     threads = set(threading.enumerate()) - before
     await eventually(lambda: not any(one.is_alive() and "_connection_worker_thread" in one.name for one in threads))
+
+
+async def test_a_refused_row_is_an_error_of_ours_with_the_drivers_as_its_cause_and_without_values(database):
+    await database.script("CREATE TABLE refusing (a varchar(50) UNIQUE NOT NULL)")
+    table = sa.table("refusing", sa.column("a", sa.String))
+    await database.run(sa.insert(table).values(a="hunter2"))
+    for value in ("hunter2", None):
+        with pytest.raises(IntegrityError, match="refuses the row") as caught:
+            await database.run(sa.insert(table).values(a=value))
+        assert "hunter2" not in str(caught.value)
+        assert type(caught.value.__cause__).__module__.partition(".")[0] in ("sqlite3", "asyncpg")
+    with pytest.raises(IntegrityError):
+        await database.run_many(sa.insert(table), [{"a": "new"}, {"a": "hunter2"}])
+    assert len((await database.run(sa.select(table))).rows) == 1
+
+
+async def test_a_statement_that_is_wrong_is_an_error_of_ours(database):
+    with pytest.raises(DatabaseError, match="no_such_table"):
+        await database.run(sa.text("SELECT * FROM no_such_table"))
+
+
+async def test_a_postgresql_that_is_not_there_is_unavailable():
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+        await Database("postgresql://nobody@127.0.0.1:1/nothing").connect()
+
+
+async def test_a_commit_that_a_deferred_constraint_refuses_is_an_error_of_ours(postgres_url):
+    async with Database(postgres_url) as database:
+        await database.script("CREATE TABLE late (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        with pytest.raises(IntegrityError):
+            async with database.transaction():
+                await database.script("INSERT INTO late VALUES (1), (1)")
+
+
+async def test_what_a_callback_raises_is_left_as_it_is(database):
+    async def fails() -> None:
+        raise OSError("the mail server")
+
+    with pytest.raises(OSError, match="the mail server"):
+        async with database.transaction():
+            database.on_commit(fails)
