@@ -27,20 +27,27 @@ from edgy_bus.errors import (
 )
 from edgy_bus.events import Event
 from edgy_bus.models import (
+    CASCADE,
+    RESTRICT,
+    SET_NULL,
     BigIntegerField,
+    BinaryField,
     BooleanField,
     CharField,
+    ChoiceField,
     DateField,
     DateTimeField,
     DecimalField,
     EmailField,
     FloatField,
+    ForeignKey,
     IntegerField,
     JSONField,
     Model,
     QuerySet,
     Registry,
     TextField,
+    TimeField,
     UUIDField,
 )
 from edgy_bus.retry import Retry, dead_letter, retry, snooze
@@ -50,12 +57,17 @@ from edgy_bus.signals import Options, Signal
 __version__ = "0.1.0"
 
 __all__ = [
+    "CASCADE",
+    "RESTRICT",
+    "SET_NULL",
     "BigIntegerField",
+    "BinaryField",
     "BooleanField",
     "BrokerError",
     "BrokerUnavailable",
     "Bus",
     "CharField",
+    "ChoiceField",
     "ConfigurationError",
     "Database",
     "DatabaseError",
@@ -69,6 +81,7 @@ __all__ = [
     "EventError",
     "EventSettings",
     "FloatField",
+    "ForeignKey",
     "IntegerField",
     "IntegrityError",
     "JSONField",
@@ -86,6 +99,7 @@ __all__ = [
     "SignalError",
     "SkipOperation",
     "TextField",
+    "TimeField",
     "UUIDField",
     "WorkerSettings",
     "dead_letter",

@@ -1,17 +1,24 @@
 """Models, queries and the seam that a recorder extends operations through."""
 
 from edgy_bus.models.fields import (
+    CASCADE,
+    RESTRICT,
+    SET_NULL,
     BigIntegerField,
+    BinaryField,
     BooleanField,
     CharField,
+    ChoiceField,
     DateField,
     DateTimeField,
     DecimalField,
     EmailField,
     FloatField,
+    ForeignKey,
     IntegerField,
     JSONField,
     TextField,
+    TimeField,
     UUIDField,
 )
 from edgy_bus.models.model import Model
@@ -20,15 +27,21 @@ from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.registry import Registry
 
 __all__ = [
+    "CASCADE",
+    "RESTRICT",
+    "SET_NULL",
     "BigIntegerField",
+    "BinaryField",
     "BooleanField",
     "Change",
     "CharField",
+    "ChoiceField",
     "DateField",
     "DateTimeField",
     "DecimalField",
     "EmailField",
     "FloatField",
+    "ForeignKey",
     "IntegerField",
     "JSONField",
     "Model",
@@ -37,6 +50,7 @@ __all__ = [
     "Recorder",
     "Registry",
     "TextField",
+    "TimeField",
     "UUIDField",
     "run_plan",
 ]

@@ -5,7 +5,8 @@ pydantic; the column travels with it.
 """
 
 import datetime as dt
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +20,9 @@ from edgy_bus.database import ExactDecimal, UTCDateTime, big_key, json_type
 from edgy_bus.errors import ModelError
 
 REQUIRED: Any = PydanticUndefined
+
+RESTRICT, CASCADE, SET_NULL = "RESTRICT", "CASCADE", "SET NULL"
+"""What the database does with rows that refer to a row that is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,29 @@ class Field:
     """Stays in the database: never in an event, a log or a repr."""
     auto_now: bool = False
     auto_now_add: bool = False
+    snapshot_type: Any = None
+    """What an event's value is read as, where that is not what the field is annotated with."""
+    references: Any = None
+    """The model, or `"self"`, whose primary key the field holds."""
+    on_delete: str | None = None
 
-    def column(self, name: str) -> sa.Column[Any]:
+    def column(self, name: str, own: str) -> sa.Column[Any]:
+        """The column; `own` is the primary key that `"self"` refers to, as `table.column`."""
+        target = own if self.references == "self" else self._target()
+        foreign = [sa.ForeignKey(target, ondelete=self.on_delete)] if target else []
         return sa.Column(
             name,
             self.column_type,
+            *foreign,
             primary_key=self.primary_key,
             autoincrement=self.generated,
             nullable=self.null,
             unique=self.unique or None,
             index=self.index or None,
         )
+
+    def _target(self) -> str:
+        return "" if self.references is None else f"{self.references.meta.tablename}.{self.references.meta.pk}"
 
 
 def field_of(info: FieldInfo) -> Field | None:
@@ -70,6 +86,10 @@ def _make(
     secret: bool = False,
     auto_now: bool = False,
     auto_now_add: bool = False,
+    snapshot_type: Any = None,
+    references: Any = None,
+    on_delete: str | None = None,
+    validators: Sequence[Any] = (),
     **constraints: Any,
 ) -> Any:
     if primary_key and null:
@@ -91,8 +111,12 @@ def _make(
             secret=secret,
             auto_now=auto_now,
             auto_now_add=auto_now_add,
+            snapshot_type=snapshot_type,
+            references=references,
+            on_delete=on_delete,
         )
     )
+    info.metadata.extend(validators)
     if null or filled_in:
         info.metadata.append(pydantic.WrapValidator(_none_passes))
     return info
@@ -145,6 +169,73 @@ def DateField(**options: Any) -> Any:
 def DateTimeField(*, auto_now: bool = False, auto_now_add: bool = False, **options: Any) -> Any:
     """A point in time, aware and in UTC when it comes back. `auto_now` sets it at every save, `auto_now_add` at the first."""
     return _make(UTCDateTime(), auto_now=auto_now, auto_now_add=auto_now_add, **options)
+
+
+def TimeField(**options: Any) -> Any:
+    """A time of day, without a zone."""
+    return _make(sa.Time(), **options)
+
+
+def BinaryField(*, max_length: int | None = None, **options: Any) -> Any:
+    """Bytes. In an event they are base64 text."""
+    bounds: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
+    return _make(sa.LargeBinary(max_length), snapshot_type=pydantic.Base64Bytes, **bounds, **options)
+
+
+def ChoiceField(choices: type[enum.Enum] | Sequence[str], **options: Any) -> Any:
+    """One of an Enum's members, stored by its value (text), or one of several texts."""
+    if isinstance(choices, type):
+        values = [member.value for member in choices]
+        column: TypeEngine[Any] = sa.Enum(
+            choices, values_callable=lambda _: values, native_enum=False, length=_longest(values)
+        )
+        return _make(column, **options)
+    column = sa.String(_longest(choices))
+    return _make(column, validators=[pydantic.AfterValidator(_one_of(tuple(choices)))], **options)
+
+
+def ForeignKey(to: Any, *, on_delete: str = RESTRICT, **options: Any) -> Any:
+    """The primary key of a row of another model; `await instance.related("owner")` loads that row.
+
+    Args:
+        to: the model, or `"self"`. An instance of it may be assigned: its key is taken.
+        on_delete: what the database does when that row is deleted: RESTRICT, CASCADE or SET_NULL. Rows that it deletes or
+            changes so send no signals.
+
+    Raises:
+        ModelError: for a model without a table, another `on_delete`, or SET_NULL on a field that is not `null=True`.
+    """
+    if on_delete not in (RESTRICT, CASCADE, SET_NULL):
+        raise ModelError(f"on_delete={on_delete!r}: use {RESTRICT!r}, {CASCADE!r} or {SET_NULL!r}")
+    if on_delete == SET_NULL and not options.get("null"):
+        raise ModelError("on_delete=SET_NULL needs null=True")
+    if to == "self":
+        column: TypeEngine[Any] = big_key()
+    elif isinstance(to, type) and hasattr(to, "meta"):
+        column = to.meta.table.c[to.meta.pk].type
+    else:
+        raise ModelError(f'ForeignKey takes a model or "self", not {to!r}')
+    return _make(column, references=to, on_delete=on_delete, validators=[pydantic.BeforeValidator(key_of)], **options)
+
+
+def key_of(value: Any) -> Any:
+    """The primary key of a model's instance; anything else as it is."""
+    return value.pk if hasattr(type(value), "meta") else value
+
+
+def _longest(texts: Sequence[Any]) -> int:
+    if not texts or not all(isinstance(one, str) for one in texts):
+        raise ModelError(f"the choices of a ChoiceField are texts, and at least one: not {list(texts)!r}")
+    return max(len(one) for one in texts)
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"not one of {', '.join(choices)}")
+        return value
+
+    return check
 
 
 def UUIDField(**options: Any) -> Any:

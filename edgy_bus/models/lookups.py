@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Table, func
 
 from edgy_bus.errors import OperationError
+from edgy_bus.models.fields import key_of
 
 Lookup = Callable[[Column[Any], Any], ColumnElement[bool]]
 
@@ -30,7 +31,7 @@ LOOKUPS: dict[str, Lookup] = {
     "contains": lambda column, value: column.contains(value, autoescape=True),
     "icontains": lambda column, value: column.icontains(str(value), autoescape=True),
     "startswith": lambda column, value: column.startswith(value, autoescape=True),
-    "in": lambda column, value: column.in_(list(value)),
+    "in": lambda column, value: column.in_([key_of(one) for one in value]),
     "gt": lambda column, value: column > value,
     "gte": lambda column, value: column >= value,
     "lt": lambda column, value: column < value,
@@ -46,7 +47,7 @@ def condition(model: str, table: Table, pk: str, name: str, value: Any) -> Colum
     column = column_of(model, table, pk, field)
     if (lookup or "exact") not in LOOKUPS:
         raise OperationError(f"unknown lookup {lookup!r} in {name!r}: the known ones are {', '.join(LOOKUPS)}")
-    return LOOKUPS[lookup or "exact"](column, value)
+    return LOOKUPS[lookup or "exact"](column, key_of(value))
 
 
 def column_of(model: str, table: Table, pk: str, field: str) -> Column[Any]:

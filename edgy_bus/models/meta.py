@@ -94,7 +94,7 @@ def make_table(
         )
     if tablename in metadata.tables:
         raise ModelError(f"{name}: another model of this registry has the table {tablename!r} already")
-    parts: list[Any] = [field.column(key) for key, field in fields.items()]
+    parts: list[Any] = [field.column(key, f"{tablename}.{keys[0]}") for key, field in fields.items()]
     for together in options.get("unique_together", ()):
         parts.append(sa.UniqueConstraint(*_known(name, fields, together)))
     for together in options.get("indexes", ()):

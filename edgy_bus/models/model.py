@@ -195,6 +195,18 @@ class Model(BaseModel):
         self._take(result.rows)
         return self
 
+    async def related(self, name: str) -> Any:
+        """The row that the foreign key `name` refers to; None where it is NULL.
+
+        Raises `OperationError` for a field that is no foreign key, `ObjectNotFound` when the row is gone.
+        """
+        field = self.meta.fields.get(name)
+        if field is None or field.references is None:
+            raise OperationError(f"{type(self).__name__}.{name} is not a foreign key")
+        key = getattr(self, name)
+        target = type(self) if field.references == "self" else field.references
+        return None if key is None else await target.query.get(pk=key)
+
     def insert_values(self) -> dict[str, Any]:
         """The validated values of a new row; a key that the database makes is left out."""
         self._stamp(inserting=True)
@@ -258,9 +270,10 @@ class Model(BaseModel):
         return not self.meta.fields[name].primary_key and stored.get(name) != getattr(self, name)
 
     def _stamp(self, *, inserting: bool) -> None:
+        now = current_time()
         for name, field in self.meta.fields.items():
             if field.auto_now or (inserting and field.auto_now_add and getattr(self, name) is None):
-                setattr(self, name, current_time())
+                setattr(self, name, now)
 
     def _validate(self) -> None:
         checked = self.__pydantic_validator__.validate_python(self.field_values())
@@ -283,7 +296,9 @@ def _tolerant(model: type[Model]) -> type[BaseModel]:
     """A pydantic model that reads what it knows of a row, whatever else is there or missing."""
     if model not in _readers:
         fields: dict[str, Any] = {
-            name: (info.annotation | None, None) for name, info in model.model_fields.items() if info.annotation
+            name: ((model.meta.fields[name].snapshot_type or info.annotation) | None, None)
+            for name, info in model.model_fields.items()
+            if info.annotation
         }
         config = ConfigDict(extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
         _readers[model] = create_model(f"{model.__name__}Snapshot", __config__=config, **fields)
