@@ -22,7 +22,7 @@ from edgy_bus.models.fields import (
     UUIDField,
 )
 from edgy_bus.models.model import Model
-from edgy_bus.models.operations import Change, Plan, Recorder, run_plan
+from edgy_bus.models.operations import Change, Plan, Recorder, run_plan, with_old_rows
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.registry import Registry
 
@@ -53,4 +53,5 @@ __all__ = [
     "TimeField",
     "UUIDField",
     "run_plan",
+    "with_old_rows",
 ]

@@ -243,14 +243,23 @@ class Model(BaseModel):
 
     def _plan_update(self, values: Mapping[str, Any], signal: str) -> Plan:
         step = (update_row(self.meta.table, self.meta.pk), {**values, KEY: self.pk})
-        stored = self._stored or {}
-        return Plan(type(self), signal, [step], assigned=tuple(values), old=dict(stored), is_update=True)
+        old = {self.pk: dict(self.stored_row)}
+        return Plan(type(self), signal, [step], assigned=tuple(values), old=old, is_update=True)
 
     def _take(self, rows: list[Row]) -> None:
         if not rows:
             raise ObjectNotFound(f"the {type(self).__name__} with {self.meta.pk} {self.pk!r} is not there any more")
-        self.__dict__.update(rows[0])
-        self._stored = _kept(rows[0])
+        self.take_row(rows[0])
+
+    def take_row(self, row: Row) -> None:
+        """Become what the database has."""
+        self.__dict__.update(row)
+        self._stored = _kept(row)
+
+    @property
+    def stored_row(self) -> Mapping[str, Any]:
+        """The row as the database is known to have it; empty for what was never saved."""
+        return self._stored or {}
 
     def _forget(self, rows: list[Row]) -> None:
         del rows
@@ -266,8 +275,7 @@ class Model(BaseModel):
 
     def _is_changed(self, name: str) -> bool:
         """Whether a field differs from the row: a `pre_update` receiver may have set it."""
-        stored = self._stored or {}
-        return not self.meta.fields[name].primary_key and stored.get(name) != getattr(self, name)
+        return not self.meta.fields[name].primary_key and self.stored_row.get(name) != getattr(self, name)
 
     def _stamp(self, *, inserting: bool) -> None:
         now = current_time()

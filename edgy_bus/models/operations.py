@@ -5,7 +5,7 @@ the same transaction. Models know no more about the bus than this.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgy_bus.database import Database, Row
@@ -33,30 +33,33 @@ class Change:
 class Plan:
     """What to run, and how to read what it returned.
 
-    `assigned` are the fields that were set, or None when all of them were; `old` the values before, as far as they are known.
+    `assigned` are the fields that were set, or None when all of them were. `old` are the rows before, by key, as far as they
+    are known; `before` is a statement that finds and locks the others, for whoever needs to know.
     """
 
     model: "type[Model]"
     signal: str
     steps: Sequence[Step]
     assigned: Sequence[str] | None = None
-    old: Mapping[str, Any] = field(default_factory=dict)
+    old: Mapping[Any, Mapping[str, Any]] = field(default_factory=dict)
+    before: Step | None = None
     is_update: bool = False
 
     def change(self, row: Row) -> Change:
         """What happened to a row that a statement returned. Secret fields are left out."""
         meta = self.model.meta
         public = meta.public_row(row)
-        return Change(row[meta.pk], public, self._changes(public) if self.is_update else None)
+        key = row[meta.pk]
+        return Change(key, public, self._changes(public, self.old.get(key, {})) if self.is_update else None)
 
-    def _changes(self, row: Row) -> Changes:
+    def _changes(self, row: Row, old: Mapping[str, Any]) -> Changes:
         names = row if self.assigned is None else [name for name in self.assigned if name in row]
         found: Changes = {}
         for name in names:
-            if name not in self.old:
+            if name not in old:
                 found[name] = {"new": row[name]}
-            elif self.old[name] != row[name]:
-                found[name] = {"old": self.old[name], "new": row[name]}
+            elif old[name] != row[name]:
+                found[name] = {"old": old[name], "new": row[name]}
         return found
 
 
@@ -99,6 +102,14 @@ async def run_plan(database: Database, plan: Plan) -> list[Row]:
         return (await database.run(*plan.steps[0])).rows
     async with database.transaction():
         return [row for step in plan.steps for row in (await database.run(*step)).rows]
+
+
+async def with_old_rows(database: Database, plan: Plan) -> Plan:
+    """The plan, with the rows as they are before it; they are locked until the open transaction ends."""
+    if plan.before is None:
+        return plan
+    rows = (await database.run(*plan.before)).rows
+    return replace(plan, old={row[plan.model.meta.pk]: row for row in rows})
 
 
 @dataclass(slots=True)

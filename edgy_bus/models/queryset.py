@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, not_, select, update
 
 from edgy_bus.database import Row
-from edgy_bus.errors import MultipleObjectsReturned, ObjectNotFound, OperationError
+from edgy_bus.errors import IntegrityError, MultipleObjectsReturned, ObjectNotFound, OperationError
 from edgy_bus.models.lookups import column_of, condition
 from edgy_bus.models.operations import Operation, Plan, perform
+from edgy_bus.models.statements import KEY, update_row
 
 if TYPE_CHECKING:
     from edgy_bus.models.model import Model
@@ -18,6 +19,9 @@ M = TypeVar("M", bound="Model")
 
 BULK = 400
 """Rows per INSERT: databases limit the values of one statement."""
+
+PAGE = 1_000
+"""Rows that `async for` holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,20 @@ class QuerySet(Generic[M]):
         return self.all().__await__()
 
     async def __aiter__(self) -> AsyncIterator[M]:
-        for one in await self.all():
-            yield one
+        """Rows in pages, with no transaction held open between them.
+
+        Which rows there are, and their order, is decided at the start; a row that is deleted before its page is read is left
+        out. Of rows that are still to come, only the keys are in memory.
+        """
+        key = self._column("pk")
+        ordered = self if self.ordering else self.order_by("pk")
+        keys = [row[key.name] for row in (await self._database.run(ordered._select(key))).rows]
+        for start in range(0, len(keys), PAGE):
+            page = keys[start : start + PAGE]
+            found = {one.pk: one for one in await QuerySet(self.model).filter(pk__in=page)}
+            for wanted in page:
+                if wanted in found:
+                    yield found[wanted]
 
     async def get(self, **lookups: Any) -> M:
         """The one row. Raises `ObjectNotFound` or `MultipleObjectsReturned`."""
@@ -97,8 +113,27 @@ class QuerySet(Generic[M]):
         found = await ordered.limit(1).all()
         return found[0] if found else None
 
+    async def last(self) -> M | None:
+        """The last row by the set's order, or by primary key. Raises `OperationError` for a set with a limit or an offset."""
+        self._require_whole("take the last of")
+        names = self.ordering or ("pk",)
+        turned = [name[1:] if name.startswith("-") else f"-{name}" for name in names]
+        return await self.order_by(*turned).first()
+
+    async def values(self, *names: str) -> list[dict[str, Any]]:
+        """Rows as dicts of these fields, or of all."""
+        columns = [self._column(name) for name in names] or list(self.model.meta.table.c)
+        return list((await self._database.run(self._select(*columns))).rows)
+
+    async def values_list(self, *names: str, flat: bool = False) -> list[Any]:
+        """Rows as tuples of these fields, or of all; `flat` gives the values of one field."""
+        if flat and len(names) != 1:
+            raise OperationError(f"values_list(flat=True) takes one field, not {len(names)}")
+        rows = await self.values(*names)
+        return [next(iter(row.values())) for row in rows] if flat else [tuple(row.values()) for row in rows]
+
     async def exists(self, **lookups: Any) -> bool:
-        query = self.filter(**lookups).limit(1)._select().with_only_columns(self._column("pk"))
+        query = self.filter(**lookups).limit(1)._select(self._column("pk"))
         return bool((await self._database.run(query)).rows)
 
     async def count(self) -> int:
@@ -112,6 +147,55 @@ class QuerySet(Generic[M]):
         instance = self.model(**values)
         await instance.save()
         return instance
+
+    async def get_or_create(self, defaults: Mapping[str, Any] | None = None, **values: Any) -> tuple[M, bool]:
+        """The one row with these values, or a new one that has `defaults` as well; and whether it is new.
+
+        Sends the save signals if it creates. Where another task creates the row at the same moment, and a unique constraint
+        tells, it is theirs that is answered.
+        """
+        found = await self.get_or_none(**values)
+        if found is not None:
+            return found, False
+        try:
+            async with self._database.transaction():
+                return await self.create(**{**values, **(defaults or {})}), True
+        except IntegrityError:
+            found = await self.get_or_none(**values)
+            if found is None:
+                raise
+            return found, False
+
+    async def update_or_create(self, defaults: Mapping[str, Any] | None = None, **values: Any) -> tuple[M, bool]:
+        """The one row with these values, updated with `defaults`, or a new one that has both; and whether it is new.
+
+        Sends the update signals or the save signals.
+        """
+        async with self._database.transaction():
+            row, created = await self.get_or_create(defaults, **values)
+            if not created and defaults:
+                await row.update(**defaults)
+        return row, created
+
+    async def bulk_update(self, rows: Iterable[M], fields: Iterable[str]) -> int:
+        """Write these fields of many instances, in one transaction; answers how many rows there were. Sends the update signals."""
+        instances, names = list(rows), tuple(fields)
+        if not instances or not names:
+            return 0
+
+        def plan() -> Plan:
+            values = [self.model.checked_values({name: getattr(one, name) for name in names}) for one in instances]
+            statement = update_row(self.model.meta.table, self.model.meta.pk)
+            steps = [(statement, {**given, KEY: one.pk}) for one, given in zip(instances, values, strict=True)]
+            old = {one.pk: one.stored_row for one in instances}
+            return Plan(self.model, "post_update", steps, assigned=tuple(values[0]), old=old, is_update=True)
+
+        assigned = [{name: getattr(one, name) for name in names} for one in instances]
+        saved = await self._perform("update", assigned, plan, is_update=True)
+        known = {one.pk: one for one in instances}
+        for row in saved:
+            known[row[self.model.meta.pk]].take_row(row)
+        return len(saved)
 
     async def bulk_create(self, rows: Iterable[M | Mapping[str, Any]]) -> list[M]:
         """Save many new rows, in one transaction; answers them as the database has them. Sends the save signals."""
@@ -141,7 +225,17 @@ class QuerySet(Generic[M]):
             checked = self.model.checked_values(values)
             table = self.model.meta.table
             statement = update(table).where(*self.where).values(**checked).returning(*table.c)
-            return Plan(self.model, "post_update", [(statement, None)], assigned=tuple(checked), is_update=True)
+            key = self._column("pk")
+            # In the order of keys, so that two updates of the same rows wait for each other instead of locking each other out.
+            old = self.order_by("pk")._select(key, *(table.c[name] for name in checked)).with_for_update()
+            return Plan(
+                self.model,
+                "post_update",
+                [(statement, None)],
+                assigned=tuple(checked),
+                before=(old, None),
+                is_update=True,
+            )
 
         return len(await self._perform("update", values, plan, is_update=True))
 
@@ -169,8 +263,10 @@ class QuerySet(Generic[M]):
     def _database(self) -> Any:
         return self.model.meta.registry.database
 
-    def _select(self) -> Select[Any]:
-        query = select(self.model.meta.table).where(*self.where).limit(self.limited).offset(self.skipped)
+    def _select(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        query = (
+            select(*(columns or (self.model.meta.table,))).where(*self.where).limit(self.limited).offset(self.skipped)
+        )
         for name in self.ordering:
             column = self._column(name.removeprefix("-"))
             query = query.order_by(column.desc() if name.startswith("-") else column.asc())

@@ -10,7 +10,7 @@ from edgy_bus.codec import dumps
 from edgy_bus.database import Database, Row
 from edgy_bus.errors import EventError
 from edgy_bus.events import Event, new_event_id, now, partition_label
-from edgy_bus.models import Model, Plan, run_plan
+from edgy_bus.models import Model, Plan, run_plan, with_old_rows
 from edgy_bus.outbox.announcer import Announcer
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.settings import EventSettings
@@ -51,6 +51,7 @@ class OutboxRecorder:
         if not self.records(plan.model, plan.signal):
             return await run_plan(database, plan)
         async with database.transaction():
+            plan = await with_old_rows(database, plan)
             rows = await run_plan(database, plan)
             if rows:
                 await self._store.append([self._event(plan, row) for row in rows])
