@@ -16,6 +16,9 @@ from edgy_bus.signals import Receiver, Signal
 if TYPE_CHECKING:
     from edgy_bus.models.model import Model
 
+PAGE = 1_000
+"""Rows of a set that are in memory at a time."""
+
 Changes = dict[str, dict[str, Any]]
 """Field name to `{"old": …, "new": …}`; `old` is missing where nobody knows it."""
 
@@ -34,7 +37,8 @@ class Plan:
     """What to run, and how to read what it returned.
 
     `assigned` are the fields that were set, or None when all of them were. `old` are the rows before, by key, as far as they
-    are known; `before` is a statement that finds and locks the others, for whoever needs to know.
+    are known; `before` is a statement that reads the others, for whoever needs to know. `paging` is how to do the same to a
+    set of any size in bounded memory.
     """
 
     model: "type[Model]"
@@ -44,6 +48,7 @@ class Plan:
     old: Mapping[Any, Mapping[str, Any]] = field(default_factory=dict)
     before: Step | None = None
     is_update: bool = False
+    paging: "Paging | None" = None
 
     def change(self, row: Row) -> Change:
         """What happened to a row that a statement returned. Secret fields are left out."""
@@ -61,6 +66,14 @@ class Plan:
             elif old[name] != row[name]:
                 found[name] = {"old": old[name], "new": row[name]}
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """A set in pages: a statement that finds and locks the keys of all its rows, and the plan for some of them."""
+
+    keys: Step
+    plan: Callable[[Sequence[Any]], Plan]
 
 
 class Recorder(Protocol):
@@ -112,6 +125,20 @@ async def with_old_rows(database: Database, plan: Plan) -> Plan:
     return replace(plan, old={row[plan.model.meta.pk]: row for row in rows})
 
 
+async def run_recorded(recorder: Recorder, database: Database, plan: Plan) -> list[Row]:
+    """Let the recorder run a plan. Of a set that it records, page by page, only the keys are answered."""
+    if plan.paging is None or not recorder.records(plan.model, plan.signal):
+        return await recorder.run(database, plan)
+    pk = plan.model.meta.pk
+    affected: list[Row] = []
+    async with database.transaction():
+        keys = [row[pk] for row in (await database.run(*plan.paging.keys)).rows]
+        for start in range(0, len(keys), PAGE):
+            rows = await recorder.run(database, plan.paging.plan(keys[start : start + PAGE]))
+            affected += [{pk: row[pk]} for row in rows]
+    return affected
+
+
 @dataclass(slots=True)
 class Operation:
     """One call of `save`, `update` or `delete`, on an instance or on a set of rows."""
@@ -159,7 +186,7 @@ async def perform(operation: Operation) -> list[Row]:
     if after.is_muted:
         rows = await run_plan(registry.database, plan)
     else:
-        rows = await recorder.run(registry.database, plan)
+        rows = await run_recorded(recorder, registry.database, plan)
     operation.apply(rows)
     await _deliver(after, operation, plan, rows)
     return rows

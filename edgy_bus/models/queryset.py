@@ -1,6 +1,6 @@
 """Sets of rows: described without touching the database, then asked for, changed or deleted."""
 
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, not_, 
 from edgy_bus.database import Row
 from edgy_bus.errors import IntegrityError, MultipleObjectsReturned, ObjectNotFound, OperationError
 from edgy_bus.models.lookups import column_of, condition
-from edgy_bus.models.operations import Operation, Plan, perform
+from edgy_bus.models.operations import PAGE, Operation, Paging, Plan, perform
 from edgy_bus.models.statements import KEY, update_row
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ M = TypeVar("M", bound="Model")
 
 BULK = 400
 """Rows per INSERT: databases limit the values of one statement."""
-
-PAGE = 1_000
-"""Rows that `async for` holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -220,22 +217,24 @@ class QuerySet(Generic[M]):
     async def update(self, **values: Any) -> int:
         """Change every row of the set; answers how many there were."""
         self._require_whole("update")
+        table = self.model.meta.table
 
         def plan() -> Plan:
             checked = self.model.checked_values(values)
-            table = self.model.meta.table
-            statement = update(table).where(*self.where).values(**checked).returning(*table.c)
-            key = self._column("pk")
-            # In the order of keys, so that two updates of the same rows wait for each other instead of locking each other out.
-            old = self.order_by("pk")._select(key, *(table.c[name] for name in checked)).with_for_update()
-            return Plan(
-                self.model,
-                "post_update",
-                [(statement, None)],
-                assigned=tuple(checked),
-                before=(old, None),
-                is_update=True,
-            )
+            old = [self._column("pk"), *(table.c[name] for name in checked)]
+
+            def change(rows: QuerySet[M]) -> Plan:
+                statement = update(table).where(*rows.where).values(**checked).returning(*table.c)
+                return Plan(
+                    self.model,
+                    "post_update",
+                    [(statement, None)],
+                    assigned=tuple(checked),
+                    before=(rows._select(*old), None),
+                    is_update=True,
+                )
+
+            return self._paged(change)
 
         return len(await self._perform("update", values, plan, is_update=True))
 
@@ -243,8 +242,18 @@ class QuerySet(Generic[M]):
         """Delete every row of the set; answers how many there were."""
         self._require_whole("delete")
         table = self.model.meta.table
-        statement = delete(table).where(*self.where).returning(*table.c)
-        return len(await self._perform("delete", None, lambda: Plan(self.model, "post_delete", [(statement, None)])))
+
+        def remove(rows: QuerySet[M]) -> Plan:
+            return Plan(self.model, "post_delete", [(delete(table).where(*rows.where).returning(*table.c), None)])
+
+        return len(await self._perform("delete", None, lambda: self._paged(remove)))
+
+    def _paged(self, plan: Callable[["QuerySet[M]"], Plan]) -> Plan:
+        """The plan for the whole set, and for a page of it."""
+        # In the order of keys, so that two changes of the same rows wait for each other instead of locking each other out.
+        keys = self.order_by("pk")._select(self._column("pk")).with_for_update()
+        paging = Paging((keys, None), lambda page: plan(QuerySet(self.model).filter(pk__in=page)))
+        return replace(plan(self), paging=paging)
 
     async def _perform(self, action: str, values: Any, plan: Any, *, is_update: bool = False) -> list[Row]:
         return await perform(

@@ -10,7 +10,8 @@ from sqlalchemy import select
 import edgy_bus as edgy
 from edgy_bus.codec import loads
 from edgy_bus.errors import IntegrityError, OperationError
-from edgy_bus.models import queryset
+from edgy_bus.models import operations, queryset
+from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.table import outbox
 from tests.unit.models import listen
 
@@ -202,3 +203,34 @@ async def test_a_large_set_is_updated_with_an_event_for_every_row(shop: Shop) ->
     await shop.fill(5_000)
     assert await shop.Item.query.update(stock=1) == 5_000
     assert len(await shop.events()) == 5_000
+
+
+async def test_a_set_is_changed_page_by_page_and_all_or_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "PAGE", 3)
+    await shop.fill(10)
+    calls = listen(shop.Item, "post_update", local=True)
+    most: list[int] = []
+    append = OutboxStore.append
+
+    async def noted(self: OutboxStore, rows: Any) -> None:
+        most.append(len(rows))
+        await append(self, rows)
+
+    monkeypatch.setattr(OutboxStore, "append", noted)
+    assert await shop.Item.query.filter(stock__gte=1).update(stock=50) == 9
+    assert most == [3, 3, 3]
+    assert [changes["stock"]["old"] for _, _, changes in await shop.events()] == list(range(1, 10))
+    assert calls[0].kwargs["keys"] == list(range(2, 11))
+    assert calls[0].kwargs["row_count"] == 9
+
+    async def fails_at_the_second_page(self: OutboxStore, rows: Any) -> None:
+        if len(most) == 4:
+            raise RuntimeError
+        await noted(self, rows)
+
+    await shop.database.run(outbox.delete())
+    monkeypatch.setattr(OutboxStore, "append", fails_at_the_second_page)
+    with pytest.raises(RuntimeError):
+        await shop.Item.query.delete()
+    assert await shop.Item.query.count() == 10
+    assert await shop.events() == []

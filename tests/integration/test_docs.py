@@ -1,0 +1,73 @@
+"""The docs are true: every snippet runs, in its order, and every row of the table of operations holds on both databases."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+import edgy_bus as edgy
+from edgy_bus.outbox.table import outbox
+
+PAGE = (Path(__file__).parents[2] / "docs" / "signals.md").read_text("utf-8")
+ROWS = re.findall(r"^\| `(await .*)` \| (\w+) \| (\d) \| (\d) \|$", PAGE, re.MULTILINE)
+
+
+async def run(code: str, names: dict[str, Any], where: str) -> None:
+    """Run code that may await outside of functions."""
+    compiled = compile(code, where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    answer = eval(compiled, names)
+    if inspect.isawaitable(answer):
+        await answer
+
+
+async def test_every_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "signals_page"}
+    blocks = list(re.finditer(r"```python\n(.*?)```", PAGE, re.DOTALL))
+    assert len(blocks) > 10
+    for block in blocks:
+        line = PAGE[: block.start()].count("\n") + 1
+        await run("\n" * line + block[1], names, "docs/signals.md")
+
+
+@pytest.mark.parametrize(("code", "signals", "calls", "events"), ROWS, ids=[row[0] for row in ROWS])
+async def test_every_operation_sends_what_the_table_says(
+    database: edgy.Database, code: str, signals: str, calls: str, events: str
+) -> None:
+    bus = edgy.Bus("memory://", service="accounts", relay=False)
+    own = edgy.Registry(database, bus=bus)
+
+    class User(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        name: str = edgy.CharField(max_length=255)
+        email: str = edgy.CharField(max_length=255, unique=True)
+
+        class Meta:
+            registry = own
+
+    heard: list[str] = []
+
+    def listen(name: str) -> None:
+        async def receiver(sender: Any, **kwargs: Any) -> None:
+            heard.append(name)
+
+        User.meta.signals[name].connect(receiver, edgy.Options(local=True))
+
+    async with bus:
+        await own.create_all()
+        user, _ = await User.query.bulk_create([{"name": one, "email": one} for one in "ab"])
+        await database.run(outbox.delete())
+        for signal in list(User.meta.signals):
+            listen(signal.name)
+        await run(code, {"User": User, "user": user}, "the table")
+        rows = (await database.run(select(outbox.c.signal, func.count().label("n")).group_by(outbox.c.signal))).rows
+    assert heard == ([] if signals == "none" else [f"pre_{signals}", f"post_{signals}"] * int(calls))
+    assert [(row["signal"], row["n"]) for row in rows] == ([(f"post_{signals}", int(events))] if int(events) else [])
+
+
+def test_the_table_is_there() -> None:
+    assert len(ROWS) == 14
