@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Dialect, Executable, TextClause
+from sqlalchemy import Delete, Dialect, Executable, Insert, Select, TextClause, TextualSelect, Update
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import BaseDDLElement
 from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.functions import FunctionElement
 
 Processor = Callable[[Any], Any]
 Row = dict[str, Any]
@@ -24,13 +26,15 @@ KEPT = 500
 class Statement:
     """SQL and values as a driver takes them.
 
-    `returns_rows` is None where only the database knows: for text.
+    `returns_rows` is None where only the database knows: for text. `harmless`: it cannot change the state of its session, so
+    the connection need not be reset after it.
     """
 
     sql: str
     arguments: tuple[Any, ...]
     returns_rows: bool | None
     columns: "Columns"
+    harmless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class _Ready:
     compiled: SQLCompiler
     columns: Columns
     own: Any
+    harmless: bool = False
 
     def values(self, parameters: Mapping[str, Any]) -> MutableMapping[str, Any]:
         return self.compiled.construct_params(dict(parameters), extracted_parameters=self.own)
@@ -68,7 +73,7 @@ class Compiler:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._kept: OrderedDict[Any, tuple[SQLCompiler, Columns]] = OrderedDict()
+        self._kept: OrderedDict[Any, tuple[SQLCompiler, Columns, bool]] = OrderedDict()
         self._reused: OrderedDict[tuple[ClauseElement, tuple[str, ...]], _Ready] = OrderedDict()
 
     def prepare(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Statement:
@@ -79,7 +84,7 @@ class Compiler:
         ready = self._ready(element, None if parameters is None else tuple(parameters))
         sql, arguments = _finish(ready.compiled, ready.values(parameters or {}))
         rows = None if isinstance(statement, TextClause) else bool(ready.columns.names)
-        return Statement(sql, arguments, rows, ready.columns)
+        return Statement(sql, arguments, rows, ready.columns, ready.harmless)
 
     def prepare_many(
         self, statement: Executable, parameters: Sequence[Mapping[str, Any]]
@@ -103,20 +108,24 @@ class Compiler:
     def _find(self, element: ClauseElement, names: tuple[str, ...] | None) -> "_Ready":
         key = element._generate_cache_key()
         if key is None:
-            return _Ready(*self._compile(element, None, names), None)
+            compiled, columns, harmless = self._compile(element, None, names)
+            return _Ready(compiled, columns, None, harmless)
         place = (key.key, names)
         if place not in self._kept:
             self._kept[place] = self._compile(element, key, names)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(place)
-        return _Ready(*self._kept[place], key.bindparams)
+        compiled, columns, harmless = self._kept[place]
+        return _Ready(compiled, columns, key.bindparams, harmless)
 
-    def _compile(self, element: ClauseElement, key: Any, names: tuple[str, ...] | None) -> tuple[SQLCompiler, Columns]:
+    def _compile(
+        self, element: ClauseElement, key: Any, names: tuple[str, ...] | None
+    ) -> tuple[SQLCompiler, Columns, bool]:
         compiled = element.compile(
             dialect=self.dialect, cache_key=key, column_keys=None if names is None else list(names)
         )
-        return cast(SQLCompiler, compiled), self._columns(cast(SQLCompiler, compiled))
+        return cast(SQLCompiler, compiled), self._columns(cast(SQLCompiler, compiled)), is_harmless(element)
 
     def _columns(self, compiled: SQLCompiler) -> Columns:
         entries = compiled._result_columns
@@ -126,6 +135,26 @@ class Compiler:
             if process is not None:
                 processors.append((entry.keyname, cast(Processor, process)))
         return Columns(tuple(entry.keyname for entry in entries), tuple(processors))
+
+
+_HARMLESS_FUNCTIONS = frozenset(("count", "coalesce", "lower", "upper", "sum", "min", "max", "avg", "length"))
+
+
+def is_harmless(element: ClauseElement) -> bool:
+    """Whether a statement cannot leave anything behind in its session: no settings, locks, or prepared things.
+
+    Only a SELECT, INSERT, UPDATE or DELETE without text of the caller's and without functions that are not known.
+    """
+    if not isinstance(element, Select | Insert | Update | Delete):
+        return False
+    for part in visitors.iterate(element):
+        if isinstance(part, TextClause | TextualSelect):
+            return False
+        if getattr(part, "is_literal", False) and getattr(part, "name", "") != "*":
+            return False
+        if isinstance(part, FunctionElement) and getattr(part, "name", "") not in _HARMLESS_FUNCTIONS:
+            return False
+    return True
 
 
 def _finish(compiled: SQLCompiler, values: MutableMapping[str, Any]) -> tuple[str, tuple[Any, ...]]:

@@ -38,7 +38,7 @@ class Session(ConnectionBackend):
 
     @abstractmethod
     async def issue(self, sql: str) -> None:
-        """Run text without parameters: BEGIN, COMMIT, DDL."""
+        """Run text of ours without parameters: BEGIN, COMMIT, DDL. It leaves nothing behind in the session."""
 
     @abstractmethod
     async def script(self, sql: str) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 from databases.backends import postgres
@@ -127,12 +128,21 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         self._settings = _settings(url, target, options)
         self.compiling_dialect = _compiling_dialect()
         self.translation = Translation(_translated)
+        self.to_reset: WeakSet[Any] = WeakSet()
+        """Connections whose session somebody may have changed."""
 
     async def connect(self) -> None:
-        pool_only = {"min_size": 1} | {name: self._settings[name] for name in _POOL if name in self._settings}
+        pool_only: dict[str, Any] = {"min_size": 1, "reset": self._reset} | {
+            name: self._settings[name] for name in _POOL if name in self._settings
+        }
         self._pool = await asyncpg.create_pool(**self.connect_arguments(), **pool_only)
         if self._schema is not None:
             await self._create_schema(self._schema)
+
+    async def _reset(self, connection: Any) -> None:
+        if connection in self.to_reset:
+            self.to_reset.discard(connection)
+            await connection.reset()
 
     def connect_arguments(self) -> dict[str, Any]:
         """What `asyncpg.connect` needs for a connection of its own, the same as those of the pool."""
@@ -160,41 +170,83 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
 
 
 class PostgresSession(Session, postgres.PostgresConnection):
-    """One task's connection to PostgreSQL."""
+    """One task's connection to PostgreSQL.
+
+    Resetting a connection before it goes back to the pool costs a round trip, so it is done only where somebody had access to
+    it who may have changed its session.
+    """
+
+    _database: PostgresBackend
+    _touched = False
 
     async def release(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and self._database._pool is not None:
-            await self._database._pool.release(connection)
+        connection: Any = self._connection
+        touched, self._connection, self._touched = self._touched, None, False
+        if connection is None or self._database._pool is None:
+            return
+        if touched and connection._con is not None:  # None: the server has cut it
+            self._database.to_reset.add(connection._con)
+        await self._database._pool.release(connection)
+
+    @property
+    def raw_connection(self) -> Any:
+        self._touched = True
+        return self._raw
+
+    @property
+    def _raw(self) -> Any:
+        return super().raw_connection
+
+    async def fetch_all(self, query: Any) -> Any:
+        self._touched = True
+        return await super().fetch_all(query)
+
+    async def fetch_one(self, query: Any) -> Any:
+        self._touched = True
+        return await super().fetch_one(query)
+
+    async def execute(self, query: Any) -> Any:
+        self._touched = True
+        return await super().execute(query)
+
+    async def execute_many(self, queries: Any) -> None:
+        self._touched = True
+        await super().execute_many(queries)
+
+    def iterate(self, query: Any) -> Any:
+        self._touched = True
+        return super().iterate(query)
 
     def discard(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
 
     async def fetch(self, statement: Statement) -> Result:
+        self._touched = self._touched or not statement.harmless
         returns_rows = statement.returns_rows
         if returns_rows is None:
             return await self._fetch_text(statement)
         if not returns_rows:
-            return Result(rowcount=_count(await self.raw_connection.execute(statement.sql, *statement.arguments)))
-        records = await self.raw_connection.fetch(statement.sql, *statement.arguments)
+            return Result(rowcount=_count(await self._raw.execute(statement.sql, *statement.arguments)))
+        records = await self._raw.fetch(statement.sql, *statement.arguments)
         return _result(statement, records)
 
     async def _fetch_text(self, statement: Statement) -> Result:
-        prepared = await self.raw_connection.prepare(statement.sql)
+        prepared = await self._raw.prepare(statement.sql)
         records = await prepared.fetch(*statement.arguments)
         if prepared.get_attributes():
             return _result(statement, records)
         return Result(rowcount=_count(prepared.get_statusmsg()))
 
     async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
-        await self.raw_connection.executemany(sql, arguments)
+        await self._raw.executemany(sql, arguments)
 
     async def issue(self, sql: str) -> None:
-        await self.raw_connection.execute(sql)
+        await self._raw.execute(sql)
 
     async def script(self, sql: str) -> None:
-        await self.raw_connection.execute(sql)
+        self._touched = True
+        await self._raw.execute(sql)
 
     async def begin(self, *, isolation: str | None, readonly: bool) -> None:
         if isolation is not None and isolation.replace("_", " ") not in _ISOLATION:
@@ -204,7 +256,7 @@ class PostgresSession(Session, postgres.PostgresConnection):
 
     async def commit(self) -> None:
         # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no error.
-        if await self.raw_connection.execute("COMMIT") == "ROLLBACK":
+        if await self._raw.execute("COMMIT") == "ROLLBACK":
             raise DatabaseError(
                 "the transaction was rolled back instead of committed, because a statement in it had failed and its error "
                 "was caught; put such a statement in a nested `database.transaction()`"

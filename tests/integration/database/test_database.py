@@ -8,6 +8,7 @@ import threading
 import uuid
 from decimal import Decimal
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
@@ -459,3 +460,46 @@ async def test_what_a_callback_raises_is_left_as_it_is(database):
     with pytest.raises(OSError, match="the mail server"):
         async with database.transaction():
             database.on_commit(fails)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda database: database.run(sa.text("SET application_name = 'changed'")),
+        lambda database: database.run(sa.select(sa.func.set_config("application_name", "changed", False))),
+        lambda database: database.run(sa.select(sa.literal_column("set_config('application_name', 'changed', false)"))),
+        lambda database: database.script("SET application_name = 'changed'"),
+        lambda database: database.execute("SET application_name = 'changed'"),
+        lambda database: database.fetch_all("SELECT set_config('application_name', 'changed', false)"),
+        lambda database: database.fetch_one("SELECT set_config('application_name', 'changed', false)"),
+        lambda database: database.fetch_val("SELECT set_config('application_name', 'changed', false)"),
+    ],
+)
+async def test_what_one_task_sets_in_its_session_the_next_one_does_not_find(postgres_url, change):
+    async with Database(postgres_url, min_size=1, max_size=1) as database:
+        table = sa.table("pg_class", sa.column("relname"))
+        await database.run(sa.select(table.c.relname).limit(1))
+        await change(database)
+        await database.run(sa.select(table.c.relname).limit(1))
+        found = (await database.run(sa.text("SHOW application_name"))).rows
+        assert found != [{"application_name": "changed"}]
+
+
+async def test_statements_of_models_cost_no_reset(postgres_url, monkeypatch):
+    resets = []
+    reset = asyncpg.Connection.reset
+
+    async def counted(self, **options):
+        resets.append(1)
+        await reset(self, **options)
+
+    monkeypatch.setattr(asyncpg.Connection, "reset", counted)
+    async with Database(postgres_url) as database:
+        people = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
+        await database.create_tables(people.metadata)
+        await database.run(sa.insert(people).returning(people.c.id), {"id": 1})
+        await database.run(sa.update(people).where(people.c.id == 1).values(id=2))
+        await database.run(sa.select(sa.func.count()).select_from(people))
+        assert resets == []
+        await database.run(sa.text("SELECT 1"))
+        assert resets == [1]
