@@ -123,7 +123,9 @@ class Compiler:
         self, element: ClauseElement, key: Any, names: tuple[str, ...] | None
     ) -> tuple[SQLCompiler, Columns, bool]:
         compiled = element.compile(
-            dialect=self.dialect, cache_key=key, column_keys=None if names is None else list(names)
+            dialect=self.dialect,
+            cache_key=key,
+            column_keys=None if names is None or isinstance(element, Select) else list(names),
         )
         return cast(SQLCompiler, compiled), self._columns(cast(SQLCompiler, compiled)), is_harmless(element)
 
@@ -137,7 +139,27 @@ class Compiler:
         return Columns(tuple(entry.keyname for entry in entries), tuple(processors))
 
 
-_HARMLESS_FUNCTIONS = frozenset(("count", "coalesce", "lower", "upper", "sum", "min", "max", "avg", "length"))
+_HARMLESS_FUNCTIONS = frozenset(
+    [
+        "count",
+        "coalesce",
+        "lower",
+        "upper",
+        "sum",
+        "min",
+        "max",
+        "avg",
+        "length",
+        "octet_length",
+        "left",
+        "md5",
+        "encode",
+        "translate",
+        "to_char",
+        "timezone",
+        "json_build_object",
+    ]
+)
 
 
 def is_harmless(element: ClauseElement) -> bool:

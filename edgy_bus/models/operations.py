@@ -57,6 +57,14 @@ class Plan:
         key = row[meta.pk]
         return Change(key, public, self._changes(public, self.old.get(key, {})) if self.is_update else None)
 
+    def changes_of(self, values: Mapping[str, Any]) -> Changes | None:
+        """What the plan will change in its only row, which is about to get these values."""
+        return (
+            self._changes(self.model.meta.public_row(values), next(iter(self.old.values()), {}))
+            if self.is_update
+            else None
+        )
+
     def _changes(self, row: Row, old: Mapping[str, Any]) -> Changes:
         names = row if self.assigned is None else [name for name in self.assigned if name in row]
         found: Changes = {}

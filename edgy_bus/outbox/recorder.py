@@ -8,10 +8,11 @@ from sqlalchemy import select
 
 from edgy_bus.codec import dumps
 from edgy_bus.database import Database, Row
-from edgy_bus.errors import EventError
+from edgy_bus.errors import DatabaseError, EventError
 from edgy_bus.events import Event, new_event_id, now, partition_label
 from edgy_bus.models import Model, Plan, run_plan, with_old_rows
 from edgy_bus.outbox.announcer import Announcer
+from edgy_bus.outbox.combined import parameters_of, recordable, with_event
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.settings import EventSettings
 
@@ -50,12 +51,55 @@ class OutboxRecorder:
         """Run a plan, and write an event for every row that it affected. Raises `EventError` for one that is too large."""
         if not self.records(plan.model, plan.signal):
             return await run_plan(database, plan)
+        if self._in_one(database, plan):
+            return await self._run_in_one(database, plan)
         async with database.transaction():
             plan = await with_old_rows(database, plan)
             rows = await run_plan(database, plan)
             if rows:
                 await self._store.append([self._event(plan, row) for row in rows])
                 database.on_commit(self._ring)
+        return rows
+
+    def _in_one(self, database: Database, plan: Plan) -> bool:
+        """Whether the row and its event can be written by one statement."""
+        meta = plan.model.meta
+        return (
+            database.dialect.name == "postgresql"
+            and len(plan.steps) == 1
+            and plan.steps[0][1] is not None
+            and recordable(meta.table, meta.pk, meta.public)
+        )
+
+    async def _run_in_one(self, database: Database, plan: Plan) -> list[Row]:
+        meta, (statement, values) = plan.model.meta, plan.steps[0]
+        rest: dict[str, Any] = {"is_update": plan.is_update}
+        changes = plan.changes_of(values or {})
+        if changes is not None:
+            rest["changes"] = changes
+        fixed = {
+            "model": self._model_name(plan.model),
+            "event_id": new_event_id(),
+            "signal": plan.signal,
+            "time": now().isoformat(),
+            "created": time.time_ns() // 1_000_000,
+            "rest": "," + dumps(rest)[1:].decode(),
+            "max_bytes": self._settings.max_bytes,
+            "partitions": self._settings.partitions,
+        }
+        combined = with_event(statement, meta.table, meta.pk, meta.public, tuple(values or ()))
+        try:
+            rows = (await database.run(combined, parameters_of(values, fixed))).rows
+        except DatabaseError as error:
+            if "division by zero" not in str(error):
+                raise
+            raise EventError(self._too_large(plan.model, plan.signal)) from error
+        if not rows:
+            return rows
+        if database.in_transaction:
+            database.on_commit(self._ring)
+        else:
+            self._ring()
         return rows
 
     async def send(self, model: type[Model], signal: str, instance: Any, kwargs: Mapping[str, Any]) -> None:
@@ -112,10 +156,7 @@ class OutboxRecorder:
         except EventError as error:
             raise EventError(f"the event {name}.{signal} of {subject!r} {error}") from error
         if len(raw) > self._settings.max_bytes:
-            raise EventError(
-                f"the event {name}.{signal} of {subject!r} has {len(raw):,} bytes, more than the {self._settings.max_bytes:,} of "
-                "EventSettings(max_bytes=…); keep large fields out of events with secret=True"
-            )
+            raise EventError(self._too_large(model, signal, subject, len(raw)))
         event_id = new_event_id()
         return {
             "model": name,
@@ -128,6 +169,14 @@ class OutboxRecorder:
             "data": raw.decode(),
             "created": time.time_ns() // 1_000_000,
         }
+
+    def _too_large(self, model: type[Model], signal: str, subject: str | None = None, size: int | None = None) -> str:
+        which = "" if subject is None else f" of {subject!r}"
+        has = "has more" if size is None else f"has {size:,} bytes, more"
+        return (
+            f"the event {self._model_name(model)}.{signal}{which} {has} than the {self._settings.max_bytes:,} bytes of "
+            "EventSettings(max_bytes=…); keep large fields out of events with secret=True"
+        )
 
     def _model_name(self, model: type[Model]) -> str:
         return f"{self._service}.{model.meta.name}"

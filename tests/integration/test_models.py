@@ -8,10 +8,13 @@ from typing import Any
 
 import pydantic
 import pytest
+from sqlalchemy import select
 
 import edgy_bus as edgy
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import DatabaseError, IntegrityError, ModelError, ObjectNotFound, OperationError
+from edgy_bus.outbox.table import outbox
+from edgy_bus.settings import EventSettings
 
 
 class Color(enum.Enum):
@@ -75,7 +78,11 @@ VALUES: dict[str, list[Any]] = {
     "price": [Decimal("123456789.125"), Decimal("-0.001")],
     "day": [dt.date(1, 1, 1), dt.date(9999, 12, 31), None],
     "clock": [dt.time(23, 59, 59, 999999), None],
-    "moment": [dt.datetime(2026, 3, 29, 2, 30, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=45))), None],
+    "moment": [
+        dt.datetime.max.replace(tzinfo=dt.UTC),
+        dt.datetime(2026, 3, 29, 2, 30, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=45))),
+        None,
+    ],
     "token": [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)],
     "document": [{"a": [1, 2.5, None, "ü"]}, [], "text", 0, False, None],
     "blob": [bytes(range(256)), b""],
@@ -101,6 +108,33 @@ async def test_what_travelled_in_an_event_is_what_was_stored(models: tuple[Any, 
     assert getattr(travelled, field) == value
     assert type(getattr(travelled, field)) is type(value)
     assert travelled == created
+
+
+@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in VALUES.items() for value in values])
+async def test_an_event_that_was_recorded_tells_what_was_stored(
+    database: edgy.Database, field: str, value: Any
+) -> None:
+    """On PostgreSQL the database itself writes the event of a single row."""
+    bus = edgy.Bus("memory://", service="shop", relay=False, events=EventSettings(max_bytes=20_000_000))
+    registry = edgy.Registry(database, bus=bus)
+    _, Everything = declare(registry)
+    async with bus:
+        await registry.create_all()
+        created = await Everything.query.create(**{field: value})
+        await created.update(number=7)
+        events = [loads(row["data"]) for row in (await database.run(select(outbox).order_by(outbox.c.id))).rows]
+    for event, number in zip(events, (value if field == "number" else 0, 7), strict=True):
+        travelled = Everything.from_snapshot(event["instance"])
+        for name in Everything.meta.fields:
+            expected = getattr(created, name)
+            if name == "changed":
+                assert travelled.changed <= expected
+            elif name == "number":
+                assert travelled.number == number
+            else:
+                assert getattr(travelled, name) == expected, name
+    assert events[0]["is_update"] is False
+    assert events[1]["changes"]["number"]["new"] == 7
 
 
 async def test_times_come_back_aware_and_in_utc(models: tuple[Any, Any]) -> None:
