@@ -1,0 +1,60 @@
+"""What an editor knows of a user's code. `make lint` checks this file with mypy; it is never run."""
+
+from typing import Any, assert_type
+
+import edgy_bus as edgy
+from edgy_bus.signals import post_save
+
+database = edgy.Database("sqlite:///never.sqlite")
+bus = edgy.Bus(service="accounts")
+registry = edgy.Registry(database, bus=bus)
+
+
+class User(edgy.Model):
+    id: int = edgy.BigIntegerField(primary_key=True)
+    email: str = edgy.EmailField()
+    age: int | None = edgy.IntegerField(null=True)
+
+    class Meta:
+        registry = registry
+
+
+@post_save(User, retry=edgy.Retry(attempts=3), inbox=database)
+async def welcome(sender: type[User], instance: User, **kwargs: Any) -> None:
+    assert_type(instance.email, str)
+
+
+@bus.receiver("accounts.User", "post_save")
+async def answered(sender: str, instance: Any, **kwargs: Any) -> object:
+    return edgy.retry(after=3)
+
+
+async def queries() -> None:
+    assert_type(await User.query.get(id=1), User)
+    assert_type(await User.query.get_or_none(id=1), User | None)
+    assert_type(await User.query.first(), User | None)
+    assert_type(await User.query.last(), User | None)
+    assert_type(await User.query.create(email="a@b.c"), User)
+    assert_type(await User.query.get_or_create(email="a@b.c"), tuple[User, bool])
+    assert_type(await User.query.update_or_create({"age": 3}, email="a@b.c"), tuple[User, bool])
+    assert_type(await User.query.filter(age__gte=3).exclude(id=1).order_by("-age").limit(3), list[User])
+    assert_type(await User.query.bulk_create([User(email="a@b.c"), {"email": "d@e.f"}]), list[User])
+    assert_type(await User.query.values("email"), list[dict[str, Any]])
+    assert_type(await User.query.count(), int)
+    assert_type(await User.query.update(age=3), int)
+    async for user in User.query:
+        assert_type(user, User)
+
+
+async def instances() -> None:
+    user = User(email="a@b.c")
+    assert_type(await user.save(), User)
+    assert_type(await user.update(age=3), User)
+    assert_type(await user.delete(), int)
+    assert_type(user.age, int | None)
+    assert_type(User.meta.signals.post_save, edgy.Signal)
+    assert_type(user.signals.post_save, edgy.Signal)
+
+
+# A receiver keeps its own type.
+assert_type(welcome.__name__, str)
