@@ -7,6 +7,7 @@ that was left has given its connection back: clean, or closed.
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +20,25 @@ from edgy_bus.errors import DatabaseError
 Callback = Callable[[], Awaitable[None] | None]
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_open: ContextVar[tuple["Transaction", ...]] = ContextVar("edgy_bus_transactions", default=())
+"""The outermost transactions of this task; a task that is started meanwhile inherits it."""
+
+
+def refuse_inherited(database: core.Database) -> None:
+    """Raise `DatabaseError` in a task that has no connection yet and was started inside an open transaction of another one.
+
+    It would be outside of that transaction: not see its rows, stay when it rolls back, and wait for its locks while the other task
+    waits for it.
+    """
+    for one in _open.get():
+        if one.is_open_on(database):
+            raise DatabaseError(
+                "this task was started inside a transaction of another task, and would be outside of it, or wait for it for ever "
+                "(asyncio.gather, create_task and, before Python 3.12, wait_for start tasks): await the operation in the task that "
+                "opened the transaction, or start the task after it"
+            )
 
 
 class Connection(core.Connection):
@@ -100,6 +120,8 @@ class Transaction(core.Transaction):
         self._held = connection
         self.callbacks = []
         connection.open_transactions.append(self)
+        if not depth:
+            _open.set((*_open.get(), self))
         return self
 
     async def _begin(self, session: Session, depth: int) -> None:
@@ -162,7 +184,11 @@ class Transaction(core.Transaction):
             raise DatabaseError("a transaction can end only after those that were begun inside it")
         connection.open_transactions.pop()
         self._held = None
+        _open.set(tuple(one for one in _open.get() if one is not self))
         return connection
+
+    def is_open_on(self, database: core.Database) -> bool:
+        return self._held is not None and self._held._database is database
 
 
 async def _run(callbacks: list[Callback]) -> None:

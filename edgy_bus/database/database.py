@@ -12,7 +12,7 @@ from edgy_bus.database import url as urls
 from edgy_bus.database.backends.base import Backend, Result
 from edgy_bus.database.backends.postgres import PostgresBackend
 from edgy_bus.database.compiling import Compiler
-from edgy_bus.database.connection import Callback, Connection, Transaction
+from edgy_bus.database.connection import Callback, Connection, Transaction, refuse_inherited
 from edgy_bus.database.listening import Listener
 from edgy_bus.errors import ConfigurationError, DatabaseError
 
@@ -37,7 +37,7 @@ class Database(core.Database):
         ConfigurationError: for a URL it cannot use.
 
     All of `databases` works on it (`execute`, `fetch_all`, …), in the same transaction as `run` when one is open. A task has
-    one connection; a task started inside a transaction has its own and is outside of it.
+    one connection. A task that is started inside a transaction would be outside of it, so it gets a `DatabaseError`.
     """
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -76,6 +76,7 @@ class Database(core.Database):
             )
         connection = self._current
         if connection is None:
+            refuse_inherited(self)
             self._connection = connection = Connection(self, self._backend)
         return connection
 

@@ -1,6 +1,7 @@
 """Transactions: what they keep and take back, what waits for their commit, and that none of them loses its connection."""
 
 import asyncio
+import contextvars
 import sqlite3
 
 import pytest
@@ -28,6 +29,11 @@ BUSY = sa.text(
 
 class Undo(Exception):
     """Rolls a transaction back."""
+
+
+def apart(work):
+    """A task that is no child of this one: it does not inherit its open transaction."""
+    return asyncio.create_task(work, context=contextvars.Context())
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ async def test_what_a_transaction_did_is_there_for_others_after_its_commit(db):
         assert db.in_transaction
         await add(db, 1)
         assert await numbers(db) == [1]
-        assert await asyncio.create_task(numbers(db)) == []
+        assert await apart(numbers(db)) == []
     assert not db.in_transaction
     assert await asyncio.create_task(numbers(db)) == [1]
 
@@ -480,7 +486,7 @@ async def test_a_transaction_for_reading_cannot_write(postgres):
 async def test_a_transaction_that_reads_once_more_sees_the_same(postgres):
     async with postgres.transaction(isolation="repeatable_read", readonly=True):
         assert await numbers(postgres) == []
-        await asyncio.create_task(add(postgres, 1))
+        await apart(add(postgres, 1))
         assert await numbers(postgres) == []
     assert await numbers(postgres) == [1]
 
@@ -514,7 +520,7 @@ async def test_whoever_reads_does_not_wait_for_whoever_writes(sqlite):
 
     async with sqlite.transaction(), asyncio.timeout(PATIENCE):
         await add(sqlite, 1)
-        assert await asyncio.create_task(read()) == []
+        assert await apart(read()) == []
 
 
 async def test_writers_of_a_process_write_in_the_order_in_which_they_came(sqlite):
@@ -528,7 +534,7 @@ async def test_writers_of_a_process_write_in_the_order_in_which_they_came(sqlite
     tasks = []
     async with sqlite.transaction():
         for n in range(8):
-            tasks.append(asyncio.create_task(write(n)))
+            tasks.append(apart(write(n)))
             await asyncio.wait([tasks[-1]], timeout=0.02)
         assert seen == []
     await asyncio.gather(*tasks)
@@ -538,7 +544,7 @@ async def test_writers_of_a_process_write_in_the_order_in_which_they_came(sqlite
 async def test_a_writer_that_is_cancelled_in_the_queue_does_not_hold_it_up(sqlite):
     async with asyncio.timeout(PATIENCE):
         async with sqlite.transaction():
-            tasks = [asyncio.create_task(_count(sqlite)) for _ in range(3)]
+            tasks = [apart(_count(sqlite)) for _ in range(3)]
             await asyncio.wait(tasks, timeout=0.02)
             tasks[0].cancel()
             tasks[1].cancel()
@@ -552,7 +558,7 @@ async def test_a_task_that_waits_for_a_task_that_waits_for_it_is_told_so(sqlite_
         await database.create_tables(metadata)
         async with database.transaction():
             with pytest.raises(DatabaseError, match=r"kept the database locked for 0\.05 s"):
-                await asyncio.create_task(_count(database))
+                await apart(_count(database))
             await add(database, 1)
         assert await numbers(database) == [1]
 
@@ -572,3 +578,58 @@ async def test_whoever_is_cancelled_while_another_process_writes_leaves_no_trans
     other.close()
     assert await numbers(sqlite) == [1]
     assert await has_all_its_connections(sqlite)
+
+
+@pytest.fixture(params=["sqlite", "memory", "postgresql"])
+async def any_database(request):
+    url = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}.get(request.param)
+    async with Database("sqlite://" if url is None else request.getfixturevalue(url)) as database:
+        await database.script("CREATE TABLE t (a int)")
+        yield database
+
+
+async def count(database):
+    return (await database.run(sa.text("SELECT count(*) AS n FROM t"))).rows[0]["n"]
+
+
+async def test_a_task_started_inside_a_transaction_gets_an_error_that_says_why(any_database):
+    async with any_database.transaction():
+        await any_database.script("INSERT INTO t VALUES (1)")
+        with pytest.raises(DatabaseError, match="started inside a transaction of another task"):
+            await asyncio.gather(count(any_database))
+        assert await count(any_database) == 1
+    assert await asyncio.gather(count(any_database)) == [1]
+
+
+async def test_a_task_started_inside_a_transaction_may_work_when_it_is_over(any_database):
+    over = asyncio.Event()
+
+    async def later():
+        await over.wait()
+        return await count(any_database)
+
+    async with any_database.transaction():
+        task = asyncio.create_task(later())
+        await any_database.script("INSERT INTO t VALUES (1)")
+    over.set()
+    assert await task == 1
+
+
+async def test_a_task_started_inside_a_transaction_may_use_another_database(any_database, tmp_path):
+    async with Database(f"sqlite:///{tmp_path / 'other.sqlite'}") as other, any_database.transaction():
+        await other.script("CREATE TABLE t (a int)")
+        assert await asyncio.gather(count(other)) == [0]
+
+
+async def test_a_task_started_before_a_transaction_is_not_concerned(any_database):
+    begun = asyncio.Event()
+
+    async def beside():
+        await begun.wait()
+        return await count(any_database)
+
+    task = asyncio.create_task(beside())
+    async with any_database.transaction():
+        begun.set()
+        await asyncio.sleep(0)
+    assert await task == 0
