@@ -24,6 +24,7 @@ from edgy_bus.outbox.recorder import OutboxRecorder
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.retry import Retry
+from edgy_bus.runtime import inbox
 from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell, Service
@@ -113,7 +114,7 @@ class Bus:
         registry.on_model(self._connect_named)
         if self.broker is None or self._announcer is None:
             return
-        for table in outbox_tables.metadata.sorted_tables:
+        for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
             table.to_metadata(registry.metadata)
         store, bell, notifier = OutboxStore(registry.database), Bell(), Notifier(registry.database)
 

@@ -58,6 +58,9 @@ class ExactDecimal(TypeDecorator[Decimal]):
         self.digits = digits
         self.places = places
 
+    def __repr__(self) -> str:
+        return f"ExactDecimal({self.digits}, {self.places})"
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         # Text bound to a column of NUMERIC affinity is compared and stored as a number.
         exact = _SQLiteNumeric() if dialect.name == "sqlite" else Numeric(self.digits, self.places)
