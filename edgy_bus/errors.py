@@ -55,6 +55,10 @@ class ObjectNotFound(OperationError):
     """`get()` found no row."""
 
 
+DoesNotExist = ObjectNotFound
+"""The name that Django's users know it by."""
+
+
 class MultipleObjectsReturned(OperationError):
     """`get()` found more than one row."""
 

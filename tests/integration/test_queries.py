@@ -64,6 +64,12 @@ async def test_the_last_is_the_first_of_the_order_turned_round(shop: Shop) -> No
         await query.limit(1).last()
 
 
+async def test_what_is_not_there_is_told_by_either_name(shop: Shop) -> None:
+    for error in (edgy.ObjectNotFound, edgy.DoesNotExist):
+        with pytest.raises(error, match="no Item with name"):
+            await shop.Item.query.get(name="nobody")
+
+
 async def test_values_are_dicts_and_tuples(shop: Shop) -> None:
     await shop.fill(2)
     query = shop.Item.query.order_by("id")
