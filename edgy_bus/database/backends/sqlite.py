@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -159,6 +159,18 @@ class SQLiteBackend(Backend, sqlite.SQLiteBackend):
         return SQLiteSession(self._pool, self._dialect)
 
 
+def _fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> tuple[list[str], list[Any], int]:
+    """Names of columns, rows, and the number of rows changed; in the connection's thread, because every visit there costs."""
+    with closing(connection.execute(sql, arguments)) as cursor:
+        if cursor.description is None:
+            return [], [], max(cursor.rowcount, 0)
+        return [column[0] for column in cursor.description], cursor.fetchall(), 0
+
+
+def _run_many(connection: sqlite3.Connection, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
+    connection.executemany(sql, arguments).close()
+
+
 class SQLiteSession(Session, sqlite.SQLiteConnection):
     """One task's connection to a SQLite file."""
 
@@ -205,16 +217,14 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
         return self._connection
 
     async def fetch(self, statement: Statement) -> Result:
-        async with self._open.execute(statement.sql, statement.arguments) as cursor:
-            if cursor.description is None:
-                return Result(rowcount=max(cursor.rowcount, 0))
-            names = [column[0] for column in cursor.description]
-            rows = [statement.columns.row(names, values) for values in await cursor.fetchall()]
-            return Result(rows, len(rows))
+        connection: Any = self._open
+        names, found, changed = await connection._execute(_fetch, connection._conn, statement.sql, statement.arguments)
+        rows = [statement.columns.row(names, values) for values in found]
+        return Result(rows, len(rows) if names else changed)
 
     async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
-        async with self._open.executemany(sql, arguments):
-            return
+        connection: Any = self._open
+        await connection._execute(_run_many, connection._conn, sql, arguments)
 
     async def issue(self, sql: str) -> None:
         await self._open.execute_fetchall(sql)
