@@ -29,14 +29,14 @@ unit: .venv/test  ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit
 
 lint: .venv/test  ## ruff, mypy, import contracts
-	$(BIN)/ruff check edgy_bus workers tests
-	$(BIN)/ruff format --check edgy_bus workers tests
+	$(BIN)/ruff check edgy_bus workers tests benchmarks
+	$(BIN)/ruff format --check edgy_bus workers tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: .venv/test  ## let ruff rewrite
-	$(BIN)/ruff check --fix edgy_bus workers tests
-	$(BIN)/ruff format edgy_bus workers tests
+	$(BIN)/ruff check --fix edgy_bus workers tests benchmarks
+	$(BIN)/ruff format edgy_bus workers tests benchmarks
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info

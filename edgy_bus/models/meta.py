@@ -1,7 +1,9 @@
 """What a model class knows about itself: `User.meta`."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -49,10 +51,21 @@ class MetaInfo:
         """The name of the primary key."""
         return next(name for name, field in self.fields.items() if field.primary_key)
 
-    @property
+    @cached_property
     def public(self) -> tuple[str, ...]:
         """The fields that may leave the database."""
         return tuple(name for name, field in self.fields.items() if not field.secret)
+
+    @cached_property
+    def _mutable(self) -> tuple[str, ...]:
+        return tuple(name for name, field in self.fields.items() if isinstance(field.column_type, sa.JSON))
+
+    def kept(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row that stays as it is when the instance's lists and dictionaries change."""
+        kept = dict(row)
+        for name in self._mutable:
+            kept[name] = deepcopy(kept.get(name))
+        return kept
 
     def public_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in self.public if name in row}

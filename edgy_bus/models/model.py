@@ -1,7 +1,6 @@
 """Models: pydantic classes whose instances are rows."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
@@ -17,6 +16,8 @@ from edgy_bus.models.statements import KEY, delete_row, insert_row, select_row, 
 from edgy_bus.signals import Broadcaster
 
 M = TypeVar("M", bound="Model")
+
+_set = object.__setattr__
 
 
 class _Query:
@@ -107,8 +108,13 @@ class Model(BaseModel):
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """An instance of a row that the database returned."""
-        instance = cast(Self, cls.model_construct(**row))
-        instance._stored = _kept(row)
+        # What `model_construct` does, without looking for aliases and defaults: a row has every field.
+        instance = cls.__new__(cls)
+        _set(instance, "__dict__", dict(row))
+        _set(instance, "__pydantic_fields_set__", set(row))
+        _set(instance, "__pydantic_extra__", None)
+        instance.model_post_init(None)
+        instance._stored = cls.meta.kept(row)
         return instance
 
     @classmethod
@@ -116,7 +122,7 @@ class Model(BaseModel):
         """An instance of an event's row. Fields that are missing (secret, or younger than the event) are None."""
         read = _tolerant(cls).model_validate(data)
         instance = cast(Self, cls.model_construct(**{name: getattr(read, name) for name in cls.meta.fields}))
-        instance._stored = _kept(instance.field_values())
+        instance._stored = cls.meta.kept(instance.field_values())
         return instance
 
     # Writing
@@ -254,7 +260,7 @@ class Model(BaseModel):
     def take_row(self, row: Row) -> None:
         """Become what the database has."""
         self.__dict__.update(row)
-        self._stored = _kept(row)
+        self._stored = self.meta.kept(row)
 
     @property
     def stored_row(self) -> Mapping[str, Any]:
@@ -290,11 +296,6 @@ class Model(BaseModel):
     def _require_stored(self, verb: str) -> None:
         if self._stored is None:
             raise OperationError(f"cannot {verb} a {type(self).__name__} that was never saved, or was deleted")
-
-
-def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that stays as it is when the instance's lists and dictionaries change."""
-    return {name: deepcopy(value) if isinstance(value, dict | list) else value for name, value in row.items()}
 
 
 _readers: dict[type[Model], type[BaseModel]] = {}
