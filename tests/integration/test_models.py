@@ -2,7 +2,9 @@
 
 import datetime as dt
 import enum
+import sqlite3
 import uuid
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -180,14 +182,21 @@ async def test_a_nul_is_stored_or_refused_with_a_clear_error(models: tuple[Any, 
             await Everything.query.create(char="a\x00b")
 
 
-async def test_a_list_of_many_keys_works_or_is_refused_with_a_clear_error(models: tuple[Any, Any]) -> None:
+async def test_a_list_of_many_keys_works_or_is_refused_with_a_clear_error(
+    models: tuple[Any, Any], database: edgy.Database
+) -> None:
     _, Everything = models
     one = await Everything.query.create()
     assert await Everything.query.filter(id__in=range(20_000)) == [one]
-    try:
+    most = 32_767
+    if database.dialect.name == "sqlite":
+        with closing(sqlite3.connect(":memory:")) as connection:
+            most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    if most >= 50_000:
         assert await Everything.query.filter(id__in=range(50_000)) == [one]
-    except DatabaseError as error:
-        assert "too many" in str(error) or "cannot exceed" in str(error)  # noqa: PT017 - either is right
+    else:
+        with pytest.raises(DatabaseError, match="too many|cannot exceed"):
+            await Everything.query.filter(id__in=range(50_000))
 
 
 # Foreign keys

@@ -12,7 +12,7 @@ import edgy_bus as edgy
 from edgy_bus.codec import loads
 from edgy_bus.errors import EventError, IntegrityError, ObjectNotFound
 from edgy_bus.events import partition_number
-from edgy_bus.outbox.combined import recordable
+from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import EventSettings
 
@@ -24,7 +24,6 @@ class Shop:
         self.database = database
         self.bus = edgy.Bus("memory://", service="shop", relay=False, events=EventSettings(max_bytes=1_000))
         own = self.registry = edgy.Registry(database, bus=self.bus)
-        self.rung = 0
 
         class Item(edgy.Model):
             id: int = edgy.BigIntegerField(primary_key=True)
@@ -103,9 +102,22 @@ async def test_every_kind_of_key_finds_its_partition(shop: Shop) -> None:
         assert event["status"] == 0
 
 
-async def test_a_single_row_is_recorded_by_one_statement_on_postgresql(shop: Shop) -> None:
-    for model in (shop.Item, shop.Token, shop.Place):
-        assert recordable(model.meta.table, model.meta.pk, model.meta.public)
+async def test_a_single_row_and_its_event_are_one_statement_on_postgresql(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(self: OutboxStore, rows: Any) -> None:
+        raise AssertionError("the event was a statement of its own")
+
+    shop = Shop(edgy.Database(postgres_url))
+    async with shop.bus:
+        await shop.registry.create_all()
+        monkeypatch.setattr(OutboxStore, "append", never)
+        item = await shop.Item.query.create(name="a")
+        await item.update(stock=1)
+        await item.delete()
+        await shop.Token.query.create()
+        await shop.Place.query.create(code="x")
+        assert len(await shop.events()) == 5
 
 
 async def test_an_event_that_is_too_large_is_refused_and_nothing_is_written(shop: Shop) -> None:
