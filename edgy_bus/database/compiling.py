@@ -5,7 +5,7 @@ Compiling is most of what a small statement costs, so compiled statements are ke
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import Delete, Dialect, Executable, Insert, Select, TextClause, TextualSelect, Update
@@ -55,6 +55,10 @@ class Columns:
 _NO_COLUMNS = Columns((), ())
 
 
+_Source = tuple[str | None, Any, Processor | None]
+"""Where one of a driver's values comes from: the name of a parameter, or None and a constant; and what makes it the driver's."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Ready:
     """A compiled statement, and the values that the statement at hand brings along."""
@@ -63,9 +67,17 @@ class _Ready:
     columns: Columns
     own: Any
     harmless: bool = False
+    sources: tuple[_Source, ...] | None = None
+    """Of a statement that is used again: one for each of its values, in order."""
 
     def values(self, parameters: Mapping[str, Any]) -> MutableMapping[str, Any]:
         return self.compiled.construct_params(dict(parameters), extracted_parameters=self.own)
+
+    def finish(self, parameters: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+        """The SQL and the values as the driver takes them."""
+        if self.sources is None:
+            return _finish(self.compiled, self.values(parameters))
+        return self.compiled.string, tuple([_value(source, parameters) for source in self.sources])
 
 
 class Compiler:
@@ -82,7 +94,7 @@ class Compiler:
         if isinstance(element, BaseDDLElement):
             return Statement(str(element.compile(dialect=self.dialect)), (), False, _NO_COLUMNS)
         ready = self._ready(element, None if parameters is None else tuple(parameters))
-        sql, arguments = _finish(ready.compiled, ready.values(parameters or {}))
+        sql, arguments = ready.finish(parameters or {})
         rows = None if isinstance(statement, TextClause) else bool(ready.columns.names)
         return Statement(sql, arguments, rows, ready.columns, ready.harmless)
 
@@ -99,7 +111,8 @@ class Compiler:
             return self._find(element, names)
         place = (element, names)
         if place not in self._reused:
-            self._reused[place] = self._find(element, names)
+            found = self._find(element, names)
+            self._reused[place] = replace(found, sources=_sources(found, names))
             if len(self._reused) > KEPT:
                 self._reused.popitem(last=False)
         self._reused.move_to_end(place)
@@ -177,6 +190,31 @@ def is_harmless(element: ClauseElement) -> bool:
         if isinstance(part, FunctionElement) and getattr(part, "name", "") not in _HARMLESS_FUNCTIONS:
             return False
     return True
+
+
+def _sources(ready: _Ready, names: tuple[str, ...]) -> tuple[_Source, ...] | None:
+    """Worked out once for all uses of a statement; None where its values depend on more than its parameters."""
+    compiled = ready.compiled
+    if compiled.post_compile_params or compiled.literal_execute_params:
+        return None
+    if any(bind.callable is not None for bind in compiled.bind_names):
+        return None
+    given = {name: bind.key if bind.key in names else name for bind, name in compiled.bind_names.items()}
+    constants = ready.values(dict.fromkeys(names))
+    return tuple(
+        (
+            given[name] if given[name] in names else None,
+            constants[name],
+            cast("Processor | None", compiled._bind_processors.get(name)),
+        )
+        for name in compiled.positiontup or ()
+    )
+
+
+def _value(source: _Source, parameters: Mapping[str, Any]) -> Any:
+    name, constant, process = source
+    value = constant if name is None else parameters[name]
+    return value if process is None else process(value)
 
 
 def _finish(compiled: SQLCompiler, values: MutableMapping[str, Any]) -> tuple[str, tuple[Any, ...]]:

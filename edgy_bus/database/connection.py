@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from databases import core
 
@@ -50,6 +50,18 @@ class Connection(core.Connection):
         self.translation = backend.translation
         self._connection = self.session
         self.open_transactions: list[Transaction] = []
+
+    async def __aenter__(self) -> Self:
+        # No lock, unlike in `databases`: a connection belongs to one task.
+        self._connection_counter += 1
+        if self._connection_counter == 1:
+            try:
+                await self.session.acquire()
+            except BaseException:
+                self._connection_counter = 0
+                self._database._connection = None
+                raise
+        return self
 
     async def __aexit__(
         self,

@@ -128,7 +128,7 @@ class Database(core.Database):
         prepared = self._compiler.prepare(statement, parameters)
         with self._backend.translation:
             async with self.connection() as connection:
-                return await cast(Connection, connection).session.fetch(prepared)
+                return await connection.session.fetch(prepared)
 
     async def run_many(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each mapping; all or none take effect. The mappings have the same names."""
@@ -143,7 +143,7 @@ class Database(core.Database):
         """Run several SQL statements of text, in the open transaction if there is one."""
         with self._backend.translation:
             async with self.connection() as connection:
-                await cast(Connection, connection).session.script(sql)
+                await connection.session.script(sql)
 
     async def create_tables(self, tables: ddl.Tables) -> None:
         """Create what is missing of these tables and their indexes. Several processes may do it at the same time."""
@@ -173,7 +173,7 @@ class Database(core.Database):
     async def notify(self, channel: str) -> None:
         """Wake whoever listens to `channel`, at once and outside of any transaction. Does nothing on SQLite."""
         if isinstance(self._backend, PostgresBackend):
-            await self._backend.pool.execute("SELECT pg_notify($1, '')", channel)
+            await self._backend.notify(channel)
 
     @asynccontextmanager
     async def listen(self, channel: str, callback: Callable[[], None]) -> AsyncIterator[None]:

@@ -46,7 +46,7 @@ class MetaInfo:
             raise ModelError(f"{self.name} has no table: {reason}")
         return self.declared_table
 
-    @property
+    @cached_property
     def pk(self) -> str:
         """The name of the primary key."""
         return next(name for name, field in self.fields.items() if field.primary_key)

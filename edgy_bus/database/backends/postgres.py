@@ -1,7 +1,10 @@
 """PostgreSQL through asyncpg."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 from weakref import WeakSet
@@ -19,6 +22,8 @@ from edgy_bus.database.compiling import Processor, Statement
 from edgy_bus.database.url import Target
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable, IntegrityError
 
+_UNUSED = 60.0
+"""Seconds after which a connection that nobody took goes back to the pool, which closes it in time."""
 _ISOLATION = ("read committed", "repeatable read", "serializable")
 
 
@@ -130,6 +135,11 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         self.translation = Translation(_translated)
         self.to_reset: WeakSet[Any] = WeakSet()
         """Connections whose session somebody may have changed."""
+        self._at_hand: deque[tuple[Any, float]] = deque()
+        """Clean connections that the pool believes to be in use, and since when they are at hand: to give one back to the pool and
+        take it again costs about as much as a small statement."""
+        self._asking = 0
+        """Tasks that wait for the pool; while there are any, connections go back to it."""
 
     async def connect(self) -> None:
         pool_only: dict[str, Any] = {"min_size": 1, "reset": self._reset} | {
@@ -143,6 +153,47 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         if connection in self.to_reset:
             self.to_reset.discard(connection)
             await connection.reset()
+
+    async def disconnect(self) -> None:
+        while self._at_hand:
+            await self.pool.release(self._at_hand.pop()[0])
+        await super().disconnect()
+
+    async def take(self) -> Any:
+        """A connection for one task."""
+        while self._at_hand:
+            connection, _ = self._at_hand.pop()
+            if connection._con is None:  # the server has cut it, and the pool knows
+                continue
+            if not connection.is_closed():
+                return connection
+            await self.pool.release(connection)
+        self._asking += 1
+        try:
+            return await self.pool.acquire()
+        finally:
+            self._asking -= 1
+
+    async def give_back(self, connection: Any, *, clean: bool) -> None:
+        """The task is done with it; `clean`: its last statement has ended, and nothing of the session was changed."""
+        if self._pool is None or connection._con is None:
+            return
+        if not clean or self._asking or connection.is_closed() or connection.is_in_transaction():
+            await self.pool.release(connection)
+            return
+        now = time.monotonic()
+        self._at_hand.append((connection, now))
+        if now - self._at_hand[0][1] > _UNUSED:
+            await self.pool.release(self._at_hand.popleft()[0])
+
+    async def notify(self, channel: str) -> None:
+        connection = await self.take()
+        ended = False
+        try:
+            await connection.execute("SELECT pg_notify($1, '')", channel)
+            ended = True
+        finally:
+            await self.give_back(connection, clean=ended)
 
     def connect_arguments(self) -> dict[str, Any]:
         """What `asyncpg.connect` needs for a connection of its own, the same as those of the pool."""
@@ -178,15 +229,22 @@ class PostgresSession(Session, postgres.PostgresConnection):
 
     _database: PostgresBackend
     _touched = False
+    _failed = False
+
+    async def acquire(self) -> None:
+        if self._connection is not None:
+            raise DatabaseError("this session has a connection already")
+        self._connection = await self._database.take()
 
     async def release(self) -> None:
         connection: Any = self._connection
-        touched, self._connection, self._touched = self._touched, None, False
-        if connection is None or self._database._pool is None:
+        touched, failed = self._touched, self._failed
+        self._connection, self._touched, self._failed = None, False, False
+        if connection is None:
             return
         if touched and connection._con is not None:  # None: the server has cut it
             self._database.to_reset.add(connection._con)
-        await self._database._pool.release(connection)
+        await self._database.give_back(connection, clean=not (touched or failed))
 
     @property
     def raw_connection(self) -> Any:
@@ -217,12 +275,25 @@ class PostgresSession(Session, postgres.PostgresConnection):
         self._touched = True
         return super().iterate(query)
 
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """A statement that failed or was cancelled may still be running at the server: the pool knows how to wait for that."""
+        try:
+            yield
+        except BaseException:
+            self._failed = True
+            raise
+
     def discard(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
 
     async def fetch(self, statement: Statement) -> Result:
         self._touched = self._touched or not statement.harmless
+        with self._watched():
+            return await self._fetch(statement)
+
+    async def _fetch(self, statement: Statement) -> Result:
         returns_rows = statement.returns_rows
         if returns_rows is None:
             return await self._fetch_text(statement)
@@ -239,10 +310,12 @@ class PostgresSession(Session, postgres.PostgresConnection):
         return Result(rowcount=_count(prepared.get_statusmsg()))
 
     async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
-        await self._raw.executemany(sql, arguments)
+        with self._watched():
+            await self._raw.executemany(sql, arguments)
 
     async def issue(self, sql: str) -> None:
-        await self._raw.execute(sql)
+        with self._watched():
+            await self._raw.execute(sql)
 
     async def script(self, sql: str) -> None:
         self._touched = True
@@ -256,7 +329,9 @@ class PostgresSession(Session, postgres.PostgresConnection):
 
     async def commit(self) -> None:
         # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK and no error.
-        if await self._raw.execute("COMMIT") == "ROLLBACK":
+        with self._watched():
+            status = await self._raw.execute("COMMIT")
+        if status == "ROLLBACK":
             raise DatabaseError(
                 "the transaction was rolled back instead of committed, because a statement in it had failed and its error "
                 "was caught; put such a statement in a nested `database.transaction()`"

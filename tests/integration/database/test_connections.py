@@ -1,0 +1,88 @@
+"""Connections to PostgreSQL that stay at hand between operations instead of going back to the pool each time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import text
+
+from edgy_bus.database import Database
+from edgy_bus.errors import DatabaseError
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> Any:
+    async with Database(postgres_url, min_size=1, max_size=2) as one:
+        yield one
+
+
+def at_hand(database: Database) -> int:
+    return len(database._backend._at_hand)  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def table() -> Any:
+    return sa.select(sa.literal(1).label("one"))
+
+
+async def test_the_next_operation_takes_the_same_connection(database: Database, table: Any) -> None:
+    await database.run(table)
+    assert at_hand(database) == 1
+    async with database.transaction():
+        assert at_hand(database) == 0
+        await database.run(table)
+    assert at_hand(database) == 1
+
+
+async def test_a_connection_that_somebody_may_have_changed_goes_back_to_the_pool(database: Database) -> None:
+    await database.run(text("SET application_name = 'changed'"))
+    assert at_hand(database) == 0
+    rows = (await database.run(text("SHOW application_name"))).rows
+    assert rows[0]["application_name"] != "changed"
+
+
+async def test_a_connection_whose_statement_was_cancelled_goes_back_to_the_pool(database: Database, table: Any) -> None:
+    await database.run(table)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await database.run(text("SELECT pg_sleep(5)"))
+    assert at_hand(database) == 0
+    assert (await database.run(table)).rows == [{"one": 1}]
+
+
+async def test_a_connection_that_the_server_cut_is_not_taken_again(postgres_url: str, table: Any) -> None:
+    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'")
+    async with Database(postgres_url) as other, Database(f"{postgres_url}&application_name=to+be+cut") as one:
+        await one.run(table)
+        assert at_hand(one) == 1
+        await other.run(cut)
+        await asyncio.sleep(0.1)  # the end of the connection arrives
+        for _ in range(3):
+            assert (await one.run(table)).rows == [{"one": 1}]
+
+
+async def test_more_tasks_than_connections_all_get_one(database: Database, table: Any) -> None:
+    async def work() -> None:
+        for _ in range(20):
+            await database.run(table)
+            async with database.transaction():
+                await database.run(table)
+                await asyncio.sleep(0)
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(work() for _ in range(10)))
+    assert at_hand(database) <= 2
+
+
+async def test_a_failed_statement_leaves_a_connection_that_works(database: Database, table: Any) -> None:
+    with pytest.raises(DatabaseError):
+        await database.run(sa.select(sa.literal(1) / sa.literal(0)))
+    assert (await database.run(table)).rows == [{"one": 1}]
+
+
+async def test_disconnecting_does_not_wait_for_what_is_at_hand(postgres_url: str, table: Any) -> None:
+    async with asyncio.timeout(5):
+        async with Database(postgres_url) as one:
+            await one.run(table)
+            assert at_hand(one) == 1
