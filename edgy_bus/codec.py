@@ -180,6 +180,11 @@ def _time(text: str) -> dt.datetime:
         raise EventError(f"the event's time {text!r} is not ISO 8601") from error
 
 
+def key_text(key: Any) -> str:
+    """A primary key as an event's subject: an Enum by its value, bytes as base64, anything else as text."""
+    return str(_plain(key)) if isinstance(key, enum.Enum | bytes) else str(key)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, decimal.Decimal | uuid.UUID):  # asyncpg has a UUID class of its own
         return str(value)

@@ -31,6 +31,8 @@ class MetaInfo:
     declared_table: sa.Table | None
     publish: tuple[str, ...] | None = None
     """Patterns of the signals that go to the broker; None leaves it to the bus."""
+    plain: bool = False
+    """An instance has no private attributes of the user's, and nothing of the user's runs when it is made."""
 
     @property
     def registry(self) -> "Registry":
@@ -55,6 +57,11 @@ class MetaInfo:
     def public(self) -> tuple[str, ...]:
         """The fields that may leave the database."""
         return tuple(name for name, field in self.fields.items() if not field.secret)
+
+    @cached_property
+    def names(self) -> set[str]:
+        """The fields. Pydantic's set of the fields that are set, shared by all instances that were read: it cannot grow."""
+        return set(self.fields)
 
     @cached_property
     def _mutable(self) -> tuple[str, ...]:

@@ -69,6 +69,8 @@ class Model(BaseModel):
             signals=Broadcaster(cls.__name__, send, [one.signals for one in parents]),
             bound=registry,
             declared_table=table,
+            plain=list(cls.__private_attributes__) == ["_stored"]
+            and cls.model_post_init.__name__ == "init_private_attributes",  # pydantic's own
             publish=publish_patterns(
                 cls.__name__,
                 options.get("publish", next((one.publish for one in parents if one.publish is not None), None)),
@@ -111,10 +113,13 @@ class Model(BaseModel):
         # What `model_construct` does, without looking for aliases and defaults: a row has every field.
         instance = cls.__new__(cls)
         _set(instance, "__dict__", dict(row))
-        _set(instance, "__pydantic_fields_set__", set(row))
+        _set(instance, "__pydantic_fields_set__", cls.meta.names)
         _set(instance, "__pydantic_extra__", None)
-        instance.model_post_init(None)
-        instance._stored = cls.meta.kept(row)
+        if cls.meta.plain:
+            _set(instance, "__pydantic_private__", {"_stored": cls.meta.kept(row)})
+        else:
+            instance.model_post_init(None)
+            instance._stored = cls.meta.kept(row)
         return instance
 
     @classmethod

@@ -49,6 +49,8 @@ class Plan:
     before: Step | None = None
     is_update: bool = False
     paging: "Paging | None" = None
+    whole: Mapping[str, Any] | None = None
+    """Of a set that is to have a single event: the values that were assigned."""
 
     def change(self, row: Row) -> Change:
         """What happened to a row that a statement returned. Secret fields are left out."""

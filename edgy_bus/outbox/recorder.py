@@ -1,12 +1,12 @@
 """Writes the event of an operation in the operation's own transaction: both happen, or neither."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 
-from edgy_bus.codec import dumps
+from edgy_bus.codec import dumps, key_text
 from edgy_bus.database import Database, Row
 from edgy_bus.errors import DatabaseError, EventError
 from edgy_bus.events import Event, new_event_id, now, partition_label
@@ -57,7 +57,7 @@ class OutboxRecorder:
             plan = await with_old_rows(database, plan)
             rows = await run_plan(database, plan)
             if rows:
-                await self._store.append([self._event(plan, row) for row in rows])
+                await self._store.append(self._events(plan, rows))
                 database.on_commit(self._ring)
         return rows
 
@@ -112,7 +112,7 @@ class OutboxRecorder:
                 data["instance"] = instance.snapshot()
                 # Without the row's lock, the number of this event would say nothing about its place among the row's others.
                 if await self._lock(database, model, instance.pk):
-                    subject = str(instance.pk)
+                    subject = key_text(instance.pk)
             await self._store.append([self._row(model, signal, subject, data)])
             database.on_commit(self._ring)
 
@@ -123,7 +123,7 @@ class OutboxRecorder:
         subject = None
         if isinstance(instance, Model):
             data["instance"] = instance.snapshot()
-            subject = None if instance.pk is None else str(instance.pk)
+            subject = None if instance.pk is None else key_text(instance.pk)
         self._announcer.put(
             Event(
                 id=new_event_id(),
@@ -142,12 +142,18 @@ class OutboxRecorder:
         # SQLite's transactions hold the lock of the whole file; there, FOR UPDATE compiles to nothing.
         return bool((await database.run(select(column).where(column == key).with_for_update())).rows)
 
+    def _events(self, plan: Plan, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        if plan.whole is None:
+            return [self._event(plan, row) for row in rows]
+        data = {"values": plan.whole, "row_count": len(rows), "is_update": plan.is_update}
+        return [self._row(plan.model, plan.signal, None, data)]
+
     def _event(self, plan: Plan, row: Row) -> dict[str, Any]:
         change = plan.change(row)
         data: dict[str, Any] = {"instance": change.row, "is_update": plan.is_update}
         if change.changes is not None:
             data["changes"] = change.changes
-        return self._row(plan.model, plan.signal, str(change.key), data)
+        return self._row(plan.model, plan.signal, key_text(change.key), data)
 
     def _row(self, model: type[Model], signal: str, subject: str | None, data: Mapping[str, Any]) -> dict[str, Any]:
         name = self._model_name(model)

@@ -69,7 +69,7 @@ def _keywords(event: Event, instance: Any) -> dict[str, Any]:
         values = {name: change["new"] for name, change in changes.items()} if changes else data.get("values")
         given |= {"changes": changes, "values": values, "column_values": values}
         given["is_update"] = bool(data.get("is_update", False))
-        given["row_count"] = 1
+        given["row_count"] = data.get("row_count", 1)
     if event.signal.startswith("post_"):
         given["operation_skipped"] = False
     return given

@@ -70,4 +70,4 @@ async def test_every_operation_sends_what_the_table_says(
 
 
 def test_the_table_is_there() -> None:
-    assert len(ROWS) == 14
+    assert len(ROWS) == 16

@@ -10,6 +10,7 @@ import pytest
 
 from edgy_bus import models as edgy
 from edgy_bus.codec import dumps, loads
+from edgy_bus.database import Database
 from edgy_bus.errors import ObjectNotFound, OperationError, SignalError
 from edgy_bus.signals import Signal, post_delete, post_save, post_update, pre_delete, pre_save, pre_update
 from tests.unit.models import declare_user, listen, tables
@@ -643,3 +644,33 @@ async def test_what_was_read_from_a_snapshot_is_known_to_be_stored(User):
     await read.update(name="Eva")
     assert calls[0].kwargs["changes"] == {"name": {"old": "Ada", "new": "Eva"}}
     assert (await User.query.get(pk=user.pk)).password == "hush", "what the snapshot did not hold stays"
+
+
+async def test_what_a_user_does_when_an_instance_is_made_is_done_for_rows_too(sqlite_url):
+    made = []
+    own = edgy.Registry(Database(sqlite_url))
+
+    class Note(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        _seen: int = 3
+
+        class Meta:
+            registry = own
+
+        def model_post_init(self, context):
+            super().model_post_init(context)
+            made.append(type(self))
+
+    class Plain(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+
+        class Meta:
+            registry = own
+
+    note = Note.from_row({"id": 1})
+    assert (made, note._seen, note.stored_row) == ([Note], 3, {"id": 1})
+    plain = Plain.from_row({"id": 1})
+    assert Plain.meta.plain and not Note.meta.plain
+    assert plain == Plain.from_row({"id": 1})
+    assert plain.model_copy().stored_row == {"id": 1}
+    assert plain.model_fields_set == {"id"}

@@ -1,5 +1,6 @@
 """The recorder: the events of an operation are in its transaction, one for every row, and tell what happened to it."""
 
+import enum
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,10 @@ from edgy_bus.events import partition_number
 from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import EventSettings
 from tests.support import Told
+
+
+class Colour(enum.Enum):
+    RED = "red"
 
 
 class Shop:
@@ -234,3 +239,39 @@ def test_a_pattern_that_can_never_match_is_refused() -> None:
 
             class Meta:
                 publish = "User.post_save"
+
+
+async def test_a_set_that_is_not_expanded_has_one_event_of_no_row(shop: Shop) -> None:
+    for name in ("Ada", "Bob"):
+        await shop.User.query.create(name=name)
+    assert await shop.User.query.update(age=40, password="hidden", expand=False) == 2
+    assert await shop.User.query.filter(name="nobody").update(age=41, expand=False) == 0
+    assert await shop.User.query.delete(expand=False) == 2
+    updated, deleted = (await shop.events())[2:]
+    assert (updated["signal"], updated["subject"]) == ("post_update", None)
+    assert updated["data"] == {"values": {"age": 40}, "row_count": 2, "is_update": True}
+    assert (deleted["signal"], deleted["subject"]) == ("post_delete", None)
+    assert deleted["data"] == {"values": {}, "row_count": 2, "is_update": False}
+
+
+async def test_a_key_of_an_unusual_type_is_text_that_another_language_can_read(sqlite_url: str) -> None:
+    shop = Shop(sqlite_url)
+    own = shop.registry
+
+    class Paint(edgy.Model):
+        colour: Colour = edgy.ChoiceField(Colour, primary_key=True)
+
+        class Meta:
+            registry = own
+
+    class Blob(edgy.Model):
+        digest: bytes = edgy.BinaryField(primary_key=True)
+
+        class Meta:
+            registry = own
+
+    async with shop.bus:
+        await own.create_all()
+        await (await Paint.query.create(colour=Colour.RED)).delete()
+        await Blob.query.create(digest=b"\x00\xff")
+        assert await shop.told() == [("post_save", "red"), ("post_delete", "red"), ("post_save", "AP8=")]

@@ -40,6 +40,17 @@ async def test_a_receiver_gets_the_names_that_edgy_uses() -> None:
     assert given["event"].sequence == 1
 
 
+async def test_an_event_of_a_whole_set_tells_how_many_rows_there_were() -> None:
+    given: dict[str, Any] = {}
+
+    async def receiver(sender: str, instance: Any, **kwargs: Any) -> None:
+        given.update(kwargs, instance=instance)
+
+    made = envelope(subject=None, signal="post_update", instance=None, values={"name": "b"}, row_count=12)
+    await execute(subscribe(receiver), made, 5)
+    assert (given["instance"], given["values"], given["row_count"]) == (None, {"name": "b"}, 12)
+
+
 async def test_a_custom_signal_brings_its_own_keywords() -> None:
     given: dict[str, Any] = {}
 
