@@ -670,7 +670,8 @@ async def test_what_a_user_does_when_an_instance_is_made_is_done_for_rows_too(sq
     note = Note.from_row({"id": 1})
     assert (made, note._seen, note.stored_row) == ([Note], 3, {"id": 1})
     plain = Plain.from_row({"id": 1})
-    assert Plain.meta.plain and not Note.meta.plain
+    assert Plain.meta.plain
+    assert not Note.meta.plain
     assert plain == Plain.from_row({"id": 1})
     assert plain.model_copy().stored_row == {"id": 1}
     assert plain.model_fields_set == {"id"}
