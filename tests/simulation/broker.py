@@ -1,0 +1,211 @@
+"""A model of Redis that fails as Redis does, and the way to it, which fails as networks do.
+
+The model is `MemoryBroker`; a test holds it against a real Redis, call by call. `Tap` sees every append and every letter, for the checker.
+"""
+
+import asyncio
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any, cast
+
+from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease
+from edgy_bus.brokers.memory import MemoryBroker, _Stream
+from edgy_bus.codec import Wire
+from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.events import Partition
+from tests.simulation.loop import Process, VirtualLoop
+
+GROWING = ("publish", "announce", "note", "bury", "acquire", "inspect", "declare", "join")
+"""Calls that a full Redis refuses."""
+
+State = tuple[dict[Partition, _Stream], dict[str, int]]
+
+
+class Redis(MemoryBroker):
+    """The server: one for all processes."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__(lambda: 1_000_000.0 + loop.time() + self.clock_offset)
+        self.clock_offset = 0.0
+        self.away = False
+        self.full = False
+        self.appended: dict[Partition, list[str]] = defaultdict(list)
+        """Event ids of each stream, as far as they have not been lost again."""
+        self.repeated: list[str] = []
+        """Events that were appended though the stream had them."""
+        self.letters: set[tuple[str, str]] = set()
+        """Receiver and event id of every letter that ever was in the dead letters."""
+        self.ever: dict[Partition, list[str]] = defaultdict(list)
+        self.losses = 0
+
+    async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
+        place = next(place for place, one in self._streams.items() if one is stream)
+        for wire in batch:
+            if wire.id in self.appended[place]:
+                self.repeated.append(wire.id)
+            self.appended[place].append(wire.id)
+            self.ever[place].append(wire.id)
+        return await super()._append(stream, batch)
+
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+        await super().bury(lease, letter, notes)
+        self.letters.add((letter.receiver, letter.fields[b"id"].decode()))
+
+    # What happens to servers
+
+    def image(self) -> State:
+        return copy.deepcopy((dict(self._streams), dict(self._models)))
+
+    def restore(self, image: State) -> None:
+        """A replica that had not received everything is the master now."""
+        streams, models = copy.deepcopy(image)
+        self._streams.clear()
+        self._streams.update(streams)
+        self._models = models
+        self._recount()
+
+    def lose_everything(self) -> None:
+        self._streams.clear()
+        self._models.clear()
+        self._workers.clear()
+        self._recount()
+
+    def delete_stream(self, place: Partition) -> None:
+        """DEL of the stream's key, and its groups with it; other keys stay."""
+        stream = self._streams[place]
+        stream.entries.clear()
+        stream.last = START
+        for group in stream.groups.values():
+            group.position = START
+            group.pending.clear()
+        self._recount()
+
+    def delete_epoch(self, place: Partition) -> None:
+        self._streams[place].epoch = None
+        self._recount()
+
+    def destroy_group(self, place: Partition, name: str) -> None:
+        group = self._streams[place].groups.get(name)
+        if group is not None:
+            group.position = START
+            group.pending.clear()
+
+    def places(self) -> list[Partition]:
+        return sorted(place for place in self._streams if place.label != "accounts")
+
+    def group_names(self, place: Partition) -> list[str]:
+        return sorted(self._streams[place].groups)
+
+    def _recount(self) -> None:
+        """A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
+        self.losses += 1
+        self.appended.clear()
+        for place, stream in self._streams.items():
+            if stream.epoch is not None:
+                self.appended[place] = [fields[b"id"].decode() for fields in stream.entries.values()]
+
+
+class Network:
+    """The way of one process to the server: every call takes time, and may get lost on the way there or back, or arrive late."""
+
+    def __init__(self, redis: Redis, process: Process, random: Random, loop: VirtualLoop) -> None:
+        self.redis = redis
+        self.process = process
+        self.random = random
+        self.loop = loop
+        self.trouble = 0.0
+        """Share of the calls that fail."""
+        self.faults = 0
+
+    async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(self._latency())
+        if self.redis.away:
+            await asyncio.sleep(self._timeout())
+            raise BrokerUnavailable("the server does not answer")
+        fault = self.random.choice(("request", "answer", "late")) if self.random.random() < self.trouble else ""
+        self.faults += bool(fault)
+        if fault == "late":
+            # The client gives up, and the server does it all the same.
+            self.loop.spawn(None, self._later(self.random.uniform(0.1, 8.0), name, *args, **kwargs))
+        if fault in ("request", "late"):
+            await asyncio.sleep(self._timeout())
+            raise BrokerUnavailable("no answer")
+        if self.redis.full and name in GROWING:
+            raise BrokerUnavailable("OOM command not allowed")
+        answer = await getattr(self.redis, name)(*args, **kwargs)
+        await asyncio.sleep(self._timeout() if fault else self._latency())
+        if fault:
+            raise BrokerUnavailable("the answer was lost")
+        return answer
+
+    async def _later(self, delay: float, name: str, *args: Any, **kwargs: Any) -> None:
+        await asyncio.sleep(delay)
+        if self.redis.away or (self.redis.full and name in GROWING):
+            return
+        try:
+            await getattr(self.redis, name)(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - nobody hears it
+            return
+
+    def _latency(self) -> float:
+        return self.random.choice((0.0005, 0.001, 0.002, 0.02))
+
+    def _timeout(self) -> float:
+        return self.random.uniform(0.05, 3.0)
+
+
+def _forward(name: str) -> Any:
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self.network.call(name, *args, **kwargs)
+
+    return method
+
+
+class _Client:
+    network: Network
+
+    def bell(self) -> Bell:
+        return PollingBell(self.network)
+
+
+def client(network: Network) -> Broker:
+    """The broker as one process sees it: every method a call through its network."""
+    names = Broker.__abstractmethods__ - {"bell", "close"}
+    kind = type("Client", (_Client, Broker), {name: _forward(name) for name in names} | {"close": _nothing})
+    made = kind()
+    made.network = network
+    return cast(Broker, made)
+
+
+async def _nothing(self: Any) -> None:
+    del self
+
+
+class PollingBell(Bell):
+    """Looks now and then: what a dead process waits for must not concern the others."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._interrupted = False
+
+    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while loop.time() < until and not self._interrupted:
+            if self._network.redis.away:
+                raise BrokerUnavailable("the server does not answer")
+            streams = self._network.redis._streams
+            found = {place for place, at in positions.items() if (streams[place].newest() or START) > at}
+            if found:
+                return found
+            await asyncio.sleep(0.1)
+        self._interrupted = False
+        return set()
+
+    async def interrupt(self) -> None:
+        self._interrupted = True
+
+    async def close(self) -> None:
+        return None

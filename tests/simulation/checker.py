@@ -1,0 +1,91 @@
+"""What must never have happened, told by kind. Truth is what the database committed."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.simulation.database import Effect
+
+
+@dataclass
+class Heard:
+    """What the receivers of one group without an inbox heard."""
+
+    starts: list[tuple[str, int, str]] = field(default_factory=list)
+    """Row, sequence and event id of every call, in order."""
+    finished: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Report:
+    """Faults by kind, and how much there was to see."""
+
+    faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    events: int = 0
+    redeliveries: int = 0
+
+    def add(self, kind: str, what: str) -> None:
+        self.faults[kind].append(what)
+
+    @property
+    def kinds(self) -> list[str]:
+        return sorted(self.faults)
+
+
+def check_group(report: Report, name: str, heard: Heard, committed: Mapping[str, Sequence[int]], ids: set[str]) -> None:
+    """At least once, nothing else, and every row's events in the order of their commits when they are first heard."""
+    first: dict[str, int] = {}
+    seen: set[str] = set()
+    for row, sequence, event in heard.starts:
+        if event not in ids:
+            report.add("phantom", f"{name}: {event} of {row}")
+        if event in seen:
+            report.redeliveries += 1
+            continue
+        seen.add(event)
+        if first.get(row, 0) > sequence:
+            report.add("reordered", f"{name}: {sequence} of {row} after {first[row]}")
+        first[row] = max(first.get(row, 0), sequence)
+    for event in sorted(ids - heard.finished):
+        report.add("lost", f"{name}: {event}")
+    report.events += sum(len(one) for one in committed.values())
+
+
+def check_effects(
+    report: Report, name: str, effects: Sequence[Effect], committed: Mapping[str, Sequence[int]]
+) -> None:
+    """Exactly once and in order."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for effect in effects:
+        if effect.sequence in rows[effect.subject]:
+            report.add("double", f"{name}: {effect.sequence} of {effect.subject}")
+        elif rows[effect.subject] and rows[effect.subject][-1] > effect.sequence:
+            report.add("stale", f"{name}: {effect.sequence} of {effect.subject} after {rows[effect.subject][-1]}")
+        rows[effect.subject].append(effect.sequence)
+    for row, sequences in committed.items():
+        for missing in sorted(set(sequences) - set(rows[row])):
+            report.add("lost", f"{name}: {missing} of {row}")
+    for row, found in rows.items():
+        for phantom in sorted(set(found) - set(committed.get(row, ()))):
+            report.add("phantom", f"{name}: {phantom} of {row}")
+
+
+def check_streams(
+    report: Report,
+    appended: Mapping[object, Sequence[str]],
+    events: Mapping[str, tuple[str, int]],
+    repeated: Sequence[str],
+) -> None:
+    """What a stream holds since its last loss: every event once, those of a row in order."""
+    for event in repeated:
+        report.add("repeated", event)
+    for place, ids in appended.items():
+        newest: dict[str, int] = {}
+        for event in ids:
+            if event not in events:
+                report.add("phantom", f"{event} in {place}")
+                continue
+            row, sequence = events[event]
+            if newest.get(row, 0) > sequence:
+                report.add("disordered", f"{sequence} of {row} in {place} after {newest[row]}")
+            newest[row] = max(newest.get(row, 0), sequence)

@@ -1,0 +1,310 @@
+"""A model of the publisher's database and of a receiver's: transactions, row locks, a sequence, what is visible when.
+
+A method is one step at the database, with a delay before it and one after it, between which the caller may die; the call itself may fail
+before or after it took effect.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+from edgy_bus.brokers.base import START, EntryId, Head, StreamState
+from edgy_bus.database.backends.base import Result
+from edgy_bus.events import Partition
+from edgy_bus.outbox.store import PendingRow
+from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED
+from tests.simulation.loop import Process
+
+Pause = Callable[[Process | None, str], Awaitable[None]]
+"""Awaited before and after every step: a delay, or an error."""
+
+
+@dataclass
+class Row:
+    """An outbox row that has been committed."""
+
+    id: int
+    partition: Partition
+    event_id: str
+    subject: str
+    data: str
+    created: float
+    status: int = PENDING
+    entry: EntryId | None = None
+
+
+@dataclass
+class Stream:
+    head: Head = Head()
+    confirmed: EntryId = START
+    incarnation: int = 1
+
+
+@dataclass
+class Locks:
+    """Locks of rows, each held by a transaction until it ends."""
+
+    held: dict[Any, Any] = field(default_factory=dict)
+
+    async def take(self, key: Any, holder: Any) -> None:
+        while self.held.get(key, holder) is not holder:
+            await asyncio.sleep(0.004)
+        self.held[key] = holder
+
+    def drop(self, holder: Any) -> None:
+        for key in [key for key, one in self.held.items() if one is holder]:
+            del self.held[key]
+
+
+class Transaction:
+    """Of a producer: rows that become visible together."""
+
+    def __init__(self, database: "Database", process: Process | None) -> None:
+        self.database = database
+        self.process = process
+        self.rows: list[Row] = []
+
+
+class Database:
+    """The publisher's."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Row] = {}
+        self.committed: dict[str, list[int]] = {}
+        """The truth: for every row of the model, the sequences of its events in the order of their commits."""
+        self.events: dict[str, tuple[str, int]] = {}
+        """Event id to subject and sequence."""
+        self.streams: dict[Partition, Stream] = {}
+        self.locks = Locks()
+        self.open: list[Transaction] = []
+        self._next = 0
+
+    def begin(self, process: Process | None) -> Transaction:
+        one = Transaction(self, process)
+        self.open.append(one)
+        return one
+
+    def next_id(self) -> int:
+        self._next += 1
+        return self._next
+
+    def commit(self, one: Transaction) -> None:
+        for row in one.rows:
+            self.rows[row.id] = row
+            self.committed.setdefault(row.subject, []).append(row.id)
+            self.events[row.event_id] = (row.subject, row.id)
+        self.end(one)
+
+    def end(self, one: Transaction) -> None:
+        self.locks.drop(one)
+        self.open.remove(one)
+
+    def died(self, process: Process) -> None:
+        """The database rolls back what a process had open."""
+        for one in [one for one in self.open if one.process is process]:
+            self.end(one)
+
+
+class Store:
+    """The outbox as the relay of one process sees it: the same questions as `OutboxStore`, on the model."""
+
+    def __init__(self, database: Database, process: Process | None, pause: Pause) -> None:
+        self._db = database
+        self._process = process
+        self._pause = pause
+        self.database = SimpleNamespace(listen=_listen)
+
+    async def _step(self, name: str, step: Callable[[], Any]) -> Any:
+        await self._pause(self._process, f"before {name}")
+        answer = step()
+        await self._pause(self._process, f"after {name}")
+        return answer
+
+    async def heads(self) -> dict[Partition, tuple[Head, int]]:
+        found: dict[Partition, tuple[Head, int]] = await self._step(
+            "heads", lambda: {place: (one.head, one.incarnation) for place, one in self._db.streams.items()}
+        )
+        return found
+
+    async def add_stream(self, partition: Partition) -> None:
+        await self._step("add_stream", lambda: self._db.streams.setdefault(partition, Stream()))
+
+    async def pending(self, limit: int) -> dict[Partition, list[PendingRow]]:
+        rows = await self._step("pending", lambda: self.pending_rows()[:limit])
+        found: dict[Partition, list[PendingRow]] = {}
+        for row in rows:
+            time = "2026-01-01T00:00:00+00:00"
+            made = PendingRow(row.id, row.event_id, "post_save", row.subject, time, None, row.data)
+            found.setdefault(row.partition, []).append(made)
+        return found
+
+    def pending_rows(self) -> list[Row]:
+        return [replace(row) for _, row in sorted(self._db.rows.items()) if row.status == PENDING]
+
+    async def relabel(self, labels: Mapping[int, str]) -> None:
+        raise AssertionError(f"nothing has a wrong label here: {labels}")
+
+    async def mark(self, partition: Partition, old: Head, new: Head, placed: Mapping[int, EntryId]) -> bool:
+        def step() -> bool:
+            if not self._move(partition, old, new):
+                return False
+            for number, entry in placed.items():
+                self._place(self._db.rows.get(number), entry)
+            return True
+
+        return bool(await self._step("mark", step))
+
+    async def resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+        return bool(await self._step("resynchronise", lambda: self._resynchronise(partition, old, state)))
+
+    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+        if not self._move(partition, old, state.head):
+            return False
+        same = state.epoch == old.epoch
+        survivor = state.survivor.entry if state.survivor and same else START
+        stream = self._db.streams[partition]
+        for row in self._published(partition):
+            if row.entry is not None and row.entry < stream.confirmed:
+                row.status = CONFIRMED
+            elif not same or (row.entry is not None and row.entry > survivor):
+                row.status, row.entry = PENDING, None
+        found = {mark.event_id: mark.entry for mark in state.behind}
+        for row in self._db.rows.values():
+            if row.event_id in found:
+                self._place(row, found[row.event_id])
+        if not same:
+            stream.confirmed = START
+        return True
+
+    async def recorded(self, partition: Partition, entry: EntryId) -> str | None:
+        def step() -> str | None:
+            return next(
+                (one.event_id for one in self._db.rows.values() if (one.partition, one.entry) == (partition, entry)),
+                None,
+            )
+
+        found: str | None = await self._step("recorded", step)
+        return found
+
+    async def confirm(self, partition: Partition, epoch: str, below: EntryId) -> bool:
+        def step() -> bool:
+            stream = self._db.streams.get(partition)
+            if stream is None or stream.head.epoch != epoch:
+                return False
+            stream.confirmed = below
+            return True
+
+        return bool(await self._step("confirm", step))
+
+    async def prune(self, created_before: int) -> int:
+        def step() -> int:
+            gone = [
+                row.id
+                for row in self._db.rows.values()
+                if row.status != PENDING and row.created * 1000 < created_before
+            ]
+            for number in gone:
+                del self._db.rows[number]
+            return len(gone)
+
+        return int(await self._step("prune", step))
+
+    def _published(self, partition: Partition) -> list[Row]:
+        return [row for row in self._db.rows.values() if row.partition == partition and row.status == PUBLISHED]
+
+    def _move(self, partition: Partition, old: Head, new: Head) -> bool:
+        stream = self._db.streams.get(partition)
+        if stream is None or stream.head != old:
+            return False
+        stream.head = new
+        return True
+
+    def _place(self, row: Row | None, entry: EntryId) -> None:
+        if row is not None and row.status != CONFIRMED:
+            row.status, row.entry = PUBLISHED, entry
+
+
+@asynccontextmanager
+async def _listen(channel: str, callback: Callable[[], None]) -> AsyncIterator[None]:
+    del channel, callback
+    yield
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A receiver's write that was committed."""
+
+    subject: str
+    sequence: int
+    event_id: str
+
+
+class InboxTables:
+    """A receiver's database: the inbox, and the effects of receivers, in the order of their commits."""
+
+    def __init__(self) -> None:
+        self.positions: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.effects: dict[str, list[Effect]] = {}
+        self.locks = Locks()
+        self.open: dict[Any, Process] = {}
+
+    def died(self, process: Process) -> None:
+        for one in [one for one, owner in self.open.items() if owner is process]:
+            self.locks.drop(one)
+            del self.open[one]
+
+
+class Inbox:
+    """What `inbox=` of a receiver in one process is given."""
+
+    dialect = SimpleNamespace(name="sqlite")
+
+    def __init__(self, tables: InboxTables, process: Process, pause: Pause) -> None:
+        self.tables = tables
+        self._process = process
+        self._pause = pause
+        self._running: dict[Any, tuple[dict[tuple[str, ...], tuple[int, int]], list[tuple[str, Effect]]]] = {}
+
+    @asynccontextmanager
+    async def transaction(self, **options: Any) -> AsyncIterator[None]:
+        del options
+        task = asyncio.current_task()
+        moved: dict[tuple[str, ...], tuple[int, int]] = {}
+        effects: list[tuple[str, Effect]] = []
+        await self._pause(self._process, "before begin")
+        self._running[task] = (moved, effects)
+        self.tables.open[task] = self._process
+        try:
+            yield
+            await self._pause(self._process, "before commit")
+            self.tables.positions.update(moved)
+            for receiver, effect in effects:
+                self.tables.effects.setdefault(receiver, []).append(effect)
+        finally:
+            self.tables.locks.drop(task)
+            self.tables.open.pop(task, None)
+            del self._running[task]
+        await self._pause(self._process, "after commit")
+
+    async def run(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Result:
+        """The inbox's compare-and-set; the model knows no other statement."""
+        del statement
+        given = dict(parameters or {})
+        key = tuple(str(given[name]) for name in ("receiver", "source", "model", "subject"))
+        task = asyncio.current_task()
+        await self._pause(self._process, "before inbox")
+        await self.tables.locks.take(key, task)
+        offered = (given["incarnation"], given["sequence"])
+        if self.tables.positions.get(key, (0, 0)) >= offered:
+            return Result([], 0)
+        self._running[task][0][key] = offered
+        return Result([{"sequence": given["sequence"]}], 1)
+
+    def write(self, receiver: str, effect: Effect) -> None:
+        """In the transaction of the current task."""
+        self._running[asyncio.current_task()][1].append((receiver, effect))
+
+

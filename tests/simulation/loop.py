@@ -1,0 +1,109 @@
+"""An event loop whose clock is virtual, and processes on it that can be paused and killed between any two of their steps.
+
+Every handle of asyncio carries the context in which it was made, and with it the process that it belongs to. The handles of a
+paused process wait, timers included, until it goes on; those of a killed one are dropped: nothing of it runs any more, not even
+a `finally`.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any
+
+
+class Process:
+    """Some tasks that live, sleep and die together, with a clock of their own."""
+
+    def __init__(self, name: str, clock_offset: float = 0.0) -> None:
+        self.name = name
+        self.clock_offset = clock_offset
+        self.alive = True
+        self.paused = False
+        self.held: deque[asyncio.Handle] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name}>"
+
+
+current_process: ContextVar[Process | None] = ContextVar("current_process", default=None)
+
+
+class Stuck(Exception):
+    """Nothing is ready and nothing is scheduled."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Jumps to the next timer when nothing is ready."""
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self.steps = 0
+        self.tasks: list[asyncio.Task[Any]] = []
+        """Every task, kept from the garbage collector, which would run the `finally` of those that were killed."""
+        self.set_task_factory(self._make_task)
+
+    def _make_task(self, loop: Any, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        self.tasks.append(task)
+        if len(self.tasks) % 1_000 == 0:
+            self.tasks = [one for one in self.tasks if not one.done()]
+        return task
+
+    def time(self) -> float:
+        return self._now
+
+    def spawn(self, process: Process | None, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Run a coroutine as part of a process, or of none."""
+        context = copy_context()
+        context.run(current_process.set, process)
+        return self.create_task(coroutine, context=context)
+
+    def resume(self, process: Process) -> None:
+        process.paused = False
+        self._ready.extend(process.held)
+        process.held.clear()
+
+    def kill(self, process: Process) -> None:
+        process.alive = False
+        process.held.clear()
+
+    def _run_once(self) -> None:
+        while self._scheduled and self._scheduled[0]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]
+        if not self._ready:
+            if not self._scheduled:
+                raise Stuck
+            self._now = max(self._now, self._scheduled[0].when())
+        while self._scheduled and self._scheduled[0].when() <= self._now:
+            handle = heapq.heappop(self._scheduled)
+            handle._scheduled = False  # type: ignore[attr-defined]
+            self._ready.append(handle)
+        for _ in range(len(self._ready)):
+            self._run(self._ready.popleft())
+
+    def _run(self, handle: asyncio.Handle) -> None:
+        if handle.cancelled():
+            return
+        process = _process_of(handle._context)  # type: ignore[attr-defined]
+        if process is not None:
+            if not process.alive:
+                return
+            if process.paused:
+                process.held.append(handle)
+                return
+        self.steps += 1
+        handle._run()
+
+    def _process_events(self, event_list: Any) -> None: ...
+
+    def _write_to_self(self) -> None: ...
+
+
+def _process_of(context: Context) -> Process | None:
+    return context.get(current_process)

@@ -1,0 +1,420 @@
+"""One run: services that write, relays, workers of two groups, and what befalls them; all of it decided by a seed."""
+
+import asyncio
+import gc
+import hashlib
+import random as random_module
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker
+from edgy_bus.errors import DatabaseUnavailable
+from edgy_bus.events import Partition, partition_label
+from edgy_bus.outbox.relay import Relay
+from edgy_bus.retry import Retry
+from edgy_bus.runtime.subscriptions import Row as Instance
+from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
+from edgy_bus.runtime.worker import Worker
+from edgy_bus.services import Bell
+from edgy_bus.settings import RelaySettings, WorkerSettings
+from edgy_bus.signals import Options, Receiver
+from tests.simulation.broker import Network, Redis, State, client
+from tests.simulation.checker import Heard, Report, check_effects, check_group, check_streams
+from tests.simulation.database import Database, Effect, Inbox, InboxTables, Row, Store
+from tests.simulation.loop import Process, Stuck, VirtualLoop, current_process
+
+MODEL = "accounts.User"
+CHAOS = 40.0
+"""Virtual seconds in which things go wrong."""
+PATIENCE = 400.0
+"""Virtual seconds after which what has not been handled counts as lost."""
+
+
+@dataclass
+class Parts:
+    """What a run is made of; a planted bug replaces some of it."""
+
+    redis: type[Redis] = Redis
+    relay: type[Relay] = Relay
+    worker: type[Worker] = Worker
+    store: type[Store] = Store
+    inbox: type[Inbox] = Inbox
+    locked_ids: bool = True
+    """A producer draws the outbox id while it holds its row's lock."""
+    faults: tuple[str, ...] | None = None
+    """The only kinds of faults; all of them if None."""
+
+
+@dataclass
+class Member:
+    """A process of the run, and what brings it up again."""
+
+    process: Process
+    network: Network
+    start: Callable[[], "Member"]
+
+
+@dataclass
+class Outcome:
+    """What a run showed."""
+
+    seed: int
+    report: Report
+    commits: int
+    faults: dict[str, int]
+    steps: int
+    digest: str
+    """Of everything that was committed and heard, with times: equal for equal runs."""
+
+
+@dataclass
+class World:
+    """Everything of a run."""
+
+    seed: int
+    parts: Parts = field(default_factory=Parts)
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)
+        self.loop = VirtualLoop()
+        self.redis = self.parts.redis(self.loop)
+        self.database = Database()
+        self.inboxes = InboxTables()
+        self.heard = {"plain": Heard(), "picky": Heard()}
+        self.members: list[Member] = []
+        self.counts: dict[str, int] = {}
+        self.trace = hashlib.blake2b(digest_size=8)
+        self.partitions = self.random.randint(1, 3)
+        self.subjects = [str(number) for number in range(1, self.random.randint(2, 7))]
+        self.writing = True
+        self.database_trouble = 0.0
+        self.images: list[State] = []
+        self._names = 0
+
+    # Small parts
+
+    def note(self, *what: object) -> None:
+        self.trace.update(repr((round(self.loop.time(), 9), *what)).encode())
+
+    async def pause(self, process: Process | None, step: str) -> None:
+        """The database's delays and failures."""
+        await asyncio.sleep(self.random.choice((0.0003, 0.001, 0.003, 0.01)))
+        if self.database_trouble and self.random.random() < self.database_trouble:
+            raise DatabaseUnavailable(f"the database is away ({step})")
+
+    def _process(self, kind: str) -> tuple[Process, Network, Broker]:
+        self._names += 1
+        process = Process(f"{kind}{self._names}")
+        network = Network(self.redis, process, self.random, self.loop)
+        return process, network, client(network)
+
+    # Processes
+
+    def start_service(self) -> Member:
+        process, network, broker = self._process("service")
+        store = self.parts.store(self.database, process, self.pause)
+        bell = Bell()
+        relay = self.parts.relay(
+            store=store,  # type: ignore[arg-type]
+            broker=broker,
+            service="accounts",
+            models=lambda: {MODEL: self.partitions},
+            settings=RelaySettings(
+                batch=self.random.choice((1, 3, 20)),
+                page=self.random.choice((5, 50)),
+                poll=0.3,
+                lease=3.0,
+                trim_every=2.0,
+                retention=86_400.0,
+                backoff=1.0,
+            ),
+            bell=bell,
+        )
+
+        async def main() -> None:
+            await relay.start()
+            await asyncio.gather(*(self._produce(process, bell) for _ in range(2)))
+
+        self.loop.spawn(process, main())
+        return Member(process, network, self.start_service)
+
+    def start_worker(self) -> Member:
+        process, network, broker = self._process("worker")
+        settings = WorkerSettings(
+            concurrency=self.random.choice((1, 4, 16)),
+            prefetch=self.random.choice((1, 4, 64)),
+            lease=3.0,
+            grace=2.0,
+            deadline=4.0,
+            block=0.5,
+            backoff=0.6,
+        )
+        groups = [Subscriptions(name, self._subscriptions(process)) for name in ("ledger", "mail")]
+        worker = self.parts.worker(broker, groups, settings)
+        self.loop.spawn(process, worker.start())
+        return Member(process, network, self.start_worker)
+
+    def _subscriptions(self, process: Process) -> list[Subscription]:
+        inbox = self.parts.inbox(self.inboxes, process, self.pause)
+
+        async def write(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+            await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
+            self.note("write", event.id)
+            inbox.write("write", Effect(event.subject, event.sequence, event.id))
+            if self.random.random() < 0.1:
+                raise RuntimeError("fails now and then")
+
+        async def plain(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+            await self._hear("plain", event)
+
+        async def picky(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+            if instance.poison:
+                raise ValueError("never")
+            await self._hear("picky", event)
+
+        patient = Retry(attempts=1_000, delay=0.2, factor=1.5, ceiling=2.0)
+        return [
+            self._subscription("ledger", Receiver(write, Options(name="write", retry=patient, inbox=inbox))),
+            self._subscription("mail", Receiver(plain, Options(name="plain", retry=patient))),
+            self._subscription("mail", Receiver(picky, Options(name="picky", retry=Retry(attempts=3, delay=0.1)))),
+        ]
+
+    def _subscription(self, group: str, receiver: Receiver) -> Subscription:
+        return Subscription(group, MODEL, "post_save", receiver, MODEL, lambda row: Instance(row or {}))
+
+    async def _hear(self, name: str, event: Any) -> None:
+        heard = self.heard[name]
+        self.note(name, event.id)
+        heard.starts.append((event.subject, event.sequence, event.id))
+        await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
+        if name == "plain" and self.random.random() < 0.1:
+            raise RuntimeError("fails now and then")
+        heard.finished.add(event.id)
+
+    async def _produce(self, process: Process, bell: Bell) -> None:
+        while self.writing:
+            await asyncio.sleep(self.random.choice((0.01, 0.2, 1.0)))
+            subjects = sorted(self.random.sample(self.subjects, self.random.choice((1, 1, 1, min(2, len(self.subjects))))))
+            one = self.database.begin(process)
+            for subject in subjects:
+                early = None if self.parts.locked_ids else self.database.next_id()
+                if not self.parts.locked_ids:
+                    await asyncio.sleep(self.random.choice((0.001, 0.1)))
+                await self.database.locks.take(subject, one)
+                await asyncio.sleep(self.random.choice((0.001, 0.1)))
+                number = early or self.database.next_id()
+                label = partition_label(subject, "", self.partitions)
+                poison = "true" if self.random.random() < 0.05 else "false"
+                data = f'{{"instance":{{"id":{subject},"poison":{poison}}}}}'
+                one.rows.append(Row(number, Partition(MODEL, label), f"e{number}", subject, data, time.time()))
+                await asyncio.sleep(self.random.choice((0.001, 0.05, 0.3)))
+            if self.random.random() < 0.1:
+                self.database.end(one)
+                continue
+            self.database.commit(one)
+            self.note("commit", [row.id for row in one.rows])
+            bell.ring()
+
+    # Faults
+
+    def _count(self, kind: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.note("fault", kind)
+
+    def _any_place(self) -> Partition | None:
+        places = self.redis.places()
+        return self.random.choice(places) if places else None
+
+    async def _fault(self, kind: str) -> None:
+        draw = self.random
+        member = draw.choice(self.members)
+        place = self._any_place()
+        if kind == "kill":
+            await self._kill(member)
+        elif kind == "pause":
+            member.process.paused = True
+            await asyncio.sleep(draw.choice((0.5, 4.0, 9.0)))
+            self.loop.resume(member.process)
+        elif kind == "network":
+            member.network.trouble = draw.choice((0.1, 0.5, 1.0))
+            await asyncio.sleep(draw.uniform(0.5, 5.0))
+            member.network.trouble = 0.0
+        elif kind == "outage":
+            self.redis.away = True
+            await asyncio.sleep(draw.uniform(0.5, 6.0))
+            self.redis.away = False
+        elif kind == "full":
+            self.redis.full = True
+            await asyncio.sleep(draw.uniform(0.5, 6.0))
+            self.redis.full = False
+        elif kind == "flush":
+            self.redis.lose_everything()
+        elif kind == "failover":
+            self.redis.restore(draw.choice(self.images[-6:]))
+        elif kind == "server clock":
+            self.redis.clock_offset += draw.choice((-30.0, -1.0, 1.0))
+        elif kind == "process clock":
+            member.process.clock_offset += draw.choice((-5.0, 5.0))
+        elif kind == "database":
+            self.database_trouble = draw.choice((0.2, 1.0))
+            await asyncio.sleep(draw.uniform(0.3, 3.0))
+            self.database_trouble = 0.0
+        elif kind == "delete stream" and place is not None:
+            self.redis.delete_stream(place)
+        elif kind == "delete epoch" and place is not None:
+            self.redis.delete_epoch(place)
+        elif kind == "destroy group" and place is not None and self.redis.group_names(place):
+            self.redis.destroy_group(place, draw.choice(self.redis.group_names(place)))
+
+    async def _kill(self, member: Member) -> None:
+        if member not in self.members:
+            return
+        self.members.remove(member)
+        self.loop.kill(member.process)
+        self.database.died(member.process)
+        self.inboxes.died(member.process)
+        await asyncio.sleep(self.random.choice((0.0, 0.5, 5.0)))
+        self.members.append(member.start())
+
+    async def _chaos(self) -> None:
+        kinds = self.parts.faults or KINDS
+        running = []
+        while self.loop.time() < CHAOS:
+            await asyncio.sleep(self.random.expovariate(0.25))
+            kind = self.random.choice(kinds)
+            self._count(kind)
+            running.append(asyncio.create_task(self._fault(kind)))
+        await asyncio.gather(*running)
+
+    async def _photograph(self) -> None:
+        while True:
+            self.images.append(self.redis.image())
+            del self.images[:-6]
+            await asyncio.sleep(0.7)
+
+    # The run
+
+    def _unfinished(self) -> bool:
+        if any(row.status == 0 for row in self.database.rows.values()):
+            return True
+        ids = set(self.database.events)
+        picky = self.heard["picky"].finished | {event for name, event in self.redis.letters if name == "picky"}
+        written = {effect.event_id for effect in self.inboxes.effects.get("write", ())}
+        return bool(ids - self.heard["plain"].finished or ids - picky or ids - written)
+
+    async def main(self) -> None:
+        for _ in range(self.random.randint(1, 2)):
+            self.members.append(self.start_service())
+        for _ in range(self.random.randint(1, 3)):
+            self.members.append(self.start_worker())
+        photographer = asyncio.create_task(self._photograph())
+        await self._chaos()
+        photographer.cancel()
+        self.writing = False
+        await asyncio.sleep(3.0)
+        while self._unfinished() and self.loop.time() < PATIENCE:
+            await asyncio.sleep(1.0)
+
+    def run(self) -> Outcome:
+        with _frozen(self), self._listening():
+            try:
+                self.loop.run_until_complete(self.main())
+            except Stuck:
+                self.note("stuck")
+            return self._outcome()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        stop = telemetry.listen(lambda name, fields: self.note(name, sorted(fields.items(), key=str)))
+        try:
+            yield
+        finally:
+            stop()
+
+    def _outcome(self) -> Outcome:
+        report = Report()
+        committed, ids = self.database.committed, set(self.database.events)
+        self.heard["picky"].finished |= {event for name, event in self.redis.letters if name == "picky"}
+        for name, heard in self.heard.items():
+            check_group(report, name, heard, committed, ids)
+        check_effects(report, "write", self.inboxes.effects.get("write", []), committed)
+        check_streams(report, self.redis.appended, self.database.events, self.redis.repeated)
+        counts = dict(self.counts)
+        return Outcome(self.seed, report, len(ids), counts, self.loop.steps, self.trace.hexdigest())
+
+
+KINDS = (
+    "kill",
+    "kill",
+    "pause",
+    "pause",
+    "network",
+    "network",
+    "outage",
+    "full",
+    "flush",
+    "failover",
+    "server clock",
+    "process clock",
+    "database",
+    "delete stream",
+    "delete epoch",
+    "destroy group",
+)
+
+
+@contextmanager
+def _frozen(world: World) -> Iterator[None]:
+    """The clocks and the randomness of the program are the run's own."""
+    draw = Random(world.seed + 1)
+
+    def now() -> float:
+        process = current_process.get()
+        return 1_000_000.0 + world.loop.time() + (process.clock_offset if process is not None else 0.0)
+
+    kept = (time.time, secrets.token_hex, random_module.random)
+    time.time, secrets.token_hex, random_module.random = now, lambda n=8: draw.randbytes(n).hex(), draw.random
+    try:
+        yield
+    finally:
+        time.time, secrets.token_hex, random_module.random = kept
+
+
+def simulate(seed: int, parts: Parts | None = None) -> Outcome:
+    """Run one seed."""
+    with _quiet():
+        world = World(seed, parts or Parts())
+        try:
+            return world.run()
+        finally:
+            _abandon(world.loop)
+            del world
+            gc.collect()
+
+
+def _abandon(loop: VirtualLoop) -> None:
+    """What still runs at the end is dropped, as a killed process is."""
+    for task in loop.tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.set_exception_handler(lambda *_: None)
+    loop._ready.clear()
+    loop._scheduled.clear()
+    loop.tasks.clear()
+    loop.close()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Coroutines that are collected in the middle of an await complain; nobody would ever have heard of them."""
+    kept, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = kept
