@@ -189,8 +189,9 @@ class Broker(ABC):
         """Append without any promise, keeping about the last `keep` entries."""
 
     @abstractmethod
-    async def finished_below(self, partition: Partition) -> EntryId | None:
-        """The least entry that some group has not finished, or has read last; None while there is no group."""
+    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
+        """For every group of the stream the least entry that it has not finished, or the last that it has read if it has finished
+        everything it read."""
 
     @abstractmethod
     async def trim(self, partition: Partition, below: EntryId) -> int:

@@ -110,9 +110,9 @@ class MemoryBroker(Broker):
         for entry in list(stream.entries)[: max(0, len(stream.entries) - keep)]:
             del stream.entries[entry]
 
-    async def finished_below(self, partition: Partition) -> EntryId | None:
-        groups = self._streams[partition].groups.values()
-        return min((min(group.pending, default=group.position) for group in groups), default=None)
+    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
+        groups = self._streams[partition].groups
+        return {name: min(group.pending, default=group.position) for name, group in groups.items()}
 
     async def trim(self, partition: Partition, below: EntryId) -> int:
         stream = self._streams[partition]

@@ -223,12 +223,27 @@ class Relay(Service):
             return
         self._tidy_at = now + self._settings.trim_every
         await self.verify()
+        known = await self._store.groups()
         for partition, (head, _) in (await self._store.heads()).items():
-            below = await self._broker.finished_below(partition)
-            # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by.
-            if below is not None and await self._store.confirm(partition, head.epoch, min(below, head.entry)):
-                await self._broker.trim(partition, min(below, head.entry))
+            await self._trim(partition, head, known.setdefault(partition.model, set()))
         await self._store.prune(int((time.time() - self._settings.retention) * 1000))
+
+    async def _trim(self, partition: Partition, head: Head, known: set[str]) -> None:
+        """Remove what every group has finished. `known` are the groups of the model, to which new ones are added.
+
+        A known group that the stream does not have (it was lost with the stream, or its workers have not come to this partition
+        yet) has read nothing of it.
+        """
+        progress = await self._broker.progress(partition)
+        for name in progress.keys() - known:
+            await self._store.add_group(partition.model, name)
+            known.add(name)
+        if not progress or known - progress.keys():
+            return
+        # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by.
+        below = min(head.entry, *progress.values())
+        if await self._store.confirm(partition, head.epoch, below):
+            await self._broker.trim(partition, below)
 
     async def _hand_back(self) -> None:
         lease, self._lease = self._lease, None

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Executable, and_, bindparam, delete, func,
 from edgy_bus.brokers.base import EntryId, Head, StreamState
 from edgy_bus.database import Database
 from edgy_bus.events import Partition
-from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED, metadata, outbox, streams
+from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED, groups, metadata, outbox, streams
 
 _INSERT = insert(outbox)
 _RELABEL = (
@@ -141,6 +141,24 @@ class OutboxStore:
             .values(confirmed_ms=below.ms, confirmed_seq=below.seq)
         )
         return result.rowcount == 1
+
+    async def groups(self) -> dict[str, set[str]]:
+        """The groups that hear of every model."""
+        found: dict[str, set[str]] = {}
+        for row in (await self.database.run(select(groups))).rows:
+            found.setdefault(row["model"], set()).add(row["name"])
+        return found
+
+    async def add_group(self, model: str, name: str) -> None:
+        """A group was seen on a stream of the model. Two relays may see it at once."""
+        known = select(groups.c.name).where(groups.c.model == model, groups.c.name == name)
+        async with self.database.transaction():
+            if not (await self.database.run(known)).rows:
+                await self.database.run(insert(groups).values(model=model, name=name))
+
+    async def forget_group(self, name: str) -> int:
+        """The group is gone for good: nothing waits for it any more. Answers from how many models."""
+        return (await self.database.run(delete(groups).where(groups.c.name == name))).rowcount
 
     async def prune(self, created_before: int) -> int:
         """Delete published rows that are older (milliseconds since 1970); answers how many. Pending rows stay."""

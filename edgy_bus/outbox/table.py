@@ -52,3 +52,11 @@ streams = Table(
     Column("confirmed_seq", BigInteger, nullable=False, server_default=text("0")),
     Column("incarnation", Integer, nullable=False, server_default=text("1")),
 )
+
+groups = Table(
+    "edgy_bus_group",
+    metadata,
+    # Every group that was ever seen on a stream of the model: none of its streams is trimmed before all of them have read it.
+    Column("model", String(255), primary_key=True),
+    Column("name", String(255), primary_key=True),
+)

@@ -203,7 +203,7 @@ class Consumer(Service):
             except BrokerError:
                 await asyncio.sleep(min(0.5, self._settings.backoff))
                 found = positions  # the sessions find out for themselves
-            for place in found:
+            for place in sorted(found):
                 if place in self._sessions:
                     self._sessions[place].wake()
 

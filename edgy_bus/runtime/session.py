@@ -8,7 +8,7 @@ then.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,8 @@ class PartitionSession(Service):
         self._limit: asyncio.Timeout | None = None
         self._tools = tools
         self._lanes: Lanes[Job] = Lanes()
-        self._runners: set[asyncio.Task[None]] = set()
+        self._runners: dict[asyncio.Task[None], None] = {}
+        """In the order in which they began, as far as they have not ended."""
         self._executing: set[asyncio.Task[None]] = set()
         self._changed: dict[EntryId, Handling] = {}
         self._owed = asyncio.Event()
@@ -127,8 +128,9 @@ class PartitionSession(Service):
         self.stopping.set()
         self._news.set()
         self._room.set()
-        for runner in self._runners - self._executing:
-            runner.cancel()
+        for runner in self._runners:
+            if runner not in self._executing:
+                runner.cancel()
 
     # The tenure
 
@@ -144,7 +146,7 @@ class PartitionSession(Service):
                     self._owed.set()
                     await acknowledging
                 finally:
-                    await _cancelled({acknowledging, *self._runners})
+                    await _cancelled([acknowledging, *self._runners])
         except TimeoutError:
             self.lost = True
         if self._error is not None:
@@ -218,12 +220,12 @@ class PartitionSession(Service):
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         runner = asyncio.create_task(coroutine)
-        self._runners.add(runner)
+        self._runners[runner] = None
         runner.add_done_callback(self._ran)
 
     def _ran(self, task: "asyncio.Task[None]") -> None:
         """A task of ours ended. An error in it is not a receiver's: the tenure ends with it."""
-        self._runners.discard(task)
+        self._runners.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._error = self._error or error
             self.finish()
@@ -364,7 +366,7 @@ class PartitionSession(Service):
         )
 
 
-async def _cancelled(tasks: set["asyncio.Task[None]"]) -> None:
+async def _cancelled(tasks: "Sequence[asyncio.Task[None]]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -78,6 +78,7 @@ class Database:
         self.events: dict[str, tuple[str, int]] = {}
         """Event id to subject and sequence."""
         self.streams: dict[Partition, Stream] = {}
+        self.groups: dict[str, set[str]] = {}
         self.locks = Locks()
         self.open: list[Transaction] = []
         self._next = 0
@@ -198,6 +199,15 @@ class Store:
             return True
 
         return bool(await self._step("confirm", step))
+
+    async def groups(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = await self._step(
+            "groups", lambda: {model: set(names) for model, names in self._db.groups.items()}
+        )
+        return found
+
+    async def add_group(self, model: str, name: str) -> None:
+        await self._step("add_group", lambda: self._db.groups.setdefault(model, set()).add(name))
 
     async def prune(self, created_before: int) -> int:
         def step() -> int:

@@ -93,9 +93,9 @@ class RedisBroker(Broker):
                 pipeline.xadd(key, {"id": wire.id, "head": wire.head, "data": wire.data}, maxlen=keep)
             await pipeline.execute()
 
-    async def finished_below(self, partition: Partition) -> EntryId | None:
-        least = await self._scripts.call("finished", (self.keys.events(partition),), ())
-        return None if least is None else EntryId.parse(least)
+    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
+        found = await self._scripts.call("progress", (self.keys.events(partition),), ())
+        return {name.decode(): EntryId.parse(entry) for name, entry in zip(found[::2], found[1::2], strict=True)}
 
     async def trim(self, partition: Partition, below: EntryId) -> int:
         async with asking():

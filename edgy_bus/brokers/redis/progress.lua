@@ -1,0 +1,17 @@
+-- For every group the least entry that it has not finished; for one without unfinished entries, what it has read last.
+-- KEYS  events
+-- Answers [group, entry id, ...].
+local found = {}
+if redis.call('EXISTS', KEYS[1]) == 0 then return found end
+for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local name, position
+  for i = 1, #row, 2 do
+    if row[i] == 'name' then name = row[i + 1] end
+    if row[i] == 'last-delivered-id' then position = row[i + 1] end
+  end
+  local pending = redis.call('XPENDING', KEYS[1], name)
+  if pending[1] > 0 then position = pending[2] end
+  found[#found + 1] = name
+  found[#found + 1] = position
+end
+return found
