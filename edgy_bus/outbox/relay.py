@@ -170,14 +170,15 @@ class Relay(Service):
         state = await self._broker.inspect(partition, head, secrets.token_hex(8))
         survivor = state.survivor
         if survivor is not None and not await self._is_ours(partition, head, survivor.entry, survivor.event_id):
-            # The broker lost entries and gave their ids out again: nothing below the head can be taken for granted.
+            # The broker lost entries and gave their ids out again, or is back where it was before a loss that was repaired since:
+            # nothing below the head can be taken for granted, so everything that the stream holds is looked at.
             state = await self._broker.inspect(partition, Head(head.epoch), secrets.token_hex(8))
         return state
 
     async def _is_ours(self, partition: Partition, head: Head, entry: EntryId, event_id: str) -> bool:
         if entry == head.entry:
             return event_id == head.event_id
-        return await self._store.recorded(partition, entry) in (event_id, None)
+        return await self._store.recorded(partition, entry) == event_id
 
     async def _resynchronise(self, partition: Partition, head: Head, state: StreamState) -> None:
         if await self._store.resynchronise(partition, head, state) and head.epoch:
