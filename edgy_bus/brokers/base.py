@@ -194,8 +194,11 @@ class Broker(ABC):
         everything it read."""
 
     @abstractmethod
-    async def trim(self, partition: Partition, below: EntryId) -> int:
-        """Remove the entries below; answers how many."""
+    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
+        """Remove the entries below, if the stream still holds `head`; answers how many.
+
+        A stream that was lost and begun again may have given smaller ids out, if the server's clock went back.
+        """
 
     # Leases
 

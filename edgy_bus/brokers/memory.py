@@ -114,8 +114,12 @@ class MemoryBroker(Broker):
         groups = self._streams[partition].groups
         return {name: min(group.pending, default=group.position) for name, group in groups.items()}
 
-    async def trim(self, partition: Partition, below: EntryId) -> int:
+    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
         stream = self._streams[partition]
+        if stream.epoch != head.epoch or head.entry not in stream.entries:
+            return 0
+        if stream.landmark(head.entry) != Landmark(head.entry, head.event_id):
+            return 0
         gone = [entry for entry in stream.entries if entry < below]
         for entry in gone:
             del stream.entries[entry]

@@ -243,8 +243,8 @@ class Relay(Service):
             return
         # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by.
         below = min(head.entry, *progress.values())
-        if await self._store.confirm(partition, head.epoch, below):
-            await self._broker.trim(partition, below)
+        if await self._store.confirm(partition, head, below):
+            await self._broker.trim(partition, head, below)
 
     async def _hand_back(self) -> None:
         lease, self._lease = self._lease, None

@@ -119,10 +119,8 @@ class OutboxStore:
             lost = mine if not same_epoch else and_(mine, _above(survivor))
             await self.database.run(update(outbox).where(lost).values(status=PENDING, entry_ms=None, entry_seq=None))
             await self._place(outbox.c.event_id, {mark.event_id: mark.entry for mark in state.behind})
-            if not same_epoch:
-                await self.database.run(
-                    update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0)
-                )
+            # The rows know it now. What the stream appends from here on may have smaller ids than it had.
+            await self.database.run(update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0))
         return True
 
     async def recorded(self, partition: Partition, entry: EntryId) -> str | None:
@@ -133,11 +131,11 @@ class OutboxStore:
         rows = (await self.database.run(query)).rows
         return rows[0]["event_id"] if rows else None
 
-    async def confirm(self, partition: Partition, epoch: str, below: EntryId) -> bool:
-        """Every group has finished what lies below; False if the stream began anew meanwhile."""
+    async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
+        """Every group has finished what lies below; False, and nothing changed, if the head is not `head` any more."""
         result = await self.database.run(
             update(streams)
-            .where(_is(streams, partition), streams.c.epoch == epoch)
+            .where(_stands_at(partition, head))
             .values(confirmed_ms=below.ms, confirmed_seq=below.seq)
         )
         return result.rowcount == 1
@@ -175,13 +173,7 @@ class OutboxStore:
     async def _move_head(self, partition: Partition, old: Head, new: Head) -> bool:
         result = await self.database.run(
             update(streams)
-            .where(
-                _is(streams, partition),
-                streams.c.epoch == old.epoch,
-                streams.c.head_ms == old.entry.ms,
-                streams.c.head_seq == old.entry.seq,
-                streams.c.head_event == old.event_id,
-            )
+            .where(_stands_at(partition, old))
             .values(epoch=new.epoch, head_ms=new.entry.ms, head_seq=new.entry.seq, head_event=new.event_id)
         )
         return result.rowcount == 1
@@ -208,6 +200,16 @@ def _placing(column: ColumnElement[Any]) -> Executable:
 
 def _is(table: Any, partition: Partition) -> ColumnElement[bool]:
     return and_(table.c.model == partition.model, table.c.label == partition.label)
+
+
+def _stands_at(partition: Partition, head: Head) -> ColumnElement[bool]:
+    return and_(
+        _is(streams, partition),
+        streams.c.epoch == head.epoch,
+        streams.c.head_ms == head.entry.ms,
+        streams.c.head_seq == head.entry.seq,
+        streams.c.head_event == head.event_id,
+    )
 
 
 def _below(entry: EntryId) -> ColumnElement[bool]:

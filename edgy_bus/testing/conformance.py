@@ -4,6 +4,7 @@ Subclass `BrokerConformance` in a test module and give it a `broker` fixture tha
 """
 
 import asyncio
+from dataclasses import replace
 
 from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, Head, Lease
 from edgy_bus.codec import Wire
@@ -127,7 +128,7 @@ class BrokerConformance:
         old = await take(broker, "w1")
         assert len(await names(broker, old)) == 2
         await broker.release(old)
-        assert await broker.trim(PLACE, head.entry) == 1
+        assert await broker.trim(PLACE, head, head.entry) == 1
         fetched = await broker.fetch(await take(broker, "w2"), 10, inherit=True)
         assert [entry.fields[b"id"] for entry in fetched.entries] == [b"b"]
         assert len(fetched.missing) == 1
@@ -140,13 +141,20 @@ class BrokerConformance:
         assert {one.group: one.pending for one in await broker.backlog(PLACE)} == {"mail": 1, "search": 1}
 
     async def test_trimming_waits_for_the_slowest_group(self, broker: Broker) -> None:
-        assert await broker.finished_below(PLACE) is None
+        assert await broker.progress(PLACE) == {}
         await stand(broker, "a", "b")
         mail, search = await take(broker, "w"), await take(broker, "w", group="search")
         read = await broker.fetch(mail, 10, inherit=False)
         held = await broker.fetch(search, 1, inherit=False)
         await broker.settle(mail, [entry.id for entry in read.entries])
-        assert await broker.finished_below(PLACE) == held.entries[0].id
+        assert await broker.progress(PLACE) == {"mail": read.entries[-1].id, "search": held.entries[0].id}
+
+    async def test_a_stream_that_is_not_the_one_it_was_is_not_trimmed(self, broker: Broker) -> None:
+        head = await stand(broker, "a", "b")
+        beyond = EntryId(2**60, 0)
+        for other in (replace(head, epoch="x"), replace(head, event_id="x"), replace(head, entry=beyond)):
+            assert await broker.trim(PLACE, other, beyond) == 0
+        assert await broker.trim(PLACE, head, head.entry) == 1
 
     async def test_dead_letters_keep_the_raw_entry(self, broker: Broker) -> None:
         await stand(broker, "a")

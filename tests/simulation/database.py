@@ -176,8 +176,7 @@ class Store:
         for row in self._db.rows.values():
             if row.event_id in found:
                 self._place(row, found[row.event_id])
-        if not same:
-            stream.confirmed = START
+        stream.confirmed = START
         return True
 
     async def recorded(self, partition: Partition, entry: EntryId) -> str | None:
@@ -190,10 +189,10 @@ class Store:
         found: str | None = await self._step("recorded", step)
         return found
 
-    async def confirm(self, partition: Partition, epoch: str, below: EntryId) -> bool:
+    async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
         def step() -> bool:
             stream = self._db.streams.get(partition)
-            if stream is None or stream.head.epoch != epoch:
+            if stream is None or stream.head != head:
                 return False
             stream.confirmed = below
             return True

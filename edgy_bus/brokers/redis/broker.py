@@ -97,9 +97,9 @@ class RedisBroker(Broker):
         found = await self._scripts.call("progress", (self.keys.events(partition),), ())
         return {name.decode(): EntryId.parse(entry) for name, entry in zip(found[::2], found[1::2], strict=True)}
 
-    async def trim(self, partition: Partition, below: EntryId) -> int:
-        async with asking():
-            return int(await self._client.xtrim(self.keys.events(partition), minid=str(below), approximate=False))
+    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
+        arguments = (head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace"), str(below))
+        return int(await self._scripts.call("trim", self._stream(partition), arguments))
 
     # Leases
 
