@@ -120,7 +120,9 @@ class OutboxStore:
             await self.database.run(update(outbox).where(lost).values(status=PENDING, entry_ms=None, entry_seq=None))
             await self._place(outbox.c.event_id, {mark.event_id: mark.entry for mark in state.behind})
             # The rows know it now. What the stream appends from here on may have smaller ids than it had.
-            await self.database.run(update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0))
+            await self.database.run(
+                update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0)
+            )
         return True
 
     async def recorded(self, partition: Partition, entry: EntryId) -> str | None:
@@ -134,9 +136,7 @@ class OutboxStore:
     async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
         """Every group has finished what lies below; False, and nothing changed, if the head is not `head` any more."""
         result = await self.database.run(
-            update(streams)
-            .where(_stands_at(partition, head))
-            .values(confirmed_ms=below.ms, confirmed_seq=below.seq)
+            update(streams).where(_stands_at(partition, head)).values(confirmed_ms=below.ms, confirmed_seq=below.seq)
         )
         return result.rowcount == 1
 

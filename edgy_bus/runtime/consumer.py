@@ -5,6 +5,7 @@ hands when its owner gives the lease back, or when the lease of an owner that di
 """
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Iterable
 
@@ -42,6 +43,7 @@ class Consumer(Service):
         self._stale = asyncio.Event()
         """Set while the positions that the bell waits with are not those of the idle sessions."""
         self._backoff: dict[Partition, float] = {}
+        self._tenures = itertools.count(1)
         self._away = False
 
     @property
@@ -128,7 +130,10 @@ class Consumer(Service):
 
     async def _take(self, place: Partition) -> None:
         asked = asyncio.get_running_loop().time()
-        lease = await self._broker.acquire(place, self.group, self.worker, self._settings.lease)
+        # A name that no other tenure ever had: a broker that has lost its data counts tenures from one again, and a call of an old
+        # tenure that arrives late must not pass for one of the new tenure.
+        owner = f"{self.worker}.{next(self._tenures)}"
+        lease = await self._broker.acquire(place, self.group, owner, self._settings.lease)
         if lease is None:
             return
         session = self._sessions[place] = PartitionSession(lease, asked + self._settings.lease, self._tools)

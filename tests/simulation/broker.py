@@ -28,6 +28,7 @@ class Redis(MemoryBroker):
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__(lambda: 1_000_000.0 + loop.time() + self.clock_offset)
+        self._loop = loop
         self.clock_offset = 0.0
         self.away = False
         self.full = False
@@ -37,8 +38,8 @@ class Redis(MemoryBroker):
         """Events that were appended though the stream had them."""
         self.letters: set[tuple[str, str]] = set()
         """Receiver and event id of every letter that ever was in the dead letters."""
-        self.ever: dict[Partition, list[str]] = defaultdict(list)
-        self.losses = 0
+        self.lost_at = -1e9
+        """When something was last lost, leases perhaps."""
 
     async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
         place = next(place for place, one in self._streams.items() if one is stream)
@@ -46,7 +47,6 @@ class Redis(MemoryBroker):
             if wire.id in self.appended[place]:
                 self.repeated.append(wire.id)
             self.appended[place].append(wire.id)
-            self.ever[place].append(wire.id)
         return await super()._append(stream, batch)
 
     async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
@@ -92,6 +92,11 @@ class Redis(MemoryBroker):
             group.position = START
             group.pending.clear()
 
+    def holder(self, place: Partition, role: str) -> str:
+        """Who has the lease; nobody is ""."""
+        name, until = self._streams[place].leases.get(role, ("", 0.0))
+        return name if until > self._clock() else ""
+
     def places(self) -> list[Partition]:
         return sorted(place for place in self._streams if place.label != "accounts")
 
@@ -100,7 +105,7 @@ class Redis(MemoryBroker):
 
     def _recount(self) -> None:
         """A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
-        self.losses += 1
+        self.lost_at = self._loop.time()
         self.appended.clear()
         for place, stream in self._streams.items():
             if stream.epoch is not None:

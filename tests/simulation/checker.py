@@ -51,9 +51,7 @@ def check_group(report: Report, name: str, heard: Heard, committed: Mapping[str,
     report.events += sum(len(one) for one in committed.values())
 
 
-def check_effects(
-    report: Report, name: str, effects: Sequence[Effect], committed: Mapping[str, Sequence[int]]
-) -> None:
+def check_effects(report: Report, name: str, effects: Sequence[Effect], committed: Mapping[str, Sequence[int]]) -> None:
     """Exactly once and in order."""
     rows: dict[str, list[int]] = defaultdict(list)
     for effect in effects:

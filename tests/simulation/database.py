@@ -315,5 +315,3 @@ class Inbox:
     def write(self, receiver: str, effect: Effect) -> None:
         """In the transaction of the current task."""
         self._running[asyncio.current_task()][1].append((receiver, effect))
-
-

@@ -33,6 +33,7 @@ from tests.simulation.loop import Process, Stuck, VirtualLoop, current_process
 MODEL = "accounts.User"
 CHAOS = 40.0
 """Virtual seconds in which things go wrong."""
+LEASE = 3.0
 PATIENCE = 400.0
 """Virtual seconds after which what has not been handled counts as lost."""
 
@@ -43,7 +44,6 @@ class Parts:
 
     redis: type[Redis] = Redis
     relay: type[Relay] = Relay
-    worker: type[Worker] = Worker
     store: type[Store] = Store
     inbox: type[Inbox] = Inbox
     locked_ids: bool = True
@@ -91,6 +91,8 @@ class World:
         self.inboxes = InboxTables()
         self.heard = {"plain": Heard(), "picky": Heard()}
         self.members: list[Member] = []
+        self.workers: dict[Process, Worker] = {}
+        self.zombies: list[str] = []
         self.counts: dict[str, int] = {}
         self.trace = hashlib.blake2b(digest_size=8)
         self.partitions = self.random.randint(1, 3)
@@ -152,14 +154,15 @@ class World:
         settings = WorkerSettings(
             concurrency=self.random.choice((1, 4, 16)),
             prefetch=self.random.choice((1, 4, 64)),
-            lease=3.0,
+            lease=LEASE,
             grace=2.0,
             deadline=4.0,
             block=0.5,
             backoff=0.6,
         )
-        groups = [Subscriptions(name, self._subscriptions(process)) for name in ("ledger", "mail")]
-        worker = self.parts.worker(broker, groups, settings)
+        subscriptions = self._subscriptions(process)
+        worker = Worker(broker, [Subscriptions(name, subscriptions) for name in ("ledger", "mail")], settings)
+        self.workers[process] = worker
         self.loop.spawn(process, worker.start())
         return Member(process, network, self.start_worker)
 
@@ -194,16 +197,30 @@ class World:
     async def _hear(self, name: str, event: Any) -> None:
         heard = self.heard[name]
         self.note(name, event.id)
+        self._look_for_zombies(name, event)
         heard.starts.append((event.subject, event.sequence, event.id))
         await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
         if name == "plain" and self.random.random() < 0.1:
             raise RuntimeError("fails now and then")
         heard.finished.add(event.id)
 
+    def _look_for_zombies(self, name: str, event: Any) -> None:
+        """Whether a receiver is called by a process while another one has the lease, which the server did not lose meanwhile."""
+        process = current_process.get()
+        if process is None or self.loop.time() < self.redis.lost_at + LEASE:
+            return
+        place = Partition(MODEL, partition_label(event.subject, "", self.partitions))
+        holder = self.redis.holder(place, "mail")
+        mine = [consumer.worker for consumer in self.workers[process].consumers]
+        if holder and not any(worker in holder for worker in mine):
+            self.zombies.append(f"{name}: {event.id} in {process.name}")
+
     async def _produce(self, process: Process, bell: Bell) -> None:
         while self.writing:
             await asyncio.sleep(self.random.choice((0.01, 0.2, 1.0)))
-            subjects = sorted(self.random.sample(self.subjects, self.random.choice((1, 1, 1, min(2, len(self.subjects))))))
+            subjects = sorted(
+                self.random.sample(self.subjects, self.random.choice((1, 1, 1, min(2, len(self.subjects)))))
+            )
             one = self.database.begin(process)
             for subject in subjects:
                 early = None if self.parts.locked_ids else self.database.next_id()
@@ -347,6 +364,8 @@ class World:
         for name, heard in self.heard.items():
             check_group(report, name, heard, committed, ids)
         check_effects(report, "write", self.inboxes.effects.get("write", []), committed)
+        for zombie in self.zombies:
+            report.add("zombie", zombie)
         check_streams(report, self.redis.appended, self.database.events, self.redis.repeated)
         counts = dict(self.counts)
         return Outcome(self.seed, report, len(ids), counts, self.loop.steps, self.trace.hexdigest())

@@ -1,0 +1,358 @@
+"""Planted bugs: each takes one mechanism out. The simulation must find every one of them, or it is blind to what that mechanism is for."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+from edgy_bus.brokers.base import START, EntryId, Fetched, Head, Landmark, Lease, StreamState
+from edgy_bus.brokers.memory import _Group, _Stream
+from edgy_bus.codec import Wire
+from edgy_bus.database.backends.base import Result
+from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.events import Partition
+from edgy_bus.outbox.relay import Relay
+from edgy_bus.outbox.store import PendingRow
+from edgy_bus.runtime.lanes import Lane, Lanes
+from edgy_bus.runtime.session import Handling, PartitionSession
+from tests.simulation.broker import Network, Redis
+from tests.simulation.database import Effect, Inbox, Store
+from tests.simulation.world import Parts
+
+LOSSES = ("flush", "failover", "delete stream", "delete epoch")
+DEATHS = ("kill", "pause", "network", "outage")
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What is taken out, and the kinds of faults under which it matters."""
+
+    parts: Parts
+    patches: Sequence[tuple[Any, str, Any]] = field(default_factory=tuple)
+
+    @contextmanager
+    def planted(self) -> Iterator[Parts]:
+        with contextmanager(self._patched)():
+            yield self.parts
+
+    def _patched(self) -> Iterator[None]:
+        patches = [mock.patch.object(*one) for one in self.patches]
+        for patch in patches:
+            patch.start()
+        try:
+            yield
+        finally:
+            for patch in patches:
+                patch.stop()
+
+
+# The broker
+
+
+class PublishComparesNothing(Redis):
+    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+        stream = self._streams[partition]
+        return None if stream.epoch is None else await self._append(stream, batch)
+
+
+class FetchWithoutLease(Redis):
+    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
+        stream = self._streams[lease.place]
+        return stream, stream.groups.setdefault(lease.role, _Group())
+
+
+class NothingInherited(Redis):
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        return await super().fetch(lease, count, inherit=False)
+
+
+class NewBeforeInherited(Redis):
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        fresh = await super().fetch(lease, count, inherit=False)
+        if fresh.entries or not inherit:
+            return Fetched(fresh.entries, inherit, fresh.position)
+        return await super().fetch(lease, count, inherit=True)
+
+
+class GroupsBeginAtTheEnd(Redis):
+    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
+        new = lease.role not in self._streams[lease.place].groups
+        stream, group = super()._owned(lease)
+        if new:
+            group.position = stream.newest() or START
+        return stream, group
+
+
+class UnfinishedForgotten(Redis):
+    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
+        return {name: group.position for name, group in self._streams[partition].groups.items()}
+
+
+class TrimWithoutHead(Redis):
+    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
+        stream = self._streams[partition]
+        gone = [entry for entry in stream.entries if entry < below]
+        for entry in gone:
+            del stream.entries[entry]
+        return len(gone)
+
+
+class TenuresHaveOneName(Redis):
+    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
+        return await super().acquire(place, role, owner.partition(".")[0], ttl)
+
+
+class SurvivorHidden(Redis):
+    """Answers as if the newest entry alone told where the stream stands."""
+
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+        state = await super().inspect(partition, head, fresh_epoch)
+        newest = state.newest or Landmark(START, "")
+        lost = newest.entry < head.entry
+        return state if lost or state.epoch != head.epoch else StreamState(state.epoch, state.newest, (), state.newest)
+
+
+# The relay
+
+
+class MarksFirst(Relay):
+    async def _publish(
+        self, partition: Partition, head: Head, incarnation: int, batch: Sequence[PendingRow]
+    ) -> Head | None:
+        place = EntryId(head.entry.ms, head.entry.seq + 1)
+        await self._store.mark(partition, head, head, {row.id: place for row in batch})
+        return await super()._publish(partition, head, incarnation, batch)
+
+
+class KnowsSurvivorsByNumber(Relay):
+    async def _is_ours(self, partition: Partition, head: Head, entry: EntryId, event_id: str) -> bool:
+        return True
+
+
+class ReadsHeadsLast(Relay):
+    async def step(self) -> bool:
+        if not await self._leads():
+            return False
+        if not self._verified:
+            await self.verify()
+        pending = await self._store.pending(self._settings.page)
+        heads = await self._store.heads()
+        for partition, rows in pending.items():
+            if partition not in heads:
+                await self._store.add_stream(partition)
+            head, incarnation = heads.get(partition, (Head(), 1))
+            await self._publish_all(partition, head, incarnation, rows)
+        await self._tidy()
+        return bool(pending)
+
+
+class GoesOnAfterRefusal(Relay):
+    async def _publish_all(
+        self, partition: Partition, head: Head, incarnation: int, rows: Sequence[PendingRow]
+    ) -> None:
+        for row in rows:
+            moved = await self._publish(partition, head, incarnation, [row])
+            head = moved or (await self._store.heads())[partition][0]
+
+
+class NeverLooksAgain(Relay):
+    async def verify(self) -> None:
+        for model, partitions in self._models().items():
+            await self._broker.declare(model, partitions)
+        self._verified = True
+
+
+class TrimsForThoseWhoAreThere(Relay):
+    async def _trim(self, partition: Partition, head: Head, known: set[str]) -> None:
+        progress = await self._broker.progress(partition)
+        await super()._trim(partition, head, set(progress))
+
+
+class TrimsBeyondTheHead(Relay):
+    async def _trim(self, partition: Partition, head: Head, known: set[str]) -> None:
+        progress = await self._broker.progress(partition)
+        if not known - progress.keys() and await self._store.confirm(partition, head, min(progress.values())):
+            await self._broker.trim(partition, head, min(progress.values()))
+
+
+# The database
+
+
+class MarkComparesNothing(Store):
+    def _move(self, partition: Partition, old: Head, new: Head) -> bool:
+        self._db.streams[partition].head = new
+        return True
+
+
+class MarkMovesTheHeadOnly(Store):
+    async def mark(self, partition: Partition, old: Head, new: Head, placed: Mapping[int, EntryId]) -> bool:
+        return await super().mark(partition, old, new, {})
+
+
+class FoundNotMarked(Store):
+    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+        blind = StreamState(state.epoch, state.newest, (), state.survivor)
+        return super()._resynchronise(partition, old, blind)
+
+
+class LostNotPending(Store):
+    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+        before = {row.id: (row.status, row.entry) for row in self._published(partition)}
+        done = super()._resynchronise(partition, old, state)
+        for number, (status, entry) in before.items():
+            row = self._db.rows[number]
+            row.status, row.entry = max(row.status, status), row.entry or entry
+        return done
+
+
+class ConfirmedKept(Store):
+    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+        kept = self._db.streams[partition].confirmed
+        done = super()._resynchronise(partition, old, state)
+        self._db.streams[partition].confirmed = kept
+        return done
+
+
+class ConfirmsAnyStream(Store):
+    async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
+        return await super().confirm(partition, self._db.streams[partition].head, below)
+
+
+class ReadsByCursor(Store):
+    _last = 0
+
+    def pending_rows(self) -> list[Any]:
+        rows = [row for row in super().pending_rows() if row.id > self._last]
+        self._last = max((row.id for row in rows), default=self._last)
+        return rows
+
+
+class PrunesPending(Store):
+    async def prune(self, created_before: int) -> int:
+        for row in list(self._db.rows.values()):
+            if row.status == 0:
+                del self._db.rows[row.id]
+        return 0
+
+
+class InboxComparesNothing(Inbox):
+    async def run(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Result:
+        await super().run(statement, parameters)
+        return Result([{"sequence": 0}], 1)
+
+
+class InboxOutsideTheTransaction(Inbox):
+    async def run(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Result:
+        found = await super().run(statement, parameters)
+        given = dict(parameters or {})
+        key = tuple(str(given[name]) for name in ("receiver", "source", "model", "subject"))
+        if found.rows:
+            self.tables.positions[key] = (given["incarnation"], given["sequence"])
+        return found
+
+
+class EffectsOutsideTheTransaction(Inbox):
+    def write(self, receiver: str, effect: Effect) -> None:
+        self.tables.effects.setdefault(receiver, []).append(effect)
+
+
+# The runtime
+
+
+_numbers = itertools.count()
+_add = Lanes.add
+_admit = PartitionSession._admit
+_session = PartitionSession.__init__
+_call = Network.call
+
+
+def _a_lane_for_every_job(self: Any, key: tuple[str, str], job: Any) -> Any:
+    return _add(self, (f"{key[0]}/{next(_numbers)}", key[1]), job)
+
+
+def _next_goes_first(self: Any, lane: Lane[Any]) -> None:
+    """While the first job waits for its retry, the next one takes its place."""
+    if len(lane.jobs) > 1:
+        lane.jobs.rotate(-1)
+
+
+def _acknowledged_on_arrival(self: Any, entry: Any) -> None:
+    _admit(self, entry)
+    self._run(self._tools.broker.settle(self.lease, [entry.id]))
+
+
+async def _nothing_buried(self: Any, handling: Handling, receiver: str, decision: Any) -> None:
+    return None
+
+
+def _never_ends(self: Any, lease: Lease, valid_until: float, tools: Any) -> None:
+    _session(self, lease, valid_until + 1e6, tools)
+
+
+async def _no_doubts(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return await _call(self, name, *args, **kwargs)
+    except BrokerUnavailable:
+        if name != "fetch":
+            raise
+        return Fetched([], False, START)
+
+
+def _redis(kind: type[Redis], *faults: str) -> Bug:
+    return Bug(Parts(redis=kind, faults=faults or None))
+
+
+def _relay(kind: type[Relay], *faults: str) -> Bug:
+    return Bug(Parts(relay=kind, faults=faults or None))
+
+
+def _store(kind: type[Store], *faults: str) -> Bug:
+    return Bug(Parts(store=kind, faults=faults or None))
+
+
+def _inbox(kind: type[Inbox], *faults: str) -> Bug:
+    return Bug(Parts(inbox=kind, faults=faults or None))
+
+
+def _runtime(place: Any, name: str, other: Callable[..., Any], *faults: str) -> Bug:
+    return Bug(Parts(faults=faults or None), [(place, name, other)])
+
+
+BUGS: dict[str, Bug] = {
+    "publish compares nothing": _redis(PublishComparesNothing, *DEATHS),
+    "fetch does not check the lease": _redis(FetchWithoutLease, "pause", "network", "kill"),
+    "nothing is inherited": _redis(NothingInherited, *DEATHS),
+    "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
+    "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
+    "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
+    "a stream that began anew is trimmed": _redis(TrimWithoutHead, "delete stream", "server clock", "flush"),
+    "tenures share a name": _redis(TenuresHaveOneName, "flush", "network"),
+    "a survivor hides a loss": _redis(SurvivorHidden, "failover", "network", "kill"),
+    "rows are marked first": _relay(MarksFirst, *DEATHS),
+    "survivors are known by their number": _relay(KnowsSurvivorsByNumber, "failover", "delete stream", "server clock"),
+    "heads are read last": _relay(ReadsHeadsLast, "pause", "network"),
+    "a relay goes on after a refusal": _relay(GoesOnAfterRefusal, *DEATHS, *LOSSES),
+    "streams are never looked at again": _relay(NeverLooksAgain, *LOSSES),
+    "groups that are lost do not hold trimming up": _relay(TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"),
+    "trimming passes the marked head": _relay(TrimsBeyondTheHead, "pause", "kill", "database"),
+    "a mark compares nothing": _store(MarkComparesNothing, "pause", "network", "flush"),
+    "a mark moves the head only": _store(MarkMovesTheHeadOnly, "kill"),
+    "what is found is not marked": _store(FoundNotMarked, *DEATHS),
+    "what is lost is not pending again": _store(LostNotPending, *LOSSES),
+    "what was confirmed outlives its stream": _store(ConfirmedKept, "delete stream", "server clock", "flush"),
+    "a confirmation is for any stream": _store(ConfirmsAnyStream, "delete stream", "server clock", "flush"),
+    "the outbox is read by a cursor": _store(ReadsByCursor, "kill"),
+    "pending rows are pruned": _store(PrunesPending, "kill", "outage"),
+    "the inbox compares nothing": _inbox(InboxComparesNothing, *DEATHS),
+    "the inbox is outside the transaction": _inbox(InboxOutsideTheTransaction, "kill"),
+    "effects are outside the transaction": _inbox(EffectsOutsideTheTransaction, "kill"),
+    "every job has a lane": _runtime(Lanes, "add", _a_lane_for_every_job, "kill"),
+    "a retry lets the next event pass": _runtime(Lanes, "block", _next_goes_first, "kill"),
+    "entries are acknowledged on arrival": _runtime(PartitionSession, "_admit", _acknowledged_on_arrival, "kill"),
+    "dead letters are dropped": _runtime(PartitionSession, "_bury", _nothing_buried, "kill"),
+    "a tenure outlives its lease": _runtime(PartitionSession, "__init__", _never_ends, "pause", "network"),
+    "a lost answer to a fetch is not a doubt": _runtime(Network, "call", _no_doubts, "network"),
+    "ids are drawn before the row is locked": Bug(Parts(locked_ids=False, faults=("kill",))),
+}
