@@ -1,0 +1,59 @@
+"""The simulation's checker sees every kind of fault, and does not invent any."""
+
+from tests.simulation.checker import Heard, Report, check_effects, check_group, check_streams
+from tests.simulation.database import Effect
+
+COMMITTED = {"1": [1, 3], "2": [2]}
+IDS = {"e1", "e2", "e3"}
+EVENTS = {"e1": ("1", 1), "e2": ("2", 2), "e3": ("1", 3)}
+
+
+def heard(*sequences: int) -> Heard:
+    one = Heard([("2" if number == 2 else "1", number, f"e{number}") for number in sequences])
+    one.finished = {event for _, _, event in one.starts}
+    return one
+
+
+def group(one: Heard) -> Report:
+    report = Report()
+    check_group(report, "mail", one, COMMITTED, IDS)
+    return report
+
+
+def effects(*sequences: int) -> list[str]:
+    report = Report()
+    made = [Effect("2" if number == 2 else "1", number, f"e{number}") for number in sequences]
+    check_effects(report, "write", made, COMMITTED)
+    return report.kinds
+
+
+def streams(*ids: str, repeated: tuple[str, ...] = ()) -> list[str]:
+    report = Report()
+    check_streams(report, {"place": ids}, EVENTS, repeated)
+    return report.kinds
+
+
+def test_what_is_right_is_no_fault() -> None:
+    assert group(heard(1, 2, 3)).kinds == []
+    assert group(heard(2, 1, 3, 1)).redeliveries == 1
+    assert effects(2, 1, 3) == []
+    assert streams("e1", "e2", "e3") == []
+
+
+def test_every_fault_of_a_group_is_seen() -> None:
+    assert group(heard(1, 2)).kinds == ["lost"]
+    assert group(heard(3, 1, 2)).kinds == ["reordered"]
+    assert group(heard(1, 2, 3, 9)).kinds == ["phantom"]
+
+
+def test_every_fault_of_effects_is_seen() -> None:
+    assert effects(1, 2) == ["lost"]
+    assert effects(1, 1, 2, 3) == ["double"]
+    assert effects(3, 1, 2) == ["stale"]
+    assert effects(1, 2, 3, 9) == ["phantom"]
+
+
+def test_every_fault_of_streams_is_seen() -> None:
+    assert streams("e3", "e1") == ["disordered"]
+    assert streams("e9") == ["phantom"]
+    assert streams("e1", repeated=("e1",)) == ["repeated"]
