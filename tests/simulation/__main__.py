@@ -4,9 +4,41 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 
 from tests.simulation.world import Outcome, simulate
+
+
+@dataclass
+class Sum:
+    """What many runs showed."""
+
+    seeds: int = 0
+    commits: int = 0
+    redeliveries: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+
+    def add(self, one: Outcome) -> None:
+        self.seeds += 1
+        self.commits += one.commits
+        self.redeliveries += one.report.redeliveries
+        self.faults.update(one.faults)
+        if one.report.faults:
+            self.failed[one.seed] = {kind: what[:3] for kind, what in one.report.faults.items()}
+
+
+def run(seeds: Iterable[int]) -> Sum:
+    """Run seeds on all cores."""
+    found = Sum()
+    with ProcessPoolExecutor(max_tasks_per_child=200, mp_context=get_context("spawn")) as pool:
+        for one in pool.map(simulate, seeds, chunksize=10):
+            found.add(one)
+            _tell(one)
+    return found
 
 
 def main() -> int:
@@ -14,20 +46,13 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=1_000)
     options.add_argument("--first", type=int, default=0)
     given = options.parse_args()
-    began, commits, redeliveries, faults, failed = time.perf_counter(), 0, 0, Counter[str](), 0
-    with ProcessPoolExecutor(max_tasks_per_child=200) as pool:
-        seeds = range(given.first, given.first + given.seeds)
-        for one in pool.map(simulate, seeds, chunksize=20):
-            commits += one.commits
-            redeliveries += one.report.redeliveries
-            faults.update(one.faults)
-            failed += bool(one.report.faults)
-            _tell(one)
+    began = time.perf_counter()
+    found = run(range(given.first, given.first + given.seeds))
     sys.stdout.write(
-        f"{given.seeds:,} seeds, {commits:,} commits, {sum(faults.values()):,} faults of {len(faults)} kinds, "
-        f"{redeliveries:,} redeliveries, {failed} seeds with errors, {time.perf_counter() - began:.0f} s\n"
+        f"{found.seeds:,} seeds, {found.commits:,} commits, {sum(found.faults.values()):,} faults of {len(found.faults)} kinds, "
+        f"{found.redeliveries:,} redeliveries, {len(found.failed)} seeds with errors, {time.perf_counter() - began:.0f} s\n"
     )
-    return int(bool(failed))
+    return int(bool(found.failed))
 
 
 def _tell(one: Outcome) -> None:

@@ -112,6 +112,11 @@ class Redis(MemoryBroker):
                 self.appended[place] = [fields[b"id"].decode() for fields in stream.entries.values()]
 
 
+def latency(random: Random) -> float:
+    """Of one way to a server, in seconds: once in a while long enough for a lease to run out."""
+    return random.uniform(0.5, 6.0) if random.random() < 0.004 else random.choice((0.0005, 0.001, 0.002, 0.02))
+
+
 class Network:
     """The way of one process to the server: every call takes time, and may get lost on the way there or back, or arrive late."""
 
@@ -125,7 +130,7 @@ class Network:
         self.faults = 0
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        await asyncio.sleep(self._latency())
+        await asyncio.sleep(latency(self.random))
         if self.redis.away:
             await asyncio.sleep(self._timeout())
             raise BrokerUnavailable("the server does not answer")
@@ -140,7 +145,7 @@ class Network:
         if self.redis.full and name in GROWING:
             raise BrokerUnavailable("OOM command not allowed")
         answer = await getattr(self.redis, name)(*args, **kwargs)
-        await asyncio.sleep(self._timeout() if fault else self._latency())
+        await asyncio.sleep(self._timeout() if fault else latency(self.random))
         if fault:
             raise BrokerUnavailable("the answer was lost")
         return answer
@@ -153,9 +158,6 @@ class Network:
             await getattr(self.redis, name)(*args, **kwargs)
         except Exception:  # noqa: BLE001 - nobody hears it
             return
-
-    def _latency(self) -> float:
-        return self.random.choice((0.0005, 0.001, 0.002, 0.02))
 
     def _timeout(self) -> float:
         return self.random.uniform(0.05, 3.0)

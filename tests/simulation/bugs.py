@@ -90,15 +90,6 @@ class UnfinishedForgotten(Redis):
         return {name: group.position for name, group in self._streams[partition].groups.items()}
 
 
-class TrimWithoutHead(Redis):
-    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
-        stream = self._streams[partition]
-        gone = [entry for entry in stream.entries if entry < below]
-        for entry in gone:
-            del stream.entries[entry]
-        return len(gone)
-
-
 class TenuresHaveOneName(Redis):
     async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
         return await super().acquire(place, role, owner.partition(".")[0], ttl)
@@ -170,13 +161,6 @@ class TrimsForThoseWhoAreThere(Relay):
         await super()._trim(partition, head, set(progress))
 
 
-class TrimsBeyondTheHead(Relay):
-    async def _trim(self, partition: Partition, head: Head, known: set[str]) -> None:
-        progress = await self._broker.progress(partition)
-        if not known - progress.keys() and await self._store.confirm(partition, head, min(progress.values())):
-            await self._broker.trim(partition, head, min(progress.values()))
-
-
 # The database
 
 
@@ -213,11 +197,6 @@ class ConfirmedKept(Store):
         done = super()._resynchronise(partition, old, state)
         self._db.streams[partition].confirmed = kept
         return done
-
-
-class ConfirmsAnyStream(Store):
-    async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
-        return await super().confirm(partition, self._db.streams[partition].head, below)
 
 
 class ReadsByCursor(Store):
@@ -327,22 +306,19 @@ BUGS: dict[str, Bug] = {
     "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
     "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
-    "a stream that began anew is trimmed": _redis(TrimWithoutHead, "delete stream", "server clock", "flush"),
-    "tenures share a name": _redis(TenuresHaveOneName, "flush", "network"),
+    "tenures share a name": _redis(TenuresHaveOneName, "flush", "network", "network"),
     "a survivor hides a loss": _redis(SurvivorHidden, "failover", "network", "kill"),
     "rows are marked first": _relay(MarksFirst, *DEATHS),
     "survivors are known by their number": _relay(KnowsSurvivorsByNumber, "failover", "delete stream", "server clock"),
-    "heads are read last": _relay(ReadsHeadsLast, "pause", "network"),
+    "heads are read last": _relay(ReadsHeadsLast, "pause"),
     "a relay goes on after a refusal": _relay(GoesOnAfterRefusal, *DEATHS, *LOSSES),
-    "streams are never looked at again": _relay(NeverLooksAgain, *LOSSES),
+    "streams are never looked at again": _relay(NeverLooksAgain, "flush", "delete stream"),
     "groups that are lost do not hold trimming up": _relay(TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"),
-    "trimming passes the marked head": _relay(TrimsBeyondTheHead, "pause", "kill", "database"),
     "a mark compares nothing": _store(MarkComparesNothing, "pause", "network", "flush"),
     "a mark moves the head only": _store(MarkMovesTheHeadOnly, "kill"),
     "what is found is not marked": _store(FoundNotMarked, *DEATHS),
     "what is lost is not pending again": _store(LostNotPending, *LOSSES),
     "what was confirmed outlives its stream": _store(ConfirmedKept, "delete stream", "server clock", "flush"),
-    "a confirmation is for any stream": _store(ConfirmsAnyStream, "delete stream", "server clock", "flush"),
     "the outbox is read by a cursor": _store(ReadsByCursor, "kill"),
     "pending rows are pruned": _store(PrunesPending, "kill", "outage"),
     "the inbox compares nothing": _inbox(InboxComparesNothing, *DEATHS),

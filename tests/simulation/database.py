@@ -38,7 +38,7 @@ class Row:
 
 @dataclass
 class Stream:
-    head: Head = Head()
+    head: Head = field(default_factory=Head)
     confirmed: EntryId = START
     incarnation: int = 1
 
@@ -51,7 +51,7 @@ class Locks:
 
     async def take(self, key: Any, holder: Any) -> None:
         while self.held.get(key, holder) is not holder:
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(0.004)  # the holder may die without a word
         self.held[key] = holder
 
     def drop(self, holder: Any) -> None:

@@ -25,7 +25,7 @@ from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell
 from edgy_bus.settings import RelaySettings, WorkerSettings
 from edgy_bus.signals import Options, Receiver
-from tests.simulation.broker import Network, Redis, State, client
+from tests.simulation.broker import Network, Redis, State, client, latency
 from tests.simulation.checker import Heard, Report, check_effects, check_group, check_streams
 from tests.simulation.database import Database, Effect, Inbox, InboxTables, Row, Store
 from tests.simulation.loop import Process, Stuck, VirtualLoop, current_process
@@ -109,7 +109,7 @@ class World:
 
     async def pause(self, process: Process | None, step: str) -> None:
         """The database's delays and failures."""
-        await asyncio.sleep(self.random.choice((0.0003, 0.001, 0.003, 0.01)))
+        await asyncio.sleep(latency(self.random))
         if self.database_trouble and self.random.random() < self.database_trouble:
             raise DatabaseUnavailable(f"the database is away ({step})")
 
@@ -253,6 +253,8 @@ class World:
 
     async def _fault(self, kind: str) -> None:
         draw = self.random
+        if not self.members:
+            return  # all of them are dead at the moment
         member = draw.choice(self.members)
         place = self._any_place()
         if kind == "kill":
