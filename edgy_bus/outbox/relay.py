@@ -90,16 +90,13 @@ class Relay(Service):
             return False
         if not self._verified:
             await self.verify()
-        # The heads first: a row that another relay marks between the two reads is then not published on an up-to-date head.
-        heads = await self._store.heads()
         pending = await self._store.pending(self._settings.page)
-        if await self._correct_labels(pending):
+        if await self._correct_labels({partition: one.rows for partition, one in pending.items()}):
             return True
-        for partition, rows in pending.items():
-            head, incarnation = heads.get(partition, (Head(), 1))
-            if partition not in heads:
+        for partition, one in pending.items():
+            if one.head is None:
                 await self._store.add_stream(partition)
-            await self._publish_all(partition, head, incarnation, rows)
+            await self._publish_all(partition, one.head or Head(), one.incarnation, one.rows)
         await self._tidy()
         return bool(pending)
 
@@ -116,7 +113,7 @@ class Relay(Service):
                     f"{model} was published with {declared} partitions and cannot change to {partitions}: "
                     f"set EventSettings(partitions={declared}); its events wait in the outbox"
                 )
-        for partition, (head, _) in (await self._store.heads()).items():
+        for partition, head in (await self._store.heads()).items():
             state = await self._inspect(partition, head)
             if state.head != head:
                 await self._resynchronise(partition, head, state)
@@ -225,7 +222,7 @@ class Relay(Service):
         self._tidy_at = now + self._settings.trim_every
         await self.verify()
         known = await self._store.groups()
-        for partition, (head, _) in (await self._store.heads()).items():
+        for partition, head in (await self._store.heads()).items():
             await self._trim(partition, head, known.setdefault(partition.model, set()))
         await self._store.prune(int((time.time() - self._settings.retention) * 1000))
 

@@ -1,18 +1,18 @@
 """What the outbox tables are asked and told, each question one statement or one transaction.
 
-The relay's safety rests on two rules kept here: a partition's head is read before its pending rows, and every change of state
+The relay's safety rests on two rules kept here: a partition's head and its pending rows are read in one step, and every change of state
 compares the head with the one that the caller read (compare-and-set), changing nothing if it has moved.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, and_, bindparam, delete, func, insert, or_, select, update
 
 from edgy_bus.brokers.base import EntryId, Head, StreamState
-from edgy_bus.database import Database
+from edgy_bus.database import Database, Row
 from edgy_bus.events import Partition
 from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED, groups, metadata, outbox, streams
 
@@ -35,6 +35,18 @@ class PendingRow:
     data: str
 
 
+@dataclass(slots=True)
+class Pending:
+    """What is to be appended to a stream next, and where the stream stands; None for one that has no head yet."""
+
+    head: Head | None
+    incarnation: int
+    rows: list[PendingRow] = field(default_factory=list)
+
+
+_HEAD = (streams.c.epoch, streams.c.head_ms, streams.c.head_seq, streams.c.head_event, streams.c.incarnation)
+
+
 class OutboxStore:
     """The outbox of one database."""
 
@@ -52,16 +64,10 @@ class OutboxStore:
         else:
             await self.database.run_many(_INSERT, rows)
 
-    async def heads(self) -> dict[Partition, tuple[Head, int]]:
-        """Where the database believes every stream to stand, and its incarnation."""
+    async def heads(self) -> dict[Partition, Head]:
+        """Where the database believes every stream to stand."""
         result = await self.database.run(select(streams))
-        return {
-            Partition(row["model"], row["label"]): (
-                Head(row["epoch"], EntryId(row["head_ms"], row["head_seq"]), row["head_event"]),
-                row["incarnation"],
-            )
-            for row in result.rows
-        }
+        return {Partition(row["model"], row["label"]): _head(row) for row in result.rows}
 
     async def add_stream(self, partition: Partition) -> None:
         """Begin to keep the head of a stream. Two relays may do it at once."""
@@ -74,12 +80,25 @@ class OutboxStore:
                     )
                 )
 
-    async def pending(self, limit: int) -> dict[Partition, list[PendingRow]]:
-        """The oldest pending rows, in the order of their ids, by partition."""
-        query = select(outbox).where(outbox.c.status == PENDING).order_by(outbox.c.id).limit(limit)
-        found: dict[Partition, list[PendingRow]] = {}
+    async def pending(self, limit: int) -> dict[Partition, Pending]:
+        """The oldest pending rows, in the order of their ids, by partition, each with the head of its stream.
+
+        One statement, so that both are of the same moment: a head that is older than the rows may be where a rolled back stream
+        stands now, and they do not come next there.
+        """
+        query = (
+            select(outbox, *_HEAD)
+            .outerjoin(streams, and_(streams.c.model == outbox.c.model, streams.c.label == outbox.c.label))
+            .where(outbox.c.status == PENDING)
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+        found: dict[Partition, Pending] = {}
         for row in (await self.database.run(query)).rows:
-            found.setdefault(Partition(row["model"], row["label"]), []).append(
+            partition = Partition(row["model"], row["label"])
+            if partition not in found:
+                found[partition] = Pending(None if row["epoch"] is None else _head(row), row["incarnation"] or 1)
+            found[partition].rows.append(
                 PendingRow(
                     id=row["id"],
                     event_id=row["event_id"],
@@ -200,6 +219,10 @@ def _placing(column: ColumnElement[Any]) -> Executable:
 
 def _is(table: Any, partition: Partition) -> ColumnElement[bool]:
     return and_(table.c.model == partition.model, table.c.label == partition.label)
+
+
+def _head(row: Row) -> Head:
+    return Head(row["epoch"], EntryId(row["head_ms"], row["head_seq"]), row["head_event"])
 
 
 def _stands_at(partition: Partition, head: Head) -> ColumnElement[bool]:

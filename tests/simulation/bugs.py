@@ -14,7 +14,7 @@ from edgy_bus.database.backends.base import Result
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import PendingRow
+from edgy_bus.outbox.store import Pending, PendingRow
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.session import Handling, PartitionSession
 from tests.simulation.broker import Network, Redis
@@ -122,21 +122,18 @@ class KnowsSurvivorsByNumber(Relay):
         return True
 
 
-class ReadsHeadsLast(Relay):
-    async def step(self) -> bool:
-        if not await self._leads():
-            return False
-        if not self._verified:
-            await self.verify()
-        pending = await self._store.pending(self._settings.page)
-        heads = await self._store.heads()
-        for partition, rows in pending.items():
-            if partition not in heads:
-                await self._store.add_stream(partition)
-            head, incarnation = heads.get(partition, (Head(), 1))
-            await self._publish_all(partition, head, incarnation, rows)
-        await self._tidy()
-        return bool(pending)
+class HeadsReadLast(Store):
+    async def pending(self, limit: int) -> dict[Partition, Pending]:
+        found = await super().pending(limit)
+        heads = await self.heads()
+        return {place: Pending(heads.get(place), one.incarnation, one.rows) for place, one in found.items()}
+
+
+class HeadsReadFirst(Store):
+    async def pending(self, limit: int) -> dict[Partition, Pending]:
+        heads = await self.heads()
+        found = await super().pending(limit)
+        return {place: Pending(heads.get(place), one.incarnation, one.rows) for place, one in found.items()}
 
 
 class GoesOnAfterRefusal(Relay):
@@ -145,7 +142,7 @@ class GoesOnAfterRefusal(Relay):
     ) -> None:
         for row in rows:
             moved = await self._publish(partition, head, incarnation, [row])
-            head = moved or (await self._store.heads())[partition][0]
+            head = moved or (await self._store.heads())[partition]
 
 
 class NeverLooksAgain(Relay):
@@ -310,7 +307,8 @@ BUGS: dict[str, Bug] = {
     "a survivor hides a loss": _redis(SurvivorHidden, "failover", "network", "kill"),
     "rows are marked first": _relay(MarksFirst, *DEATHS),
     "survivors are known by their number": _relay(KnowsSurvivorsByNumber, "failover", "delete stream", "server clock"),
-    "heads are read last": _relay(ReadsHeadsLast, "pause"),
+    "heads are read after the rows": _store(HeadsReadLast, "pause"),
+    "heads are read before the rows": _store(HeadsReadFirst, "failover", "pause"),
     "a relay goes on after a refusal": _relay(GoesOnAfterRefusal, *DEATHS, *LOSSES),
     "streams are never looked at again": _relay(NeverLooksAgain, "flush", "delete stream"),
     "groups that are lost do not hold trimming up": _relay(TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"),

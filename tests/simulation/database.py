@@ -14,7 +14,7 @@ from typing import Any
 from edgy_bus.brokers.base import START, EntryId, Head, StreamState
 from edgy_bus.database.backends.base import Result
 from edgy_bus.events import Partition
-from edgy_bus.outbox.store import PendingRow
+from edgy_bus.outbox.store import Pending, PendingRow
 from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED
 from tests.simulation.loop import Process
 
@@ -40,7 +40,6 @@ class Row:
 class Stream:
     head: Head = field(default_factory=Head)
     confirmed: EntryId = START
-    incarnation: int = 1
 
 
 @dataclass
@@ -124,22 +123,26 @@ class Store:
         await self._pause(self._process, f"after {name}")
         return answer
 
-    async def heads(self) -> dict[Partition, tuple[Head, int]]:
-        found: dict[Partition, tuple[Head, int]] = await self._step(
-            "heads", lambda: {place: (one.head, one.incarnation) for place, one in self._db.streams.items()}
+    async def heads(self) -> dict[Partition, Head]:
+        found: dict[Partition, Head] = await self._step(
+            "heads", lambda: {place: one.head for place, one in self._db.streams.items()}
         )
         return found
 
     async def add_stream(self, partition: Partition) -> None:
         await self._step("add_stream", lambda: self._db.streams.setdefault(partition, Stream()))
 
-    async def pending(self, limit: int) -> dict[Partition, list[PendingRow]]:
-        rows = await self._step("pending", lambda: self.pending_rows()[:limit])
-        found: dict[Partition, list[PendingRow]] = {}
-        for row in rows:
+    async def pending(self, limit: int) -> dict[Partition, Pending]:
+        found: dict[Partition, Pending] = await self._step("pending", lambda: self._pending(limit))
+        return found
+
+    def _pending(self, limit: int) -> dict[Partition, Pending]:
+        found: dict[Partition, Pending] = {}
+        for row in self.pending_rows()[:limit]:
+            stream = self._db.streams.get(row.partition)
+            one = found.setdefault(row.partition, Pending(stream.head if stream else None, 1))
             time = "2026-01-01T00:00:00+00:00"
-            made = PendingRow(row.id, row.event_id, "post_save", row.subject, time, None, row.data)
-            found.setdefault(row.partition, []).append(made)
+            one.rows.append(PendingRow(row.id, row.event_id, "post_save", row.subject, time, None, row.data))
         return found
 
     def pending_rows(self) -> list[Row]:

@@ -221,9 +221,9 @@ async def test_stopping_gives_the_lease_back(store: OutboxStore, broker: Away) -
 async def test_a_mark_on_a_head_that_has_moved_changes_nothing(store: OutboxStore, broker: Away) -> None:
     await write(store, 1)
     await drain(relay_of(store, broker))
-    head, _ = (await store.heads())[PLACE]
+    head = (await store.heads())[PLACE]
     await write(store, 1)
-    (row,) = (await store.pending(10))[PLACE]
+    (row,) = (await store.pending(10))[PLACE].rows
     stale: Any = Head(head.epoch, head.entry, "another event")
     assert not await store.mark(PLACE, stale, head, {row.id: head.entry})
     assert await store.count_pending() == 1
