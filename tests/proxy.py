@@ -18,6 +18,8 @@ class Proxy:
         self._port = 0
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     @property
     def url(self) -> str:
@@ -38,6 +40,13 @@ class Proxy:
 
     def open(self) -> None:
         self._open = True
+
+    def hold(self) -> None:
+        """Connections stay, and nothing passes: neither side is told."""
+        self._flowing.clear()
+
+    def let_flow(self) -> None:
+        self._flowing.set()
 
     async def shut(self) -> None:
         """Cut every connection, and every new one at once."""
@@ -60,7 +69,7 @@ class Proxy:
 
     async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(*self._target)
-        ways = [asyncio.create_task(_copy(reader, back)), asyncio.create_task(_copy(there, writer))]
+        ways = [asyncio.create_task(self._copy(reader, back)), asyncio.create_task(self._copy(there, writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -69,8 +78,8 @@ class Proxy:
             await asyncio.gather(*ways, return_exceptions=True)
             back.close()
 
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while data := await source.read(65_536):
-        target.write(data)
-        await target.drain()
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            await self._flowing.wait()
+            target.write(data)
+            await target.drain()
