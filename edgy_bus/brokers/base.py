@@ -189,9 +189,10 @@ class Broker(ABC):
         """Append without any promise, keeping about the last `keep` entries."""
 
     @abstractmethod
-    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
+    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
         """For every group of the stream the least entry that it has not finished, or the last that it has read if it has finished
-        everything it read."""
+        everything it read. Nothing if the stream does not hold `head`: it is another one then, whose entries mean something else.
+        """
 
     @abstractmethod
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:

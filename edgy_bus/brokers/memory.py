@@ -50,6 +50,10 @@ class _Stream:
     def newest(self) -> EntryId | None:
         return next(reversed(self.entries), None)
 
+    def holds(self, head: Head) -> bool:
+        known = self.epoch == head.epoch and head.entry in self.entries
+        return known and self.landmark(head.entry) == Landmark(head.entry, head.event_id)
+
     def landmark(self, entry: EntryId | None) -> Landmark | None:
         if entry is None:
             return None
@@ -110,15 +114,15 @@ class MemoryBroker(Broker):
         for entry in list(stream.entries)[: max(0, len(stream.entries) - keep)]:
             del stream.entries[entry]
 
-    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
+    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
+        if not self._streams[partition].holds(head):
+            return {}
         groups = self._streams[partition].groups
         return {name: min(group.pending, default=group.position) for name, group in groups.items()}
 
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
         stream = self._streams[partition]
-        if stream.epoch != head.epoch or head.entry not in stream.entries:
-            return 0
-        if stream.landmark(head.entry) != Landmark(head.entry, head.event_id):
+        if not stream.holds(head):
             return 0
         gone = [entry for entry in stream.entries if entry < below]
         for entry in gone:

@@ -232,7 +232,7 @@ class Relay(Service):
         A known group that the stream does not have (it was lost with the stream, or its workers have not come to this partition
         yet) has read nothing of it.
         """
-        progress = await self._broker.progress(partition)
+        progress = await self._broker.progress(partition, head)
         for name in progress.keys() - known:
             await self._store.add_group(partition.model, name)
             known.add(name)

@@ -141,13 +141,15 @@ class BrokerConformance:
         assert {one.group: one.pending for one in await broker.backlog(PLACE)} == {"mail": 1, "search": 1}
 
     async def test_trimming_waits_for_the_slowest_group(self, broker: Broker) -> None:
-        assert await broker.progress(PLACE) == {}
-        await stand(broker, "a", "b")
+        assert await broker.progress(PLACE, Head()) == {}
+        head = await stand(broker, "a", "b")
         mail, search = await take(broker, "w"), await take(broker, "w", group="search")
         read = await broker.fetch(mail, 10, inherit=False)
         held = await broker.fetch(search, 1, inherit=False)
         await broker.settle(mail, [entry.id for entry in read.entries])
-        assert await broker.progress(PLACE) == {"mail": read.entries[-1].id, "search": held.entries[0].id}
+        assert await broker.progress(PLACE, replace(head, epoch="another")) == {}
+        assert await broker.progress(PLACE, replace(head, event_id="another")) == {}
+        assert await broker.progress(PLACE, head) == {"mail": read.entries[-1].id, "search": held.entries[0].id}
 
     async def test_a_stream_that_is_not_the_one_it_was_is_not_trimmed(self, broker: Broker) -> None:
         head = await stand(broker, "a", "b")

@@ -86,7 +86,7 @@ class GroupsBeginAtTheEnd(Redis):
 
 
 class UnfinishedForgotten(Redis):
-    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
+    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
         return {name: group.position for name, group in self._streams[partition].groups.items()}
 
 
@@ -154,7 +154,7 @@ class NeverLooksAgain(Relay):
 
 class TrimsForThoseWhoAreThere(Relay):
     async def _trim(self, partition: Partition, head: Head, known: set[str]) -> None:
-        progress = await self._broker.progress(partition)
+        progress = await self._broker.progress(partition, head)
         await super()._trim(partition, head, set(progress))
 
 

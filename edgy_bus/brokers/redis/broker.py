@@ -68,7 +68,7 @@ class RedisBroker(Broker):
     # Publishing
 
     async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
-        arguments: list[Any] = [head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace")]
+        arguments: list[Any] = [*_known(head)]
         for wire in batch:
             arguments += (wire.id, wire.head, wire.data)
         ids = await self._scripts.call("publish", self._stream(partition), arguments)
@@ -93,13 +93,12 @@ class RedisBroker(Broker):
                 pipeline.xadd(key, {"id": wire.id, "head": wire.head, "data": wire.data}, maxlen=keep)
             await pipeline.execute()
 
-    async def progress(self, partition: Partition) -> Mapping[str, EntryId]:
-        found = await self._scripts.call("progress", (self.keys.events(partition),), ())
+    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
+        found = await self._scripts.call("progress", self._stream(partition), _known(head))
         return {name.decode(): EntryId.parse(entry) for name, entry in zip(found[::2], found[1::2], strict=True)}
 
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
-        arguments = (head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace"), str(below))
-        return int(await self._scripts.call("trim", self._stream(partition), arguments))
+        return int(await self._scripts.call("trim", self._stream(partition), (*_known(head), str(below))))
 
     # Leases
 
@@ -250,6 +249,10 @@ class RedisBell(Bell):
             self._reader = make_client(self._url, single=True)
             self._number = int(await self._reader.execute_command("CLIENT ID"))
         return self._reader
+
+
+def _known(head: Head) -> tuple[str, str, bytes]:
+    return head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace")
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,8 +1,11 @@
 -- For every group the least entry that it has not finished; for one without unfinished entries, what it has read last.
--- KEYS  events
--- Answers [group, entry id, ...].
+-- KEYS  events, epoch
+-- ARGV  epoch, entry of the publisher's head, its event id
+-- Answers [group, entry id, ...]; nothing for a stream that is not the one that the publisher knows.
 local found = {}
-if redis.call('EXISTS', KEYS[1]) == 0 then return found end
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return found end
+local known = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
+if not known or known[2][2] ~= ARGV[3] then return found end
 for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local name, position
   for i = 1, #row, 2 do
