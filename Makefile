@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test unit simulate lint format clean
+.PHONY: help demo test unit simulate chaos lint format clean
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -30,6 +30,9 @@ unit: .venv/test  ## the tests that need no server
 
 simulate: .venv/test  ## the simulation for as long as wanted; ARGS="--seeds 10000 --first 0"
 	$(BIN)/python -W ignore -m tests.simulation $(ARGS)
+
+chaos: .venv/test  ## real processes, killed and cut off; ARGS="--seconds 600 --seed 1 --database postgresql://…"
+	$(BIN)/python -m tests.chaos.run $(ARGS)
 
 lint: .venv/test  ## ruff, mypy, import contracts
 	$(BIN)/ruff check edgy_bus workers tests benchmarks

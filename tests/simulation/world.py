@@ -281,6 +281,7 @@ class World:
             self.redis.restore(draw.choice(self.images[-6:]))
         elif kind == "server clock":
             self.redis.clock_offset += draw.choice((-30.0, -1.0, 1.0))
+            self.redis.lost_at = self.loop.time()  # leases run by the server's clock: they may end early now
         elif kind == "process clock":
             member.process.clock_offset += draw.choice((-5.0, 5.0))
         elif kind == "database":

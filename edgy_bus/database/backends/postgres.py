@@ -285,8 +285,9 @@ class PostgresSession(Session, postgres.PostgresConnection):
             raise
 
     def discard(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
+        connection: Any = self._connection
+        if connection is not None and connection._con is not None:  # None: the server has cut it
+            connection.terminate()
 
     async def fetch(self, statement: Statement) -> Result:
         self._touched = self._touched or not statement.harmless

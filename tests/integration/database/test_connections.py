@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import text
 
 from edgy_bus.database import Database
-from edgy_bus.errors import DatabaseError
+from edgy_bus.errors import DatabaseError, DatabaseUnavailable
 
 
 @pytest.fixture
@@ -59,6 +59,21 @@ async def test_a_connection_that_the_server_cut_is_not_taken_again(postgres_url:
         await other.run(cut)
         await asyncio.sleep(0.1)  # the end of the connection arrives
         for _ in range(3):
+            assert (await one.run(table)).rows == [{"one": 1}]
+
+
+async def test_a_task_whose_transaction_the_server_cut_goes_on_with_another_connection(
+    postgres_url: str, table: Any
+) -> None:
+    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'")
+    async with Database(postgres_url) as other, Database(f"{postgres_url}&application_name=to+be+cut") as one:
+        with pytest.raises(DatabaseUnavailable):
+            async with one.transaction():
+                await one.run(table)
+                await other.run(cut)
+                await asyncio.sleep(0.1)  # the end of the connection arrives
+                await one.run(table)
+        async with one.transaction():
             assert (await one.run(table)).rows == [{"one": 1}]
 
 
