@@ -56,14 +56,12 @@ class Landmark:
 class StreamState:
     """Where a stream stands, seen from a publisher's head.
 
-    `behind` are the entries after that head, in order; `survivor` the newest entry at or below it. If the epoch is not the
-    publisher's, the whole stream is `behind` and there is no survivor.
+    `behind` are the entries after that head, in order. If the epoch is not the publisher's, it is the whole stream.
     """
 
     epoch: str
     newest: Landmark | None
     behind: tuple[Landmark, ...]
-    survivor: Landmark | None
 
     @property
     def head(self) -> Head:
@@ -74,12 +72,16 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a place in a role for a while. `token` rises from holder to holder."""
+    """The right to work on a place in a role for a while. `token` rises from holder to holder.
+
+    It ends with the stream's `epoch`: an entry's number means one event within an epoch, and perhaps another one after it.
+    """
 
     place: Partition
     role: str
     owner: str
     token: int
+    epoch: str
 
     @property
     def holder(self) -> str:
@@ -182,7 +184,11 @@ class Broker(ABC):
 
     @abstractmethod
     async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
-        """Where the stream stands; gives it `fresh_epoch` if it has none."""
+        """Where the stream stands; gives it `fresh_epoch` if it has none, or if it does not hold `head` any more, of the same epoch.
+
+        A stream that lost its tail gives the same numbers out again, to other events. So nothing is appended behind a loss
+        in the epoch in which it happened.
+        """
 
     @abstractmethod
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:

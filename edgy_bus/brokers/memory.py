@@ -1,6 +1,7 @@
 """A broker in this process: for tests and for a bus without a server. It keeps bytes, as any other broker does."""
 
 import asyncio
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -97,15 +98,14 @@ class MemoryBroker(Broker):
 
     async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
         stream = self._streams[partition]
-        stream.epoch = stream.epoch or fresh_epoch
-        known = stream.epoch == head.epoch and head.entry != START
-        after = head.entry if known else START
+        if stream.epoch is None or (stream.epoch == head.epoch and head.entry != START and not stream.holds(head)):
+            stream.epoch = fresh_epoch
+        after = head.entry if stream.epoch == head.epoch else START
         marks = [mark for entry in stream.entries if (mark := stream.landmark(entry))]
         return StreamState(
             epoch=stream.epoch,
             newest=marks[-1] if marks else None,
             behind=tuple(mark for mark in marks if mark.entry > after),
-            survivor=max((mark for mark in marks if mark.entry <= after), key=lambda mark: mark.entry, default=None),
         )
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
@@ -136,7 +136,8 @@ class MemoryBroker(Broker):
         if role in stream.leases and stream.leases[role][1] > self._clock():
             return None
         stream.fences[role] += 1
-        lease = Lease(place, role, owner, stream.fences[role])
+        stream.epoch = stream.epoch or secrets.token_hex(8)
+        lease = Lease(place, role, owner, stream.fences[role], stream.epoch)
         stream.leases[role] = (lease.holder, self._clock() + ttl)
         return lease
 
@@ -249,9 +250,9 @@ class MemoryBroker(Broker):
         return holder == lease.holder and until > self._clock()
 
     def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
-        if not self._holds(lease):
-            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
         stream = self._streams[lease.place]
+        if not self._holds(lease) or stream.epoch != lease.epoch:
+            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
         return stream, stream.groups.setdefault(lease.role, _Group())
 
 

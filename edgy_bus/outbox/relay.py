@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, EntryId, Head, Lease, StreamState
+from edgy_bus.brokers.base import Broker, Head, Lease, StreamState
 from edgy_bus.codec import Wire, pack_head
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from edgy_bus.events import Partition, partition_label
@@ -164,18 +164,7 @@ class Relay(Service):
         return new
 
     async def _inspect(self, partition: Partition, head: Head) -> StreamState:
-        state = await self._broker.inspect(partition, head, secrets.token_hex(8))
-        survivor = state.survivor
-        if survivor is not None and not await self._is_ours(partition, head, survivor.entry, survivor.event_id):
-            # The broker lost entries and gave their ids out again, or is back where it was before a loss that was repaired since:
-            # nothing below the head can be taken for granted, so everything that the stream holds is looked at.
-            state = await self._broker.inspect(partition, Head(head.epoch), secrets.token_hex(8))
-        return state
-
-    async def _is_ours(self, partition: Partition, head: Head, entry: EntryId, event_id: str) -> bool:
-        if entry == head.entry:
-            return event_id == head.event_id
-        return await self._store.recorded(partition, entry) == event_id
+        return await self._broker.inspect(partition, head, secrets.token_hex(8))
 
     async def _resynchronise(self, partition: Partition, head: Head, state: StreamState) -> None:
         if await self._store.resynchronise(partition, head, state) and head.epoch:
@@ -183,7 +172,7 @@ class Relay(Service):
                 "relay.resynchronised",
                 partition=str(partition),
                 found=len(state.behind),
-                lost=state.epoch != head.epoch or state.survivor is None or state.survivor.entry < head.entry,
+                lost=state.epoch != head.epoch,
             )
 
     def _wire(self, partition: Partition, incarnation: int, row: PendingRow) -> Wire:

@@ -125,32 +125,22 @@ class OutboxStore:
         return True
 
     async def resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
-        """Believe the stream: what lies behind the old head is published, what was recorded above its newest survivor and
-        is not there is pending again. False, and nothing changed, if the head was not `old`."""
-        same_epoch = state.epoch == old.epoch
-        survivor = state.survivor.entry if state.survivor and same_epoch else EntryId(0, 0)
+        """Believe the stream: what lies behind the old head is published. If its epoch is another, what was published and is not
+        there is pending again, unless every group has finished it. False, and nothing changed, if the head was not `old`."""
         mine = and_(_is(outbox, partition), outbox.c.status == PUBLISHED)
         async with self.database.transaction():
             if not await self._move_head(partition, old, state.head):
                 return False
-            confirmed = await self._confirmed(partition)
-            await self.database.run(update(outbox).where(mine, _below(confirmed)).values(status=CONFIRMED))
-            lost = mine if not same_epoch else and_(mine, _above(survivor))
-            await self.database.run(update(outbox).where(lost).values(status=PENDING, entry_ms=None, entry_seq=None))
+            if state.epoch != old.epoch:
+                confirmed = await self._confirmed(partition)
+                await self.database.run(update(outbox).where(mine, _below(confirmed)).values(status=CONFIRMED))
+                await self.database.run(update(outbox).where(mine).values(status=PENDING, entry_ms=None, entry_seq=None))
+                # The rows know it now. What the stream appends from here on may have smaller numbers than it had.
+                await self.database.run(
+                    update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0)
+                )
             await self._place(outbox.c.event_id, {mark.event_id: mark.entry for mark in state.behind})
-            # The rows know it now. What the stream appends from here on may have smaller ids than it had.
-            await self.database.run(
-                update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0)
-            )
         return True
-
-    async def recorded(self, partition: Partition, entry: EntryId) -> str | None:
-        """The id of the event that is recorded at an entry."""
-        query = select(outbox.c.event_id).where(
-            _is(outbox, partition), outbox.c.entry_ms == entry.ms, outbox.c.entry_seq == entry.seq
-        )
-        rows = (await self.database.run(query)).rows
-        return rows[0]["event_id"] if rows else None
 
     async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
         """Every group has finished what lies below; False, and nothing changed, if the head is not `head` any more."""
@@ -238,8 +228,3 @@ def _stands_at(partition: Partition, head: Head) -> ColumnElement[bool]:
 def _below(entry: EntryId) -> ColumnElement[bool]:
     ms, seq = outbox.c.entry_ms, outbox.c.entry_seq
     return or_(ms < entry.ms, and_(ms == entry.ms, seq < entry.seq))
-
-
-def _above(entry: EntryId) -> ColumnElement[bool]:
-    ms, seq = outbox.c.entry_ms, outbox.c.entry_seq
-    return or_(ms > entry.ms, and_(ms == entry.ms, seq > entry.seq))

@@ -157,14 +157,14 @@ class Consumer(Service):
             telemetry.emit("partition.released", group=self.group, partition=str(session.place))
 
     def _drop_ended(self) -> list[PartitionSession]:
-        """Forget the sessions that have ended; answers those whose lease may still be held."""
+        """Forget the sessions that have ended; answers them, because their leases may still be held."""
         ended = [session for session in self._sessions.values() if not session.running]
         for session in ended:
             del self._sessions[session.place]
             if session.failure is not None:
                 now = asyncio.get_running_loop().time()
                 self._backoff[session.place] = now + self._settings.backoff
-        return [session for session in ended if not session.lost]
+        return ended
 
     async def _leave(self) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import EventError
@@ -78,17 +77,22 @@ def decide(outcome: Outcome, note: Note, retry: Retry, now: float, chance: float
     return Again(Note(attempts, now + wait), reason)
 
 
-def pack_notes(notes: Mapping[str, Note]) -> bytes:
-    """Notes by receiver as bytes."""
-    return dumps({name: [note.attempts, note.due, note.done] for name, note in notes.items()})
+def pack_notes(event_id: str, notes: Mapping[str, Note]) -> bytes:
+    """Notes by receiver as bytes, with the event that they are about."""
+    return dumps([event_id, {name: [note.attempts, note.due, note.done] for name, note in notes.items()}])
 
 
-def unpack_notes(raw: bytes | None) -> dict[str, Note]:
-    """Notes by receiver; what cannot be read is taken for nothing, and the event is handled anew."""
+def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
+    """Notes by receiver; what cannot be read, or is about another event, is taken for nothing, and the event is handled anew.
+
+    A stream that lost its tail gives the numbers of entries out again, under which notes are kept.
+    """
     if raw is None:
         return {}
     try:
-        found: Any = loads(raw)
+        about, found = loads(raw)
+        if about != event_id:
+            return {}
         return {name: Note(int(note[0]), float(note[1]), bool(note[2])) for name, note in found.items()}
     except (EventError, AttributeError, TypeError, ValueError, IndexError, KeyError):
         return {}

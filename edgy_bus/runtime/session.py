@@ -198,7 +198,7 @@ class PartitionSession(Service):
     # Entries and jobs
 
     def _admit(self, entry: Entry) -> None:
-        handling = Handling(entry, unpack_notes(entry.notes))
+        handling = Handling(entry, unpack_notes(_event_id(entry), entry.notes))
         try:
             envelope = unpack(entry.fields)
             if envelope.model != self.place.model:
@@ -297,7 +297,8 @@ class PartitionSession(Service):
             attempts=decision.attempts,
             fields=handling.entry.fields,
         )
-        notes = pack_notes({**handling.notes, receiver: Note(decision.attempts, done=True)})
+        known = {**handling.notes, receiver: Note(decision.attempts, done=True)}
+        notes = pack_notes(_event_id(handling.entry), known)
         while True:
             try:
                 await self._tools.broker.bury(self.lease, letter, notes)
@@ -348,7 +349,7 @@ class PartitionSession(Service):
 
     async def _tell_broker(self, changed: dict[EntryId, Handling]) -> None:
         broker = self._tools.broker
-        notes = {key: pack_notes(one.notes) for key, one in changed.items() if one.unfinished}
+        notes = {key: pack_notes(_event_id(one.entry), one.notes) for key, one in changed.items() if one.unfinished}
         finished = [key for key, one in changed.items() if not one.unfinished]
         if notes:
             await broker.note(self.lease, notes)
@@ -364,6 +365,10 @@ class PartitionSession(Service):
             event_id=job.envelope.id,
             **fields,
         )
+
+
+def _event_id(entry: Entry) -> str:
+    return entry.fields.get(b"id", b"").decode("latin-1")
 
 
 async def _cancelled(tasks: "Sequence[asyncio.Task[None]]") -> None:

@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
-from edgy_bus.brokers.base import START, EntryId, Fetched, Head, Landmark, Lease, StreamState
+from edgy_bus.brokers.base import START, EntryId, Fetched, Head, Lease, StreamState
 from edgy_bus.brokers.memory import _Group, _Stream
 from edgy_bus.codec import Wire
 from edgy_bus.database.backends.base import Result
@@ -95,14 +95,34 @@ class TenuresHaveOneName(Redis):
         return await super().acquire(place, role, owner.partition(".")[0], ttl)
 
 
-class SurvivorHidden(Redis):
-    """Answers as if the newest entry alone told where the stream stands."""
+class EpochOutlivesLoss(Redis):
+    """A stream that lost its tail goes on in the same epoch."""
 
     async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+        stream = self._streams[partition]
+        epoch = stream.epoch
         state = await super().inspect(partition, head, fresh_epoch)
-        newest = state.newest or Landmark(START, "")
-        lost = newest.entry < head.entry
-        return state if lost or state.epoch != head.epoch else StreamState(state.epoch, state.newest, (), state.newest)
+        if epoch is not None:
+            stream.epoch = epoch
+        return state
+
+
+class LeaseOutlivesEpoch(Redis):
+    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
+        stream = self._streams[lease.place]
+        return super()._owned(replace(lease, epoch=stream.epoch or ""))
+
+
+class LossNotNoticed(Redis):
+    """Takes any stream of the epoch for the one that the publisher knows."""
+
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+        stream = self._streams[partition]
+        if stream.epoch != head.epoch:
+            return await super().inspect(partition, head, fresh_epoch)
+        newest = stream.landmark(stream.newest())
+        behind = tuple(mark for entry in stream.entries if entry > head.entry and (mark := stream.landmark(entry)))
+        return StreamState(stream.epoch, newest, behind)
 
 
 # The relay
@@ -115,11 +135,6 @@ class MarksFirst(Relay):
         place = EntryId(head.entry.ms, head.entry.seq + 1)
         await self._store.mark(partition, head, head, {row.id: place for row in batch})
         return await super()._publish(partition, head, incarnation, batch)
-
-
-class KnowsSurvivorsByNumber(Relay):
-    async def _is_ours(self, partition: Partition, head: Head, entry: EntryId, event_id: str) -> bool:
-        return True
 
 
 class HeadsReadLast(Store):
@@ -174,7 +189,7 @@ class MarkMovesTheHeadOnly(Store):
 
 class FoundNotMarked(Store):
     def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
-        blind = StreamState(state.epoch, state.newest, (), state.survivor)
+        blind = StreamState(state.epoch, state.newest, ())
         return super()._resynchronise(partition, old, blind)
 
 
@@ -304,9 +319,10 @@ BUGS: dict[str, Bug] = {
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
     "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
     "tenures share a name": _redis(TenuresHaveOneName, "flush", "network", "network"),
-    "a survivor hides a loss": _redis(SurvivorHidden, "failover", "network", "kill"),
+    "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
+    "an epoch outlives a loss": _redis(EpochOutlivesLoss, "failover", "delete stream"),
+    "a lease outlives the epoch": _redis(LeaseOutlivesEpoch, "failover", "server clock"),
     "rows are marked first": _relay(MarksFirst, *DEATHS),
-    "survivors are known by their number": _relay(KnowsSurvivorsByNumber, "failover", "delete stream", "server clock"),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),
     "heads are read before the rows": _store(HeadsReadFirst, "failover", "pause"),
     "a relay goes on after a refusal": _relay(GoesOnAfterRefusal, *DEATHS, *LOSSES),

@@ -167,37 +167,29 @@ class Store:
     def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
         if not self._move(partition, old, state.head):
             return False
-        same = state.epoch == old.epoch
-        survivor = state.survivor.entry if state.survivor and same else START
-        stream = self._db.streams[partition]
-        for row in self._published(partition):
-            if row.entry is not None and row.entry < stream.confirmed:
-                row.status = CONFIRMED
-            elif not same or (row.entry is not None and row.entry > survivor):
-                row.status, row.entry = PENDING, None
+        if state.epoch != old.epoch:
+            self._begin_anew(partition)
         found = {mark.event_id: mark.entry for mark in state.behind}
         for row in self._db.rows.values():
             if row.event_id in found:
                 self._place(row, found[row.event_id])
-        stream.confirmed = START
         return True
 
-    async def recorded(self, partition: Partition, entry: EntryId) -> str | None:
-        def step() -> str | None:
-            return next(
-                (one.event_id for one in self._db.rows.values() if (one.partition, one.entry) == (partition, entry)),
-                None,
-            )
-
-        found: str | None = await self._step("recorded", step)
-        return found
+    def _begin_anew(self, partition: Partition) -> None:
+        stream = self._db.streams[partition]
+        for row in self._published(partition):
+            if row.entry is not None and row.entry < stream.confirmed:
+                row.status = CONFIRMED
+            else:
+                row.status, row.entry = PENDING, None
+        stream.confirmed = START
 
     async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
         def step() -> bool:
             stream = self._db.streams.get(partition)
             if stream is None or stream.head != head:
                 return False
-            stream.confirmed = below
+            stream.confirmed = max(stream.confirmed, below)
             return True
 
         return bool(await self._step("confirm", step))

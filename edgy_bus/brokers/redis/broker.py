@@ -1,6 +1,7 @@
 """The broker on Redis Streams. Every step that must be one step is one Lua script of this folder."""
 
 import asyncio
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,14 +76,13 @@ class RedisBroker(Broker):
         return None if ids is None else [EntryId.parse(one) for one in ids]
 
     async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
-        epoch, newest, behind, survivor = await self._scripts.call(
-            "inspect", self._stream(partition), (head.epoch, str(head.entry), fresh_epoch)
+        epoch, newest, behind = await self._scripts.call(
+            "inspect", self._stream(partition), (*_known(head), fresh_epoch)
         )
         return StreamState(
             epoch=epoch.decode(),
             newest=_landmark(newest),
             behind=tuple(mark for raw in behind if (mark := _landmark(raw))),
-            survivor=_landmark(survivor),
         )
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
@@ -103,9 +103,9 @@ class RedisBroker(Broker):
     # Leases
 
     async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
-        keys = (self.keys.lease(place, role), self.keys.fence(place, role))
-        token = await self._scripts.call("acquire", keys, (owner, _milliseconds(ttl)))
-        return None if token is None else Lease(place, role, owner, int(token))
+        keys = (self.keys.lease(place, role), self.keys.fence(place, role), self.keys.epoch(place))
+        answer = await self._scripts.call("acquire", keys, (owner, _milliseconds(ttl), secrets.token_hex(8)))
+        return None if answer is None else Lease(place, role, owner, int(answer[0]), answer[1].decode())
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
         keys = (self.keys.lease(lease.place, lease.role),)
@@ -118,7 +118,7 @@ class RedisBroker(Broker):
 
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         keys = (self.keys.events(lease.place), *self._owned(lease))
-        reply = await self._scripts.call("fetch", keys, (lease.role, lease.holder, count, int(inherit)))
+        reply = await self._scripts.call("fetch", keys, (lease.role, *_held(lease), count, int(inherit)))
         if reply is None:
             raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
         rows, inherited, position, notes, missing = reply
@@ -130,17 +130,17 @@ class RedisBroker(Broker):
 
     async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
         keys = (self.keys.events(lease.place), *self._owned(lease))
-        self._require(await self._scripts.call("settle", keys, (lease.role, lease.holder, *map(str, entries))), lease)
+        self._require(await self._scripts.call("settle", keys, (lease.role, *_held(lease), *map(str, entries))), lease)
 
     async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
-        arguments: list[Any] = [lease.holder]
+        arguments: list[Any] = [*_held(lease)]
         for entry, note in notes.items():
             arguments += (str(entry), note)
         self._require(await self._scripts.call("note", self._owned(lease), arguments), lease)
 
     async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
         keys = (*self._owned(lease), self.keys.dead(lease.place, lease.role))
-        arguments: list[Any] = [lease.holder, str(letter.entry), notes]
+        arguments: list[Any] = [*_held(lease), str(letter.entry), notes]
         arguments += ("entry", str(letter.entry), "receiver", letter.receiver)
         arguments += ("reason", letter.reason.encode("utf-8", "replace"), "attempts", letter.attempts)
         for name, value in letter.fields.items():
@@ -200,8 +200,9 @@ class RedisBroker(Broker):
     def _stream(self, partition: Partition) -> tuple[str, str]:
         return self.keys.events(partition), self.keys.epoch(partition)
 
-    def _owned(self, lease: Lease) -> tuple[str, str]:
-        return self.keys.lease(lease.place, lease.role), self.keys.notes(lease.place, lease.role)
+    def _owned(self, lease: Lease) -> tuple[str, str, str]:
+        place = lease.place
+        return self.keys.lease(place, lease.role), self.keys.epoch(place), self.keys.notes(place, lease.role)
 
     @staticmethod
     def _require(answer: Any, lease: Lease) -> None:
@@ -253,6 +254,10 @@ class RedisBell(Bell):
 
 def _known(head: Head) -> tuple[str, str, bytes]:
     return head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace")
+
+
+def _held(lease: Lease) -> tuple[str, str]:
+    return lease.holder, lease.epoch
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,10 +1,10 @@
 -- Checks the lease, hands over what former owners left unfinished, and only then reads what is new: in one step, because a check
 -- that is stale by the time of the read lets two owners reorder a row.
--- KEYS  events, lease, notes
--- ARGV  group, holder, count, '1' if former owners may have left something
+-- KEYS  events, lease, epoch, notes
+-- ARGV  group, holder, epoch, count, '1' if former owners may have left something
 -- Answers [entries, inherited (1/0), position, notes of the entries, missing entry ids], or false if the lease is lost.
-local events, group, me, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
-if redis.call('GET', KEYS[2]) ~= me then return false end
+local events, group, me, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
+if redis.call('GET', KEYS[2]) ~= me or redis.call('GET', KEYS[3]) ~= ARGV[3] then return false end
 
 local pending = redis.pcall('XPENDING', events, group)
 if pending.err then
@@ -13,7 +13,7 @@ if pending.err then
   pending = {0}
 end
 
-if ARGV[4] == '1' then
+if ARGV[5] == '1' then
   local left, start = {}, '-'
   while #left < count and pending[1] > 0 do
     local page = redis.call('XPENDING', events, group, start, '+', 100)
@@ -35,7 +35,7 @@ if ARGV[4] == '1' then
       end
     end
     local notes = {}
-    for i, entry in ipairs(entries) do notes[i] = redis.call('HGET', KEYS[3], entry[1]) or '' end
+    for i, entry in ipairs(entries) do notes[i] = redis.call('HGET', KEYS[4], entry[1]) or '' end
     return {entries, 1, '0-0', notes, missing}
   end
   for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', events, group)) do

@@ -1,22 +1,24 @@
--- Tells a publisher where the stream stands, and makes an epoch where there is none.
+-- Tells a publisher where the stream stands. A stream without an epoch gets one, and one that does not hold the publisher's head any
+-- more gets another: what it appends from here on may have numbers that it gave out before.
 -- KEYS  events, epoch
--- ARGV  the publisher's epoch, the entry of its head, a fresh epoch
--- Answers epoch, newest [entry, event id], the entries behind the head, the newest entry at or below the head.
+-- ARGV  the publisher's epoch, the entry of its head, the event id in it, a fresh epoch
+-- Answers epoch, newest [entry, event id], the entries behind the head, or all of them in another epoch than the publisher's.
 local function landmark(found)
   if found then return {found[1], found[2][2]} end
   return {}
 end
 local epoch = redis.call('GET', KEYS[2])
+if epoch == ARGV[1] and ARGV[2] ~= '0-0' then
+  local known = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
+  if not known or known[2][2] ~= ARGV[3] then epoch = false end
+end
 if not epoch then
-  epoch = ARGV[3]
+  epoch = ARGV[4]
   redis.call('SET', KEYS[2], epoch)
 end
 local newest = landmark(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1])
-local after, survivor = '-', {}
-if epoch == ARGV[1] and ARGV[2] ~= '0-0' then
-  after = '(' .. ARGV[2]
-  survivor = landmark(redis.call('XREVRANGE', KEYS[1], ARGV[2], '-', 'COUNT', 1)[1])
-end
+local after = '-'
+if epoch == ARGV[1] and ARGV[2] ~= '0-0' then after = '(' .. ARGV[2] end
 local behind = {}
 for _, found in ipairs(redis.call('XRANGE', KEYS[1], after, '+')) do behind[#behind + 1] = landmark(found) end
-return {epoch, newest, behind, survivor}
+return {epoch, newest, behind}

@@ -1,6 +1,7 @@
 """PostgreSQL through asyncpg."""
 
 import json
+import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,7 @@ def _compiling_dialect() -> Dialect:
     return made
 
 
+_CUT = re.compile("connection is closed|released back to the pool")
 _AWAY = (
     OSError,
     TimeoutError,
@@ -111,7 +113,7 @@ def _translated(error: Exception) -> DatabaseError | None:
     """Details hold values of the row: they stay in the cause."""
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
         return IntegrityError(f"PostgreSQL refuses the row: {error.args[0]}")
-    if isinstance(error, _AWAY) or (isinstance(error, asyncpg.InterfaceError) and "connection is closed" in str(error)):
+    if isinstance(error, _AWAY) or (isinstance(error, asyncpg.InterfaceError) and _CUT.search(str(error))):
         return DatabaseUnavailable(
             f"PostgreSQL cannot be reached: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
         )

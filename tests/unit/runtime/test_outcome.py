@@ -40,9 +40,10 @@ def test_a_receiver_may_give_up_at_once() -> None:
 
 def test_notes_travel() -> None:
     notes = {"a": Note(2, 1700000000.5), "b": Note(1, done=True)}
-    assert unpack_notes(pack_notes(notes)) == notes
+    assert unpack_notes("e1", pack_notes("e1", notes)) == notes
+    assert unpack_notes("e2", pack_notes("e1", notes)) == {}, "they are about another event"
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"{", b"[]", b'{"a": 1}', b'{"a": ["x", 0, 0]}', b'{"a": []}'])
 def test_notes_that_cannot_be_read_are_nothing(raw: bytes | None) -> None:
-    assert unpack_notes(raw) == {}
+    assert unpack_notes("e1", raw) == {}
