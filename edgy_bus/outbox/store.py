@@ -134,7 +134,9 @@ class OutboxStore:
             if state.epoch != old.epoch:
                 confirmed = await self._confirmed(partition)
                 await self.database.run(update(outbox).where(mine, _below(confirmed)).values(status=CONFIRMED))
-                await self.database.run(update(outbox).where(mine).values(status=PENDING, entry_ms=None, entry_seq=None))
+                await self.database.run(
+                    update(outbox).where(mine).values(status=PENDING, entry_ms=None, entry_seq=None)
+                )
                 # The rows know it now. What the stream appends from here on may have smaller numbers than it had.
                 await self.database.run(
                     update(streams).where(_is(streams, partition)).values(confirmed_ms=0, confirmed_seq=0)

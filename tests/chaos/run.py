@@ -156,7 +156,9 @@ class Run:
             self.proxy.let_flow()
         elif kind == "the database cuts":
             cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'chaos'"
-            async with edgy.Database(self.database_url.replace("application_name=chaos", "application_name=runner")) as other:
+            async with edgy.Database(
+                self.database_url.replace("application_name=chaos", "application_name=runner")
+            ) as other:
                 await other.run(text(cut))
 
     def kinds(self) -> list[str]:
@@ -199,7 +201,9 @@ class Run:
 
     async def result(self) -> Result:
         """Compare what was heard with what was committed."""
-        rows = (await self.database.run(select(outbox.c.id, outbox.c.subject, outbox.c.event_id).order_by(outbox.c.id))).rows
+        rows = (
+            await self.database.run(select(outbox.c.id, outbox.c.subject, outbox.c.event_id).order_by(outbox.c.id))
+        ).rows
         committed: dict[str, list[int]] = {}
         for row in rows:
             committed.setdefault(row["subject"], []).append(row["id"])
