@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from edgy_bus.codec import Envelope
+from edgy_bus.errors import EventError
 from edgy_bus.events import Event
 from edgy_bus.retry import Asked, Bury, RetryLater, Snooze
 from edgy_bus.runtime.inbox import advance
@@ -36,7 +37,10 @@ async def execute(subscription: Subscription, envelope: Envelope, deadline: floa
 
 
 async def _call(subscription: Subscription, envelope: Envelope) -> Outcome:
-    event = envelope.open()
+    try:
+        event = envelope.open()
+    except EventError as error:
+        return Bury(str(error))  # no attempt can succeed
     options = subscription.receiver.options
     if not subscription.receiver.wants(event.data.get("changes")):
         return Done(skipped=True)
