@@ -31,6 +31,7 @@ from edgy_bus.services import Bell, Service
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import Inbox, Options, Receiver, ReceiverFunction
 from edgy_bus.signals.receiver import check
+from edgy_bus.signing import Signer
 
 F = TypeVar("F", bound=ReceiverFunction)
 Hook = Callable[[], Awaitable[None]]
@@ -74,6 +75,8 @@ class Bus:
         publish: which signals go to the broker, as patterns of `signal` or `Model.signal` (`"post_*"`, `"User.*"`); all by
             default. Receivers of a signal that does not go there run in this process.
         relay: whether `start` also moves the outbox to the broker; False where a program of its own does (`edgy-bus relay`).
+        signing_keys: names and secrets. With them, every event is signed with the first, and workers take only events that are signed
+            with one of them; others go to the dead letters.
         events, relaying, working: numbers that may be tuned.
 
     Raises:
@@ -89,6 +92,7 @@ class Bus:
         prefix: str = "edgy",
         publish: Iterable[str] | None = None,
         relay: bool = True,
+        signing_keys: Mapping[str, str | bytes] | None = None,
         events: EventSettings | None = None,
         relaying: RelaySettings | None = None,
         working: WorkerSettings | None = None,
@@ -105,7 +109,8 @@ class Bus:
         self._named: list[_Named] = []
         self._hooks: list[Hook] = []
         self._publishers: list[_Publisher] = []
-        self._announcer = None if self.broker is None else Announcer(self.broker)
+        self._signer = None if signing_keys is None else Signer(signing_keys)
+        self._announcer = None if self.broker is None else Announcer(self.broker, self._signer)
         self._running: AsyncExitStack | None = None
 
     def attach(self, registry: Registry) -> None:
@@ -137,6 +142,7 @@ class Bus:
             models=lambda: {self._name(model): self.events.partitions for model in registry.models.values()},
             settings=self.relaying,
             bell=bell,
+            signer=self._signer,
         )
         self._publishers.append(_Publisher(registry, store, relay, notifier))
 
@@ -250,7 +256,9 @@ class Bus:
                 raise ConfigurationError(
                     f"no receiver runs in group {name!r}; the groups are: {', '.join(known) or 'none'}"
                 )
-        return Worker(broker, [Subscriptions(name, every) for name in names], settings or self.working, alive)
+        return Worker(
+            broker, [Subscriptions(name, every) for name in names], settings or self.working, alive, self._signer
+        )
 
     def relays(self) -> list[Relay]:
         """The relays of this service, for a program that does nothing else. Raises `ConfigurationError` where there is none."""

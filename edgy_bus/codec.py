@@ -28,6 +28,7 @@ class Wire:
     id: str
     head: bytes
     data: bytes
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

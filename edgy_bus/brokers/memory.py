@@ -25,6 +25,7 @@ from edgy_bus.brokers.base import (
 from edgy_bus.codec import Wire
 from edgy_bus.errors import LeaseLost
 from edgy_bus.events import Partition
+from edgy_bus.signing import FIELD
 
 _REPORTS_KEPT = 3600.0
 
@@ -239,7 +240,8 @@ class MemoryBroker(Broker):
         ids = []
         for wire in batch:
             stream.last = max(EntryId(int(self._clock() * 1000), 0), EntryId(stream.last.ms, stream.last.seq + 1))
-            stream.entries[stream.last] = {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
+            fields = {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
+            stream.entries[stream.last] = fields | ({FIELD: wire.signature} if wire.signature else {})
             ids.append(stream.last)
         async with self._news:
             self._news.notify_all()

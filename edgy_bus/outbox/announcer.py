@@ -1,6 +1,7 @@
 """Publishes `pre_*` events in the background, without a promise: what does not fit is dropped and counted."""
 
 import asyncio
+from dataclasses import replace
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
@@ -8,6 +9,7 @@ from edgy_bus.codec import Wire, pack
 from edgy_bus.errors import BrokerError, EventError
 from edgy_bus.events import PRE, Event, Partition
 from edgy_bus.services import Service
+from edgy_bus.signing import Signer
 
 WAITING = 2_000
 """Events in memory; more are dropped."""
@@ -23,8 +25,9 @@ LINGER = 0.02
 class Announcer(Service):
     """Takes events without waiting, and sends them when it can. Before `start` and after `stop` it drops them."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, signer: Signer | None = None) -> None:
         super().__init__()
+        self._signer = signer
         self.dropped = 0
         self._broker = broker
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(WAITING)
@@ -61,7 +64,7 @@ class Announcer(Service):
         by_model: dict[str, list[Wire]] = {}
         for event in events:
             try:
-                by_model.setdefault(event.model, []).append(pack(event))
+                by_model.setdefault(event.model, []).append(self._packed(event))
             except EventError as error:
                 self._drop(1, str(error))
         for model, wires in by_model.items():
@@ -69,6 +72,13 @@ class Announcer(Service):
                 await self._broker.announce(Partition(model, PRE), wires, KEPT)
             except BrokerError as error:
                 self._drop(len(wires), str(error))
+
+    def _packed(self, event: Event) -> Wire:
+        wire = pack(event)
+        if self._signer is None:
+            return wire
+        place = Partition(event.model, PRE)
+        return replace(wire, signature=self._signer.sign(place, wire.id.encode(), wire.head, wire.data))
 
     def _drop(self, count: int, reason: str) -> None:
         self.dropped += count

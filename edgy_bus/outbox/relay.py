@@ -20,6 +20,7 @@ from edgy_bus.outbox.notifier import CHANNEL
 from edgy_bus.outbox.store import OutboxStore, PendingRow
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import RelaySettings
+from edgy_bus.signing import Signer
 
 _ROLE = "relay"
 _FIRST_PAUSE = 0.05
@@ -41,6 +42,7 @@ class Relay(Service):
         models: Callable[[], Mapping[str, int]],
         settings: RelaySettings,
         bell: Bell,
+        signer: Signer | None = None,
     ) -> None:
         super().__init__()
         self.bell = bell
@@ -50,6 +52,7 @@ class Relay(Service):
         self._service = service
         self._models = models
         self._settings = settings
+        self._signer = signer
         self._owner = secrets.token_hex(8)
         self._lease: Lease | None = None
         self._renew_at = 0.0
@@ -187,7 +190,9 @@ class Relay(Service):
             incarnation=incarnation,
             traceparent=row.traceparent,
         )
-        return Wire(row.event_id, head, row.data.encode())
+        data = row.data.encode()
+        signature = b"" if self._signer is None else self._signer.sign(partition, row.event_id.encode(), head, data)
+        return Wire(row.event_id, head, data, signature)
 
     async def _leads(self) -> bool:
         """Whether this relay has the lease, which it takes or renews in passing."""

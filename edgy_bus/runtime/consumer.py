@@ -19,6 +19,7 @@ from edgy_bus.runtime.session import PartitionSession, Stats, Tools
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
+from edgy_bus.signing import Signer
 
 _SOON = 0.2
 """Seconds until the next look when a partition of ours is still held by its former owner."""
@@ -28,7 +29,12 @@ class Consumer(Service):
     """Handles what a group subscribed to, together with all other workers of the group."""
 
     def __init__(
-        self, broker: Broker, subscriptions: Subscriptions, settings: WorkerSettings, slots: asyncio.Semaphore
+        self,
+        broker: Broker,
+        subscriptions: Subscriptions,
+        settings: WorkerSettings,
+        slots: asyncio.Semaphore,
+        signer: Signer | None = None,
     ) -> None:
         super().__init__()
         self.group = subscriptions.group
@@ -37,7 +43,7 @@ class Consumer(Service):
         self._broker = broker
         self._subscriptions = subscriptions
         self._settings = settings
-        self._tools = Tools(broker, subscriptions, settings, slots, self.stats, self._rearm)
+        self._tools = Tools(broker, subscriptions, settings, slots, self.stats, self._rearm, signer)
         self._sessions: dict[Partition, PartitionSession] = {}
         self._ended = asyncio.Event()
         self._stale = asyncio.Event()

@@ -23,6 +23,7 @@ from edgy_bus.runtime.outcome import Again, Done, GiveUp, Note, decide, pack_not
 from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
 from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
+from edgy_bus.signing import Signer
 
 STREAM = "*"
 """In a dead letter, the receiver's name for an entry that no receiver could be found for because it is not an event."""
@@ -72,6 +73,8 @@ class Tools:
     stats: Stats
     idle: Callable[[], None]
     """Called when a session has read everything there is."""
+    signer: Signer | None = None
+    """Where there is one, entries that it does not know the signature of are dead letters."""
 
 
 class PartitionSession(Service):
@@ -200,6 +203,8 @@ class PartitionSession(Service):
     def _admit(self, entry: Entry) -> None:
         handling = Handling(entry, unpack_notes(_event_id(entry), entry.notes))
         try:
+            if self._tools.signer is not None:
+                self._tools.signer.check(self.place, entry.fields)
             envelope = unpack(entry.fields)
             if envelope.model != self.place.model:
                 raise EventError(f"an event of {envelope.model} does not belong on this stream")

@@ -12,6 +12,7 @@ from edgy_bus.runtime.consumer import Consumer
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.services import Service
 from edgy_bus.settings import WorkerSettings
+from edgy_bus.signing import Signer
 
 
 class Worker(Service):
@@ -22,6 +23,7 @@ class Worker(Service):
         groups: what each group subscribed to.
         settings: numbers.
         alive: called now and then while the worker works.
+        signer: knows the signatures that events must have; None accepts events without.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Worker(Service):
         groups: Sequence[Subscriptions],
         settings: WorkerSettings,
         alive: Callable[[], None] | None = None,
+        signer: Signer | None = None,
     ) -> None:
         super().__init__()
         if not any(len(group) for group in groups):
@@ -42,6 +45,7 @@ class Worker(Service):
         self._groups = [group for group in groups if len(group)]
         self._settings = settings
         self._alive = alive
+        self._signer = signer
         self.consumers: list[Consumer] = []
 
     async def run(self) -> None:
@@ -49,7 +53,7 @@ class Worker(Service):
         if not await self._connect():
             return
         slots = asyncio.Semaphore(self._settings.concurrency)
-        self.consumers = [Consumer(self._broker, group, self._settings, slots) for group in self._groups]
+        self.consumers = [Consumer(self._broker, group, self._settings, slots, self._signer) for group in self._groups]
         for consumer in self.consumers:
             await consumer.start()
         telemetry.emit("worker.started", groups=[group.group for group in self._groups])

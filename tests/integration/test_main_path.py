@@ -351,3 +351,33 @@ def _place(key: bytes) -> Partition:
     tag = key.decode().partition("{")[2].partition("}")[0]
     model, _, label = tag.rpartition(":")
     return Partition(model, label)
+
+
+async def test_only_events_that_are_signed_are_heard(
+    redis_url: str, database_url: str, prefix: str, redis_client: Redis
+) -> None:
+    accounts = Accounts(redis_url, database_url, prefix, signing_keys={"k1": "a secret of more than 16 bytes"})
+    accounts.keep_effects()
+    async with accounts.running():
+        user = await accounts.User.query.create(name="real")
+        await eventually(lambda: accounts.everything_handled(1))
+        (place,) = [one for one in partitions_of("accounts.User", 2) if await redis_client.xlen(_key(prefix, one))]
+        (_, fields), *_ = await redis_client.xrange(_key(prefix, place))
+        assert fields[b"sig"].startswith(b"k1:")
+        forged = {**fields, b"id": b"forged", b"data": fields[b"data"].replace(b"real", b"fake")}
+        await redis_client.xadd(_key(prefix, place), forged)
+        await user.update(name="changed")
+        await eventually(lambda: accounts.everything_handled(2))
+        assert accounts.bus.broker is not None
+        (letter,) = await accounts.bus.broker.dead_letters(place, "accounts")
+    assert (letter.reason, letter.fields) == ("the entry's signature is wrong", forged)
+    assert [name for _, _, name in await accounts_effects(accounts)] == ["real", "changed"]
+
+
+async def accounts_effects(accounts: Accounts) -> list[tuple[int, str, str]]:
+    async with accounts.database:
+        return await accounts.effects()
+
+
+def _key(prefix: str, place: Partition) -> str:
+    return f"{prefix}:{{{place}}}:events"

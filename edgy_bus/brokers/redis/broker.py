@@ -25,6 +25,7 @@ from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
 from edgy_bus.events import Partition, check_name
+from edgy_bus.signing import FIELD
 
 _ERASING = 60.0
 
@@ -71,7 +72,7 @@ class RedisBroker(Broker):
     async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
         arguments: list[Any] = [*_known(head)]
         for wire in batch:
-            arguments += (wire.id, wire.head, wire.data)
+            arguments += (wire.id, wire.head, wire.data, wire.signature)
         ids = await self._scripts.call("publish", self._stream(partition), arguments)
         return None if ids is None else [EntryId.parse(one) for one in ids]
 
@@ -90,7 +91,10 @@ class RedisBroker(Broker):
         async with asking():
             pipeline = self._client.pipeline(transaction=False)
             for wire in batch:
-                pipeline.xadd(key, {"id": wire.id, "head": wire.head, "data": wire.data}, maxlen=keep)
+                fields: dict[Any, Any] = {"id": wire.id, "head": wire.head, "data": wire.data}
+                if wire.signature:
+                    fields[FIELD] = wire.signature
+                pipeline.xadd(key, fields, maxlen=keep)
             await pipeline.execute()
 
     async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
