@@ -42,25 +42,27 @@ async def _call(subscription: Subscription, envelope: Envelope) -> Outcome:
     except EventError as error:
         return Bury(str(error))  # no attempt can succeed
     options = subscription.receiver.options
-    if not subscription.receiver.wants(event.data.get("changes")):
+    instance = subscription.read(event.data.get("instance"))
+    if not subscription.receiver.wants(event.data.get("changes"), instance):
         return Done(skipped=True)
     if options.inbox is None:
-        return _outcome(await _receive(subscription, event))
-    return await _call_once(subscription, envelope, event, options.inbox)
+        return _outcome(await _receive(subscription, event, instance))
+    return await _call_once(subscription, envelope, event, instance, options.inbox)
 
 
-async def _call_once(subscription: Subscription, envelope: Envelope, event: Event, inbox: Inbox) -> Outcome:
+async def _call_once(
+    subscription: Subscription, envelope: Envelope, event: Event, instance: Any, inbox: Inbox
+) -> Outcome:
     async with inbox.transaction():
         if not await advance(inbox, f"{subscription.group}/{subscription.name}", envelope):
             return Done(skipped=True)
-        outcome = _outcome(await _receive(subscription, event))
+        outcome = _outcome(await _receive(subscription, event, instance))
         if isinstance(outcome, Asked):
             raise _Undo(outcome)
     return outcome
 
 
-async def _receive(subscription: Subscription, event: Event) -> Any:
-    instance = subscription.read(event.data.get("instance"))
+async def _receive(subscription: Subscription, event: Event, instance: Any) -> Any:
     return await subscription.receiver.function(subscription.sender, instance=instance, **_keywords(event, instance))
 
 

@@ -211,13 +211,17 @@ class PartitionSession(Service):
         except EventError as error:
             self._run(self._discard(handling, str(error)))
             return
-        row = envelope.subject if envelope.subject is not None and self.place.ordered else f"\0{entry.id}"
+        alone = f"\0{entry.id}"
+        row = envelope.subject if envelope.subject is not None and self.place.ordered else alone
         for subscription in self._tools.subscriptions.of(envelope.model, envelope.signal):
             note = handling.notes.get(subscription.name)
             if note is not None and note.done:
                 continue
             handling.unfinished.add(subscription.name)
-            lane = self._lanes.add((row, subscription.name), Job(handling, envelope, subscription))
+            ordered = subscription.receiver.options.ordered
+            lane = self._lanes.add(
+                (row if ordered else alone, subscription.name), Job(handling, envelope, subscription)
+            )
             if lane is not None:
                 self._run(self._run_lane(lane))
         if not handling.unfinished:

@@ -40,6 +40,8 @@ class Options:
         local: run it in the process of the operation, also when the bus has a broker.
         on_commit: a local receiver waits for the outermost commit.
         when_changed: run it only when one of these fields is known to have changed, or when nothing is known.
+        where: run it only for an instance for which `where(instance)` is true, and for sets, of which there is no instance.
+        ordered: False lets a worker run it for several events of a row side by side, and in any order.
         retry: what happens after it failed.
         deadline: seconds that one call may take; the worker's own when not given.
         inbox: the database in whose transaction the receiver runs, once per event and in the order of every row.
@@ -51,6 +53,8 @@ class Options:
     local: bool = False
     on_commit: bool = False
     when_changed: Iterable[str] = ()
+    where: Callable[[Any], bool] | None = None
+    ordered: bool = True
     retry: Retry = field(default_factory=Retry)
     deadline: float | None = None
     inbox: Inbox | None = None
@@ -62,6 +66,10 @@ class Options:
                 f'when_changed={self.when_changed!r} is text: write when_changed=("{self.when_changed}",)'
             )
         object.__setattr__(self, "when_changed", tuple(self.when_changed))
+        if self.where is not None and not callable(self.where):
+            raise SignalError(f"where={self.where!r} must be callable: where=lambda user: user.is_verified")
+        if self.inbox is not None and not self.ordered:
+            raise SignalError("an inbox keeps the order of rows: leave out ordered=False, or the inbox")
         if self.deadline is not None and self.deadline <= 0:
             raise SignalError(f"deadline={self.deadline}: a receiver needs some time (seconds)")
 
@@ -77,10 +85,12 @@ class Receiver:
     def name(self) -> str:
         return self.options.name or describe(self.function)
 
-    def wants(self, changes: Mapping[str, Any] | None) -> bool:
-        """Whether it is interested in these changes; None when nothing is known about them."""
-        wanted = self.options.when_changed
-        return not wanted or changes is None or any(name in changes for name in wanted)
+    def wants(self, changes: Mapping[str, Any] | None, instance: Any = None) -> bool:
+        """Whether it is interested in these changes of this instance; None when nothing is known about them."""
+        wanted, where = self.options.when_changed, self.options.where
+        if wanted and changes is not None and not any(name in changes for name in wanted):
+            return False
+        return where is None or instance is None or bool(where(instance))
 
 
 def describe(function: Any) -> str:

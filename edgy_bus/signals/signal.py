@@ -98,7 +98,7 @@ class Signal:
         """Call receivers here, one after another."""
         changes = kwargs.get("changes")
         for receiver in receivers:
-            if receiver.wants(changes):
+            if receiver.wants(changes, kwargs.get("model_instance", instance)):
                 await receiver.function(sender, instance=instance, **kwargs)
 
     def find(self, function: ReceiverFunction) -> Receiver:

@@ -9,6 +9,7 @@ import pytest
 
 import edgy_bus as edgy
 from edgy_bus.codec import Envelope, pack, unpack
+from edgy_bus.retry import Bury
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.outcome import Done, Failed
@@ -198,3 +199,30 @@ async def test_receivers_and_sources_have_an_inbox_each(effects: Effects) -> Non
         assert await inbox.advance(database, "a", envelope())
         assert await inbox.advance(database, "b", envelope())
         assert await inbox.advance(database, "a", replace(envelope(), source="other"))
+
+
+async def test_an_instance_that_is_not_wanted_is_skipped_and_does_not_touch_the_inbox() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        raise AssertionError("must not be called")
+
+    class Untouched:
+        def transaction(self) -> Any:
+            raise AssertionError("nothing to do here")
+
+    chosen = subscribe(receiver, where=lambda row: row.id == "2", inbox=Untouched())
+    assert await execute(chosen, envelope(), 5) == Done(skipped=True)
+
+
+async def test_a_filter_that_raises_is_a_failure() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None: ...
+
+    outcome = await execute(subscribe(receiver, where=lambda row: row.nothing > 1), envelope(), 5)
+    assert isinstance(outcome, Failed)
+    assert "nothing" in outcome.reason
+
+
+async def test_data_that_cannot_be_read_is_given_up_at_once() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> None: ...
+
+    broken = replace(envelope(), raw=b"[" * 100_000)
+    assert isinstance(await execute(subscribe(receiver), broken, 5), Bury)

@@ -468,3 +468,26 @@ async def test_only_so_many_receivers_run_at_the_same_time() -> None:
     await eventually(lambda: tenure.stats.handled == 50)
     await tenure.end(session)
     assert most == 3
+
+
+async def test_a_receiver_that_needs_no_order_is_called_side_by_side_for_one_row() -> None:
+    running, together = 0, 0
+    all_here = asyncio.Event()
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        nonlocal running, together
+        running += 1
+        together = max(together, running)
+        if running == 3:
+            all_here.set()
+        async with asyncio.timeout(5):
+            await all_here.wait()
+        running -= 1
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2), event("1", 3))
+    tenure = Tenure(broker, subscribe(receiver, ordered=False))
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.handled == 3)
+    await tenure.end(session)
+    assert together == 3

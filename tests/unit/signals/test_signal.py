@@ -285,3 +285,24 @@ def test_a_signal_shows_its_name_and_how_many_receivers_it_has():
     signal.bind("on_verify", None)
     signal.connect(a_receiver([]))
     assert repr(signal) == "<Signal on_verify: 1 receivers>"
+
+
+async def test_where_leaves_out_instances_and_never_sets():
+    heard = []
+
+    async def receiver(sender, instance, **kwargs):
+        heard.append(instance)
+
+    signal = Signal()
+    signal.connect(receiver, Options(where=lambda one: one > 1))
+    for one in (1, 2):
+        await signal.send(sender="s", instance=one)
+    await signal.send(sender="s", instance="a set", model_instance=None)
+    assert heard == [2, "a set"]
+
+
+def test_options_that_contradict_each_other_are_refused():
+    with pytest.raises(SignalError, match="must be callable"):
+        Options(where="x > 1")
+    with pytest.raises(SignalError, match="ordered=False"):
+        Options(inbox=object(), ordered=False)
