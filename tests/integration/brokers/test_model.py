@@ -1,0 +1,205 @@
+"""The simulation is as true as its model of Redis: any sequence of calls and losses has the same answers from both."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from redis.asyncio import Redis as Client
+
+from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, Fetched, Head, Lease
+from edgy_bus.brokers.redis import RedisBroker
+from edgy_bus.codec import Wire
+from edgy_bus.errors import LeaseLost
+from tests.simulation.broker import Redis
+from tests.support import PLACE
+
+GROUPS = st.sampled_from(["mail", "search"])
+
+
+class Side:
+    """One of the two brokers, and what it called things: entries are compared by the events in them."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.names: dict[EntryId, str] = {START: ""}
+        self.head = Head()
+        self.leases: dict[str, list[Lease]] = {"mail": [], "search": []}
+        self.fetched: dict[str, list[EntryId]] = {"mail": [], "search": []}
+
+    def name(self, entry: EntryId) -> str:
+        return self.names[entry]
+
+
+class Both(RuleBasedStateMachine):
+    """Every rule does the same to both, and compares."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.prefix = f"t-{secrets.token_hex(6)}"
+        # The model's clock stands still, so that it numbers entries as a server in one millisecond does.
+        self.model = Redis(SimpleNamespace(time=lambda: 0.0))  # type: ignore[arg-type]
+        self.real = RedisBroker(self.url, self.prefix)
+        self.sides = [Side(self.model), Side(self.real)]
+        self.count = 0
+
+    def teardown(self) -> None:
+        self.run(self.real.erase())
+        self.run(self.real.close())
+        self.loop.close()
+
+    def run(self, call: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(call)
+
+    def both(self, call: Any) -> Any:
+        """The answer of both, which is the same."""
+        answers = []
+        for side in self.sides:
+            try:
+                answers.append(self.run(call(side)))
+            except LeaseLost:
+                answers.append("lost")
+        assert answers[0] == answers[1], f"the model says {answers[0]}, Redis {answers[1]}"
+        return answers[0]
+
+    # Publishing
+
+    @rule(count=st.integers(1, 4))
+    def publish(self, count: int) -> None:
+        ids = [f"e{self.count + number}" for number in range(count)]
+        self.count += count
+
+        async def call(side: Side) -> bool:
+            entries = await side.broker.publish(PLACE, side.head, [Wire(one, b"{}", b"{}") for one in ids])
+            if entries is None:
+                return False
+            side.names.update(zip(entries, ids, strict=True))
+            side.head = Head(side.head.epoch, entries[-1], ids[-1])
+            return True
+
+        self.both(call)
+
+    @rule(known=st.booleans())
+    def inspect(self, known: bool) -> None:
+        fresh = secrets.token_hex(4)
+
+        async def call(side: Side) -> Any:
+            state = await side.broker.inspect(PLACE, side.head if known else Head(), fresh)
+            old, side.head = side.head, state.head
+            return [mark.event_id for mark in state.behind], state.epoch == fresh, state.epoch == old.epoch
+
+        self.both(call)
+
+    @rule(forged=st.booleans())
+    def progress_and_trim(self, forged: bool) -> None:
+        async def call(side: Side) -> Any:
+            head = replace(side.head, event_id="forged") if forged else side.head
+            progress = await side.broker.progress(PLACE, head)
+            below = min([head.entry, *progress.values()])
+            trimmed = await side.broker.trim(PLACE, head, below) if progress else 0
+            return {group: side.name(entry) for group, entry in progress.items()}, trimmed
+
+        self.both(call)
+
+    # Consuming
+
+    @rule(group=GROUPS)
+    def acquire(self, group: str) -> None:
+        async def call(side: Side) -> Any:
+            lease = await side.broker.acquire(PLACE, group, "w", 600)
+            if lease is not None:
+                side.leases[group].append(lease)
+                side.fetched[group] = []
+            return lease.token if lease else None
+
+        self.both(call)
+
+    @rule(group=GROUPS)
+    def release(self, group: str) -> None:
+        async def call(side: Side) -> None:
+            if side.leases[group]:
+                await side.broker.release(side.leases[group][-1])
+
+        self.both(call)
+
+    @rule(group=GROUPS, count=st.integers(1, 5), inherit=st.booleans(), old=st.booleans())
+    def fetch(self, group: str, count: int, inherit: bool, old: bool) -> None:
+        async def call(side: Side) -> Any:
+            if not side.leases[group]:
+                return None
+            lease = side.leases[group][0 if old else -1]
+            found: Fetched = await side.broker.fetch(lease, count, inherit=inherit)
+            side.fetched[group] += [entry.id for entry in found.entries]
+            entries = [(side.name(entry.id), dict(entry.fields), entry.notes) for entry in found.entries]
+            position = None if found.inherited else side.name(found.position)
+            return entries, found.inherited, position, sorted(side.name(one) for one in found.missing)
+
+        self.both(call)
+
+    @rule(group=GROUPS, which=st.integers(0, 9), how=st.sampled_from(["settle", "note", "bury"]))
+    def finish(self, group: str, which: int, how: str) -> None:
+        async def call(side: Side) -> Any:
+            if not side.fetched[group]:
+                return None
+            entry = side.fetched[group][which % len(side.fetched[group])]
+            lease = side.leases[group][-1]
+            if how == "settle":
+                await side.broker.settle(lease, [entry])
+            elif how == "note":
+                await side.broker.note(lease, {entry: b"a note"})
+            else:
+                await side.broker.bury(lease, DeadLetter(entry, "r", "no", 1, {b"id": b"x"}), b"buried")
+            return how
+
+        self.both(call)
+
+    @rule()
+    def look(self) -> None:
+        async def call(side: Side) -> Any:
+            groups = await side.broker.backlog(PLACE)
+            return sorted((one.group, one.pending, one.lag, one.dead) for one in groups if one.pending or one.lag)
+
+        self.both(call)
+
+    # Losses
+
+    @rule(kind=st.sampled_from(["stream", "epoch", "mail", "everything"]))
+    def lose(self, kind: str) -> None:
+        self.run(self._lose(kind))
+
+    async def _lose(self, kind: str) -> None:
+        keys, client = self.real.keys, Client.from_url(self.url)
+        if kind == "stream":
+            self.model.delete_stream(PLACE)
+            await client.delete(keys.events(PLACE))
+        elif kind == "epoch":
+            self.model.delete_epoch(PLACE)
+            await client.delete(keys.epoch(PLACE))
+        elif kind == "mail":
+            self.model.destroy_group(PLACE, "mail")
+            if await client.exists(keys.events(PLACE)):
+                await client.xgroup_destroy(keys.events(PLACE), "mail")
+        else:
+            self.model.lose_everything()
+            await self.real.erase()
+        await client.aclose()
+
+
+@pytest.mark.timeout(240)
+def test_the_model_answers_as_redis_does(redis_url: str) -> None:
+    kind = type("Machine", (Both,), {"url": redis_url})
+    run_state_machine_as_test(
+        kind,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
