@@ -37,6 +37,8 @@ class _Group:
     """Entry to the holder that read it, in order of entries."""
     notes: dict[EntryId, bytes] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
+    exists: bool = True
+    """False while the stream has lost the group, of which notes and dead letters have stayed."""
 
 
 @dataclass
@@ -119,7 +121,7 @@ class MemoryBroker(Broker):
         if not self._streams[partition].holds(head):
             return {}
         groups = self._streams[partition].groups
-        return {name: min(group.pending, default=group.position) for name, group in groups.items()}
+        return {name: min(group.pending, default=group.position) for name, group in groups.items() if group.exists}
 
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
         stream = self._streams[partition]
@@ -156,6 +158,7 @@ class MemoryBroker(Broker):
 
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         stream, group = self._owned(lease)
+        group.exists = True
         if inherit:
             left = [entry for entry, holder in sorted(group.pending.items()) if holder != lease.holder][:count]
             if left:
@@ -229,6 +232,7 @@ class MemoryBroker(Broker):
                 len(group.dead),
             )
             for name, group in stream.groups.items()
+            if group.exists
         ]
 
     async def erase(self) -> None:

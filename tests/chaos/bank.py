@@ -135,9 +135,17 @@ async def writer(stopping: asyncio.Event) -> None:
         await asyncio.sleep(random.random() * float(os.environ.get("CHAOS_PAUSE", "0.03")))
 
 
+def tell_tasks() -> None:
+    """What everything waits for, for a run that has to find out why a service does not end."""
+    for task in asyncio.all_tasks():
+        task.print_stack()
+
+
 async def main() -> None:
     stopping = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGUSR1, tell_tasks)
     async with bus:
         await asyncio.gather(*(writer(stopping) for _ in range(WRITERS)))
 

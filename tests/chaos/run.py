@@ -188,8 +188,7 @@ class Run:
         self.proxy.open()
         self.proxy.let_flow()
         for one in [each for each in self.programs if each.name.startswith("service")]:
-            one.signal(signal.SIGTERM)
-            await asyncio.to_thread(one.process.wait, 60)
+            await self._stop(one)
             self.programs.remove(one)
         relay = [sys.executable, "-m", "edgy_bus", "relay", "bank:bus"]
         self.start("relay2", relay, self.redis.url)
@@ -198,6 +197,16 @@ class Run:
             await asyncio.sleep(0.5)
             if not (await self.result()).report.faults:
                 return
+
+    async def _stop(self, one: Program) -> None:
+        one.signal(signal.SIGTERM)
+        try:
+            await asyncio.to_thread(one.process.wait, 45)
+        except subprocess.TimeoutExpired:
+            one.signal(signal.SIGUSR1)
+            await asyncio.sleep(1)
+            log = (self.folder / f"{one.name}.log").read_text(errors="replace")
+            raise AssertionError(f"{one.name} did not end after SIGTERM; its tasks: {log[-20_000:]}") from None
 
     async def result(self) -> Result:
         """Compare what was heard with what was committed."""

@@ -77,9 +77,8 @@ class Redis(MemoryBroker):
         stream = self._streams[place]
         stream.entries.clear()
         stream.last = START
-        for group in stream.groups.values():
-            group.position = START
-            group.pending.clear()
+        for name in stream.groups:
+            self.destroy_group(place, name)
         self._recount()
 
     def delete_epoch(self, place: Partition) -> None:
@@ -91,6 +90,7 @@ class Redis(MemoryBroker):
         if group is not None:
             group.position = START
             group.pending.clear()
+            group.exists = False
 
     def holder(self, place: Partition, role: str) -> str:
         """Who has the lease; nobody is ""."""

@@ -200,6 +200,6 @@ def test_the_model_answers_as_redis_does(redis_url: str) -> None:
     run_state_machine_as_test(
         kind,
         settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
