@@ -99,6 +99,7 @@ def _compiling_dialect() -> Dialect:
 
 _CUT = re.compile("connection is closed|released back to the pool")
 _AWAY = (
+    asyncpg.InternalClientError,  # a statement on a connection that the server has just ended
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -140,6 +141,7 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         self._at_hand: deque[tuple[Any, float]] = deque()
         """Clean connections that the pool believes to be in use, and since when they are at hand: to give one back to the pool and
         take it again costs about as much as a small statement."""
+        self._closing = False
         self._asking = 0
         """Tasks that wait for the pool; while there are any, connections go back to it."""
 
@@ -157,9 +159,11 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
             await connection.reset()
 
     async def disconnect(self) -> None:
+        self._closing = True  # the pool waits for every connection: none may be kept at hand from here on
         while self._at_hand:
             await self.pool.release(self._at_hand.pop()[0])
         await super().disconnect()
+        self._closing = False
 
     async def take(self) -> Any:
         """A connection for one task."""
@@ -180,7 +184,7 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         """The task is done with it; `clean`: its last statement has ended, and nothing of the session was changed."""
         if self._pool is None or connection._con is None:
             return
-        if not clean or self._asking or connection.is_closed() or connection.is_in_transaction():
+        if not clean or self._closing or self._asking or connection.is_closed() or connection.is_in_transaction():
             await self.pool.release(connection)
             return
         now = time.monotonic()

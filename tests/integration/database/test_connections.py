@@ -96,6 +96,28 @@ async def test_a_failed_statement_leaves_a_connection_that_works(database: Datab
     assert (await database.run(table)).rows == [{"one": 1}]
 
 
+async def test_disconnecting_waits_for_what_runs_and_no_longer(postgres_url: str, table: Any) -> None:
+    one = Database(postgres_url)
+    await one.connect()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with one.transaction():
+            await one.run(table)
+            begun.set()
+            await go_on.wait()
+
+    async with asyncio.timeout(10):
+        working = asyncio.create_task(work())
+        await begun.wait()
+        ending = asyncio.create_task(one.disconnect())
+        await asyncio.sleep(0.1)
+        assert not ending.done()
+        go_on.set()
+        await working
+        await ending
+
+
 async def test_disconnecting_does_not_wait_for_what_is_at_hand(postgres_url: str, table: Any) -> None:
     async with asyncio.timeout(5):
         async with Database(postgres_url) as one:
