@@ -15,7 +15,7 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, SignalError
-from edgy_bus.events import check_name
+from edgy_bus.events import check_name, partitions_of
 from edgy_bus.models import Model, Registry
 from edgy_bus.outbox import table as outbox_tables
 from edgy_bus.outbox.announcer import Announcer
@@ -263,6 +263,24 @@ class Bus:
         return Worker(
             broker, [Subscriptions(name, every) for name in names], settings or self.working, alive, self._signer
         )
+
+    async def forget(self, group: str) -> int:
+        """Forget a group of receivers that is gone for good, so that streams of this service no longer wait for it to read them.
+
+        Its dead letters stay. Answers from how many models it was removed. The bus must be running. Raises `ConfigurationError`
+        while workers of the group are alive.
+        """
+        broker = self._require_broker("forgetting a group")
+        alive = (await broker.members(group)).alive
+        if alive:
+            raise ConfigurationError(f"the group {group!r} has {len(alive)} workers that are alive: stop them first")
+        found = 0
+        for publisher in self._publishers:
+            found += await publisher.store.forget_group(group)
+            for model in publisher.registry.models.values():
+                for place in partitions_of(self._name(model), self.events.partitions):
+                    await broker.forget(place, group)
+        return found
 
     def relays(self) -> list[Relay]:
         """The relays of this service, for a program that does nothing else. Raises `ConfigurationError` where there is none."""

@@ -265,5 +265,9 @@ class Broker(ABC):
         """How far every group of a stream is."""
 
     @abstractmethod
+    async def forget(self, partition: Partition, group: str) -> None:
+        """Remove a group from a stream, with what it knew of entries; its dead letters stay."""
+
+    @abstractmethod
     async def erase(self) -> None:
         """Remove everything that this broker's prefix names. For tests and demonstrations."""

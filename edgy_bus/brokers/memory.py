@@ -235,6 +235,11 @@ class MemoryBroker(Broker):
             if group.exists
         ]
 
+    async def forget(self, partition: Partition, group: str) -> None:
+        known = self._streams[partition].groups.get(group)
+        if known is not None:
+            self._streams[partition].groups[group] = _Group(dead=known.dead, exists=False)
+
     async def erase(self) -> None:
         self._streams.clear()
         self._models.clear()

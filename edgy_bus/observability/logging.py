@@ -23,6 +23,7 @@ _LEVELS = {
     "receiver.retried": logging.WARNING,
     "receiver.gave_up": logging.ERROR,
     "stream.foreign": logging.ERROR,
+    "stream.waits": logging.WARNING,
     "announcer.dropped": logging.DEBUG,
     "relay.published": logging.DEBUG,
     "partition.taken": logging.DEBUG,

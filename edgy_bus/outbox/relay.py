@@ -58,6 +58,8 @@ class Relay(Service):
         self._renew_at = 0.0
         self._tidy_at = 0.0
         self._verified = False
+        self._waits_for: dict[Partition, list[str]] = {}
+        """The groups that keep a stream from being trimmed, because they are not there."""
         self._trouble = ""
 
     async def run(self) -> None:
@@ -230,7 +232,12 @@ class Relay(Service):
         for name in progress.keys() - known:
             await self._store.add_group(partition.model, name)
             known.add(name)
-        if not progress or known - progress.keys():
+        missing = sorted(known - progress.keys()) if progress else []
+        if missing != self._waits_for.get(partition, []):
+            self._waits_for[partition] = missing
+            if missing:
+                telemetry.emit("stream.waits", partition=str(partition), groups=missing)
+        if not progress or missing:
             return
         # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by.
         below = min(head.entry, *progress.values())

@@ -183,6 +183,18 @@ class BrokerConformance:
         await broker.release(lease)
         assert await names(broker, await take(broker, "w2")) == ["a"]
 
+    async def test_a_group_that_is_forgotten_holds_nothing_up_and_keeps_its_dead_letters(self, broker: Broker) -> None:
+        head = await stand(broker, "a", "b")
+        lease = await take(broker, "w")
+        entry = (await broker.fetch(lease, 1, inherit=False)).entries[0]
+        letter = DeadLetter(entry.id, "r", "no", 1, entry.fields)
+        await broker.bury(lease, letter, b"buried")
+        await broker.forget(PLACE, "mail")
+        await broker.forget(PLACE, "nobody")
+        assert await broker.progress(PLACE, head) == {}
+        assert await broker.dead_letters(PLACE, "mail") == [letter]
+        assert await names(broker, lease) == ["a", "b"], "a group that comes back begins anew"
+
     async def test_dead_letters_keep_the_raw_entry(self, broker: Broker) -> None:
         await stand(broker, "a")
         lease = await take(broker, "w")

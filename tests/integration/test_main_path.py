@@ -381,3 +381,16 @@ async def accounts_effects(accounts: Accounts) -> list[tuple[int, str, str]]:
 
 def _key(prefix: str, place: Partition) -> str:
     return f"{prefix}:{{{place}}}:events"
+
+
+async def test_a_group_is_forgotten_when_none_of_its_workers_is_alive(accounts: Accounts) -> None:
+    accounts.keep_effects()
+    async with accounts.running(worker=False):
+        async with accounts.bus.worker():
+            await accounts.User.query.create(name="Ada")
+            await eventually(lambda: accounts.everything_handled(1))
+            await eventually(accounts.store.groups)
+            with pytest.raises(edgy.ConfigurationError, match="1 workers that are alive"):
+                await accounts.bus.forget("accounts")
+        assert await accounts.bus.forget("accounts") == 1
+        assert await accounts.bus.forget("accounts") == 0

@@ -186,6 +186,12 @@ class RedisBroker(Broker):
                 found.append(Backlog(name, int(row["pending"]), lag, int(dead)))
         return found
 
+    async def forget(self, partition: Partition, group: str) -> None:
+        async with asking():
+            if await self._client.exists(self.keys.events(partition)):
+                await self._client.xgroup_destroy(self.keys.events(partition), group)
+            await self._client.unlink(self.keys.notes(partition, group))
+
     async def erase(self) -> None:
         async with asking(_ERASING):
             async for key in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000):

@@ -240,3 +240,24 @@ async def test_what_was_written_with_another_number_of_partitions_goes_where_wor
     assert await on_stream(broker, OTHER) == there + nowhere + right
     assert await on_stream(broker) == []
     assert [fields["count"] for fields in told.of("relay.relabelled")] == [2]
+
+
+async def test_a_group_that_is_missing_keeps_a_stream_from_being_trimmed_until_it_is_forgotten(
+    store: OutboxStore, broker: Away
+) -> None:
+    ids = await write(store, 5)
+    relay = relay_of(store, broker, trim_every=0.01)
+    await drain(relay)
+    await store.add_group(PLACE.model, "gone")
+    await read_all(broker, "mail")
+    with Told() as told:
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            await relay.step()
+    assert told.of("stream.waits") == [{"partition": str(PLACE), "groups": ["gone"]}]
+    assert await on_stream(broker) == ids
+    assert await store.groups() == {PLACE.model: {"gone", "mail"}}
+    assert await store.forget_group("gone") == 1
+    await asyncio.sleep(0.02)
+    await relay.step()
+    assert await on_stream(broker) == ids[-1:]
