@@ -60,8 +60,6 @@ class Result:
     events: int
     faults: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
-    recoveries: list[float] = field(default_factory=list)
-    """Seconds from the kill of a worker to the next effect."""
 
 
 class Run:
@@ -115,8 +113,7 @@ class Run:
     async def fault(self, kind: str) -> None:
         draw = self.random
         one = draw.choice([each for each in self.programs if kind.partition(" ")[2] in each.name] or self.programs)
-        keys = [key async for key in self.redis.client.scan_iter(f"{PREFIX}:*:events")] if "a " in kind else []
-        key = draw.choice(sorted(keys)) if keys else b""
+        key = await self._any_stream() if kind in ("delete a stream", "delete an epoch", "destroy a group") else b""
         if kind.startswith("kill "):
             one.signal(signal.SIGKILL)
             one.process.wait(10)
@@ -138,7 +135,7 @@ class Run:
             await self.redis.client.flushall()
         elif kind == "delete a stream" and key:
             await self.redis.client.delete(key)
-        elif kind == "delete a epoch" and key:
+        elif kind == "delete an epoch" and key:
             await self.redis.client.delete(key.removesuffix(b":events") + b":epoch")
         elif kind == "destroy a group" and key:
             await self.redis.client.xgroup_destroy(key, draw.choice(("ledger", "mail")))
@@ -160,6 +157,10 @@ class Run:
                 self.database_url.replace("application_name=chaos", "application_name=runner")
             ) as other:
                 await other.run(text(cut))
+
+    async def _any_stream(self) -> bytes:
+        keys = [key async for key in self.redis.client.scan_iter(f"{PREFIX}:*:events")]
+        return bytes(self.random.choice(sorted(keys))) if keys else b""
 
     def kinds(self) -> list[str]:
         return [kind for kind in KINDS if kind != "the database cuts" or self.database_url.startswith("postgresql")]
@@ -243,7 +244,7 @@ KINDS = (
     "redis loses its tail",
     "flushall",
     "delete a stream",
-    "delete a epoch",
+    "delete an epoch",
     "destroy a group",
     "memory is full",
     "connections are cut",
