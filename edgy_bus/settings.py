@@ -25,6 +25,11 @@ class RelaySettings(Settings):
     poll: float = Field(0.5, gt=0, description="Longest time between two looks where nothing rings the bell.")
     lease: float = Field(10.0, gt=0.1, description="How long a relay that died keeps the others waiting.")
     trim_every: float = Field(5.0, gt=0, description="Time between two trims of the streams.")
+    keep: float = Field(
+        60.0,
+        ge=0,
+        description="How long streams keep what every group has finished, for groups that start a little later.",
+    )
     retention: float = Field(7 * 86_400.0, gt=0, description="How long rows stay in the outbox after publishing.")
     backoff: float = Field(5.0, gt=0, description="Longest pause between attempts while the broker is away.")
 

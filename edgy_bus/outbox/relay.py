@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, Head, Lease, StreamState
+from edgy_bus.brokers.base import Broker, EntryId, Head, Lease, StreamState
 from edgy_bus.codec import Wire, pack_head
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from edgy_bus.events import Partition, partition_label
@@ -242,7 +242,9 @@ class Relay(Service):
         # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by.
         below = min(head.entry, *progress.values())
         if await self._store.confirm(partition, head, below):
-            await self._broker.trim(partition, head, below)
+            # By the clock that numbers entries, not by ours, which may be ahead of it.
+            young = EntryId(max(0, head.entry.ms - int(self._settings.keep * 1000)), 0)
+            await self._broker.trim(partition, head, min(below, young) if self._settings.keep else below)
 
     async def _hand_back(self) -> None:
         lease, self._lease = self._lease, None

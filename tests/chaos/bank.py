@@ -20,7 +20,7 @@ bus = edgy.Bus(
     service="bank",
     prefix=PREFIX,
     events=EventSettings(partitions=3),
-    relaying=RelaySettings(lease=1.5, poll=0.2, backoff=0.3, trim_every=0.5),
+    relaying=RelaySettings(lease=1.5, poll=0.2, backoff=0.3, trim_every=0.5, keep=0),
 )
 registry = edgy.Registry(database, bus=bus)
 bus.on_start(registry.create_all)

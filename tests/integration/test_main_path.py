@@ -18,7 +18,7 @@ from tests.proxy import Proxy
 from tests.support import Told, eventually
 
 WORKING = WorkerSettings(lease=1.0, block=0.2, backoff=0.1, grace=5.0)
-RELAYING = RelaySettings(poll=0.2, lease=1.0, trim_every=0.3, backoff=0.1)
+RELAYING = RelaySettings(poll=0.2, lease=1.0, trim_every=0.3, keep=0, backoff=0.1)
 QUICK = edgy.Retry(attempts=3, delay=0.01, factor=1)
 
 

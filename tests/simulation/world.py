@@ -136,6 +136,7 @@ class World:
                 poll=0.3,
                 lease=3.0,
                 trim_every=2.0,
+                keep=0.0,
                 retention=86_400.0,
                 backoff=1.0,
             ),

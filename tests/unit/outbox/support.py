@@ -58,7 +58,7 @@ def relay_of(store: OutboxStore, broker: MemoryBroker, partitions: int = 2, **se
         broker=broker,
         service="accounts",
         models=lambda: {"accounts.User": partitions},
-        settings=RelaySettings(**{"poll": 0.05, "backoff": 0.05, **settings}),
+        settings=RelaySettings(**{"poll": 0.05, "backoff": 0.05, "keep": 0, **settings}),
         bell=Bell(),
     )
 

@@ -261,3 +261,22 @@ async def test_a_group_that_is_missing_keeps_a_stream_from_being_trimmed_until_i
     await asyncio.sleep(0.02)
     await relay.step()
     assert await on_stream(broker) == ids[-1:]
+
+
+async def test_what_is_young_is_kept_for_groups_that_start_later(store: OutboxStore, broker: Away) -> None:
+    ids = await write(store, 3)
+    relay = relay_of(store, broker, trim_every=0.01, keep=0.3)
+    await drain(relay)
+    await read_all(broker, "first")
+    await asyncio.sleep(0.02)
+    await relay.step()
+    assert await on_stream(broker) == ids
+    assert len(await read_all(broker, "second")) == 3
+    await asyncio.sleep(0.4)
+    later = await write(store, 1)
+    await drain(relay)
+    for group in ("first", "second"):
+        await read_all(broker, group)
+    await asyncio.sleep(0.02)
+    await relay.step()
+    assert await on_stream(broker) == later
