@@ -109,7 +109,8 @@ class Stream:
         return self.bus.broker
 
     async def add(self, fields: Fields) -> None:
-        await self.client.xadd(self.key, dict(fields))  # type: ignore[arg-type]
+        given: dict[Any, Any] = dict(fields)
+        await self.client.xadd(self.key, given)
 
     async def is_done(self) -> bool:
         return all(one.pending == 0 and one.lag == 0 for one in await self.broker.backlog(PLACE))

@@ -6,14 +6,14 @@ The model is `MemoryBroker`; a test holds it against a real Redis, call by call.
 import asyncio
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, cast
 
 from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease
 from edgy_bus.brokers.memory import MemoryBroker, _Stream
 from edgy_bus.codec import Wire
-from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
 from tests.simulation.loop import Process, VirtualLoop
 
@@ -26,9 +26,9 @@ State = tuple[dict[Partition, _Stream], dict[str, int]]
 class Redis(MemoryBroker):
     """The server: one for all processes."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__(lambda: 1_000_000.0 + loop.time() + self.clock_offset)
-        self._loop = loop
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(lambda: 1_000_000.0 + now() + self.clock_offset)
+        self._now = now
         self.clock_offset = 0.0
         self.away = False
         self.full = False
@@ -105,7 +105,7 @@ class Redis(MemoryBroker):
 
     def _recount(self) -> None:
         """A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
-        self.lost_at = self._loop.time()
+        self.lost_at = self._now()
         self.appended.clear()
         for place, stream in self._streams.items():
             if stream.epoch is not None:
@@ -156,8 +156,8 @@ class Network:
             return
         try:
             await getattr(self.redis, name)(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - nobody hears it
-            return
+        except BrokerError:
+            return  # nobody hears it
 
     def _timeout(self) -> float:
         return self.random.uniform(0.05, 3.0)

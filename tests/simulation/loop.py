@@ -2,7 +2,7 @@
 
 Every handle of asyncio carries the context in which it was made, and with it the process that it belongs to. The handles of a
 paused process wait, timers included, until it goes on; those of a killed one are dropped: nothing of it runs any more, not even
-a `finally`.
+a `finally`. asyncio has no public way to a handle's context, so private attributes are used here (and in `world.py`, where a run ends).
 """
 
 import asyncio

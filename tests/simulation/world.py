@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.events import Partition, partition_label
 from edgy_bus.outbox.relay import Relay
+from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.retry import Retry
 from edgy_bus.runtime.subscriptions import Row as Instance
 from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
@@ -84,7 +85,7 @@ class World:
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         self.loop = VirtualLoop()
-        self.redis = self.parts.redis(self.loop)
+        self.redis = self.parts.redis(self.loop.time)
         self.database = Database()
         # A group that comes later than the events hears of what is still there; these have been here before.
         self.database.groups[MODEL] = {"ledger", "mail"}
@@ -126,7 +127,7 @@ class World:
         store = self.parts.store(self.database, process, self.pause)
         bell = Bell()
         relay = self.parts.relay(
-            store=store,  # type: ignore[arg-type]
+            store=cast(OutboxStore, store),
             broker=broker,
             service="accounts",
             models=lambda: {MODEL: self.partitions},

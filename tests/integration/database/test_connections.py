@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import text
 
 from edgy_bus.database import Database
+from edgy_bus.database.backends.postgres import PostgresBackend
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
 
 
@@ -18,7 +19,9 @@ async def database(postgres_url: str) -> Any:
 
 
 def at_hand(database: Database) -> int:
-    return len(database._backend._at_hand)  # type: ignore[union-attr]
+    backend = database._backend
+    assert isinstance(backend, PostgresBackend)
+    return len(backend._at_hand)
 
 
 @pytest.fixture
