@@ -11,7 +11,7 @@ import enum
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -31,8 +31,7 @@ class Wire:
     signature: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """An entry whose head has been read and whose data has not."""
 
     id: str
@@ -50,20 +49,20 @@ class Envelope:
     def open(self) -> Event:
         """Decode the data. Raises `EventError` if it is not a JSON object."""
         data = loads(self.raw)
-        if not isinstance(data, dict):
+        if type(data) is not dict:
             raise EventError(f"the data of event {self.id} is not a JSON object")
         return Event(
-            id=self.id,
-            source=self.source,
-            model=self.model,
-            signal=self.signal,
-            subject=self.subject,
-            time=_time(self.time),
-            data=data,
-            sequence=self.sequence,
-            incarnation=self.incarnation,
-            schema_version=self.schema_version,
-            traceparent=self.traceparent,
+            self.id,
+            self.source,
+            self.model,
+            self.signal,
+            self.subject,
+            _time(self.time),
+            data,
+            self.sequence,
+            self.incarnation,
+            self.schema_version,
+            self.traceparent,
         )
 
 
@@ -137,41 +136,56 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     except KeyError as error:
         raise EventError(f"the entry has no field {error.args[0].decode()!r}") from None
     head = loads(raw_head)
-    if not isinstance(head, dict):
+    if type(head) is not dict:
         raise EventError("the entry's head is not a JSON object")
-    version = head.get("schemaversion", SCHEMA_VERSION)
-    if head.get("specversion") != SPEC_VERSION or version != SCHEMA_VERSION:
-        raise EventError(f"unknown version: specversion {head.get('specversion')!r}, schemaversion {version!r}")
-    model, _, signal = _text(head, "type").rpartition(".")
+    known = head.get
+    version = known("schemaversion", SCHEMA_VERSION)
+    if known("specversion") != SPEC_VERSION or version != SCHEMA_VERSION:
+        raise EventError(f"unknown version: specversion {known('specversion')!r}, schemaversion {version!r}")
+    event_id, source, kind, time = known("id"), known("source"), known("type"), known("time")
+    subject, traceparent = known("subject"), known("traceparent")
+    sequence, incarnation = known("sequence"), known("incarnation", 1)
+    # One test for what is nearly always true; which part of it is not is found out only then.
+    if not (
+        type(event_id) is type(source) is type(kind) is type(time) is str
+        and (subject is None or type(subject) is str)
+        and (sequence is None or type(sequence) is int)
+        and (traceparent is None or type(traceparent) is str)
+        and type(incarnation) is int
+    ):
+        raise EventError(_misfit(head))
+    model, _, signal = kind.rpartition(".")
     if not model:
-        raise EventError(f"the event's type {head['type']!r} is not of the form service.Model.signal")
+        raise EventError(f"the event's type {kind!r} is not of the form service.Model.signal")
     return Envelope(
-        id=_text(head, "id"),
-        source=_text(head, "source"),
-        model=model,
-        signal=signal,
-        subject=_text(head, "subject", optional=True) or None,
-        time=_text(head, "time"),
-        sequence=_number(head, "sequence", None),
-        incarnation=_number(head, "incarnation", 1) or 1,
-        schema_version=version,
-        traceparent=_text(head, "traceparent", optional=True) or None,
-        raw=data,
+        event_id,
+        source,
+        model,
+        signal,
+        subject or None,
+        time,
+        sequence,
+        incarnation or 1,
+        version,
+        traceparent or None,
+        data,
     )
 
 
-def _text(head: Mapping[str, Any], name: str, *, optional: bool = False) -> str:
-    value = head.get(name, "" if optional else None)
-    if not isinstance(value, str):
-        raise EventError(f"the event's {name!r} is missing or not text")
-    return value
+_TEXTS = ("id", "source", "type", "time")
+_OPTIONAL_TEXTS = ("subject", "traceparent")
 
 
-def _number(head: Mapping[str, Any], name: str, default: int | None) -> int | None:
-    value = head.get(name, default)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise EventError(f"the event's {name!r} is not a whole number")
-    return value
+def _misfit(head: Mapping[str, Any]) -> str:
+    """Which attribute of a head is not what it must be."""
+    for name in _TEXTS:
+        if not isinstance(head.get(name), str):
+            return f"the event's {name!r} is missing or not text"
+    for name in _OPTIONAL_TEXTS:
+        if not isinstance(head.get(name), str | None):
+            return f"the event's {name!r} is not text"
+    which = "sequence" if type(head.get("sequence")) not in (int, type(None)) else "incarnation"
+    return f"the event's {which!r} is not a whole number"
 
 
 def _time(text: str) -> dt.datetime:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgy_bus.errors import ConfigurationError
 
@@ -23,8 +23,7 @@ PRE = "pre"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened to one row (or is about to, for `pre_*`).
 
     `sequence` rises from event to event of a row, within an `incarnation` of the publisher's database; both are None for

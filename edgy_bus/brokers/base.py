@@ -89,13 +89,16 @@ class Lease:
         return f"{self.token}.{self.owner}"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An entry of a stream as it was read. `notes` is what an earlier owner left with `note`."""
+class Entry(NamedTuple):
+    """An entry of a stream as it was read.
+
+    `notes` is what an earlier owner left with `note`. `deliveries` counts the tenures that have had it in hand, this one included.
+    """
 
     id: EntryId
     fields: Mapping[bytes, bytes]
     notes: bytes | None = None
+    deliveries: int = 1
 
 
 @dataclass(frozen=True, slots=True)

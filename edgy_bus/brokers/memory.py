@@ -35,6 +35,8 @@ class _Group:
     position: EntryId = START
     pending: dict[EntryId, str] = field(default_factory=dict)
     """Entry to the holder that read it, in order of entries."""
+    deliveries: dict[EntryId, int] = field(default_factory=dict)
+    """How many holders have had a pending entry in hand, if more than one."""
     notes: dict[EntryId, bytes] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
     exists: bool = True
@@ -173,16 +175,21 @@ class MemoryBroker(Broker):
         missing = [entry for entry in left if entry not in stream.entries]
         for entry in missing:
             del group.pending[entry]
+            group.deliveries.pop(entry, None)
         kept = [entry for entry in left if entry in stream.entries]
         for entry in kept:
             group.pending[entry] = lease.holder
-        entries = [Entry(entry, dict(stream.entries[entry]), group.notes.get(entry)) for entry in kept]
+            group.deliveries[entry] = group.deliveries.get(entry, 1) + 1
+        entries = [
+            Entry(entry, dict(stream.entries[entry]), group.notes.get(entry), group.deliveries[entry]) for entry in kept
+        ]
         return Fetched(entries, True, START, missing)
 
     async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
         _, group = self._owned(lease)
         for entry in entries:
             group.pending.pop(entry, None)
+            group.deliveries.pop(entry, None)
             group.notes.pop(entry, None)
 
     async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:

@@ -1,7 +1,7 @@
 """Models: pydantic classes whose instances are rows."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
 
@@ -125,10 +125,7 @@ class Model(BaseModel):
     @classmethod
     def from_snapshot(cls, data: Mapping[str, Any]) -> Self:
         """An instance of an event's row. Fields that are missing (secret, or younger than the event) are None."""
-        read = _tolerant(cls).model_validate(data)
-        instance = cast(Self, cls.model_construct(**{name: getattr(read, name) for name in cls.meta.fields}))
-        instance._stored = cls.meta.kept(instance.field_values())
-        return instance
+        return cls.from_row(_tolerant(cls).model_validate(data).__dict__)
 
     # Writing
 

@@ -15,8 +15,11 @@ from edgy_bus.codec import dumps
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.runtime.assignment import assign
-from edgy_bus.runtime.session import PartitionSession, Stats, Tools
+from edgy_bus.runtime.jobs import Stats
+from edgy_bus.runtime.session import PartitionSession, Tools
+from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.window import Window
 from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
@@ -33,7 +36,7 @@ class Consumer(Service):
         broker: Broker,
         subscriptions: Subscriptions,
         settings: WorkerSettings,
-        slots: asyncio.Semaphore,
+        slots: Slots,
         signer: Signer | None = None,
     ) -> None:
         super().__init__()
@@ -43,7 +46,9 @@ class Consumer(Service):
         self._broker = broker
         self._subscriptions = subscriptions
         self._settings = settings
-        self._tools = Tools(broker, subscriptions, settings, slots, self.stats, self._rearm, signer)
+        self._tools = Tools(
+            broker, subscriptions, settings, slots, self.stats, Window(settings.window), self._rearm, signer
+        )
         self._sessions: dict[Partition, PartitionSession] = {}
         self._ended = asyncio.Event()
         self._stale = asyncio.Event()

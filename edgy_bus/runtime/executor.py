@@ -1,6 +1,8 @@
-"""Calls one receiver with one event, and answers what came of it. Writes nothing down."""
+"""Calls a receiver with an event, or with a batch of them, and answers what came of it. Writes nothing down."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edgy_bus.codec import Envelope
@@ -8,78 +10,187 @@ from edgy_bus.errors import EventError
 from edgy_bus.events import Event
 from edgy_bus.retry import Asked, Bury, RetryLater, Snooze
 from edgy_bus.runtime.inbox import advance
-from edgy_bus.runtime.outcome import Done, Failed, Outcome
+from edgy_bus.runtime.outcome import Done, Failed, Outcome, Untouched
+from edgy_bus.runtime.stepping import begin, resume
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.signals import Inbox
 
 _LONGEST_REASON = 2_000
+_DONE, _SKIPPED, _UNTOUCHED = Done(), Done(skipped=True), Untouched()
 
 
 class _Undo(Exception):
-    """Carries what a receiver asked for out of its transaction, which is rolled back by it."""
-
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
+    """Rolls the inbox's transaction back, in which a receiver asked for something else than being done."""
 
 
-async def execute(subscription: Subscription, envelope: Envelope, deadline: float) -> Outcome:
-    """Run the receiver, for at most `deadline` seconds. What it raises becomes an outcome; cancelling it does not."""
-    limit = asyncio.timeout(subscription.receiver.options.deadline or deadline)
+@dataclass(frozen=True, slots=True)
+class _Undone:
+    """What a batch receiver asked for in a transaction that was rolled back."""
+
+    asked: Mapping[str, Asked]
+
+
+def _nothing() -> None: ...
+
+
+async def execute(
+    subscription: Subscription, envelope: Envelope, deadline: float, waits: Callable[[], None] = _nothing
+) -> Outcome:
+    """Run the receiver, for at most `deadline` seconds. What it raises becomes an outcome; cancelling it does not.
+
+    `waits` is called when it waits for the first time, if it does.
+    """
+    try:
+        call = _call(subscription, envelope)
+        if not isinstance(call, Coroutine):
+            return call
+        try:
+            waits_for = begin(call)
+        except StopIteration as stop:
+            return _outcome(stop.value)
+    except Exception as error:  # noqa: BLE001 - a receiver may raise what it likes
+        return _failed(error)
+    waits()
+    return _outcome(await _finished(subscription, resume(call, waits_for), deadline))
+
+
+async def execute_batch(
+    subscription: Subscription, envelopes: Sequence[Envelope], deadline: float, waits: Callable[[], None] = _nothing
+) -> Sequence[Outcome]:
+    """Run a batch receiver once with all events; an outcome for each of them, as `execute` answers them.
+
+    What it raises is the outcome of every event that it was called with. `Untouched` are those that it handled in a transaction
+    that was rolled back because of what it asked for others.
+    """
+    waits()
+    answer = await _finished(subscription, _call_batch(subscription, envelopes), deadline)
+    if isinstance(answer, _Undone):
+        return [_asked(answer.asked, one) or _UNTOUCHED for one in envelopes]
+    return answer if type(answer) is list else [answer] * len(envelopes)
+
+
+async def _finished(subscription: Subscription, call: Awaitable[Any], deadline: float) -> Any:
+    """What a call answers, or `Failed`."""
+    seconds = subscription.receiver.options.deadline or deadline
+    limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await _call(subscription, envelope)
-    except _Undo as undo:
-        return undo.asked
+            return await call
     except Exception as error:  # noqa: BLE001 - a receiver may raise what it likes
         if limit.expired():
-            return Failed(f"took longer than its deadline of {subscription.receiver.options.deadline or deadline:g} s")
-        return Failed(f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
+            return Failed(f"took longer than its deadline of {seconds:g} s")
+        return _failed(error)
 
 
-async def _call(subscription: Subscription, envelope: Envelope) -> Outcome:
+def _failed(error: Exception) -> Failed:
+    return Failed(f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
+
+
+# One event
+
+
+def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any, Any] | Outcome:
+    """The call that is to be made, or the outcome if there is none to be made."""
     try:
         event = envelope.open()
     except EventError as error:
         return Bury(str(error))  # no attempt can succeed
-    options = subscription.receiver.options
-    instance = subscription.read(event.data.get("instance"))
-    if not subscription.receiver.wants(event.data.get("changes"), instance):
-        return Done(skipped=True)
-    if options.inbox is None:
-        return _outcome(await _receive(subscription, event, instance))
-    return await _call_once(subscription, envelope, event, instance, options.inbox)
+    receiver = subscription.receiver
+    data = event.data
+    instance = subscription.read(data.get("instance"))
+    if receiver.picky and not receiver.wants(data.get("changes"), instance):
+        return _SKIPPED
+    call: Any = receiver.function(subscription.sender, instance=instance, **_keywords(event, instance))
+    inbox = receiver.options.inbox
+    return call if inbox is None else _once(subscription, envelope, call, inbox)
 
 
-async def _call_once(
-    subscription: Subscription, envelope: Envelope, event: Event, instance: Any, inbox: Inbox
-) -> Outcome:
-    async with inbox.transaction():
-        if not await advance(inbox, f"{subscription.group}/{subscription.name}", envelope):
-            return Done(skipped=True)
-        outcome = _outcome(await _receive(subscription, event, instance))
-        if isinstance(outcome, Asked):
-            raise _Undo(outcome)
-    return outcome
-
-
-async def _receive(subscription: Subscription, event: Event, instance: Any) -> Any:
-    return await subscription.receiver.function(subscription.sender, instance=instance, **_keywords(event, instance))
+async def _once(subscription: Subscription, envelope: Envelope, call: Coroutine[Any, Any, Any], inbox: Inbox) -> Any:
+    """Make the call, if the inbox does not know the event yet, in the transaction of the inbox."""
+    try:
+        async with inbox.transaction():
+            if not await advance(inbox, f"{subscription.group}/{subscription.name}", envelope):
+                return _SKIPPED
+            answer = await call
+            if isinstance(answer, Asked):
+                raise _Undo
+            return answer
+    except _Undo:
+        return answer
+    finally:
+        call.close()
 
 
 def _keywords(event: Event, instance: Any) -> dict[str, Any]:
     """Named as Edgy names them, so that a receiver need not know where it runs."""
     data = event.data
-    given: dict[str, Any] = {**(data.get("kwargs") or {}), "event": event, "model_instance": instance}
-    if event.signal.startswith(("post_", "pre_")):
+    signal = event.signal
+    given: dict[str, Any] = {"event": event, "model_instance": instance}
+    if "kwargs" in data:
+        given = {**(data["kwargs"] or {}), **given}
+    if signal.startswith(("post_", "pre_")):
         changes = data.get("changes")
         values = {name: change["new"] for name, change in changes.items()} if changes else data.get("values")
-        given |= {"changes": changes, "values": values, "column_values": values}
+        given["changes"] = changes
+        given["values"] = given["column_values"] = values
         given["is_update"] = bool(data.get("is_update", False))
         given["row_count"] = data.get("row_count", 1)
-    if event.signal.startswith("post_"):
-        given["operation_skipped"] = False
+        if signal.startswith("post_"):
+            given["operation_skipped"] = False
     return given
 
 
 def _outcome(answer: Any) -> Outcome:
-    return answer if isinstance(answer, RetryLater | Snooze | Bury) else Done()
+    """What a receiver's answer means; it may be an outcome already."""
+    return answer if isinstance(answer, RetryLater | Snooze | Bury | Done | Failed) else _DONE
+
+
+# A batch
+
+
+async def _call_batch(subscription: Subscription, envelopes: Sequence[Envelope]) -> list[Outcome] | _Undone:
+    inbox = subscription.receiver.options.inbox
+    if inbox is None:
+        return await _handle_batch(subscription, envelopes, None)
+    try:
+        async with inbox.transaction():
+            outcomes = await _handle_batch(subscription, envelopes, inbox)
+            pairs = zip(envelopes, outcomes, strict=True)
+            asked = {one.id: outcome for one, outcome in pairs if isinstance(outcome, Asked)}
+            if asked:
+                raise _Undo
+            return outcomes
+    except _Undo:
+        return _Undone(asked)
+
+
+async def _handle_batch(
+    subscription: Subscription, envelopes: Sequence[Envelope], inbox: Inbox | None
+) -> list[Outcome]:
+    receiver = subscription.receiver
+    outcomes: list[Outcome] = []
+    wanted: list[tuple[int, Event, Any]] = []
+    for place, envelope in enumerate(envelopes):
+        outcomes.append(_SKIPPED)
+        try:
+            event = envelope.open()
+        except EventError as error:
+            outcomes[place] = Bury(str(error))
+            continue
+        instance = subscription.read(event.data.get("instance"))
+        if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
+            continue
+        if inbox is None or await advance(inbox, f"{subscription.group}/{subscription.name}", envelope):
+            wanted.append((place, event, instance))
+    if wanted:
+        instances, events = [instance for _, _, instance in wanted], [event for _, event, _ in wanted]
+        answer = await receiver.function(subscription.sender, instances=instances, events=events)
+        for place, _, _ in wanted:
+            outcomes[place] = _asked(answer, envelopes[place]) or _DONE
+    return outcomes
+
+
+def _asked(answer: Any, envelope: Envelope) -> Asked | None:
+    """What a batch receiver's answer, one outcome or some by event id, asks for this event."""
+    one = answer.get(envelope.id) if isinstance(answer, Mapping) else answer
+    return one if isinstance(one, Asked) else None

@@ -1,7 +1,8 @@
 """Lanes: one queue for each row and receiver, so that what waits in one holds up no other.
 
-A lane is born with its first job and gone with its last. While it waits for a retry its jobs do not count as ready, so that
-they do not keep other events from being read; `HELD` bounds how many may wait like that.
+A lane is born with its first job and gone with its last. It is ready, running or blocked: ready lanes stand in a line, and whoever
+takes one runs its first job. While a lane is blocked (its first job waits for a retry) its jobs do not count as active, so that they
+do not keep other events from being read; `MOST` bounds how many may wait like that.
 """
 
 from collections import deque
@@ -10,14 +11,14 @@ from typing import Any, Generic, TypeVar
 
 J = TypeVar("J")
 
-HELD = 10_000
+MOST = 10_000
 """Jobs of one partition in memory, those that wait for a retry included."""
 
 Key = tuple[str, str]
 """The row (or the entry, for events without one) and the receiver."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane(Generic[J]):
     key: Key
     jobs: deque[J] = field(default_factory=deque)
@@ -29,42 +30,60 @@ class Lanes(Generic[J]):
 
     def __init__(self) -> None:
         self._lanes: dict[Key, Lane[J]] = {}
-        self.ready = 0
+        self._line: deque[Lane[J]] = deque()
+        """Lanes that are ready."""
+        self.active = 0
+        """Jobs in lanes that are not blocked."""
         self.total = 0
 
-    def add(self, key: Key, job: J) -> Lane[J] | None:
-        """Put a job at the end of its lane; answers the lane if it is new, because somebody has to run it then."""
+    def add(self, key: Key, job: J) -> None:
+        """Put a job at the end of its lane."""
         lane = self._lanes.get(key)
-        born = lane is None
         if lane is None:
             lane = self._lanes[key] = Lane(key)
+            self._line.append(lane)
         lane.jobs.append(job)
         self.total += 1
-        self.ready += not lane.blocked
-        return lane if born else None
+        if not lane.blocked:
+            self.active += 1
+
+    def take(self) -> Lane[J] | None:
+        """The ready lane that has stood in line the longest; it is running from now on."""
+        return self._line.popleft() if self._line else None
+
+    def give_back(self, lane: Lane[J]) -> None:
+        """Its first job was not run after all."""
+        self._line.append(lane)
 
     def finish(self, lane: Lane[J]) -> None:
-        """The first job is done with; an empty lane is gone."""
+        """The first job of a running lane is done with: it stands in line for the next one, or is gone."""
         lane.jobs.popleft()
         self.total -= 1
-        self.ready -= not lane.blocked
-        if not lane.jobs:
+        self.active -= 1
+        if lane.jobs:
+            self._line.append(lane)
+        else:
             del self._lanes[lane.key]
 
     def block(self, lane: Lane[J]) -> None:
-        """The first job waits, and with it all others of the lane."""
-        if not lane.blocked:
-            lane.blocked = True
-            self.ready -= len(lane.jobs)
+        """The first job of a running lane waits, and with it all others of the lane."""
+        lane.blocked = True
+        self.active -= len(lane.jobs)
 
     def unblock(self, lane: Lane[J]) -> None:
-        if lane.blocked:
-            lane.blocked = False
-            self.ready += len(lane.jobs)
+        """A blocked lane is ready again."""
+        lane.blocked = False
+        self.active += len(lane.jobs)
+        self._line.append(lane)
 
     def room(self, prefetch: int) -> int:
         """How many more jobs may come in."""
-        return max(0, min(prefetch - self.ready, HELD - self.total))
+        return max(0, min(prefetch - self.active, MOST - self.total))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a lane stands in line."""
+        return bool(self._line)
 
     def __len__(self) -> int:
         return len(self._lanes)

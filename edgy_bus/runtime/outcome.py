@@ -22,7 +22,12 @@ class Failed:
     reason: str
 
 
-Outcome = Done | Failed | RetryLater | Snooze | Bury
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """Nothing came of the call, through no fault of this event: it is called again at once, and no attempt is counted."""
+
+
+Outcome = Done | Failed | RetryLater | Snooze | Bury | Untouched
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ def decide(outcome: Outcome, note: Note, retry: Retry, now: float, chance: float
         return Finish()
     if isinstance(outcome, Bury):
         return GiveUp(note.attempts + 1, outcome.reason)
+    if isinstance(outcome, Untouched):
+        return Again(Note(note.attempts), "the batch was rolled back")
     if isinstance(outcome, Snooze):
         return Again(Note(note.attempts, now + outcome.seconds), "snoozed")
     attempts = note.attempts + 1

@@ -1,4 +1,4 @@
-"""One tenure of one partition by one worker: read under the lease, run in lanes, acknowledge, hand back.
+"""One tenure of one partition: read under the lease, run in lanes, acknowledge, hand back.
 
 Order of a row: entries are read in order, what former owners left unfinished before anything new, and a lane runs one job
 after another. As soon as it is not known what a read has done (its answer was lost), the tenure ends: the next one begins
@@ -8,57 +8,29 @@ then.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Broker, DeadLetter, Entry, EntryId, Lease
-from edgy_bus.codec import Envelope, unpack
+from edgy_bus.codec import unpack
 from edgy_bus.errors import BrokerUnavailable, EventError, LeaseLost
 from edgy_bus.events import Partition
-from edgy_bus.runtime.executor import execute
+from edgy_bus.runtime.acknowledger import Acknowledger
+from edgy_bus.runtime.batches import Batches, Members
+from edgy_bus.runtime.executor import execute, execute_batch
+from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job, Stats, Work
 from edgy_bus.runtime.lanes import Lane, Lanes
-from edgy_bus.runtime.outcome import Again, Done, GiveUp, Note, decide, pack_notes, unpack_notes
-from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
+from edgy_bus.runtime.outcome import Again, Done, GiveUp, Note, Outcome, decide, unpack_notes
+from edgy_bus.runtime.slots import Slots
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.window import Window
 from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
 
-STREAM = "*"
-"""In a dead letter, the receiver's name for an entry that no receiver could be found for because it is not an event."""
-
-
-@dataclass(slots=True)
-class Stats:
-    """What a worker has done for a group, told to whoever asks the broker."""
-
-    handled: int = 0
-    skipped: int = 0
-    retries: int = 0
-    dead: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Handling:
-    """An entry in hand: which of its receivers have not finished, and what is known about them."""
-
-    entry: Entry
-    notes: dict[str, Note]
-    unfinished: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class Job:
-    """One receiver's turn at one entry."""
-
-    handling: Handling
-    envelope: Envelope
-    subscription: Subscription
-
-    @property
-    def note(self) -> Note:
-        return self.handling.notes.get(self.subscription.name) or Note()
+_TURN = 0.005
+"""Seconds for which receivers that wait for nothing may keep the event loop from everybody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +40,10 @@ class Tools:
     broker: Broker
     subscriptions: Subscriptions
     settings: WorkerSettings
-    slots: asyncio.Semaphore
+    slots: Slots
     """One for every receiver that may run at the same time in this process."""
     stats: Stats
+    window: Window
     idle: Callable[[], None]
     """Called when a session has read everything there is."""
     signer: Signer | None = None
@@ -89,15 +62,14 @@ class PartitionSession(Service):
         self._valid_until = valid_until
         self._limit: asyncio.Timeout | None = None
         self._tools = tools
-        self._lanes: Lanes[Job] = Lanes()
+        self._lanes: Lanes[Work] = Lanes()
+        self._batches = Batches(self._pump)
+        self._acknowledger = Acknowledger(tools.broker, lease, tools.settings.backoff, self._made_room)
         self._runners: dict[asyncio.Task[None], None] = {}
         """In the order in which they began, as far as they have not ended."""
-        self._executing: set[asyncio.Task[None]] = set()
-        self._changed: dict[EntryId, Handling] = {}
-        self._owed = asyncio.Event()
+        self._postponed: dict[Lane[Work], asyncio.TimerHandle] = {}
         self._room = asyncio.Event()
         self._news = asyncio.Event()
-        self._ending = False
         self._error: BaseException | None = None
 
     @property
@@ -131,9 +103,6 @@ class PartitionSession(Service):
         self.stopping.set()
         self._news.set()
         self._room.set()
-        for runner in self._runners:
-            if runner not in self._executing:
-                runner.cancel()
 
     # The tenure
 
@@ -145,10 +114,11 @@ class PartitionSession(Service):
                 try:
                     await self._read()
                     await self._drain()
-                    self._ending = True
-                    self._owed.set()
+                    self._acknowledger.end()
                     await acknowledging
                 finally:
+                    self._tools.slots.forget(self._pump)
+                    self._stop_timers()
                     await _cancelled([acknowledging, *self._runners])
         except TimeoutError:
             self.lost = True
@@ -161,13 +131,13 @@ class PartitionSession(Service):
         tools = self._tools
         inherit = True
         while not self.stopping.is_set():
-            count = self._lanes.room(tools.settings.prefetch)
-            if not count or len(self._changed) > tools.settings.prefetch * 4:
+            if not self._has_room():
                 self._room.clear()
                 await self._room.wait()
                 continue
             self._news.clear()
             try:
+                count = self._lanes.room(tools.settings.prefetch)
                 fetched = await tools.broker.fetch(self.lease, count, inherit=inherit)
             except BrokerUnavailable as error:
                 # Entries may be ours without our knowing them: only a new tenure finds them again.
@@ -182,8 +152,18 @@ class PartitionSession(Service):
             inherit = inherit and fetched.inherited
             for entry in fetched.entries:
                 self._admit(entry)
+            self._pump()
             if not fetched.entries and not fetched.inherited:
                 await self._wait_for_news(fetched.position)
+
+    def _has_room(self) -> bool:
+        """Whether it is worth while to read: there is room for half of what may be in hand, and the broker was told about the rest."""
+        prefetch = self._tools.settings.prefetch
+        return self._lanes.room(prefetch) >= max(1, prefetch // 2) and len(self._acknowledger) <= prefetch * 4
+
+    def _made_room(self) -> None:
+        if not self._room.is_set() and self._has_room():
+            self._room.set()
 
     async def _wait_for_news(self, position: EntryId) -> None:
         self.position = position or START
@@ -195,42 +175,73 @@ class PartitionSession(Service):
     async def _drain(self) -> None:
         """Give running receivers their grace time; entries whose receivers did not run stay unfinished for the next owner."""
         self.finish()
+        self._stop_timers()
         if self._runners:
             await asyncio.wait(self._runners, timeout=self._tools.settings.grace)
 
-    # Entries and jobs
+    def _stop_timers(self) -> None:
+        self._batches.stop()
+        for timer in self._postponed.values():
+            timer.cancel()
+        self._postponed.clear()
+
+    async def _acknowledge(self) -> None:
+        try:
+            await self._acknowledger.run()
+        except LeaseLost:
+            self.lose()
+
+    # Entries become jobs
 
     def _admit(self, entry: Entry) -> None:
-        handling = Handling(entry, unpack_notes(_event_id(entry), entry.notes))
+        tools = self._tools
+        handling = Handling(entry, {})
+        alone = f"\0{entry.id}"
+        if entry.notes:
+            handling.notes = unpack_notes(handling.event_id, entry.notes)
         try:
-            if self._tools.signer is not None:
-                self._tools.signer.check(self.place, entry.fields)
+            if tools.signer is not None:
+                tools.signer.check(self.place, entry.fields)
             envelope = unpack(entry.fields)
             if envelope.model != self.place.model:
                 raise EventError(f"an event of {envelope.model} does not belong on this stream")
         except EventError as error:
-            self._run(self._discard(handling, str(error)))
+            handling.unfinished = 1
+            self._lanes.add((alone, STREAM), Foreign(handling, str(error)))
             return
-        alone = f"\0{entry.id}"
         row = envelope.subject if envelope.subject is not None and self.place.ordered else alone
-        for subscription in self._tools.subscriptions.of(envelope.model, envelope.signal):
-            note = handling.notes.get(subscription.name)
-            if note is not None and note.done:
+        for subscription in tools.subscriptions.of(envelope.model, envelope.signal):
+            name, options = subscription.name, subscription.receiver.options
+            if handling.notes and handling.notes.get(name, NOTHING).done:
                 continue
-            handling.unfinished.add(subscription.name)
-            ordered = subscription.receiver.options.ordered
-            lane = self._lanes.add(
-                (row if ordered else alone, subscription.name), Job(handling, envelope, subscription)
-            )
-            if lane is not None:
-                self._run(self._run_lane(lane))
+            if options.inbox is None and (envelope.id, name) in tools.window:
+                tools.stats.skipped += 1
+                handling.notes[name] = Note(done=True)
+                continue
+            handling.unfinished += 1
+            self._lanes.add((row if options.ordered else alone, name), Job(handling, envelope, subscription))
         if not handling.unfinished:
-            self._owe(handling)
+            self._acknowledger.owe(handling)
 
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        runner = asyncio.create_task(coroutine)
-        self._runners[runner] = None
-        runner.add_done_callback(self._ran)
+    # Runners
+
+    def _pump(self) -> None:
+        """See to it that somebody runs what is ready. A runner that waits for something calls it, so that others go on meanwhile."""
+        if not (self._lanes.ready or self._batches.ready) or self.stopping.is_set() or self._is_over():
+            return
+        if self._tools.slots.take(self._pump):
+            runner = asyncio.create_task(self._run_lanes())
+            self._runners[runner] = None
+            runner.add_done_callback(self._runner_ended)
+
+    def _is_over(self) -> bool:
+        """Whether the lease may have run out. Nothing is begun then, also if this process has slept through it."""
+        return asyncio.get_running_loop().time() >= self._valid_until
+
+    def _runner_ended(self, runner: "asyncio.Task[None]") -> None:
+        self._ran(runner)
+        self._tools.slots.give_back()
+        self._pump()
 
     def _ran(self, task: "asyncio.Task[None]") -> None:
         """A task of ours ended. An error in it is not a receiver's: the tenure ends with it."""
@@ -239,62 +250,149 @@ class PartitionSession(Service):
             self._error = self._error or error
             self.finish()
 
-    async def _run_lane(self, lane: Lane[Job]) -> None:
-        runner = asyncio.current_task()
-        while lane.jobs and runner is not None:
-            job = lane.jobs[0]
-            await self._until_due(lane, job.note.due)
-            async with self._tools.slots:
-                if self.stopping.is_set() or asyncio.get_running_loop().time() >= self._valid_until:
-                    return
-                self._executing.add(runner)
-                try:
-                    finished = await self._run_job(job)
-                finally:
-                    self._executing.discard(runner)
-            if finished:
-                self._lanes.finish(lane)
-                self._room.set()
+    async def _run_lanes(self) -> None:
+        """Run what is ready, one after another, until nothing is or somebody else needs the slot."""
+        loop, slots = asyncio.get_running_loop(), self._tools.slots
+        since = loop.time()
+        while not self.stopping.is_set():
+            now = loop.time()
+            if now >= self._valid_until:
+                return
+            if batch := self._batches.take():
+                await self._run_batch(batch)
+            elif lane := self._lanes.take():
+                await self._run_lane(lane)
+            else:
+                return
+            if slots.wanted:
+                return
+            if now - since > _TURN:
+                await asyncio.sleep(0)
+                since = loop.time()
 
-    async def _until_due(self, lane: Lane[Job], due: float) -> None:
-        wait = due - time.time()
-        if wait <= 0:
+    async def _run_lane(self, lane: Lane[Work]) -> None:
+        """Run the first job of a lane, unless its time has not come."""
+        job = lane.jobs[0]
+        if isinstance(job, Foreign):
+            await self._discard(job)
+            self._finish(lane)
             return
-        self._lanes.block(lane)
-        self._room.set()
-        try:
-            await asyncio.sleep(wait)
-        finally:
-            self._lanes.unblock(lane)
-
-    async def _run_job(self, job: Job) -> bool:
-        """Call the receiver once and note what came of it; whether the job is over."""
-        subscription, handling, stats = job.subscription, job.handling, self._tools.stats
-        outcome = await execute(subscription, job.envelope, self._tools.settings.deadline)
-        decision = decide(outcome, job.note, subscription.receiver.options.retry, time.time())
-        if isinstance(decision, Again):
-            stats.retries += 1
-            handling.notes[subscription.name] = decision.note
-            self._owe(handling)
-            self._tell("receiver.retried", job, attempts=decision.note.attempts, reason=decision.reason)
-            return False
-        if isinstance(decision, GiveUp):
-            await self._bury(handling, subscription.name, decision)
-            self._tell("receiver.gave_up", job, attempts=decision.attempts, reason=decision.reason)
-        elif isinstance(outcome, Done) and outcome.skipped:
-            stats.skipped += 1
+        handling = job.handling
+        if handling.notes and job.note.due > time.time():
+            self._postpone(lane, job.note.due)
+            return
+        batch = job.subscription.receiver.options.batch
+        if batch is not None and not job.alone:
+            self._batches.add(lane, job, batch)
+            return
+        if handling.entry.deliveries > 1 and not await self._begin(lane, job):
+            return
+        deadline = self._tools.settings.deadline
+        if batch is None:
+            outcome = await execute(job.subscription, job.envelope, deadline, self._pump)
         else:
-            stats.handled += 1
-        self._close(handling, subscription.name)
+            (outcome,) = await execute_batch(job.subscription, [job.envelope], deadline, self._pump)
+        await self._conclude(lane, job, outcome)
+
+    async def _run_batch(self, members: Members) -> None:
+        """Run the first jobs of several lanes of one subscription together."""
+        begun: Members = []
+        for lane, job in members:
+            if job.handling.entry.deliveries == 1 or await self._begin(lane, job):
+                begun.append((lane, job))
+        if not begun:
+            return
+        envelopes = [job.envelope for _, job in begun]
+        subscription = begun[0][1].subscription
+        outcomes = await execute_batch(subscription, envelopes, self._tools.settings.deadline, self._pump)
+        for (lane, job), outcome in zip(begun, outcomes, strict=True):
+            await self._conclude(lane, job, outcome)
+
+    async def _begin(self, lane: Lane[Work], job: Job) -> bool:
+        """Count an attempt before it is made; whether it is to be made.
+
+        It is made at an entry that a former owner did not finish: perhaps because its process dies of it.
+        """
+        subscription, note = job.subscription, job.note
+        self._pump()
+        if note.attempts >= subscription.receiver.options.retry.attempts:
+            reason = f"the process of its worker ended in the last of {note.attempts} attempts"
+            await self._give_up(lane, job, GiveUp(note.attempts, reason))
+            return False
+        begun = job.handling.begun = job.handling.begun or {}
+        begun[subscription.name] = Note(note.attempts + 1)
+        await self._acknowledger.assure(job.handling)
+        if self.stopping.is_set() or self._is_over():
+            self._lanes.give_back(lane)
+            return False
         return True
 
-    async def _discard(self, handling: Handling, reason: str) -> None:
+    async def _conclude(self, lane: Lane[Work], job: Job, outcome: Outcome) -> None:
+        """Note what came of a job."""
+        subscription, handling, stats = job.subscription, job.handling, self._tools.stats
+        if handling.begun:
+            handling.begun.pop(subscription.name, None)
+        if type(outcome) is Done:
+            if outcome.skipped:
+                stats.skipped += 1
+            else:
+                stats.handled += 1
+            if subscription.receiver.options.inbox is None:
+                self._tools.window.add(job.envelope.id, subscription.name)
+            self._close(handling, subscription.name)
+            self._finish(lane)
+            return
+        decision = decide(outcome, job.note, subscription.receiver.options.retry, time.time())
+        if isinstance(decision, GiveUp):
+            await self._give_up(lane, job, decision)
+        elif isinstance(decision, Again):
+            stats.retries += 1
+            job.alone = True
+            handling.notes[subscription.name] = decision.note
+            self._acknowledger.owe(handling)
+            self._postpone(lane, decision.note.due)
+            self._tell("receiver.retried", job, attempts=decision.note.attempts, reason=decision.reason)
+
+    def _postpone(self, lane: Lane[Work], due: float) -> None:
+        """The lane waits until `due`, in seconds since 1970."""
+        if self.stopping.is_set():
+            return  # it is the next owner's
+        self._lanes.block(lane)
+        self._made_room()
+        wait = max(0.0, due - time.time())
+        self._postponed[lane] = asyncio.get_running_loop().call_later(wait, self._go_on, lane)
+
+    def _go_on(self, lane: Lane[Work]) -> None:
+        del self._postponed[lane]
+        self._lanes.unblock(lane)
+        self._pump()
+
+    def _finish(self, lane: Lane[Work]) -> None:
+        self._lanes.finish(lane)
+        self._made_room()
+
+    def _close(self, handling: Handling, receiver: str) -> None:
+        """A receiver has finished with an entry."""
+        handling.unfinished -= 1
+        if handling.unfinished:
+            before = handling.notes.get(receiver, NOTHING)
+            handling.notes[receiver] = Note(before.attempts, done=True)
+        self._acknowledger.owe(handling)
+
+    # Dead letters
+
+    async def _give_up(self, lane: Lane[Work], job: Job, decision: GiveUp) -> None:
+        await self._bury(job.handling, job.subscription.name, decision)
+        self._tell("receiver.gave_up", job, attempts=decision.attempts, reason=decision.reason)
+        self._close(job.handling, job.subscription.name)
+        self._finish(lane)
+
+    async def _discard(self, job: Foreign) -> None:
         """An entry that is not an event of ours goes to the dead letters as it is."""
-        note = handling.notes.get(STREAM)
-        handling.unfinished.add(STREAM)
-        if note is None or not note.done:
-            await self._bury(handling, STREAM, GiveUp(0, reason))
-            telemetry.emit("stream.foreign", partition=str(self.place), entry=str(handling.entry.id), reason=reason)
+        handling = job.handling
+        if not handling.notes.get(STREAM, NOTHING).done:
+            await self._bury(handling, STREAM, GiveUp(0, job.reason))
+            telemetry.emit("stream.foreign", partition=str(self.place), entry=str(handling.entry.id), reason=job.reason)
         self._close(handling, STREAM)
 
     async def _bury(self, handling: Handling, receiver: str, decision: GiveUp) -> None:
@@ -306,8 +404,8 @@ class PartitionSession(Service):
             attempts=decision.attempts,
             fields=handling.entry.fields,
         )
-        known = {**handling.notes, receiver: Note(decision.attempts, done=True)}
-        notes = pack_notes(_event_id(handling.entry), known)
+        notes = handling.packed({receiver: Note(decision.attempts, done=True)})
+        self._pump()
         while True:
             try:
                 await self._tools.broker.bury(self.lease, letter, notes)
@@ -320,51 +418,6 @@ class PartitionSession(Service):
                 self._tools.stats.dead += 1
                 return
 
-    def _close(self, handling: Handling, receiver: str) -> None:
-        before = handling.notes.get(receiver) or Note()
-        handling.notes[receiver] = Note(before.attempts, done=True)
-        handling.unfinished.discard(receiver)
-        self._owe(handling)
-
-    # Acknowledging
-
-    def _owe(self, handling: Handling) -> None:
-        """The broker has to be told about this entry."""
-        self._changed[handling.entry.id] = handling
-        self._owed.set()
-
-    async def _acknowledge(self) -> None:
-        """Tell the broker what is finished, and what is known about the rest; all that came up during one call in the next."""
-        pause = 0.05
-        while True:
-            await self._owed.wait()
-            self._owed.clear()
-            changed, self._changed = self._changed, {}
-            try:
-                await self._tell_broker(changed)
-                pause = 0.05
-                self._room.set()
-            except BrokerUnavailable:
-                self._changed = {**changed, **self._changed}
-                self._owed.set()
-                await asyncio.sleep(pause)
-                pause = min(self._tools.settings.backoff, pause * 2)
-                continue
-            except LeaseLost:
-                self.lose()
-                return
-            if self._ending and not self._changed:
-                return
-
-    async def _tell_broker(self, changed: dict[EntryId, Handling]) -> None:
-        broker = self._tools.broker
-        notes = {key: pack_notes(_event_id(one.entry), one.notes) for key, one in changed.items() if one.unfinished}
-        finished = [key for key, one in changed.items() if not one.unfinished]
-        if notes:
-            await broker.note(self.lease, notes)
-        if finished:
-            await broker.settle(self.lease, finished)
-
     def _tell(self, name: str, job: Job, **fields: object) -> None:
         telemetry.emit(
             name,
@@ -374,10 +427,6 @@ class PartitionSession(Service):
             event_id=job.envelope.id,
             **fields,
         )
-
-
-def _event_id(entry: Entry) -> str:
-    return entry.fields.get(b"id", b"").decode("latin-1")
 
 
 async def _cancelled(tasks: "Sequence[asyncio.Task[None]]") -> None:

@@ -1,7 +1,7 @@
 """Who hears of what: the receivers of one group, by model and signal."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgy_bus.errors import ConfigurationError
@@ -21,11 +21,11 @@ class Subscription:
     """The model class, or its name where there is no class."""
     read: Callable[[Mapping[str, Any] | None], Any]
     """Makes the instance from an event's row."""
+    name: str = field(init=False)
+    """The durable name of the receiver."""
 
-    @property
-    def name(self) -> str:
-        """The durable name of the receiver."""
-        return self.receiver.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.receiver.name)
 
 
 class Subscriptions:

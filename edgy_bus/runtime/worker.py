@@ -9,6 +9,7 @@ from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.consumer import Consumer
+from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.services import Service
 from edgy_bus.settings import WorkerSettings
@@ -52,7 +53,7 @@ class Worker(Service):
         await self._prepare_inboxes()
         if not await self._connect():
             return
-        slots = asyncio.Semaphore(self._settings.concurrency)
+        slots = Slots(self._settings.concurrency)
         self.consumers = [Consumer(self._broker, group, self._settings, slots, self._signer) for group in self._groups]
         for consumer in self.consumers:
             await consumer.start()

@@ -31,6 +31,22 @@ class Inbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """How many events a batch receiver is called with: up to `size`, as many as have come when the first has waited `wait` seconds.
+
+    They are events of one partition, each of another row unless the receiver is `ordered=False`. A receiver that raises is called again
+    with each of them alone. It may answer an outcome for all of them, or a mapping from `event.id` to the outcomes of some.
+    """
+
+    size: int = 100
+    wait: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.wait < 0:
+            raise SignalError(f"{self}: size must be at least 1, wait (seconds) not negative")
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How a receiver is run.
 
@@ -45,6 +61,7 @@ class Options:
         retry: what happens after it failed.
         deadline: seconds that one call may take; the worker's own when not given.
         inbox: the database in whose transaction the receiver runs, once per event and in the order of every row.
+        batch: call it with several events at once, as `instances` and `events`, none of which are of the same row.
         schema: a pydantic model that the row is read with, for receivers that have no model class.
     """
 
@@ -58,6 +75,7 @@ class Options:
     retry: Retry = field(default_factory=Retry)
     deadline: float | None = None
     inbox: Inbox | None = None
+    batch: Batch | None = None
     schema: type[BaseModel] | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +102,11 @@ class Receiver:
     @property
     def name(self) -> str:
         return self.options.name or describe(self.function)
+
+    @property
+    def picky(self) -> bool:
+        """Whether `wants` may ever say no."""
+        return bool(self.options.when_changed) or self.options.where is not None
 
     def wants(self, changes: Mapping[str, Any] | None, instance: Any = None) -> bool:
         """Whether it is interested in these changes of this instance; None when nothing is known about them."""

@@ -90,6 +90,7 @@ class Redis(MemoryBroker):
         if group is not None:
             group.position = START
             group.pending.clear()
+            group.deliveries.clear()
             group.exists = False
 
     def holder(self, place: Partition, role: str) -> str:

@@ -1,5 +1,6 @@
 """Planted bugs: each takes one mechanism out. The simulation must find every one of them, or it is blind to what that mechanism is for."""
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import Pending, PendingRow
+from edgy_bus.runtime.jobs import Handling
 from edgy_bus.runtime.lanes import Lane, Lanes
-from edgy_bus.runtime.session import Handling, PartitionSession
+from edgy_bus.runtime.session import PartitionSession
 from tests.simulation.broker import Network, Redis
 from tests.simulation.database import Effect, Inbox, Store
 from tests.simulation.world import Parts, simulate
@@ -231,24 +233,26 @@ class EffectsOutsideTheTransaction(Inbox):
 
 _numbers = itertools.count()
 _add = Lanes.add
+_block = Lanes.block
 _admit = PartitionSession._admit
 _session = PartitionSession.__init__
 _call = Network.call
 
 
-def _a_lane_for_every_job(self: Any, key: tuple[str, str], job: Any) -> Any:
-    return _add(self, (f"{key[0]}/{next(_numbers)}", key[1]), job)
+def _a_lane_for_every_job(self: Any, key: tuple[str, str], job: Any) -> None:
+    _add(self, (f"{key[0]}/{next(_numbers)}", key[1]), job)
 
 
 def _next_goes_first(self: Any, lane: Lane[Any]) -> None:
     """While the first job waits for its retry, the next one takes its place."""
     if len(lane.jobs) > 1:
         lane.jobs.rotate(-1)
+    _block(self, lane)
 
 
 def _acknowledged_on_arrival(self: Any, entry: Any) -> None:
     _admit(self, entry)
-    self._run(self._tools.broker.settle(self.lease, [entry.id]))
+    self._runners[asyncio.create_task(self._tools.broker.settle(self.lease, [entry.id]))] = None
 
 
 async def _nothing_buried(self: Any, handling: Handling, receiver: str, decision: Any) -> None:

@@ -125,11 +125,14 @@ class RedisBroker(Broker):
         reply = await self._scripts.call("fetch", keys, (lease.role, *_held(lease), count, int(inherit)))
         if reply is None:
             raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
-        rows, inherited, position, notes, missing = reply
-        entries = [
-            Entry(EntryId.parse(row[0]), _fields(row[1]), (notes[at] or None) if notes else None)
-            for at, row in enumerate(rows)
-        ]
+        rows, inherited, position, notes, missing, deliveries = reply
+        if inherited:
+            entries = [
+                Entry(EntryId.parse(entry), _fields(fields), note or None, int(count))
+                for (entry, fields), note, count in zip(rows, notes, deliveries, strict=True)
+            ]
+        else:
+            entries = [Entry(EntryId.parse(entry), _fields(fields)) for entry, fields in rows]
         return Fetched(entries, bool(inherited), EntryId.parse(position), [EntryId.parse(one) for one in missing])
 
     async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
@@ -275,6 +278,8 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    if len(flat) == 6:  # nearly every entry; the general way costs three times as much
+        return {flat[0]: flat[1], flat[2]: flat[3], flat[4]: flat[5]}
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 

@@ -2,7 +2,8 @@
 -- that is stale by the time of the read lets two owners reorder a row.
 -- KEYS  events, lease, epoch, notes
 -- ARGV  group, holder, epoch, count, '1' if former owners may have left something
--- Answers [entries, inherited (1/0), position, notes of the entries, missing entry ids], or false if the lease is lost.
+-- Answers [entries, inherited (1/0), position, notes of the entries, missing entry ids, deliveries of the entries], or false if the
+-- lease is lost. Notes and deliveries are told of inherited entries only.
 local events, group, me, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 if redis.call('GET', KEYS[2]) ~= me or redis.call('GET', KEYS[3]) ~= ARGV[3] then return false end
 
@@ -14,11 +15,12 @@ if pending.err then
 end
 
 if ARGV[5] == '1' then
-  local left, start = {}, '-'
+  local left, had, start = {}, {}, '-'
+  if count > 1000 then count = 1000 end
   while #left < count and pending[1] > 0 do
     local page = redis.call('XPENDING', events, group, start, '+', 100)
     for _, row in ipairs(page) do
-      if row[2] ~= me and #left < count then left[#left + 1] = row[1] end
+      if row[2] ~= me and #left < count then left[#left + 1] = row[1]; had[row[1]] = row[4] end
     end
     if #page < 100 then break end
     start = '(' .. page[#page][1]
@@ -34,9 +36,12 @@ if ARGV[5] == '1' then
         redis.call('XACK', events, group, id)
       end
     end
-    local notes = {}
-    for i, entry in ipairs(entries) do notes[i] = redis.call('HGET', KEYS[4], entry[1]) or '' end
-    return {entries, 1, '0-0', notes, missing}
+    local notes, deliveries = {}, {}
+    for i, entry in ipairs(entries) do
+      notes[i] = redis.call('HGET', KEYS[4], entry[1]) or ''
+      deliveries[i] = had[entry[1]] + 1
+    end
+    return {entries, 1, '0-0', notes, missing, deliveries}
   end
   for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', events, group)) do
     if consumer[2] ~= me and consumer[4] == 0 then redis.call('XGROUP', 'DELCONSUMER', events, group, consumer[2]) end
@@ -46,7 +51,7 @@ end
 local reply = redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', count, 'STREAMS', events, '>')
 if reply and reply[1] and #reply[1][2] > 0 then
   local entries = reply[1][2]
-  return {entries, 0, entries[#entries][1], {}, {}}
+  return {entries, 0, entries[#entries][1], {}, {}, {}}
 end
 for _, row in ipairs(redis.call('XINFO', 'GROUPS', events)) do
   local name, position
@@ -54,6 +59,6 @@ for _, row in ipairs(redis.call('XINFO', 'GROUPS', events)) do
     if row[i] == 'name' then name = row[i + 1] end
     if row[i] == 'last-delivered-id' then position = row[i + 1] end
   end
-  if name == group then return {{}, 0, position, {}, {}} end
+  if name == group then return {{}, 0, position, {}, {}, {}} end
 end
-return {{}, 0, '0-0', {}, {}}
+return {{}, 0, '0-0', {}, {}, {}}

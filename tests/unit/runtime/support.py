@@ -6,8 +6,11 @@ from typing import Any
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.retry import Retry
-from edgy_bus.runtime.session import PartitionSession, Stats, Tools
+from edgy_bus.runtime.jobs import Stats
+from edgy_bus.runtime.session import PartitionSession, Tools
+from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
+from edgy_bus.runtime.window import Window
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signals import Options, Receiver
 from tests.support import PLACE
@@ -37,8 +40,9 @@ class Tenure:
             broker,
             Subscriptions("mail", subscriptions),
             self.settings,
-            asyncio.Semaphore(self.settings.concurrency),
+            Slots(self.settings.concurrency),
             self.stats,
+            Window(self.settings.window),
             idle or (lambda: None),
         )
 

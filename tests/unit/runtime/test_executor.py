@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,11 +177,11 @@ async def test_an_inbox_forgets_what_a_receiver_wrote_that_asks_for_another_atte
 
 async def test_an_inbox_takes_a_later_incarnation_for_later(effects: Effects) -> None:
     database = effects.registry.database
-    first, restored = envelope(sequence=500), replace(envelope(sequence=3), incarnation=2)
+    first, restored = envelope(sequence=500), envelope(sequence=3)._replace(incarnation=2)
     async with database.transaction():
         assert await inbox.advance(database, "r", first)
         assert await inbox.advance(database, "r", restored)
-        assert not await inbox.advance(database, "r", replace(first, sequence=501))
+        assert not await inbox.advance(database, "r", first._replace(sequence=501))
 
 
 async def test_an_inbox_does_not_remember_what_has_no_sequence(effects: Effects) -> None:
@@ -198,7 +197,7 @@ async def test_receivers_and_sources_have_an_inbox_each(effects: Effects) -> Non
     async with database.transaction():
         assert await inbox.advance(database, "a", envelope())
         assert await inbox.advance(database, "b", envelope())
-        assert await inbox.advance(database, "a", replace(envelope(), source="other"))
+        assert await inbox.advance(database, "a", envelope()._replace(source="other"))
 
 
 async def test_an_instance_that_is_not_wanted_is_skipped_and_does_not_touch_the_inbox() -> None:
@@ -224,5 +223,5 @@ async def test_a_filter_that_raises_is_a_failure() -> None:
 async def test_data_that_cannot_be_read_is_given_up_at_once() -> None:
     async def receiver(sender: str, **kwargs: Any) -> None: ...
 
-    broken = replace(envelope(), raw=b"[" * 100_000)
+    broken = envelope()._replace(raw=b"[" * 100_000)
     assert isinstance(await execute(subscribe(receiver), broken, 5), Bury)

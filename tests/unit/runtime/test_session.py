@@ -9,7 +9,7 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.retry import Retry
-from edgy_bus.runtime.session import STREAM
+from edgy_bus.runtime.jobs import STREAM
 from tests.support import PLACE, Told, event, eventually, publish
 from tests.unit.runtime.support import Tenure, subscribe
 
@@ -106,8 +106,7 @@ async def test_what_is_not_an_event_is_a_dead_letter_and_stops_nothing() -> None
     state = await broker.inspect(PLACE, Head(), "epoch")
     foreign = [Wire("1", b"not json", b"{}"), Wire("2", b"{}", b"{}"), Wire("3", b"[" * 100_000, b"{}")]
     assert await broker.publish(PLACE, state.head, foreign)
-    strayed = event("1", 7)
-    object.__setattr__(strayed, "model", "other.Model")
+    strayed = event("1", 7)._replace(model="other.Model")
     await publish(broker, strayed, event("1", 8))
     tenure = Tenure(broker, subscribe(receiver))
     session = await tenure.begin()

@@ -1,0 +1,18 @@
+from edgy_bus.runtime.slots import Slots
+
+
+def test_who_gets_none_is_called_once_when_one_is_free_in_the_order_of_asking() -> None:
+    slots, called = Slots(1), list[str]()
+    first, second = (lambda: called.append("first")), (lambda: called.append("second"))
+    assert slots.take(first)
+    assert not slots.take(first)
+    assert not slots.take(second)
+    assert not slots.take(first)
+    assert slots.wanted
+    slots.give_back()
+    assert called == ["first"]
+    assert slots.take(first)
+    slots.forget(second)
+    assert not slots.wanted
+    slots.give_back()
+    assert called == ["first"]
