@@ -53,7 +53,7 @@ from edgy_bus.models import (
 )
 from edgy_bus.retry import Retry, dead_letter, retry, snooze
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
-from edgy_bus.signals import Options, Signal
+from edgy_bus.signals import Batch, Options, Signal
 
 __version__ = "0.1.0"
 
@@ -61,6 +61,7 @@ __all__ = [
     "CASCADE",
     "RESTRICT",
     "SET_NULL",
+    "Batch",
     "BigIntegerField",
     "BinaryField",
     "BooleanField",

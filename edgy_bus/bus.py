@@ -5,17 +5,18 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import Row as BrokerRow
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, SignalError
-from edgy_bus.events import check_name, partitions_of
+from edgy_bus.events import Partition, check_name, partition_label, partitions_of
 from edgy_bus.models import Model, Registry
 from edgy_bus.outbox import table as outbox_tables
 from edgy_bus.outbox.announcer import Announcer
@@ -29,7 +30,7 @@ from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
-from edgy_bus.signals import Inbox, Options, Receiver, ReceiverFunction
+from edgy_bus.signals import Batch, Inbox, OnExhausted, Options, Receiver, ReceiverFunction
 from edgy_bus.signals.receiver import check
 from edgy_bus.signing import Signer
 
@@ -61,6 +62,17 @@ class _Named:
     model: str
     signal: str
     receiver: Receiver
+
+
+class HeldRow(NamedTuple):
+    """A row that a receiver holds, and why. `released`: its parked events are being handled."""
+
+    group: str
+    model: str
+    subject: str
+    receiver: str
+    reason: str
+    released: bool = False
 
 
 class Bus:
@@ -158,8 +170,10 @@ class Bus:
         where: Callable[[Any], bool] | None = None,
         ordered: bool = True,
         retry: Retry | None = None,
+        on_exhausted: OnExhausted = "dead_letter",
         deadline: float | None = None,
         inbox: Inbox | None = None,
+        batch: Batch | None = None,
     ) -> Callable[[F], F]:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
 
@@ -180,8 +194,10 @@ class Bus:
             where=where,
             ordered=ordered,
             retry=retry or Retry(),
+            on_exhausted=on_exhausted,
             deadline=deadline,
             inbox=inbox,
+            batch=batch,
             schema=schema,
         )
 
@@ -281,6 +297,28 @@ class Bus:
                 for place in partitions_of(self._name(model), self.events.partitions):
                     await broker.forget(place, group)
         return found
+
+    async def held(self, group: str | None = None) -> list[HeldRow]:
+        """The rows that receivers of a group hold (`on_exhausted="hold"`); the group is the bus's own if it is not given."""
+        broker, group = self._require_broker("a held row"), group or self.group
+        found = []
+        for model, partitions in (await broker.declared()).items():
+            for place in partitions_of(model, partitions):
+                for row, state in (await broker.held(place, group)).items():
+                    parked = await broker.parked(place, group, row)
+                    reason = parked[0].letter.reason if parked else ""
+                    found.append(HeldRow(group, model, row.subject, row.receiver, reason, state.retrying))
+        return found
+
+    async def release(self, row: HeldRow, *, skip: bool = False) -> bool:
+        """Let a worker handle the parked events of a held row, in order, and then hold it no more.
+
+        With `skip`, its first one, for which the row is held, goes to the dead letters. False if the row is not held, or is being handled.
+        """
+        broker = self._require_broker("a held row")
+        partitions = (await broker.declared()).get(row.model, self.events.partitions)
+        place = Partition(row.model, partition_label(row.subject, "", partitions))
+        return await broker.decide(place, row.group, BrokerRow(row.receiver, row.subject), skip=skip)
 
     def relays(self) -> list[Relay]:
         """The relays of this service, for a program that does nothing else. Raises `ConfigurationError` where there is none."""

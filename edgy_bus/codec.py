@@ -151,12 +151,12 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
         and (subject is None or type(subject) is str)
         and (sequence is None or type(sequence) is int)
         and (traceparent is None or type(traceparent) is str)
-        and type(incarnation) is int
+        and (incarnation is None or type(incarnation) is int)
     ):
         raise EventError(_misfit(head))
     model, _, signal = kind.rpartition(".")
     if not model:
-        raise EventError(f"the event's type {kind!r} is not of the form service.Model.signal")
+        raise EventError(_misfit(head))
     return Envelope(
         event_id,
         source,
@@ -172,7 +172,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     )
 
 
-_TEXTS = ("id", "source", "type", "time")
+_TEXTS = ("type", "id", "source", "time")
 _OPTIONAL_TEXTS = ("subject", "traceparent")
 
 
@@ -181,6 +181,8 @@ def _misfit(head: Mapping[str, Any]) -> str:
     for name in _TEXTS:
         if not isinstance(head.get(name), str):
             return f"the event's {name!r} is missing or not text"
+        if name == "type" and "." not in head[name].lstrip("."):
+            return f"the event's type {head[name]!r} is not of the form service.Model.signal"
     for name in _OPTIONAL_TEXTS:
         if not isinstance(head.get(name), str | None):
             return f"the event's {name!r} is not text"

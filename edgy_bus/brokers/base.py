@@ -126,6 +126,47 @@ class DeadLetter:
     fields: Mapping[bytes, bytes]
 
 
+class Row(NamedTuple):
+    """A row as one receiver of a group sees it."""
+
+    receiver: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.receiver}\0{self.subject}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        receiver, _, subject = text.partition("\0")
+        return cls(receiver, subject)
+
+
+class HeldState(NamedTuple):
+    """What is to become of a held row: it waits until somebody decides, or its parked events are handled one after another.
+
+    `attempts` have been begun at the first of them.
+    """
+
+    retrying: bool = False
+    attempts: int = 0
+
+    def __str__(self) -> str:
+        return f"retry {self.attempts}" if self.retrying else "held"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        verdict, _, attempts = text.partition(" ")
+        return cls(verdict == "retry", int(attempts or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """An event of a held row. `id` is its place among those of its row."""
+
+    id: EntryId
+    letter: DeadLetter
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """How far a group is: `lag` entries not yet read, `pending` read and not finished. None where the broker cannot tell."""
@@ -247,6 +288,35 @@ class Broker(ABC):
 
     @abstractmethod
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]: ...
+
+    # Held rows: events that were given up, and the later ones of their rows, wait until somebody decides
+
+    @abstractmethod
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+        """Put an event behind the row's parked ones, with the notes that say so, in one step; with the same notes again, nothing.
+
+        With `begin` the row is held from now on; without, the answer is False, and nothing is done, if it is not held. Raises `LeaseLost`.
+        """
+
+    @abstractmethod
+    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+        """The rows that are held."""
+
+    @abstractmethod
+    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+        """A row's first parked events."""
+
+    @abstractmethod
+    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+        """Change a held row's state. Raises `LeaseLost`."""
+
+    @abstractmethod
+    async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
+        """A row's first parked event is finished; whether more are parked. Without, the row is held no more. Raises `LeaseLost`."""
+
+    @abstractmethod
+    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+        """Let a held row's parked events be handled; with `skip`, after its first one has gone to the dead letters. False if it does not wait."""
 
     @abstractmethod
     def bell(self) -> Bell: ...

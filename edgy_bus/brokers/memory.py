@@ -17,9 +17,12 @@ from edgy_bus.brokers.base import (
     EntryId,
     Fetched,
     Head,
+    HeldState,
     Landmark,
     Lease,
     Members,
+    Parked,
+    Row,
     StreamState,
 )
 from edgy_bus.codec import Wire
@@ -39,6 +42,9 @@ class _Group:
     """How many holders have had a pending entry in hand, if more than one."""
     notes: dict[EntryId, bytes] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
+    held: dict[Row, HeldState] = field(default_factory=dict)
+    parked: dict[Row, list[Parked]] = field(default_factory=dict)
+    last_parked: int = 0
     exists: bool = True
     """False while the stream has lost the group, of which notes and dead letters have stayed."""
 
@@ -207,6 +213,55 @@ class MemoryBroker(Broker):
         groups = self._streams[partition].groups
         return groups[group].dead[:count] if group in groups else []
 
+    # Held rows
+
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+        _, group = self._owned(lease)
+        if group.notes.get(letter.entry) == notes:
+            return True  # the answer to the first call was lost
+        if begin:
+            group.held[row] = HeldState()
+        elif row not in group.held:
+            return False
+        group.last_parked += 1
+        group.parked.setdefault(row, []).append(Parked(EntryId(0, group.last_parked), letter))
+        group.notes[letter.entry] = notes
+        return True
+
+    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+        known = self._streams[partition].groups.get(group)
+        return {} if known is None else dict(known.held)
+
+    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+        known = self._streams[partition].groups.get(group)
+        return [] if known is None else known.parked.get(row, [])[:count]
+
+    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+        _, group = self._owned(lease)
+        if group.parked.get(row):
+            group.held[row] = state
+
+    async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
+        _, group = self._owned(lease)
+        left = [one for one in group.parked.pop(row, []) if one.id != first]
+        if left:
+            group.parked[row] = left
+        else:
+            group.held.pop(row, None)
+        return bool(left)
+
+    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+        known = self._streams[partition].groups.get(group)
+        if known is None or known.held.get(row) != HeldState():
+            return False
+        if skip:
+            known.dead.append(known.parked[row].pop(0).letter)
+        if known.parked[row]:
+            known.held[row] = HeldState(retrying=True)
+        else:
+            del known.parked[row], known.held[row]
+        return True
+
     def bell(self) -> "MemoryBell":
         return MemoryBell(self._streams, self._news)
 
@@ -245,7 +300,9 @@ class MemoryBroker(Broker):
     async def forget(self, partition: Partition, group: str) -> None:
         known = self._streams[partition].groups.get(group)
         if known is not None:
-            self._streams[partition].groups[group] = _Group(dead=known.dead, exists=False)
+            self._streams[partition].groups[group] = _Group(
+                dead=known.dead, held=known.held, parked=known.parked, last_parked=known.last_parked, exists=False
+            )
 
     async def erase(self) -> None:
         self._streams.clear()

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from edgy_bus import __version__
-from edgy_bus.cli import demo, forget, health, relay, worker
+from edgy_bus.cli import demo, forget, health, held, relay, worker
 from edgy_bus.errors import EdgyBusError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 app.command("worker")(worker.worker)
 app.command("relay")(relay.relay)
 app.command("forget")(forget.forget)
+app.command("held")(held.held)
+app.command("release")(held.release)
 app.command("demo")(demo.demo)
 app.command("health")(health.health)
 

@@ -22,6 +22,7 @@ from edgy_bus.runtime.executor import execute, execute_batch
 from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job, Stats, Work
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.outcome import Again, Done, GiveUp, Note, Outcome, decide, unpack_notes
+from edgy_bus.runtime.parking import Parking, holds, row_of
 from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.window import Window
@@ -65,6 +66,7 @@ class PartitionSession(Service):
         self._lanes: Lanes[Work] = Lanes()
         self._batches = Batches(self._pump)
         self._acknowledger = Acknowledger(tools.broker, lease, tools.settings.backoff, self._made_room)
+        self._parking = Parking(tools.broker, lease, tools.subscriptions, tools.settings, self._is_over)
         self._runners: dict[asyncio.Task[None], None] = {}
         """In the order in which they began, as far as they have not ended."""
         self._postponed: dict[Lane[Work], asyncio.TimerHandle] = {}
@@ -101,6 +103,7 @@ class PartitionSession(Service):
     def finish(self) -> None:
         """Read no more; what runs may finish. Does not wait."""
         self.stopping.set()
+        self._parking.stop()
         self._news.set()
         self._room.set()
 
@@ -130,6 +133,8 @@ class PartitionSession(Service):
     async def _read(self) -> None:
         tools = self._tools
         inherit = True
+        if not await self._know_held_rows():
+            return
         while not self.stopping.is_set():
             if not self._has_room():
                 self._room.clear()
@@ -155,6 +160,21 @@ class PartitionSession(Service):
             self._pump()
             if not fetched.entries and not fetched.inherited:
                 await self._wait_for_news(fetched.position)
+
+    async def _know_held_rows(self) -> bool:
+        try:
+            await self._parking.load()
+        except BrokerUnavailable:
+            self.finish()
+            return False
+        self._own(asyncio.create_task(self._handle_held_rows())).add_done_callback(self._ran)
+        return True
+
+    async def _handle_held_rows(self) -> None:
+        try:
+            await self._parking.run()
+        except LeaseLost:
+            self.lose()
 
     def _has_room(self) -> bool:
         """Whether it is worth while to read: there is room for half of what may be in hand, and the broker was told about the rest."""
@@ -230,9 +250,12 @@ class PartitionSession(Service):
         if not (self._lanes.ready or self._batches.ready) or self.stopping.is_set() or self._is_over():
             return
         if self._tools.slots.take(self._pump):
-            runner = asyncio.create_task(self._run_lanes())
-            self._runners[runner] = None
-            runner.add_done_callback(self._runner_ended)
+            self._own(asyncio.create_task(self._run_lanes())).add_done_callback(self._runner_ended)
+
+    def _own(self, task: "asyncio.Task[None]") -> "asyncio.Task[None]":
+        """A task that the end of the tenure waits for."""
+        self._runners[task] = None
+        return task
 
     def _is_over(self) -> bool:
         """Whether the lease may have run out. Nothing is begun then, also if this process has slept through it."""
@@ -280,6 +303,8 @@ class PartitionSession(Service):
         handling = job.handling
         if handling.notes and job.note.due > time.time():
             self._postpone(lane, job.note.due)
+            return
+        if self._parking.rows and row_of(job) in self._parking.rows and await self._park_behind(lane, job):
             return
         batch = job.subscription.receiver.options.batch
         if batch is not None and not job.alone:
@@ -379,13 +404,32 @@ class PartitionSession(Service):
             handling.notes[receiver] = Note(before.attempts, done=True)
         self._acknowledger.owe(handling)
 
-    # Dead letters
+    # Given up: dead letters and held rows
 
     async def _give_up(self, lane: Lane[Work], job: Job, decision: GiveUp) -> None:
-        await self._bury(job.handling, job.subscription.name, decision)
+        if holds(job):
+            await self._park(job, decision, begin=True)
+        else:
+            await self._bury(job.handling, job.subscription.name, decision)
         self._tell("receiver.gave_up", job, attempts=decision.attempts, reason=decision.reason)
         self._close(job.handling, job.subscription.name)
         self._finish(lane)
+
+    async def _park_behind(self, lane: Lane[Work], job: Job) -> bool:
+        """An event of a row that is held is parked as well; False if the row is not held any more."""
+        if not await self._park(job, GiveUp(job.note.attempts, "its row is held"), begin=False):
+            return False
+        self._close(job.handling, job.subscription.name)
+        self._finish(lane)
+        return True
+
+    async def _park(self, job: Job, decision: GiveUp, *, begin: bool) -> bool:
+        self._pump()
+        try:
+            return await self._parking.park(job, _letter(job.handling, job.subscription.name, decision), begin=begin)
+        except LeaseLost:
+            self.lose()
+            raise asyncio.CancelledError from None
 
     async def _discard(self, job: Foreign) -> None:
         """An entry that is not an event of ours goes to the dead letters as it is."""
@@ -397,13 +441,7 @@ class PartitionSession(Service):
 
     async def _bury(self, handling: Handling, receiver: str, decision: GiveUp) -> None:
         """Keep the dead letter before anything else is said about the entry; wait as long as the broker cannot."""
-        letter = DeadLetter(
-            entry=handling.entry.id,
-            receiver=receiver,
-            reason=decision.reason,
-            attempts=decision.attempts,
-            fields=handling.entry.fields,
-        )
+        letter = _letter(handling, receiver, decision)
         notes = handling.packed({receiver: Note(decision.attempts, done=True)})
         self._pump()
         while True:
@@ -427,6 +465,16 @@ class PartitionSession(Service):
             event_id=job.envelope.id,
             **fields,
         )
+
+
+def _letter(handling: Handling, receiver: str, decision: GiveUp) -> DeadLetter:
+    return DeadLetter(
+        entry=handling.entry.id,
+        receiver=receiver,
+        reason=decision.reason,
+        attempts=decision.attempts,
+        fields=handling.entry.fields,
+    )
 
 
 async def _cancelled(tasks: "Sequence[asyncio.Task[None]]") -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from edgy_bus.errors import SignalError
 from edgy_bus.retry import Retry
 from edgy_bus.signals.broadcaster import Broadcaster
-from edgy_bus.signals.receiver import Inbox, Options, ReceiverFunction
+from edgy_bus.signals.receiver import Batch, Inbox, OnExhausted, Options, ReceiverFunction
 
 F = TypeVar("F", bound=ReceiverFunction)
 
@@ -34,8 +34,10 @@ class Connector:
         where: Callable[[Any], bool] | None = None,
         ordered: bool = True,
         retry: Retry | None = None,
+        on_exhausted: OnExhausted = "dead_letter",
         deadline: float | None = None,
         inbox: Inbox | None = None,
+        batch: Batch | None = None,
         schema: type[BaseModel] | None = None,
     ) -> Callable[[F], F]:
         options = Options(
@@ -47,8 +49,10 @@ class Connector:
             where=where,
             ordered=ordered,
             retry=retry or Retry(),
+            on_exhausted=on_exhausted,
             deadline=deadline,
             inbox=inbox,
+            batch=batch,
             schema=schema,
         )
         signals = [

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel
 from sqlalchemy import Dialect
@@ -14,6 +14,7 @@ from edgy_bus.errors import SignalError
 from edgy_bus.retry import Retry
 
 ReceiverFunction = Callable[..., Awaitable[Any]]
+OnExhausted = Literal["dead_letter", "hold"]
 
 
 class Inbox(Protocol):
@@ -36,6 +37,7 @@ class Batch:
 
     They are events of one partition, each of another row unless the receiver is `ordered=False`. A receiver that raises is called again
     with each of them alone. It may answer an outcome for all of them, or a mapping from `event.id` to the outcomes of some.
+    Where it runs in the process of the operation, it is called with one instance and no event.
     """
 
     size: int = 100
@@ -59,9 +61,12 @@ class Options:
         where: run it only for an instance for which `where(instance)` is true, and for sets, of which there is no instance.
         ordered: False lets a worker run it for several events of a row side by side, and in any order.
         retry: what happens after it failed.
+        on_exhausted: what becomes of an event that the receiver has failed to handle for good. "dead_letter" keeps it in the dead letters and
+            goes on with the row; "hold" parks it, and every later event of its row for this receiver, until somebody decides
+            (`edgy-bus held`, `edgy-bus release`).
         deadline: seconds that one call may take; the worker's own when not given.
         inbox: the database in whose transaction the receiver runs, once per event and in the order of every row.
-        batch: call it with several events at once, as `instances` and `events`, none of which are of the same row.
+        batch: call it with several events at once, as `instances` and `events`; see `Batch`.
         schema: a pydantic model that the row is read with, for receivers that have no model class.
     """
 
@@ -73,6 +78,7 @@ class Options:
     where: Callable[[Any], bool] | None = None
     ordered: bool = True
     retry: Retry = field(default_factory=Retry)
+    on_exhausted: OnExhausted = "dead_letter"
     deadline: float | None = None
     inbox: Inbox | None = None
     batch: Batch | None = None
@@ -88,6 +94,12 @@ class Options:
             raise SignalError(f"where={self.where!r} must be callable: where=lambda user: user.is_verified")
         if self.inbox is not None and not self.ordered:
             raise SignalError("an inbox keeps the order of rows: leave out ordered=False, or the inbox")
+        if self.on_exhausted not in get_args(OnExhausted):
+            raise SignalError(f'on_exhausted={self.on_exhausted!r}: write "dead_letter" or "hold"')
+        if self.on_exhausted == "hold" and not self.ordered:
+            raise SignalError('on_exhausted="hold" keeps the order of rows: leave it out, or ordered=False')
+        if self.batch is not None and not isinstance(self.batch, Batch):
+            raise SignalError(f"batch={self.batch!r}: write batch=Batch(size=100, wait=0.1)")
         if self.deadline is not None and self.deadline <= 0:
             raise SignalError(f"deadline={self.deadline}: a receiver needs some time (seconds)")
 

@@ -99,7 +99,8 @@ class Signal:
         changes = kwargs.get("changes")
         for receiver in receivers:
             if receiver.wants(changes, kwargs.get("model_instance", instance)):
-                await receiver.function(sender, instance=instance, **kwargs)
+                own = {"instances": [instance], "events": []} if receiver.options.batch else {"instance": instance}
+                await receiver.function(sender, **own, **kwargs)
 
     def find(self, function: ReceiverFunction) -> Receiver:
         """The receiver that `function` was connected as."""

@@ -15,9 +15,12 @@ from edgy_bus.brokers.base import (
     EntryId,
     Fetched,
     Head,
+    HeldState,
     Landmark,
     Lease,
     Members,
+    Parked,
+    Row,
     StreamState,
 )
 from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, asking, make_client
@@ -147,17 +150,52 @@ class RedisBroker(Broker):
 
     async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
         keys = (*self._owned(lease), self.keys.dead(lease.place, lease.role))
-        arguments: list[Any] = [*_held(lease), str(letter.entry), notes]
-        arguments += ("entry", str(letter.entry), "receiver", letter.receiver)
-        arguments += ("reason", letter.reason.encode("utf-8", "replace"), "attempts", letter.attempts)
-        for name, value in letter.fields.items():
-            arguments += (b"event." + name, value)
+        arguments = [*_held(lease), str(letter.entry), notes, *_flat(letter)]
         self._require(await self._scripts.call("bury", keys, arguments), lease)
 
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
         async with asking():
             rows = await self._client.xrange(self.keys.dead(partition, group), count=count)
         return [_letter(fields) for _, fields in rows]
+
+    # Held rows
+
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+        keys = (*self._owned(lease), *self._row(lease.place, lease.role, row))
+        arguments = [*_held(lease), str(letter.entry), notes, str(row), int(begin), *_flat(letter)]
+        answer = await self._scripts.call("park", keys, arguments)
+        self._require(answer, lease)
+        return int(answer) == 1
+
+    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+        async with asking():
+            found = await self._client.hgetall(self.keys.held(partition, group))
+        return {Row.parse(row.decode()): HeldState.parse(state.decode()) for row, state in found.items()}
+
+    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+        async with asking():
+            rows = await self._client.xrange(self.keys.parked(partition, group, row), count=count)
+        return [Parked(EntryId.parse(entry), _letter(fields)) for entry, fields in rows]
+
+    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+        await self._unpark(lease, row, str(state), "")
+
+    async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
+        return await self._unpark(lease, row, "", str(first)) > 1
+
+    async def _unpark(self, lease: Lease, row: Row, state: str, first: str) -> int:
+        place, group = lease.place, lease.role
+        keys = (self.keys.lease(place, group), self.keys.epoch(place), *self._row(place, group, row))
+        answer = await self._scripts.call("unpark", keys, (*_held(lease), str(row), state, first))
+        self._require(answer, lease)
+        return int(answer)
+
+    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+        keys = (*self._row(partition, group, row), self.keys.dead(partition, group))
+        return bool(await self._scripts.call("decide", keys, (str(row), int(skip))))
+
+    def _row(self, place: Partition, group: str, row: Row) -> tuple[str, str]:
+        return self.keys.held(place, group), self.keys.parked(place, group, row)
 
     def bell(self) -> "RedisBell":
         return RedisBell(self._url, self.keys, self._client)
@@ -287,6 +325,14 @@ def _landmark(raw: Sequence[bytes]) -> Landmark | None:
     if not raw:
         return None
     return Landmark(EntryId.parse(raw[0]), raw[1].decode("latin-1"))
+
+
+def _flat(letter: DeadLetter) -> list[Any]:
+    flat: list[Any] = ["entry", str(letter.entry), "receiver", letter.receiver]
+    flat += ("reason", letter.reason.encode("utf-8", "replace"), "attempts", letter.attempts)
+    for name, value in letter.fields.items():
+        flat += (b"event." + name, value)
+    return flat
 
 
 def _letter(fields: Mapping[bytes, bytes]) -> DeadLetter:

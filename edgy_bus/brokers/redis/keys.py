@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from edgy_bus.brokers.base import Row
 from edgy_bus.events import Partition
 
 
@@ -33,6 +34,14 @@ class Keys:
 
     def dead(self, partition: Partition, group: str) -> str:
         return f"{self.tag(partition)}:dead:{group}"
+
+    def held(self, partition: Partition, group: str) -> str:
+        """Hash: row to the state in which it is held."""
+        return f"{self.tag(partition)}:held:{group}"
+
+    def parked(self, partition: Partition, group: str, row: Row) -> str:
+        """Stream: the events of a held row."""
+        return f"{self.tag(partition)}:parked:{group}:{row}"
 
     def seen(self, group: str) -> str:
         """Sorted set: worker to the time until which it counts as alive."""

@@ -1,0 +1,15 @@
+-- Parks an event of a row that its receiver holds, behind those that are parked already, and keeps the note that says so in one step.
+-- The same note again means that the answer to the first call was lost.
+-- KEYS  lease, epoch, notes, held rows, the row's parked events
+-- ARGV  holder, epoch, entry id, note, row, '1' if the row is held from now on, then the fields of the event's letter
+-- Answers 0 if the lease is lost, 2 if the row is not held (any more), 1 otherwise.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+if redis.call('HGET', KEYS[3], ARGV[3]) == ARGV[4] then return 1 end
+if ARGV[6] == '1' then
+  redis.call('HSET', KEYS[4], ARGV[5], 'held')
+elseif not redis.call('HGET', KEYS[4], ARGV[5]) then
+  return 2
+end
+redis.call('XADD', KEYS[5], '*', unpack(ARGV, 7))
+redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
+return 1
