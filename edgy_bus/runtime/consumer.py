@@ -24,6 +24,9 @@ from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
 
+_LOOK = 0.4
+"""Seconds between two looks at who is alive: so much later than its lease ends, the rows of a worker that died are taken over."""
+
 _SOON = 0.2
 """Seconds until the next look when a partition of ours is still held by its former owner."""
 
@@ -54,6 +57,7 @@ class Consumer(Service):
         self._stale = asyncio.Event()
         """Set while the positions that the bell waits with are not those of the idle sessions."""
         self._backoff: dict[Partition, float] = {}
+        self._renew_at = 0.0
         self._tenures = itertools.count(1)
         self._away = False
 
@@ -104,11 +108,14 @@ class Consumer(Service):
         if self._away:
             telemetry.emit("broker.available", part=f"worker of group {self.group}")
         self._away = False
-        return _SOON if waiting else self._settings.lease / 4
+        return _SOON if waiting else min(_LOOK, self._settings.lease / 4)
 
     async def _round(self) -> bool:
         """Renew, hand back, and take what is our share; whether some of it is not to be had yet."""
-        await self._renew()
+        now = asyncio.get_running_loop().time()
+        if now >= self._renew_at:
+            await self._renew()
+            self._renew_at = now + self._settings.lease / 4
         await self._collect()
         members = await self._broker.join(self.group, self.worker, self._settings.lease, self._report())
         share = {place for place, owner in assign(members.alive, await self._places()).items() if owner == self.worker}
