@@ -62,7 +62,7 @@ class Options:
     """`own` for a PostgreSQL server of the run's own, `sqlite`, or the URL of a PostgreSQL server that others use too."""
     kinds: tuple[str, ...] = ()
     """Which faults; all that apply by default."""
-    pause: float = 0.03
+    pause: float = 0.1
     """Longest pause of a writer between two operations."""
     defaults: bool = False
     """Whether the programs run with the library's own settings instead of shorter times."""
