@@ -12,6 +12,7 @@ import logging
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -331,6 +332,15 @@ async def run(options: Options, tell: Callable[[str], None] = print) -> Result:
         return result
 
 
+async def _interruptible(options: Options) -> Result:
+    """A run that leaves no process behind when it is told to end."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await run(options)
+
+
 def vacuous(options: Options, result: Result) -> list[str]:
     """What happened too little for the run to mean anything."""
     faults, kinds = sum(result.faults.values()), len(options.faults())
@@ -379,7 +389,7 @@ def main() -> int:
         parser.error(f"unknown kinds of faults: {', '.join(sorted(unknown))}")
     options = Options(kinds=kinds, **given)
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # the runner's own connections are cut as well
-    result = asyncio.run(run(options))
+    result = asyncio.run(_interruptible(options))
     reasons = vacuous(options, result)
     sys.stdout.write(f"{described(result, reasons)}\n{dict(sorted(result.faults.items()))}\n")
     return int(bool(result.report.faults or reasons))
