@@ -68,6 +68,15 @@ def recoveries(outages: Iterable[Outage], calls: Iterable[Call]) -> list[Recover
     return found
 
 
+def latencies(calls: Iterable[Call]) -> list[float]:
+    """For every event and group, the seconds from the commit to the first call."""
+    first: dict[tuple[str, str], float] = {}
+    for call in calls:
+        key = call.group, call.event
+        first[key] = min(call.at, first.get(key, math.inf))
+    return [at - committed_at(event) for (_, event), at in first.items()]
+
+
 def _waits(since: float, calls: Sequence[Call]) -> tuple[float, float]:
     """The waits of the first event and of the slowest one that was waiting with it."""
     seen: set[str] = set()
@@ -96,9 +105,12 @@ def described(found: Sequence[Recovery]) -> str:
 
 
 def _summary(ones: Sequence[Recovery]) -> str:
-    first, slowest = [one.first for one in ones], [one.slowest for one in ones]
-    parts = [
-        f"{name} p50 {quantile(values, 0.5):.2f} p99 {quantile(values, 0.99):.2f} max {max(values):.2f} s"
-        for name, values in (("first", first), ("slowest", slowest))
-    ]
-    return f"{len({one.outage for one in ones})} outages, {len(ones)} partitions, {', '.join(parts)}"
+    first, slowest = spread([one.first for one in ones]), spread([one.slowest for one in ones])
+    return f"{len({one.outage for one in ones})} outages, {len(ones)} partitions, first {first}, slowest {slowest}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """In seconds, for people."""
+    if not values:
+        return "unknown"
+    return f"p50 {quantile(values, 0.5):.2f} p99 {quantile(values, 0.99):.2f} max {max(values):.2f} s"

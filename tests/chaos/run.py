@@ -86,6 +86,8 @@ class Result:
     events: int
     faults: Counter[str] = field(default_factory=Counter)
     recoveries: list[Recovery] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    """Seconds from the commit to the first call, of every event and group."""
     seconds: float = 0.0
 
 
@@ -223,7 +225,8 @@ class Run:
             report.add("ended", one)
         for key in [key async for key in self.redis.client.scan_iter(f"{PREFIX}:*:dead:*")]:
             report.add("given up", f"{key!r}: {await self.redis.client.xrange(key, count=3)}")
-        return Result(report, len(ids), self._faults, recovery.recoveries(self.outages, calls))
+        waits = recovery.recoveries(self.outages, calls)
+        return Result(report, len(ids), self._faults, waits, recovery.latencies(calls))
 
     def _call(self, group: str, row: dict[str, Any]) -> Call:
         partition = partition_number(row["subject"], self._options.partitions)
@@ -362,6 +365,7 @@ def described(result: Result, reasons: Sequence[str] = ()) -> str:
     return (
         f"{result.events:,} events, {sum(result.faults.values())} faults of {len(result.faults)} kinds, "
         f"{result.report.redeliveries:,} redeliveries, {result.seconds:.0f} s; "
+        f"commit to first call: {recovery.spread(result.latencies)}; "
         f"waits after a worker's outage: {recovery.described(result.recoveries)}; "
         f"errors: {faults or 'none'}{'; too little happened: ' if reasons else ''}{', '.join(reasons)}"
     )

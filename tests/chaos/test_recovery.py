@@ -1,6 +1,6 @@
 """How long rows wait after an outage, computed from calls that were made up by hand."""
 
-from tests.chaos.recovery import Call, Outage, committed_at, quantile, recoveries
+from tests.chaos.recovery import Call, Outage, committed_at, latencies, quantile, recoveries
 
 KILLED, OTHER = 11, 22
 
@@ -53,6 +53,11 @@ def test_partitions_of_others_do_not_count() -> None:
 
 def test_a_partition_that_nothing_happens_in_tells_nothing() -> None:
     assert waits(call(99.0, KILLED)) == []
+
+
+def test_latency_is_the_time_from_the_commit_to_the_first_call() -> None:
+    calls = [call(105.0, OTHER, 100.0), call(101.0, KILLED, 100.0), call(103.0, OTHER, 101.0, number=1)]
+    assert [round(one, 3) for one in latencies(calls)] == [1.0, 2.0]
 
 
 def test_quantiles_are_values_that_there_were() -> None:
