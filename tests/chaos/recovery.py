@@ -77,6 +77,14 @@ def latencies(calls: Iterable[Call]) -> list[float]:
     return [at - committed_at(event) for (_, event), at in first.items()]
 
 
+def shared(calls: Iterable[Call]) -> int:
+    """How many events receivers in more than one process were called with."""
+    processes: dict[str, set[int]] = defaultdict(set)
+    for call in calls:
+        processes[call.event].add(call.process)
+    return sum(len(called) > 1 for called in processes.values())
+
+
 def _waits(since: float, calls: Sequence[Call]) -> tuple[float, float]:
     """The waits of the first event and of the slowest one that was waiting with it."""
     seen: set[str] = set()

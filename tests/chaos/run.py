@@ -88,6 +88,8 @@ class Result:
     recoveries: list[Recovery] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     """Seconds from the commit to the first call, of every event and group."""
+    shared: int = 0
+    """Events that receivers in more than one process were called with: redeliveries that were not retries."""
     seconds: float = 0.0
 
 
@@ -226,7 +228,8 @@ class Run:
         for key in [key async for key in self.redis.client.scan_iter(f"{PREFIX}:*:dead:*")]:
             report.add("given up", f"{key!r}: {await self.redis.client.xrange(key, count=3)}")
         waits = recovery.recoveries(self.outages, calls)
-        return Result(report, len(ids), self._faults, waits, recovery.latencies(calls))
+        shared = recovery.shared(call for call in calls if call.group == "mail")
+        return Result(report, len(ids), self._faults, waits, recovery.latencies(calls), shared)
 
     def _call(self, group: str, row: dict[str, Any]) -> Call:
         partition = partition_number(row["subject"], self._options.partitions)
@@ -351,10 +354,10 @@ def vacuous(options: Options, result: Result) -> list[str]:
         "events": (result.events, int(10 * options.seconds)),
         "faults": (faults, int(options.seconds / (options.between + 4.0))),
         "kinds of faults": (len(result.faults), min(kinds, max(1, kinds * 3 // 4))),
-        "redeliveries": (result.report.redeliveries, max(1, faults // 4)),
     }
-    if result.faults["kill worker"]:
-        wanted["measured recoveries"] = len(result.recoveries), max(1, result.faults["kill worker"] // 4)
+    if kills := result.faults["kill worker"]:
+        wanted["events redelivered to another process"] = result.shared, max(1, kills // 4)
+        wanted["measured recoveries"] = len(result.recoveries), max(1, kills // 4)
     return [
         f"{count:,} {what}, at least {least:,} are wanted" for what, (count, least) in wanted.items() if count < least
     ]
@@ -364,7 +367,7 @@ def described(result: Result, reasons: Sequence[str] = ()) -> str:
     faults = {kind: (len(what), what[:5]) for kind, what in result.report.faults.items()}
     return (
         f"{result.events:,} events, {sum(result.faults.values())} faults of {len(result.faults)} kinds, "
-        f"{result.report.redeliveries:,} redeliveries, {result.seconds:.0f} s; "
+        f"{result.report.redeliveries:,} repeated calls, {result.shared:,} events redelivered to another process, {result.seconds:.0f} s; "
         f"commit to first call: {recovery.spread(result.latencies)}; "
         f"waits after a worker's outage: {recovery.described(result.recoveries)}; "
         f"errors: {faults or 'none'}{'; too little happened: ' if reasons else ''}{', '.join(reasons)}"

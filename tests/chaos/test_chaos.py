@@ -1,9 +1,12 @@
 """Short chaos runs, as part of the tests: real processes and servers, every kind of fault, nothing lost, reordered or done twice."""
 
+from itertools import islice
+
 import pytest
 
 from tests.chaos.faults import DATABASE_RESTARTS
-from tests.chaos.run import OWN, SQLITE, Options, Result, described, run, vacuous
+from tests.chaos.recovery import Outage, Recovery
+from tests.chaos.run import OWN, SQLITE, Options, Result, _deck, described, run, vacuous
 from tests.simulation.checker import Report
 
 
@@ -27,10 +30,6 @@ async def test_on_sqlite() -> None:
 
 
 def test_the_same_seed_makes_the_same_faults() -> None:
-    from itertools import islice
-
-    from tests.chaos.run import _deck
-
     def drawn(seed: int) -> list[tuple[str, float]]:
         return [(kind, draw.random()) for kind, draw in islice(_deck(Options(seed=seed)), 40)]
 
@@ -39,28 +38,30 @@ def test_the_same_seed_makes_the_same_faults() -> None:
     assert DATABASE_RESTARTS in {kind for kind, _ in drawn(3)[:16]}
 
 
-def _result(**changes: int) -> Result:
+def _result(kills: int = 4, **changes: int) -> Result:
     options = Options()
-    counts = {"events": 10_000, "faults": 3, "redeliveries": 1_000, "kinds": len(options.faults()), **changes}
-    result = Result(Report(redeliveries=counts["redeliveries"]), counts["events"])
+    counts = {"events": 10_000, "faults": 3, "kinds": len(options.faults()), "shared": 100, **changes}
+    result = Result(Report(), counts["events"], shared=counts["shared"])
+    result.recoveries = [Recovery(Outage("kill", 1, 0.0), "mail", 0, 1.0, 1.0)] * changes.get("recoveries", 10)
     result.faults.update(dict.fromkeys(options.faults()[: counts["kinds"]], counts["faults"]))
-    result.faults["kill worker"] = 0
+    result.faults["kill worker"] = kills
     return result
 
 
 def test_a_run_in_which_enough_happened_is_not_vacuous() -> None:
     assert vacuous(Options(), _result()) == []
+    assert vacuous(Options(), _result(kills=0, shared=0, recoveries=0)) == []
 
 
 @pytest.mark.parametrize(
     ("few", "what"),
-    [("events", "events"), ("faults", "faults"), ("kinds", "kinds of faults"), ("redeliveries", "redeliveries")],
+    [
+        ("events", "events"),
+        ("faults", "faults"),
+        ("kinds", "kinds of faults"),
+        ("shared", "events redelivered to another process"),
+        ("recoveries", "measured recoveries"),
+    ],
 )
 def test_a_run_in_which_too_little_happened_says_of_what(few: str, what: str) -> None:
     assert any(f" {what}," in reason for reason in vacuous(Options(), _result(**{few: 0})))
-
-
-def test_a_run_whose_recoveries_could_not_be_measured_says_so() -> None:
-    result = _result()
-    result.faults["kill worker"] = 4
-    assert any("measured recoveries" in reason for reason in vacuous(Options(), result))

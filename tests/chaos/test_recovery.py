@@ -1,6 +1,6 @@
 """How long rows wait after an outage, computed from calls that were made up by hand."""
 
-from tests.chaos.recovery import Call, Outage, committed_at, latencies, quantile, recoveries
+from tests.chaos.recovery import Call, Outage, committed_at, latencies, quantile, recoveries, shared
 
 KILLED, OTHER = 11, 22
 
@@ -58,6 +58,11 @@ def test_a_partition_that_nothing_happens_in_tells_nothing() -> None:
 def test_latency_is_the_time_from_the_commit_to_the_first_call() -> None:
     calls = [call(105.0, OTHER, 100.0), call(101.0, KILLED, 100.0), call(103.0, OTHER, 101.0, number=1)]
     assert [round(one, 3) for one in latencies(calls)] == [1.0, 2.0]
+
+
+def test_retries_in_the_same_process_are_no_redeliveries() -> None:
+    assert shared([call(101.0, KILLED, 100.0), call(102.0, KILLED, 100.0)]) == 0
+    assert shared([call(101.0, KILLED, 100.0), call(102.0, OTHER, 100.0), call(103.0, OTHER, 103.0, number=1)]) == 1
 
 
 def test_quantiles_are_values_that_there_were() -> None:
