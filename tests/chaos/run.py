@@ -57,6 +57,8 @@ class Options:
     seed: int = 0
     between: float = 0.7
     """Mean time that a faulter waits between two faults."""
+    even: bool = False
+    """Whether it waits the same time always, so that one fault is over before the next."""
     faulters: int = 1
     """How many make faults, side by side."""
     database: str = OWN
@@ -173,7 +175,8 @@ class Run:
     async def _break_things(self, until: float) -> None:
         while True:
             kind, draw = next(self._deck)
-            await asyncio.sleep(draw.expovariate(1 / self._options.between))
+            wait = draw.expovariate(1 / self._options.between)
+            await asyncio.sleep(self._options.between if self._options.even else wait)
             if time.monotonic() > until:
                 return
             try:
@@ -381,6 +384,7 @@ def main() -> int:
     parser.add_argument(
         "--between", type=float, default=Options.between, help="mean seconds between a faulter's faults"
     )
+    parser.add_argument("--even", action="store_true", help="always that long, for measurements")
     parser.add_argument("--faulters", type=int, default=Options.faulters, help="how many make faults, side by side")
     parser.add_argument(
         "--database", default=OWN, help="own (a PostgreSQL server of the run's), sqlite, or a PostgreSQL URL"
