@@ -44,7 +44,7 @@ SETTLING = 90.0
 """Seconds after the last fault in which something must be handled, and again, until nothing is left."""
 
 STARTING = 15.0
-"""Seconds in which a program may end by itself if the database was away meanwhile: whoever runs it starts it again."""
+"""Seconds in which a service may end by itself if the database was away meanwhile: `Bus.start` raises then. Workers and relays wait."""
 
 OWN, SQLITE = "own", "sqlite"
 
@@ -149,7 +149,7 @@ class Run:
             one.kill()
 
     async def supervise(self) -> None:
-        """Start what ended by itself again, as whoever runs it would; it is an error unless it could not reach its database."""
+        """Start what ended by itself again, as whoever runs it would; it is an error unless a service did not find its database."""
         while True:
             await asyncio.sleep(0.2)
             for name, one in list(self.programs.items()):
@@ -162,7 +162,8 @@ class Run:
     def _could_not_start(self, one: Program) -> bool:
         if self.alone("database").locked():
             self._database_restarted = time.monotonic()
-        return one.began - 1 < self._database_restarted and time.monotonic() - one.began < STARTING
+        starting = one.began - 1 < self._database_restarted and time.monotonic() - one.began < STARTING
+        return starting and one.name.startswith("service")
 
     # Faults
 
