@@ -31,7 +31,7 @@ unit: .venv/test  ## the tests that need no server
 simulate: .venv/test  ## the simulation for as long as wanted; ARGS="--seeds 10000 --first 0"
 	$(BIN)/python -W ignore -m tests.simulation $(ARGS)
 
-chaos: .venv/test  ## real processes, killed and cut off; ARGS="--seconds 600 --seed 1 --database postgresql://…"
+chaos: .venv/test  ## real processes and servers, killed and cut off; ARGS="--seconds 900 --seed 11 --faulters 3 --database own"
 	$(BIN)/python -m tests.chaos.run $(ARGS)
 
 lint: .venv/test  ## ruff, mypy, import contracts

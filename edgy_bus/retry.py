@@ -37,7 +37,10 @@ class Retry:
         """
         if failed >= self.attempts:
             return None
-        full = min(self.ceiling, self.delay * self.factor ** (failed - 1))
+        try:
+            full = min(self.ceiling, self.delay * self.factor ** (failed - 1))
+        except OverflowError:  # a power beyond what a float holds
+            full = self.ceiling if self.delay else 0.0
         draw = random.random() if chance is None else chance
         return full * (1 - self.jitter * draw)
 

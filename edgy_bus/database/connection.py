@@ -56,7 +56,8 @@ class Connection(core.Connection):
         self._connection_counter += 1
         if self._connection_counter == 1:
             try:
-                await self.session.acquire()
+                with self.translation:
+                    await self.session.acquire()
             except BaseException:
                 self._connection_counter = 0
                 self._database._connection = None

@@ -22,6 +22,7 @@ class Shop:
         self.environment = environment
         self.module = _loaded(folder / "shop.py")
         self.Order: Any = self.module.Order
+        self.Call: Any = self.module.Call
 
     def program(self, *arguments: str, **environment: str) -> AbstractContextManager[Program]:
         return program(*arguments, folder=self.folder, **{**self.environment, **environment})
@@ -31,6 +32,16 @@ class Shop:
 
     async def sent(self) -> list[tuple[int, int]]:
         return [(one.order_id, one.state) for one in await self.effects()]
+
+    async def calls(self) -> list[Any]:
+        """Of the receiver without an inbox."""
+        return list(await self.Call.query.order_by("id"))
+
+    async def all_called(self, count: int) -> None:
+        async def are() -> bool:
+            return len({one.event for one in await self.calls()}) >= count
+
+        await eventually(are, f"calls for {count} events")
 
     async def all_sent(self, count: int) -> None:
         async def are() -> bool:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import signal
+import time
 from typing import Any
 
 import edgy_bus as edgy
@@ -13,14 +14,17 @@ from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 
 ACCOUNTS, WRITERS = 12, 4
 URL, PREFIX = os.environ["CHAOS_BROKER"], os.environ["CHAOS_PREFIX"]
+DEFAULTS = bool(os.environ["CHAOS_DEFAULTS"])
+RELAYING = RelaySettings(lease=1.5, poll=0.2, backoff=0.3, trim_every=0.5, keep=0)
+WORKING = WorkerSettings(lease=1.5, block=0.2, backoff=0.3, grace=5.0, concurrency=16)
 
 database = edgy.Database(os.environ["CHAOS_DATABASE"])
 bus = edgy.Bus(
     URL,
     service="bank",
     prefix=PREFIX,
-    events=EventSettings(partitions=3),
-    relaying=RelaySettings(lease=1.5, poll=0.2, backoff=0.3, trim_every=0.5, keep=0),
+    events=EventSettings(partitions=int(os.environ["CHAOS_PARTITIONS"])),
+    relaying=RelaySettings() if DEFAULTS else RELAYING,
 )
 registry = edgy.Registry(database, bus=bus)
 bus.on_start(registry.create_all)
@@ -40,7 +44,7 @@ consumers = edgy.Bus(
     URL,
     service="consumers",
     prefix=PREFIX,
-    working=WorkerSettings(lease=1.5, block=0.2, backoff=0.3, grace=5.0, concurrency=16),
+    working=WorkerSettings() if DEFAULTS else WORKING,
 )
 consumers.on_start(consumers_registry.create_all)
 
@@ -58,6 +62,8 @@ class Effect(edgy.Model):
     subject: str = edgy.CharField(max_length=40)
     sequence: int = edgy.BigIntegerField()
     event: str = edgy.CharField(max_length=40)
+    process: int = edgy.IntegerField()
+    at: float = edgy.FloatField()
 
     class Meta:
         registry = consumers_registry
@@ -71,6 +77,8 @@ class Heard(edgy.Model):
     subject: str = edgy.CharField(max_length=40)
     sequence: int = edgy.BigIntegerField()
     event: str = edgy.CharField(max_length=40)
+    process: int = edgy.IntegerField()
+    at: float = edgy.FloatField()
     done: bool = edgy.BooleanField(default=False)
 
     class Meta:
@@ -81,19 +89,24 @@ class Heard(edgy.Model):
 PATIENT = edgy.Retry(attempts=10_000, delay=0.05, ceiling=0.5)
 
 
+def described(event: Any) -> dict[str, Any]:
+    """What happened to which row, and who hears of it when."""
+    told = {"subject": event.subject or "", "sequence": event.sequence, "event": event.id}
+    return {**told, "process": os.getpid(), "at": time.time()}
+
+
 async def write(sender: str, event: Any, **kwargs: Any) -> None:
-    await Effect.query.create(subject=event.subject or "", sequence=event.sequence, event=event.id)
+    await Effect.query.create(**described(event))
     if random.random() < 0.05:
         raise RuntimeError("fails now and then")
 
 
 async def hear(sender: str, event: Any, **kwargs: Any) -> None:
-    what = {"subject": event.subject or "", "sequence": event.sequence, "event": event.id}
-    await Heard.query.create(**what)
+    await Heard.query.create(**described(event))
     await asyncio.sleep(random.random() * 0.02)
     if random.random() < 0.05:
         raise RuntimeError("fails now and then")
-    await Heard.query.create(**what, done=True)
+    await Heard.query.create(**described(event), done=True)
 
 
 for name in ("post_save", "post_update", "post_delete"):
@@ -114,14 +127,14 @@ async def change(ids: list[int]) -> None:
         await Account.query.filter(id__in=ids).update(balance=random.randrange(100))
     elif kind < 0.2:
         async with database.transaction():
-            for one in await Account.query.filter(id__in=ids).order_by("id"):
-                await one.update(balance=random.randrange(100))
+            for each in await Account.query.filter(id__in=ids).order_by("id"):
+                await each.update(balance=random.randrange(100))
             if random.random() < 0.3:
                 raise Undo
     elif kind < 0.3:
-        one = await Account.query.get_or_none(pk=ids[0])
-        if one is not None:
-            await one.delete()
+        gone = await Account.query.get_or_none(pk=ids[0])
+        if gone is not None:
+            await gone.delete()
     else:
         one, _ = await Account.query.get_or_create(id=ids[0])
         await one.update(balance=random.randrange(100))
@@ -132,7 +145,7 @@ async def writer(stopping: asyncio.Event) -> None:
         ids = sorted(random.sample(range(1, ACCOUNTS + 1), 2))
         with contextlib.suppress(Undo, EdgyBusError, OSError):
             await change(ids)
-        await asyncio.sleep(random.random() * float(os.environ.get("CHAOS_PAUSE", "0.03")))
+        await asyncio.sleep(random.random() * float(os.environ["CHAOS_PAUSE"]))
 
 
 def tell_tasks() -> None:

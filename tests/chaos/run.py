@@ -1,25 +1,24 @@
 """A chaos run: real processes, real servers, faults by a seed, and at the end the truth from the database.
 
-    python -m tests.chaos.run --seconds 60 --seed 1 --database postgresql://…
+    python -m tests.chaos.run --seconds 60 --seed 1 --database own
 
 What was committed is what the outbox table holds: its rows are written in the operations' own transactions.
 """
 
 import argparse
 import asyncio
-import contextlib
-import os
+import itertools
+import logging
 import random
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,28 +27,57 @@ from redis.exceptions import RedisError
 from sqlalchemy import select, text
 
 import edgy_bus as edgy
+from edgy_bus.events import partition_number
 from edgy_bus.outbox.table import outbox
-from tests.chaos.servers import RedisServer
+from edgy_bus.settings import EventSettings
+from tests.chaos import recovery
+from tests.chaos.faults import DATABASE_CUTS, DATABASE_RESTARTS, FAULTS
+from tests.chaos.programs import Program
+from tests.chaos.recovery import Call, Outage, Recovery
+from tests.chaos.servers import PostgresServer, RedisServer
 from tests.proxy import Proxy
 from tests.simulation.checker import Heard, Report, check_effects, check_group
 from tests.simulation.database import Effect
 
 PREFIX = "chaos"
 SETTLING = 90.0
-"""Seconds after the last fault in which everything must have been handled."""
+"""Seconds after the last fault in which something must be handled, and again, until nothing is left."""
+
+STARTING = 15.0
+"""Seconds in which a service may end by itself if the database was away meanwhile: `Bus.start` raises then. Workers and relays wait."""
+
+OWN, SQLITE = "own", "sqlite"
 
 
-@dataclass
-class Program:
-    """A process of the run, and how to start it again."""
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked for. Times in seconds."""
 
-    name: str
-    command: list[str]
-    process: "subprocess.Popen[bytes]"
+    seconds: float = 60.0
+    seed: int = 0
+    between: float = 0.7
+    """Mean time that a faulter waits between two faults."""
+    even: bool = False
+    """Whether it waits the same time always, so that one fault is over before the next."""
+    faulters: int = 1
+    """How many make faults, side by side."""
+    database: str = OWN
+    """`own` for a PostgreSQL server of the run's own, `sqlite`, or the URL of a PostgreSQL server that others use too."""
+    kinds: tuple[str, ...] = ()
+    """Which faults; all that apply by default."""
+    pause: float = 0.1
+    """Longest pause of a writer between two operations."""
+    defaults: bool = False
+    """Whether the programs run with the library's own settings instead of shorter times."""
 
-    def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+    @property
+    def partitions(self) -> int:
+        return EventSettings().partitions if self.defaults else 3
+
+    def faults(self) -> list[str]:
+        """The kinds that apply to this database."""
+        missing = {OWN: set(), SQLITE: {DATABASE_CUTS, DATABASE_RESTARTS}}.get(self.database, {DATABASE_RESTARTS})
+        return [kind for kind in self.kinds or FAULTS if kind not in missing]
 
 
 @dataclass
@@ -59,198 +87,219 @@ class Result:
     report: Report
     events: int
     faults: Counter[str] = field(default_factory=Counter)
+    recoveries: list[Recovery] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    """Seconds from the commit to the first call, of every event and group."""
+    shared: int = 0
+    """Events that receivers in more than one process were called with: redeliveries that were not retries."""
     seconds: float = 0.0
 
 
 class Run:
     """Everything of a run."""
 
-    def __init__(self, folder: Path, database_url: str, seed: int) -> None:
-        self.folder = folder
-        self.random = random.Random(seed)
+    def __init__(self, folder: Path, options: Options, database_url: str, postgres: PostgresServer | None) -> None:
+        self.prefix = PREFIX
         self.redis = RedisServer(folder)
         self.proxy = Proxy(self.redis.url)
-        self.database = edgy.Database(database_url)
+        self.postgres = postgres
         self.database_url = database_url
-        self.programs: list[Program] = []
-        self.faults: Counter[str] = Counter()
+        self.programs: dict[str, Program] = {}
+        self.outages: list[Outage] = []
+        self._folder = folder
+        self._options = options
+        self._database = edgy.Database(database_url.replace("application_name=chaos", "application_name=runner"))
+        self._faults: Counter[str] = Counter()
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ended: list[str] = []
+        self._deck = _deck(options)
+        self._database_restarted = 0.0
+
+    def alone(self, what: str) -> asyncio.Lock:
+        return self._locks[what]
 
     # Programs
 
-    def start(self, name: str, command: list[str], broker: str) -> Program:
-        environment = {
-            **os.environ,
-            "CHAOS_DATABASE": self.database_url,
-            "CHAOS_BROKER": broker,
-            "CHAOS_PREFIX": PREFIX,
-        }
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        one = Program(name, command, process)
-        self.programs.append(one)
-        return one
+    def start(self, name: str, *command: str) -> None:
+        """One of each kind of program, the first, goes through the proxy."""
+        self.programs[name] = Program(
+            name,
+            [sys.executable, *command],
+            self._folder,
+            {
+                "CHAOS_DATABASE": self.database_url,
+                "CHAOS_BROKER": self.proxy.url if name.endswith("1") else self.redis.url,
+                "CHAOS_PREFIX": PREFIX,
+                "CHAOS_PAUSE": str(self._options.pause),
+                "CHAOS_DEFAULTS": "1" if self._options.defaults else "",
+                "CHAOS_PARTITIONS": str(self._options.partitions),
+            },
+        )
+
+    def restart(self, name: str) -> None:
+        self.start(name, *COMMANDS[name.rstrip("0123456789")])
 
     def start_all(self) -> None:
-        shutil.copy(Path(__file__).with_name("bank.py"), self.folder)
-        for number in (1, 2):
-            self.start(f"service{number}", [sys.executable, "bank.py"], self._broker(number))
-        worker = [sys.executable, "-m", "edgy_bus", "worker", "bank:consumers"]
-        for number in (1, 2):
-            self.start(f"worker{number}", worker, self._broker(number))
+        shutil.copy(Path(__file__).with_name("bank.py"), self._folder)
+        for name in ("service1", "service2", "worker1", "worker2"):
+            self.restart(name)
 
-    def _broker(self, number: int) -> str:
-        """One of each kind of program goes through the proxy."""
-        return self.proxy.url if number == 1 else self.redis.url
+    def _kill_all(self) -> None:
+        for one in self.programs.values():
+            one.kill()
 
-    def restart(self, one: Program) -> None:
-        self.programs.remove(one)
-        self.start(one.name, one.command, self._broker(int(one.name[-1])))
+    async def supervise(self) -> None:
+        """Start what ended by itself again, as whoever runs it would; it is an error unless a service did not find its database."""
+        while True:
+            await asyncio.sleep(0.2)
+            for name, one in list(self.programs.items()):
+                if self.alone(name).locked() or one.process.poll() is None:
+                    continue
+                if not self._could_not_start(one):
+                    self._ended.append(f"{name} with {one.process.returncode}: {one.log[-2_000:]}")
+                self.restart(name)
+
+    def _could_not_start(self, one: Program) -> bool:
+        if self.alone("database").locked():
+            self._database_restarted = time.monotonic()
+        starting = one.began - 1 < self._database_restarted and time.monotonic() - one.began < STARTING
+        return starting and one.name.startswith("service")
 
     # Faults
 
-    async def fault(self, kind: str) -> None:
-        draw = self.random
-        one = draw.choice([each for each in self.programs if kind.partition(" ")[2] in each.name] or self.programs)
-        key = await self._any_stream() if kind in ("delete a stream", "delete an epoch", "destroy a group") else b""
-        if kind.startswith("kill "):
-            one.signal(signal.SIGKILL)
-            one.process.wait(10)
-            await asyncio.sleep(draw.choice((0.0, 0.5, 2.0)))
-            self.restart(one)
-        elif kind.startswith("pause "):
-            one.signal(signal.SIGSTOP)
-            await asyncio.sleep(draw.choice((0.3, 2.5, 4.0)))
-            one.signal(signal.SIGCONT)
-        elif kind.startswith("redis "):
-            self.redis.kill()
-            if kind == "redis starts empty":
-                self.redis.wipe()
-            elif kind == "redis loses its tail":
-                self.redis.cut_tail(draw.choice((0.01, 0.1, 0.4)))
-            await asyncio.sleep(draw.choice((0.0, 1.0)))
-            await self.redis.start()
-        elif kind == "flushall":
-            await self.redis.client.flushall()
-        elif kind == "delete a stream" and key:
-            await self.redis.client.delete(key)
-        elif kind == "delete an epoch" and key:
-            await self.redis.client.delete(key.removesuffix(b":events") + b":epoch")
-        elif kind == "destroy a group" and key:
-            await self.redis.client.xgroup_destroy(key, draw.choice(("ledger", "mail")))
-        elif kind == "memory is full":
-            await self.redis.client.config_set("maxmemory", 1_000_000)
-            await asyncio.sleep(draw.uniform(0.5, 3.0))
-            await self.redis.client.config_set("maxmemory", 0)
-        elif kind == "connections are cut":
-            await self.proxy.shut()
-            await asyncio.sleep(draw.uniform(0.0, 2.0))
-            self.proxy.open()
-        elif kind == "nothing passes":
-            self.proxy.hold()
-            await asyncio.sleep(draw.uniform(0.5, 7.0))
-            self.proxy.let_flow()
-        elif kind == "the database cuts":
-            cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'chaos'"
-            async with edgy.Database(
-                self.database_url.replace("application_name=chaos", "application_name=runner")
-            ) as other:
-                await other.run(text(cut))
+    async def chaos(self) -> None:
+        until = time.monotonic() + self._options.seconds
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._options.faulters):
+                group.create_task(self._break_things(until))
 
-    async def _any_stream(self) -> bytes:
-        keys = [key async for key in self.redis.client.scan_iter(f"{PREFIX}:*:events")]
-        return bytes(self.random.choice(sorted(keys))) if keys else b""
-
-    def kinds(self) -> list[str]:
-        return [kind for kind in KINDS if kind != "the database cuts" or self.database_url.startswith("postgresql")]
-
-    async def chaos(self, seconds: float, between: float) -> None:
-        until = time.monotonic() + seconds
-        kinds = self.kinds()
-        self.random.shuffle(kinds)
-        number = 0
-        while time.monotonic() < until:
-            await asyncio.sleep(self.random.expovariate(1 / between))
-            kind = kinds[number % len(kinds)]
-            number += 1
-            self.faults[kind] += 1
+    async def _break_things(self, until: float) -> None:
+        while True:
+            kind, draw = next(self._deck)
+            wait = draw.expovariate(1 / self._options.between)
+            await asyncio.sleep(self._options.between if self._options.even else wait)
+            if time.monotonic() > until:
+                return
             try:
-                await self.fault(kind)
+                self._faults[kind] += await FAULTS[kind](self, draw)
             except RedisError:
                 continue  # a full or loading server refuses the fault itself
+            finally:
+                if kind == DATABASE_RESTARTS:
+                    self._database_restarted = time.monotonic()
 
     # The end
 
     async def settle(self) -> None:
         """No more faults, no more writing; wait until everything has been handled."""
-        for one in self.programs:
-            one.signal(signal.SIGCONT)
-        self.proxy.open()
-        self.proxy.let_flow()
-        for one in [each for each in self.programs if each.name.startswith("service")]:
-            await self._stop(one)
-            self.programs.remove(one)
-        relay = [sys.executable, "-m", "edgy_bus", "relay", "bank:bus"]
-        self.start("relay2", relay, self.redis.url)
-        until = time.monotonic() + SETTLING
-        while time.monotonic() < until:
+        for name in [name for name in self.programs if name.startswith("service")]:
+            await asyncio.to_thread(self.programs.pop(name).end, 45)
+        self.restart("relay2")
+        least, until = await self._unfinished(), time.monotonic() + SETTLING
+        while least and time.monotonic() < until:
             await asyncio.sleep(0.5)
-            if not (await self.result()).report.faults:
-                return
+            now = await self._unfinished()
+            if now < least:
+                least, until = now, time.monotonic() + SETTLING
 
-    async def _stop(self, one: Program) -> None:
-        one.signal(signal.SIGTERM)
-        try:
-            await asyncio.to_thread(one.process.wait, 45)
-        except subprocess.TimeoutExpired:
-            one.signal(signal.SIGUSR1)
-            await asyncio.sleep(1)
-            log = (self.folder / f"{one.name}.log").read_text(errors="replace")
-            raise AssertionError(f"{one.name} did not end after SIGTERM; its tasks: {log[-20_000:]}") from None
+    async def _unfinished(self) -> int:
+        """How many events some group has not finished."""
+        counts = [await self._all(query) for query in UNFINISHED]
+        return sum(rows[0]["n"] for rows in counts)
 
     async def result(self) -> Result:
         """Compare what was heard with what was committed."""
-        rows = (
-            await self.database.run(select(outbox.c.id, outbox.c.subject, outbox.c.event_id).order_by(outbox.c.id))
-        ).rows
+        columns = (outbox.c.id, outbox.c.subject, outbox.c.event_id)
+        rows = (await self._database.run(select(*columns).order_by(outbox.c.id))).rows
         committed: dict[str, list[int]] = {}
         for row in rows:
             committed.setdefault(row["subject"], []).append(row["id"])
         ids = {row["event_id"] for row in rows}
-        report = Report()
-        heard = Heard()
-        for row in await self._all("SELECT subject, sequence, event, done FROM chaos_heard ORDER BY id"):
+        report, heard, calls = Report(), Heard(), []
+        for row in await self._all("SELECT * FROM chaos_heard ORDER BY id"):
             if row["done"]:
                 heard.finished.add(row["event"])
             else:
                 heard.starts.append((row["subject"], row["sequence"], row["event"]))
+                calls.append(self._call("mail", row))
         check_group(report, "mail", heard, committed, ids)
-        effects = await self._all("SELECT subject, sequence, event FROM chaos_effects ORDER BY id")
-        check_effects(report, "ledger", [Effect(*row.values()) for row in effects], committed)
-        return Result(report, len(ids), self.faults)
+        effects = await self._all("SELECT * FROM chaos_effects ORDER BY id")
+        calls += [self._call("ledger", row) for row in effects]
+        made = [Effect(row["subject"], row["sequence"], row["event"]) for row in effects]
+        check_effects(report, "ledger", made, committed)
+        for one in self._ended:
+            report.add("ended", one)
+        for key in [key async for key in self.redis.client.scan_iter(f"{PREFIX}:*:dead:*")]:
+            report.add("given up", f"{key!r}: {await self.redis.client.xrange(key, count=3)}")
+        waits = recovery.recoveries(self.outages, calls)
+        shared = recovery.shared(call for call in calls if call.group == "mail")
+        return Result(report, len(ids), self._faults, waits, recovery.latencies(calls), shared)
+
+    def _call(self, group: str, row: dict[str, Any]) -> Call:
+        partition = partition_number(row["subject"], self._options.partitions)
+        return Call(group, partition, row["event"], row["process"], row["at"])
 
     async def _all(self, query: str) -> list[dict[str, Any]]:
-        return list((await self.database.run(text(query))).rows)
+        return list((await self._database.run(text(query))).rows)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The servers and programs; whatever happens, none of them is left."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.redis.client.aclose)
+            stack.callback(self.redis.kill)
+            await self.redis.start()
+            await stack.enter_async_context(self.proxy)
+            await stack.enter_async_context(self._database)
+            stack.callback(self._kill_all)
+            self.start_all()
+            supervisor = asyncio.create_task(self.supervise())
+            try:
+                yield
+            finally:
+                supervisor.cancel()
+                await asyncio.wait([supervisor])
+            assert supervisor.cancelled(), f"the supervisor failed: {supervisor.exception()}"
+
+    def logs(self) -> Iterator[str]:
+        for log in sorted(self._folder.glob("*.log")):
+            yield f"--- {log.name}\n{log.read_text(errors='replace')[-3_000:]}"
 
 
-KINDS = (
-    "kill service",
-    "kill worker",
-    "pause service",
-    "pause worker",
-    "redis starts again",
-    "redis starts empty",
-    "redis loses its tail",
-    "flushall",
-    "delete a stream",
-    "delete an epoch",
-    "destroy a group",
-    "memory is full",
-    "connections are cut",
-    "nothing passes",
-    "the database cuts",
+COMMANDS = {
+    "service": ("bank.py",),
+    "worker": ("-m", "edgy_bus", "worker", "bank:consumers"),
+    "relay": ("-m", "edgy_bus", "relay", "bank:bus"),
+}
+
+UNFINISHED = (
+    "SELECT count(*) AS n FROM (SELECT event_id FROM edgy_bus_outbox EXCEPT SELECT event FROM chaos_heard WHERE done) x",
+    "SELECT count(*) AS n FROM (SELECT event_id FROM edgy_bus_outbox EXCEPT SELECT event FROM chaos_effects) x",
 )
+
+
+def _deck(options: Options) -> Iterator[tuple[str, random.Random]]:
+    """Every kind once, in an order by the seed, then every kind again; each with chance of its own."""
+    kinds = options.faults()
+    order = random.Random(options.seed)
+    numbers = itertools.count()
+    while True:
+        order.shuffle(kinds)
+        for kind in kinds:
+            yield kind, random.Random(f"{options.seed}.{next(numbers)}")
+
+
+@contextmanager
+def _own_postgres(options: Options) -> Iterator[PostgresServer | None]:
+    if options.database != OWN:
+        yield None
+        return
+    server = PostgresServer()
+    try:
+        server.create()
+        yield server
+    finally:
+        server.remove()
 
 
 @asynccontextmanager
@@ -268,52 +317,94 @@ async def _schema(url: str) -> AsyncIterator[str]:
             await admin.script(f"DROP SCHEMA {name} CASCADE")
 
 
-async def run(seconds: float, seed: int, url: str, tell: Callable[[str], None] = print, between: float = 0.7) -> Result:
-    """One run on the database at `url`; on SQLite, in a file of its own."""
-    with tempfile.TemporaryDirectory(prefix="edgy_bus_chaos_") as name:
+async def run(options: Options, tell: Callable[[str], None] = print) -> Result:
+    """One run. Raises `AssertionError` if something of it does not start or end."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="edgy_bus_chaos_") as name, _own_postgres(options) as postgres:
         folder = Path(name)
-        async with _schema(url or f"sqlite:///{folder / 'bank.sqlite'}") as place:
-            one = Run(folder, place, seed)
-            await one.redis.start()
-            began = time.monotonic()
-            try:
-                async with one.proxy, one.database:
-                    one.start_all()
-                    await asyncio.sleep(4)
-                    await one.chaos(seconds, between)
-                    await one.settle()
-                    result = await one.result()
-            finally:
-                for program in one.programs:
-                    program.signal(signal.SIGKILL)
-                    program.process.wait(10)
-                one.redis.kill()
-                await one.redis.client.aclose()
-            result.seconds = time.monotonic() - began
-            if result.report.faults:
-                for log in sorted(folder.glob("*.log")):
-                    tell(f"--- {log.name}\n{log.read_text(errors='replace')[-3_000:]}")
-            return result
+        url = options.database
+        if postgres is not None:
+            await postgres.start()
+            url = postgres.url
+        elif url == SQLITE:
+            url = f"sqlite:///{folder / 'bank.sqlite'}"
+        async with _schema(url) as place:
+            one = Run(folder, options, place, postgres)
+            async with one.running():
+                await asyncio.sleep(4)
+                await one.chaos()
+                await one.settle()
+                result = await one.result()
+        result.seconds = time.monotonic() - began
+        if result.report.faults:
+            for log in one.logs():
+                tell(log)
+        return result
 
 
-def described(result: Result) -> str:
+async def _interruptible(options: Options) -> Result:
+    """A run that leaves no process behind when it is told to end."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await run(options)
+
+
+def vacuous(options: Options, result: Result) -> list[str]:
+    """What happened too little for the run to mean anything."""
+    faults, kinds = sum(result.faults.values()), len(options.faults())
+    wanted = {
+        "events": (result.events, int(10 * options.seconds)),
+        "faults": (faults, int(options.seconds / (options.between + 4.0))),
+        "kinds of faults": (len(result.faults), min(kinds, max(1, kinds * 3 // 4))),
+    }
+    if kills := result.faults["kill worker"]:
+        wanted["events redelivered to another process"] = result.shared, max(1, kills // 4)
+        wanted["measured recoveries"] = len(result.recoveries), max(1, kills // 4)
+    return [
+        f"{count:,} {what}, at least {least:,} are wanted" for what, (count, least) in wanted.items() if count < least
+    ]
+
+
+def described(result: Result, reasons: Sequence[str] = ()) -> str:
     faults = {kind: (len(what), what[:5]) for kind, what in result.report.faults.items()}
     return (
         f"{result.events:,} events, {sum(result.faults.values())} faults of {len(result.faults)} kinds, "
-        f"{result.report.redeliveries:,} redeliveries, {result.seconds:.0f} s, errors: {faults or 'none'}"
+        f"{result.report.redeliveries:,} repeated calls, {result.shared:,} events redelivered to another process, {result.seconds:.0f} s; "
+        f"commit to first call: {recovery.spread(result.latencies)}; "
+        f"waits after a worker's outage: {recovery.described(result.recoveries)}; "
+        f"errors: {faults or 'none'}{'; too little happened: ' if reasons else ''}{', '.join(reasons)}"
     )
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--between", type=float, default=0.7, help="mean seconds between two faults")
-    options.add_argument("--database", default="", help="a PostgreSQL URL; SQLite if it is not given")
-    given = options.parse_args()
-    result = asyncio.run(run(given.seconds, given.seed, given.database, between=given.between))
-    sys.stdout.write(f"{described(result)}\n")
-    return int(bool(result.report.faults))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=Options.seconds)
+    parser.add_argument("--seed", type=int, default=Options.seed)
+    parser.add_argument(
+        "--between", type=float, default=Options.between, help="mean seconds between a faulter's faults"
+    )
+    parser.add_argument("--even", action="store_true", help="always that long, for measurements")
+    parser.add_argument("--faulters", type=int, default=Options.faulters, help="how many make faults, side by side")
+    parser.add_argument(
+        "--database", default=OWN, help="own (a PostgreSQL server of the run's), sqlite, or a PostgreSQL URL"
+    )
+    parser.add_argument("--kinds", default="", help=f"comma-separated, of: {', '.join(FAULTS)}")
+    parser.add_argument("--pause", type=float, default=Options.pause, help="longest pause of a writer, in seconds")
+    parser.add_argument(
+        "--defaults", action="store_true", help="the library's default settings, instead of shorter times"
+    )
+    given = vars(parser.parse_args())
+    kinds = tuple(kind.strip() for kind in given.pop("kinds").split(",") if kind.strip())
+    if unknown := set(kinds) - FAULTS.keys():
+        parser.error(f"unknown kinds of faults: {', '.join(sorted(unknown))}")
+    options = Options(kinds=kinds, **given)
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # the runner's own connections are cut as well
+    result = asyncio.run(_interruptible(options))
+    reasons = vacuous(options, result)
+    sys.stdout.write(f"{described(result, reasons)}\n{dict(sorted(result.faults.items()))}\n")
+    return int(bool(result.report.faults or reasons))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
 """docs/security.md: programs work under the rights that it gives them, and can do nothing else."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, RedisError
 
 import edgy_bus as edgy
+from edgy_bus.brokers.base import Backlog, DeadLetter, Head, Members
+from edgy_bus.brokers.redis import RedisBroker
+from edgy_bus.codec import pack
+from edgy_bus.errors import BrokerError
+from edgy_bus.events import Partition
 from edgy_bus.signals import post_save
 from edgy_bus.testing.servers import Server, Source, find_redis
 from tests.integration.test_main_path import RELAYING, WORKING
-from tests.support import eventually
+from tests.support import event, eventually, publish
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
 
@@ -40,7 +46,7 @@ def _rules(text: str) -> list[str]:
 
 
 def url_of(server: Server, user: str) -> str:
-    password = {"service": "change-me-1", "worker": "change-me-2"}[user]
+    password = {"service": "change-me-1", "worker": "change-me-2", "observer": "change-me-3"}[user]
     return server.url.replace("redis://", f"redis://{user}:{password}@")
 
 
@@ -76,6 +82,88 @@ async def test_service_and_worker_need_no_other_rights(server: Server, admin: Re
         await eventually(lambda: _trimmed(admin), "the stream is trimmed")
 
 
+PLACE = Partition("accounts.User", "0")
+OBSERVED = DOCUMENT.read_text().split("user observer ")[1].splitlines()[0]
+NEEDED = [right for right in OBSERVED.split() if right.startswith("+") and right != "+select"]
+"""`SELECT` is for a database other than 0, which the server of these tests does not show."""
+
+
+@asynccontextmanager
+async def looking(server: Server, user: str = "observer") -> AsyncIterator[RedisBroker]:
+    broker = RedisBroker(url_of(server, user))
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+async def look(broker: RedisBroker) -> dict[str, Any]:
+    """All that an observer may know."""
+    await broker.connect()
+    return {
+        "declared": await broker.declared(),
+        "backlog": await broker.backlog(PLACE),
+        "dead": await broker.dead_letters(PLACE, "mail"),
+        "members": await broker.members("mail"),
+    }
+
+
+@pytest.fixture
+async def seen(server: Server, admin: Redis) -> AsyncIterator[None]:
+    """Three events, one handled, one that could not be, one not read; and a worker that is alive."""
+    await admin.flushall()
+    async with looking(server, "service") as service, looking(server, "worker") as worker:
+        await publish(service, event("1", 1), event("1", 2), event("1", 3), place=PLACE)
+        lease = await worker.acquire(PLACE, "mail", "w", 60)
+        assert lease is not None
+        first, second = (await worker.fetch(lease, 2, inherit=True)).entries
+        await worker.settle(lease, [first.id])
+        await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields), b"buried")
+        await worker.join("mail", "w", 60, b"a report")
+    yield
+    await admin.flushall()
+
+
+async def test_an_observer_sees_how_far_groups_are(server: Server, seen: None) -> None:
+    async with looking(server) as broker:
+        found = await look(broker)
+    assert found["declared"] == {"accounts.User": 1}
+    assert found["backlog"] == [Backlog("mail", pending=1, lag=1, dead=1)]
+    assert [letter.reason for letter in found["dead"]] == ["no"]
+    assert found["members"] == Members(["w"], {"w": b"a report"})
+
+
+@pytest.mark.parametrize("right", NEEDED)
+async def test_an_observer_needs_every_right_that_it_has(server: Server, admin: Redis, seen: None, right: str) -> None:
+    await admin.execute_command("ACL", "SETUSER", "observer", right.replace("+", "-", 1))
+    async with looking(server) as broker:
+        with pytest.raises(BrokerError):
+            await look(broker)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda broker: broker.declare("accounts.User", 2),
+        lambda broker: broker.acquire(PLACE, "mine", "me", 1),
+        lambda broker: broker.join("mail", "me", 1, b""),
+        lambda broker: broker.leave("mail", "w"),
+        lambda broker: broker.inspect(PLACE, Head(), "fresh"),
+        lambda broker: broker.announce(PLACE, [pack(event("1", 4))], 1),
+        lambda broker: broker.forget(PLACE, "mail"),
+        lambda broker: broker.erase(),
+    ],
+)
+async def test_an_observer_changes_nothing_through_the_library(
+    server: Server, admin: Redis, seen: None, call: Callable[[RedisBroker], Awaitable[Any]]
+) -> None:
+    before = {key: await admin.dump(key) for key in await _keys(admin, "edgy:*")}
+    async with looking(server) as broker:
+        with pytest.raises(BrokerError):
+            await call(broker)
+    assert {key: await admin.dump(key) for key in await _keys(admin, "edgy:*")} == before
+
+
 async def hear_nothing(sender: Any, **kwargs: Any) -> None: ...
 
 
@@ -104,6 +192,30 @@ async def _trimmed(admin: Redis) -> bool:
         ("service", ("CONFIG", "SET", "maxmemory", "1")),
         ("service", ("SET", "somebody:else", "1")),
         ("service", ("KEYS", "*")),
+        ("observer", ("XADD", "edgy:{accounts.User:0}:events", "*", "id", "forged")),
+        ("observer", ("XADD", "edgy:{accounts.User:0}:dead:mail", "*", "reason", "forged")),
+        ("observer", ("XACK", "edgy:{accounts.User:0}:events", "mail", "1-1")),
+        ("observer", ("XREADGROUP", "GROUP", "mail", "me", "STREAMS", "edgy:{accounts.User:0}:events", ">")),
+        ("observer", ("XGROUP", "CREATE", "edgy:{accounts.User:0}:events", "mine", "0")),
+        ("observer", ("XGROUP", "DESTROY", "edgy:{accounts.User:0}:events", "mail")),
+        ("observer", ("XTRIM", "edgy:{accounts.User:0}:events", "MAXLEN", "0")),
+        ("observer", ("XDEL", "edgy:{accounts.User:0}:events", "1-1")),
+        ("observer", ("XCLAIM", "edgy:{accounts.User:0}:events", "mail", "me", "0", "1-1")),
+        ("observer", ("SET", "edgy:{accounts.User:0}:lease:mail", "me")),
+        ("observer", ("DEL", "edgy:{accounts.User:0}:lease:mail")),
+        ("observer", ("PEXPIRE", "edgy:{accounts.User:0}:lease:mail", "1")),
+        ("observer", ("HSET", "edgy:models", "accounts.User", "9")),
+        ("observer", ("ZADD", "edgy:{group:mail}:seen", "1", "me")),
+        ("observer", ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "edgy:models")),
+        ("observer", ("GET", "somebody:else")),
+        ("observer", ("XRANGE", "somebody:else", "-", "+")),
+        ("observer", ("KEYS", "*")),
+        ("observer", ("FLUSHALL",)),
+        ("observer", ("FLUSHDB",)),
+        ("observer", ("CONFIG", "SET", "maxmemory", "1")),
+        ("observer", ("CONFIG", "GET", "*")),
+        ("observer", ("ACL", "LIST")),
+        ("observer", ("SHUTDOWN",)),
     ],
 )
 async def test_what_a_program_does_not_need_it_may_not_do(
@@ -112,3 +224,12 @@ async def test_what_a_program_does_not_need_it_may_not_do(
     async with Redis.from_url(url_of(server, user)) as client:
         with pytest.raises(NoPermissionError):
             await client.execute_command(*command)
+
+
+async def test_a_script_gives_an_observer_no_more_rights(server: Server, admin: Redis) -> None:
+    await admin.set("edgy:kept", "1")
+    async with Redis.from_url(url_of(server, "observer")) as client:
+        digest = await client.script_load("return redis.call('DEL', KEYS[1])")
+        with pytest.raises(RedisError, match=r"can.t run this command"):
+            await client.evalsha(digest, 1, "edgy:kept")
+    assert await admin.delete("edgy:kept") == 1

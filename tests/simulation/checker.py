@@ -33,12 +33,16 @@ class Report:
 
 
 def check_group(report: Report, name: str, heard: Heard, committed: Mapping[str, Sequence[int]], ids: set[str]) -> None:
-    """At least once, nothing else, and every row's events in the order of their commits when they are first heard."""
+    """At least once, nothing else, and every row's events in the order of their commits when they are first heard.
+
+    An event that no receiver was called with is lost; one whose receiver was called and never came to an end is unresolved.
+    """
     first: dict[str, int] = {}
     seen: set[str] = set()
+    numbers = {row: set(sequences) for row, sequences in committed.items()}
     for row, sequence, event in heard.starts:
-        if event not in ids:
-            report.add("phantom", f"{name}: {event} of {row}")
+        if event not in ids or sequence not in numbers.get(row, ()):
+            report.add("phantom", f"{name}: {event}, {sequence} of {row}")
         if event in seen:
             report.redeliveries += 1
             continue
@@ -47,19 +51,23 @@ def check_group(report: Report, name: str, heard: Heard, committed: Mapping[str,
             report.add("reordered", f"{name}: {sequence} of {row} after {first[row]}")
         first[row] = max(first.get(row, 0), sequence)
     for event in sorted(ids - heard.finished):
-        report.add("lost", f"{name}: {event}")
+        report.add("unresolved" if event in seen else "lost", f"{name}: {event}")
     report.events += sum(len(one) for one in committed.values())
 
 
 def check_effects(report: Report, name: str, effects: Sequence[Effect], committed: Mapping[str, Sequence[int]]) -> None:
     """Exactly once and in order."""
     rows: dict[str, list[int]] = defaultdict(list)
+    done: dict[str, set[int]] = defaultdict(set)
+    events: set[str] = set()
     for effect in effects:
-        if effect.sequence in rows[effect.subject]:
+        if effect.sequence in done[effect.subject] or effect.event_id in events:
             report.add("double", f"{name}: {effect.sequence} of {effect.subject}")
         elif rows[effect.subject] and rows[effect.subject][-1] > effect.sequence:
             report.add("stale", f"{name}: {effect.sequence} of {effect.subject} after {rows[effect.subject][-1]}")
         rows[effect.subject].append(effect.sequence)
+        done[effect.subject].add(effect.sequence)
+        events.add(effect.event_id)
     for row, sequences in committed.items():
         for missing in sorted(set(sequences) - set(rows[row])):
             report.add("lost", f"{name}: {missing} of {row}")

@@ -44,13 +44,31 @@ def test_every_fault_of_a_group_is_seen() -> None:
     assert group(heard(1, 2)).kinds == ["lost"]
     assert group(heard(3, 1, 2)).kinds == ["reordered"]
     assert group(heard(1, 2, 3, 9)).kinds == ["phantom"]
+    stuck = heard(1, 2, 3)
+    stuck.finished.remove("e3")
+    assert group(stuck).kinds == ["unresolved"]
+
+
+def test_a_committed_event_that_is_heard_under_another_row_or_number_is_a_phantom() -> None:
+    for wrong in (("2", 3, "e3"), ("1", 4, "e3")):
+        one = heard(1, 2)
+        one.starts.append(wrong)
+        one.finished.add("e3")
+        assert group(one).kinds == ["phantom"]
 
 
 def test_every_fault_of_effects_is_seen() -> None:
     assert effects(1, 2) == ["lost"]
     assert effects(1, 1, 2, 3) == ["double"]
     assert effects(3, 1, 2) == ["stale"]
+    assert effects(1, 2, 3, 1) == ["double"]
     assert effects(1, 2, 3, 9) == ["phantom"]
+
+
+def test_an_event_that_takes_effect_twice_is_double_whatever_its_number() -> None:
+    report = Report()
+    check_effects(report, "write", [Effect("1", 1, "e1"), Effect("2", 2, "e2"), Effect("1", 3, "e1")], COMMITTED)
+    assert report.kinds == ["double"]
 
 
 def test_every_fault_of_streams_is_seen() -> None:

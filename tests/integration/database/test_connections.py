@@ -10,6 +10,7 @@ from sqlalchemy import text
 from edgy_bus.database import Database
 from edgy_bus.database.backends.postgres import PostgresBackend
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
+from tests.proxy import Proxy
 
 
 @pytest.fixture
@@ -76,6 +77,22 @@ async def test_a_task_whose_transaction_the_server_cut_goes_on_with_another_conn
                 await other.run(cut)
                 await asyncio.sleep(0.1)  # the end of the connection arrives
                 await one.run(table)
+        async with one.transaction():
+            assert (await one.run(table)).rows == [{"one": 1}]
+
+
+async def test_a_transaction_that_finds_no_server_raises_an_error_of_ours(postgres_url: str, table: Any) -> None:
+    async with Proxy(postgres_url) as proxy, Database(proxy.url) as one:
+        await one.run(table)
+        await proxy.shut()
+        await asyncio.sleep(0.1)  # the end of the connection arrives
+        with pytest.raises(DatabaseUnavailable):
+            async with one.transaction():
+                pytest.fail("it began")
+        with pytest.raises(DatabaseUnavailable):
+            async with one.connection():
+                pytest.fail("there is no connection")
+        proxy.open()
         async with one.transaction():
             assert (await one.run(table)).rows == [{"one": 1}]
 
