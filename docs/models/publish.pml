@@ -468,7 +468,9 @@ active proctype Worker() {
         }
     :: owed != 0 -> d_step {                     /* settle.lua */
             if
-#ifdef NO_EPOCH_IN_TENURE
+#if defined(NO_LEASE_IN_SETTLE)
+            :: false ->
+#elif defined(NO_EPOCH_IN_TENURE)
             :: !leased ->
 #else
             :: !leased || epoch != tenure ->
@@ -561,6 +563,9 @@ active proctype End() {
         :: head_entry == i && head_event == n && position >= i ->
             j = 0;
             for (i : 1 .. LENGTH) { j = j + unfinished[i] }
+#ifdef REACHED
+            assert(j > 0);
+#endif
             assert(j > 0 || handled == (BIT(EVENTS + 1) - 2))
         :: else
         fi;
