@@ -1,0 +1,47 @@
+"""`python -m tests.models`: searches the models under every row of the table, or under the flags that are given.
+
+python -m tests.models --large                                    the long rows as well
+python -m tests.models --trace publish EVENTS=2 LOSS NO_MARK_CAS  the shortest counter-example
+"""
+
+import argparse
+import sys
+
+from tests.models.checker import check, missing, trace
+from tests.models.rows import ROWS, Row
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("model", nargs="?", choices=["publish", "consume"])
+    options.add_argument("flags", nargs="*", help="as in the models, without -D")
+    options.add_argument("--large", action="store_true", help="also the rows that take minutes and gigabytes")
+    options.add_argument("--trace", action="store_true", help="tell the shortest counter-example")
+    options.add_argument("--timeout", type=float, default=900.0, help="seconds for each search")
+    given = options.parse_args()
+    if lacking := missing():
+        sys.stdout.write(f"{lacking}; on Debian: apt-get install spin gcc\n")
+        return 2
+    if given.model is None:
+        rows = [row for row in ROWS if given.large or not row.large]
+        return sum(not _tell(row, given.timeout) for row in rows)
+    flags = Row(given.model, " ".join(given.flags), holds=True)
+    if given.trace:
+        sys.stdout.write(trace(flags.model, flags.options, given.timeout) or "no counter-example\n")
+        return 0
+    sys.stdout.write(f"{check(flags.model, flags.options, given.timeout)}\n")
+    return 0
+
+
+def _tell(row: Row, timeout: float) -> bool:
+    found = check(row.model, row.options, timeout)
+    as_told = found.holds if row.holds else bool(found.errors)
+    verdict = "holds" if found.holds else "counter-example" if found.errors else "INCOMPLETE"
+    sys.stdout.write(
+        f"| {row.model} | `{row.flags}` | {verdict} | {found.states:,} | {found.seconds:.1f} |{'' if as_told else ' NOT AS TOLD'}\n"
+    )
+    sys.stdout.flush()
+    return as_told
+
+
+sys.exit(main())
