@@ -1,17 +1,16 @@
 """How fast the relay moves an outbox to Redis, and what limits it.
 
-    python benchmarks/relay.py "postgresql://localhost/test?schema=bench" redis://localhost:6379 --rows 100000
+python benchmarks/relay.py "postgresql://localhost/test?schema=bench" redis://localhost:6379 --rows 100000
 """
 
 import argparse
-import asyncio
 import time
 
 import uvloop
 
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.database import Database
-from edgy_bus.events import Partition, new_event_id, now, partition_label
+from edgy_bus.events import new_event_id, now, partition_label
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.table import metadata
@@ -50,7 +49,14 @@ async def main(url: str, redis: str, rows: int) -> None:
     await store.database.drop_tables(metadata)
     await store.prepare()
     await broker.erase()
-    relay = Relay(store=store, broker=broker, service="bench", models=lambda: {MODEL: PARTITIONS}, settings=RelaySettings(), bell=Bell())
+    relay = Relay(
+        store=store,
+        broker=broker,
+        service="bench",
+        models=lambda: {MODEL: PARTITIONS},
+        settings=RelaySettings(),
+        bell=Bell(),
+    )
     await fill(store, 500)
     while await relay.step():
         pass

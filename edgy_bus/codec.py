@@ -10,7 +10,6 @@ import decimal
 import enum
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
