@@ -10,7 +10,6 @@ import decimal
 import enum
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,8 +20,7 @@ from edgy_bus.events import SCHEMA_VERSION, Event
 SPEC_VERSION = "1.0"
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
+class Wire(NamedTuple):
     """An event as it travels."""
 
     id: str
@@ -82,44 +80,59 @@ def loads(raw: bytes | str) -> Any:
         raise EventError(f"not JSON: {error}") from error
 
 
-def pack_head(
-    *,
-    event_id: str,
-    source: str,
-    model: str,
-    signal: str,
-    subject: str | None,
-    time: str,
-    sequence: int | None,
-    incarnation: int,
-    traceparent: str | None,
-) -> bytes:
-    """The `head` field: CloudEvents attributes as one JSON object; what is unknown is left out."""
-    head: dict[str, Any] = {
-        "specversion": SPEC_VERSION,
-        "id": event_id,
-        "source": source,
-        "type": f"{model}.{signal}",
-        "time": time,
-        "schemaversion": SCHEMA_VERSION,
-    }
-    if subject is not None:
-        head["subject"] = subject
-    if sequence is not None:
-        head["sequence"] = sequence
-        head["incarnation"] = incarnation
-    if traceparent is not None:
-        head["traceparent"] = traceparent
-    return orjson.dumps(head)
+class Numbering(NamedTuple):
+    """An event's place among those of its row; no sequence where it has none, or is not an event of ours."""
+
+    sequence: int | None = None
+    incarnation: int = 1
+
+
+class HeadPacker:
+    """Makes the `head` field of a model's events: CloudEvents attributes as one JSON object; what is unknown is left out."""
+
+    def __init__(self, source: str, model: str) -> None:
+        self._source = source
+        self._model = model
+        self._beginnings: dict[str, bytes] = {}
+
+    def pack(
+        self,
+        event_id: str,
+        signal: str,
+        *,
+        subject: str | None,
+        time: str,
+        sequence: int | None,
+        incarnation: int,
+        traceparent: str | None,
+    ) -> bytes:
+        head: dict[str, Any] = {"id": event_id, "time": time}
+        if subject is not None:
+            head["subject"] = subject
+        if sequence is not None:
+            head["sequence"] = sequence
+            head["incarnation"] = incarnation
+        if traceparent is not None:
+            head["traceparent"] = traceparent
+        return (self._beginnings.get(signal) or self._beginning(signal)) + orjson.dumps(head)[1:]
+
+    def _beginning(self, signal: str) -> bytes:
+        """What all events of a signal begin with; the next attribute can follow."""
+        same = {
+            "specversion": SPEC_VERSION,
+            "source": self._source,
+            "type": f"{self._model}.{signal}",
+            "schemaversion": SCHEMA_VERSION,
+        }
+        self._beginnings[signal] = orjson.dumps(same)[:-1] + b","
+        return self._beginnings[signal]
 
 
 def pack(event: Event) -> Wire:
     """An event as bytes."""
-    head = pack_head(
-        event_id=event.id,
-        source=event.source,
-        model=event.model,
-        signal=event.signal,
+    head = HeadPacker(event.source, event.model).pack(
+        event.id,
+        event.signal,
         subject=event.subject,
         time=event.time.isoformat(),
         sequence=event.sequence,
@@ -170,6 +183,16 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
         traceparent or None,
         data,
     )
+
+
+def numbering(head: bytes) -> Numbering:
+    """Sequence and incarnation of an event by its `head`, whatever that is; no numbers that a database cannot store."""
+    try:
+        one = unpack({b"head": head, b"data": b""})
+    except EventError:
+        return Numbering()
+    ours = 0 < (one.sequence or 0) < 2**63 and 0 < one.incarnation < 2**30
+    return Numbering(one.sequence, one.incarnation) if ours else Numbering()
 
 
 _TEXTS = ("type", "id", "source", "time")

@@ -20,8 +20,8 @@ class EventSettings(Settings):
 class RelaySettings(Settings):
     """How the relay moves outbox rows to the broker."""
 
-    batch: int = Field(500, ge=1, le=5_000, description="Events per publishing script.")
-    page: int = Field(4_000, ge=1, description="Outbox rows read at a time.")
+    batch: int = Field(500, ge=1, le=5_000, description="Events per publishing script; fewer where they are large.")
+    page: int = Field(10_000, ge=1, description="Outbox rows read at a time; fewer where they are large.")
     poll: float = Field(0.5, gt=0, description="Longest time between two looks where nothing rings the bell.")
     lease: float = Field(10.0, gt=0.1, description="How long a relay that died keeps the others waiting.")
     trim_every: float = Field(5.0, gt=0, description="Time between two trims of the streams.")

@@ -34,6 +34,9 @@ class EntryId(NamedTuple):
 START = EntryId(0, 0)
 """Below every entry."""
 
+PAGE = 5_000
+"""Landmarks in one answer: a script of a few milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -44,24 +47,30 @@ class Head:
     event_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Landmark:
-    """An entry of a stream and the id of the event in it."""
+class Landmark(NamedTuple):
+    """An entry of a stream, the id of the event in it, and the event's head as it was published, if it has one."""
 
     entry: EntryId
     event_id: str
+    head: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """Where a stream stands, seen from a publisher's head.
 
-    `behind` are the entries after that head, in order. If the epoch is not the publisher's, it is the whole stream.
+    `behind` are the first entries after that head, in order; if the epoch is not the publisher's, the first of the whole stream. What
+    follows them is asked for with `Broker.landmarks`.
     """
 
     epoch: str
     newest: Landmark | None
-    behind: tuple[Landmark, ...]
+    behind: Sequence[Landmark]
+
+    @property
+    def complete(self) -> bool:
+        """Whether `behind` is all that there is."""
+        return self.newest is None or not self.behind or self.behind[-1].entry >= self.newest.entry
 
     @property
     def head(self) -> Head:
@@ -227,11 +236,20 @@ class Broker(ABC):
         """Append the batch if the stream stands at `head`; otherwise append nothing and answer None."""
 
     @abstractmethod
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
         """Where the stream stands; gives it `fresh_epoch` if it has none, or if it does not hold `head` any more, of the same epoch.
 
         A stream that lost its tail gives the same numbers out again, to other events. So nothing is appended behind a loss
-        in the epoch in which it happened.
+        in the epoch in which it happened. Answers up to `count` landmarks.
+        """
+
+    @abstractmethod
+    async def landmarks(
+        self, partition: Partition, newest: Head, after: EntryId, count: int = PAGE
+    ) -> Sequence[Landmark] | None:
+        """The next entries after one, up to `newest`; None if the stream is not the one any more that has `newest`.
+
+        While it holds that, nothing below can have changed, but that it was trimmed.
         """
 
     @abstractmethod

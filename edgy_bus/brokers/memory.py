@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import (
+    PAGE,
     START,
     Backlog,
     Bell,
@@ -64,12 +65,15 @@ class _Stream:
 
     def holds(self, head: Head) -> bool:
         known = self.epoch == head.epoch and head.entry in self.entries
-        return known and self.landmark(head.entry) == Landmark(head.entry, head.event_id)
+        return known and self.mark(head.entry).event_id == head.event_id
 
     def landmark(self, entry: EntryId | None) -> Landmark | None:
-        if entry is None:
-            return None
-        return Landmark(entry, next(iter(self.entries[entry].values())).decode("latin-1"))
+        return None if entry is None else self.mark(entry)
+
+    def mark(self, entry: EntryId) -> Landmark:
+        """The first field of an entry is the event's id, the second one its head."""
+        first, *others = self.entries[entry].values()
+        return Landmark(entry, first.decode("latin-1"), others[0] if others else b"")
 
 
 class MemoryBroker(Broker):
@@ -107,17 +111,21 @@ class MemoryBroker(Broker):
             return None
         return await self._append(stream, batch)
 
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
         stream = self._streams[partition]
         if stream.epoch is None or (stream.epoch == head.epoch and head.entry != START and not stream.holds(head)):
             stream.epoch = fresh_epoch
         after = head.entry if stream.epoch == head.epoch else START
-        marks = [mark for entry in stream.entries if (mark := stream.landmark(entry))]
-        return StreamState(
-            epoch=stream.epoch,
-            newest=marks[-1] if marks else None,
-            behind=tuple(mark for mark in marks if mark.entry > after),
-        )
+        behind = [stream.mark(entry) for entry in stream.entries if entry > after][:count]
+        return StreamState(stream.epoch, stream.landmark(stream.newest()), behind)
+
+    async def landmarks(
+        self, partition: Partition, newest: Head, after: EntryId, count: int = PAGE
+    ) -> Sequence[Landmark] | None:
+        stream = self._streams[partition]
+        if not stream.holds(newest):
+            return None
+        return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][:count]
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
         stream = self._streams[partition]

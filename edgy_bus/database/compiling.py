@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from sqlalchemy import Delete, Dialect, Executable, Insert, Select, TextClause, TextualSelect, Update
+from sqlalchemy import CompoundSelect, Delete, Dialect, Executable, Insert, Select, TextClause, TextualSelect, Update
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import BaseDDLElement
@@ -138,7 +138,7 @@ class Compiler:
         compiled = element.compile(
             dialect=self.dialect,
             cache_key=key,
-            column_keys=None if names is None or isinstance(element, Select) else list(names),
+            column_keys=None if names is None or isinstance(element, Select | CompoundSelect) else list(names),
         )
         return cast(SQLCompiler, compiled), self._columns(cast(SQLCompiler, compiled)), is_harmless(element)
 
@@ -171,6 +171,7 @@ _HARMLESS_FUNCTIONS = frozenset(
         "to_char",
         "timezone",
         "json_build_object",
+        "unnest",
     ]
 )
 
@@ -180,7 +181,7 @@ def is_harmless(element: ClauseElement) -> bool:
 
     Only a SELECT, INSERT, UPDATE or DELETE without text of the caller's and without functions that are not known.
     """
-    if not isinstance(element, Select | Insert | Update | Delete):
+    if not isinstance(element, Select | CompoundSelect | Insert | Update | Delete):
         return False
     for part in visitors.iterate(element):
         if isinstance(part, TextClause | TextualSelect):

@@ -130,6 +130,16 @@ class Database(core.Database):
             async with self.connection() as connection:
                 return await connection.session.fetch(prepared)
 
+    async def read(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """Run a statement that returns rows, many of them perhaps: each as the driver made it, in the order of its columns.
+
+        Nothing turns their values into Python's: for columns of numbers and text only.
+        """
+        prepared = self._compiler.prepare(statement, parameters)
+        with self._backend.translation:
+            async with self.connection() as connection:
+                return await connection.session.read(prepared)
+
     async def run_many(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each mapping; all or none take effect. The mappings have the same names."""
         if not parameters:

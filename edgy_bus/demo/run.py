@@ -214,7 +214,7 @@ class _Run:
         self._display.show(self._done, self._driver.operations, await self._unpublished(), await self._states())
 
     async def _unpublished(self) -> int:
-        result = await self._accounts.database.run(text("SELECT count(*) AS n FROM edgy_bus_outbox WHERE status = 0"))
+        result = await self._accounts.database.run(text("SELECT count(*) AS n FROM edgy_bus_pending"))
         return int(result.rows[0]["n"])
 
     async def _states(self) -> list[GroupState]:

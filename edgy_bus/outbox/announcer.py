@@ -1,7 +1,6 @@
 """Publishes `pre_*` events in the background, without a promise: what does not fit is dropped and counted."""
 
 import asyncio
-from dataclasses import replace
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
@@ -78,7 +77,7 @@ class Announcer(Service):
         if self._signer is None:
             return wire
         place = Partition(event.model, PRE)
-        return replace(wire, signature=self._signer.sign(place, wire.id.encode(), wire.head, wire.data))
+        return wire._replace(signature=self._signer.sign(place, wire.id.encode(), wire.head, wire.data))
 
     def _drop(self, count: int, reason: str) -> None:
         self.dropped += count

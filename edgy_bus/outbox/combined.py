@@ -39,6 +39,7 @@ from sqlalchemy.types import TypeEngine
 
 from edgy_bus.database import ExactDecimal, UTCDateTime
 from edgy_bus.models.statements import KEY
+from edgy_bus.outbox.statements import then_pending
 from edgy_bus.outbox.table import outbox
 
 _AS_IT_IS = (Boolean, Integer, BigInteger, String, Text, Double, Time, Uuid, Enum)
@@ -83,8 +84,8 @@ def with_event(statement: Any, table: Table, pk: str, public: Sequence[str], nam
         "data": event.c.data,
         "created": values["created"] / cast(small, Integer),
     }
-    written = insert(outbox).from_select(list(values), select(*values.values()).select_from(event)).cte("written")
-    return select(*row.c).add_cte(written)
+    written = insert(outbox).from_select(list(values), select(*values.values()).select_from(event))
+    return select(*row.c).add_cte(then_pending(written).cte("waits"))
 
 
 def parameters_of(values: Mapping[str, Any] | None, fixed: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,21 +9,24 @@ next relay notices and takes over (`resynchronise`).
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, EntryId, Head, Lease, StreamState
-from edgy_bus.codec import Wire, pack_head
+from edgy_bus.brokers.base import Broker, EntryId, Head, Landmark, Lease, StreamState
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from edgy_bus.events import Partition, partition_label
 from edgy_bus.outbox.notifier import CHANNEL
-from edgy_bus.outbox.store import OutboxStore, PendingRow
+from edgy_bus.outbox.publishing import Publisher
+from edgy_bus.outbox.store import OutboxStore, Pending, PendingRow, Recognised
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import RelaySettings
 from edgy_bus.signing import Signer
 
 _ROLE = "relay"
 _FIRST_PAUSE = 0.05
+
+PAGE_BYTES = 16_000_000
+"""`data` of a page of rows in memory, about."""
 
 
 class Relay(Service):
@@ -46,13 +49,13 @@ class Relay(Service):
     ) -> None:
         super().__init__()
         self.bell = bell
-        self.published = 0
         self._store = store
         self._broker = broker
         self._service = service
         self._models = models
         self._settings = settings
-        self._signer = signer
+        self._publisher = Publisher(store, broker, service, settings.batch, signer)
+        self._paging = Paging(settings.batch, settings.page)
         self._owner = secrets.token_hex(8)
         self._lease: Lease | None = None
         self._renew_at = 0.0
@@ -61,6 +64,11 @@ class Relay(Service):
         self._waits_for: dict[Partition, list[str]] = {}
         """The groups that keep a stream from being trimmed, because they are not there."""
         self._trouble = ""
+
+    @property
+    def published(self) -> int:
+        """Events that this relay has appended and marked."""
+        return self._publisher.published
 
     async def run(self) -> None:
         try:
@@ -95,15 +103,16 @@ class Relay(Service):
             return False
         if not self._verified:
             await self.verify()
-        pending = await self._store.pending(self._settings.page)
-        if await self._correct_labels({partition: one.rows for partition, one in pending.items()}):
+        page = await self._store.pending(self._paging.rows)
+        self._paging.read(page.values())
+        if await self._correct_labels(page):
             return True
-        for partition, one in pending.items():
-            if one.head is None:
-                await self._store.add_stream(partition)
-            await self._publish_all(partition, one.head or Head(), one.incarnation, one.rows)
+        for partition in [partition for partition, one in page.items() if one.head is None]:
+            await self._store.add_stream(partition)
+        for partition, head in (await self._publisher.publish(page)).items():
+            await self._repair(partition, head)
         await self._tidy()
-        return bool(pending)
+        return bool(page)
 
     async def verify(self) -> None:
         """Compare every stream with what the database believes, and repair what the broker lost.
@@ -118,83 +127,56 @@ class Relay(Service):
                     f"{model} was published with {declared} partitions and cannot change to {partitions}: "
                     f"set EventSettings(partitions={declared}); its events wait in the outbox"
                 )
-        for partition, head in (await self._store.heads()).items():
-            state = await self._inspect(partition, head)
-            if state.head != head:
-                await self._resynchronise(partition, head, state)
-        self._verified = True
+        repaired = [await self._repair(partition, head) for partition, head in (await self._store.heads()).items()]
+        self._verified = all(repaired)
 
-    async def _correct_labels(self, pending: Mapping[Partition, Sequence[PendingRow]]) -> bool:
+    async def _correct_labels(self, page: Mapping[Partition, Pending]) -> bool:
         """Move what a process with another number of partitions wrote to where workers look for it.
 
         Before any event of its row is published: a row's events become visible in the order of their ids.
         """
         moved: dict[int, str] = {}
         for model, partitions in self._models().items():
-            for partition, row in ((one, row) for one, rows in pending.items() if one.model == model for row in rows):
-                label = partition_label(row.subject, row.event_id, partitions)
-                if label != partition.label:
-                    moved[row.id] = label
+            for partition, one in page.items():
+                if partition.model == model:
+                    moved |= misplaced(partition, one.rows, partitions)
         if moved:
             await self._store.relabel(moved)
             telemetry.emit("relay.relabelled", service=self._service, count=len(moved))
         return bool(moved)
 
-    async def _publish_all(
-        self, partition: Partition, head: Head, incarnation: int, rows: Sequence[PendingRow]
-    ) -> None:
-        for start in range(0, len(rows), self._settings.batch):
-            batch = rows[start : start + self._settings.batch]
-            moved = await self._publish(partition, head, incarnation, batch)
-            if moved is None:
-                return
-            head = moved
-            await self._leads()
+    async def _repair(self, partition: Partition, head: Head) -> bool:
+        """Where a stream does not stand at the head that the database knows, make the database believe the stream.
 
-    async def _publish(
-        self, partition: Partition, head: Head, incarnation: int, batch: Sequence[PendingRow]
-    ) -> Head | None:
-        """Append and mark one batch; the new head, or None if the stream has to be looked at again first."""
-        wires = [self._wire(partition, incarnation, row) for row in batch]
-        entries = await self._broker.publish(partition, head, wires)
-        if entries is None:
-            await self._resynchronise(partition, head, await self._inspect(partition, head))
-            return None
-        new = Head(head.epoch, entries[-1], batch[-1].event_id)
-        placed = {row.id: entry for row, entry in zip(batch, entries, strict=True)}
-        if not await self._store.mark(partition, head, new, placed):
-            return None
-        self.published += len(batch)
-        telemetry.emit("relay.published", partition=str(partition), count=len(batch))
-        return new
+        False if the stream was replaced while it was read, or the head was moved by somebody else: it has to be looked at again.
+        """
+        state = await self._broker.inspect(partition, head, secrets.token_hex(8))
+        if state.head == head:
+            return True
+        found = await self._recognise(partition, state)
+        if found is None:
+            return False
+        strangers = max((one.strangers for one in found), default=0)
+        placed = [one.placed for one in found]
+        repair = await self._store.resynchronise(partition, head, state.head, placed, strangers)
+        if repair.done and head.epoch:
+            count = sum(len(one.ids) for one in placed)
+            lost = state.epoch != head.epoch
+            telemetry.emit("relay.resynchronised", partition=str(partition), found=count, lost=lost)
+        if repair.restored:
+            telemetry.emit("relay.restored", partition=str(partition), incarnation=strangers + 1)
+        return repair.done
 
-    async def _inspect(self, partition: Partition, head: Head) -> StreamState:
-        return await self._broker.inspect(partition, head, secrets.token_hex(8))
-
-    async def _resynchronise(self, partition: Partition, head: Head, state: StreamState) -> None:
-        if await self._store.resynchronise(partition, head, state) and head.epoch:
-            telemetry.emit(
-                "relay.resynchronised",
-                partition=str(partition),
-                found=len(state.behind),
-                lost=state.epoch != head.epoch,
-            )
-
-    def _wire(self, partition: Partition, incarnation: int, row: PendingRow) -> Wire:
-        head = pack_head(
-            event_id=row.event_id,
-            source=self._service,
-            model=partition.model,
-            signal=row.signal,
-            subject=row.subject,
-            time=row.time,
-            sequence=row.id,
-            incarnation=incarnation,
-            traceparent=row.traceparent,
-        )
-        data = row.data.encode()
-        signature = b"" if self._signer is None else self._signer.sign(partition, row.event_id.encode(), head, data)
-        return Wire(row.event_id, head, data, signature)
+    async def _recognise(self, partition: Partition, state: StreamState) -> list[Recognised] | None:
+        """What the outbox knows of what lies behind the head, page by page; None if the stream was replaced meanwhile."""
+        found: list[Recognised] = []
+        marks: Sequence[Landmark] | None = state.behind
+        while marks:
+            found.append(await self._store.recognise(marks))
+            if marks[-1].entry >= state.head.entry:
+                break
+            marks = await self._broker.landmarks(partition, state.head, marks[-1].entry)
+        return None if marks is None else found
 
     async def _leads(self) -> bool:
         """Whether this relay has the lease, which it takes or renews in passing."""
@@ -267,3 +249,25 @@ class Relay(Service):
         if self._trouble:
             telemetry.emit("relay.recovered", service=self._service)
         self._trouble = ""
+
+
+class Paging:
+    """How many rows to read at a time: as many as hold about `PAGE_BYTES`, from `fewest` to `most`, judging by the pages before."""
+
+    def __init__(self, fewest: int, most: int) -> None:
+        self._fewest = min(fewest, most)
+        self._most = most
+        self.rows = self._fewest
+
+    def read(self, page: Iterable[Pending]) -> None:
+        """Take note of a page."""
+        sizes = [len(row.data) for one in page for row in one.rows]
+        if sizes:
+            fit = PAGE_BYTES * len(sizes) // max(1, sum(sizes))
+            self.rows = max(self._fewest, min(self._most, fit, 4 * self.rows))
+
+
+def misplaced(partition: Partition, rows: Iterable[PendingRow], partitions: int) -> dict[int, str]:
+    """The ids of rows that belong to another partition, and its label."""
+    right = {row.id: partition_label(row.subject, row.event_id, partitions) for row in rows}
+    return {number: label for number, label in right.items() if label != partition.label}

@@ -1,9 +1,11 @@
-"""The tables that a publisher keeps in its own database."""
+"""The tables that a publisher keeps in its own database.
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, SmallInteger, String, Table, Text, text
+An event is *pending* until the relay has appended it to its stream, then *published* until every group has finished it, then
+*confirmed*. The row of the event itself never changes: which of the three it is, is whether its id stands in `edgy_bus_pending`, in a
+batch of `edgy_bus_batch`, or in neither.
+"""
 
-PENDING, PUBLISHED, CONFIRMED = 0, 1, 2
-"""In the outbox only; in the stream; finished by every group, never sent again."""
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
@@ -22,21 +24,40 @@ outbox = Table(
     Column("time", String(40), nullable=False),
     Column("traceparent", String(64), nullable=True),
     Column("data", Text, nullable=False),
-    Column("status", SmallInteger, nullable=False, server_default=text("0")),
-    Column("entry_ms", BigInteger, nullable=True),
-    Column("entry_seq", BigInteger, nullable=True),
     Column("created", _big, nullable=False),
     # Without AUTOINCREMENT, SQLite gives the id of a deleted row out again.
     sqlite_autoincrement=True,
 )
-Index(
-    "edgy_bus_outbox_pending",
-    outbox.c.id,
-    postgresql_where=outbox.c.status == PENDING,
-    sqlite_where=outbox.c.status == PENDING,
+"""Every event within the retention: a log that is only appended to, and pruned at its old end."""
+
+pending = Table(
+    "edgy_bus_pending",
+    metadata,
+    Column("id", _big, primary_key=True, autoincrement=False),
+    # It is as small as what is not published yet, and all of it changes all the time: what is gone has to be swept away by its
+    # number, not by its share of a table that is nearly empty.
+    postgresql_with={
+        "autovacuum_vacuum_scale_factor": 0,
+        "autovacuum_vacuum_threshold": 5_000,
+        "autovacuum_analyze_scale_factor": 0,
+        "autovacuum_analyze_threshold": 50_000,
+    },
 )
-Index("edgy_bus_outbox_entry", outbox.c.model, outbox.c.label, outbox.c.status, outbox.c.entry_ms, outbox.c.entry_seq)
-Index("edgy_bus_outbox_created", outbox.c.created)
+"""The ids of what is not in its stream, written in the transaction of the event."""
+
+batches = Table(
+    "edgy_bus_batch",
+    metadata,
+    Column("model", String(255), primary_key=True),
+    Column("label", String(16), primary_key=True),
+    # The last entry of the batch, in the epoch of the stream's head.
+    Column("last_ms", BigInteger, primary_key=True),
+    Column("last_seq", BigInteger, primary_key=True),
+    # Which events, and at which entries: see `ledger`.
+    Column("events", Text, nullable=False),
+    Column("created", _big, nullable=False),
+)
+"""What is in the streams and not confirmed by every group."""
 
 streams = Table(
     "edgy_bus_stream",
@@ -50,7 +71,11 @@ streams = Table(
     # Every group has finished what lies below; it is written before the stream is trimmed.
     Column("confirmed_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("confirmed_seq", BigInteger, nullable=False, server_default=text("0")),
+    # Rises when the database turns out to be an earlier state of itself, which gives ids out again: ids beyond `since` belong to
+    # `incarnation`, those up to it to the `former` one.
     Column("incarnation", Integer, nullable=False, server_default=text("1")),
+    Column("since", _big, nullable=False, server_default=text("0")),
+    Column("former", Integer, nullable=False, server_default=text("1")),
 )
 
 groups = Table(

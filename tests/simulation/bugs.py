@@ -2,20 +2,24 @@
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from edgy_bus.brokers.base import START, EntryId, Fetched, Head, Lease, StreamState
+from edgy_bus.brokers.base import PAGE, START, EntryId, Fetched, Head, Lease, StreamState
 from edgy_bus.brokers.memory import _Group, _Stream
-from edgy_bus.codec import Wire
+from edgy_bus.codec import HeadPacker, Wire
 from edgy_bus.database.backends.base import Result
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
+from edgy_bus.outbox import relay as relay_module
+from edgy_bus.outbox.ledger import Placed
+from edgy_bus.outbox.publishing import Publisher
 from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import Pending, PendingRow
+from edgy_bus.outbox.store import Batch, Pending
 from edgy_bus.runtime.jobs import Handling
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.session import PartitionSession
@@ -95,32 +99,30 @@ class UnfinishedForgotten(Redis):
 class LossNotNoticed(Redis):
     """Takes any stream of the epoch for the one that the publisher knows."""
 
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
         stream = self._streams[partition]
         if stream.epoch != head.epoch:
-            return await super().inspect(partition, head, fresh_epoch)
-        newest = stream.landmark(stream.newest())
-        behind = tuple(mark for entry in stream.entries if entry > head.entry and (mark := stream.landmark(entry)))
-        return StreamState(stream.epoch, newest, behind)
+            return await super().inspect(partition, head, fresh_epoch, count)
+        behind = [stream.mark(entry) for entry in stream.entries if entry > head.entry]
+        return StreamState(stream.epoch, stream.landmark(stream.newest()), behind)
 
 
 # The relay
 
 
-class MarksFirst(Relay):
-    async def _publish(
-        self, partition: Partition, head: Head, incarnation: int, batch: Sequence[PendingRow]
-    ) -> Head | None:
-        place = EntryId(head.entry.ms, head.entry.seq + 1)
-        await self._store.mark(partition, head, head, {row.id: place for row in batch})
-        return await super()._publish(partition, head, incarnation, batch)
+class MarksFirst(Publisher):
+    async def _append_all(self, page: Any, partition: Partition, one: Pending) -> None:
+        head = one.head or Head()
+        places = [EntryId(head.entry.ms, head.entry.seq + 1)] * len(one.rows)
+        await self._store.mark([Batch(partition, head, head, Placed([row.id for row in one.rows], places))])
+        await super()._append_all(page, partition, one)
 
 
 class HeadsReadLast(Store):
     async def pending(self, limit: int) -> dict[Partition, Pending]:
         found = await super().pending(limit)
         heads = await self.heads()
-        return {place: Pending(heads.get(place), one.incarnation, one.rows) for place, one in found.items()}
+        return {place: Pending(heads.get(place), one.incarnations, one.rows) for place, one in found.items()}
 
 
 class HeadsReadFirst(Store):
@@ -128,16 +130,27 @@ class HeadsReadFirst(Store):
         heads = await self.heads()
         await asyncio.sleep(0.5)  # the wider the gap, the fewer runs it takes
         found = await super().pending(limit)
-        return {place: Pending(heads.get(place), one.incarnation, one.rows) for place, one in found.items()}
+        return {place: Pending(heads.get(place), one.incarnations, one.rows) for place, one in found.items()}
 
 
-class GoesOnAfterRefusal(Relay):
-    async def _publish_all(
-        self, partition: Partition, head: Head, incarnation: int, rows: Sequence[PendingRow]
-    ) -> None:
-        for row in rows:
-            moved = await self._publish(partition, head, incarnation, [row])
-            head = moved or (await self._store.heads())[partition]
+class GoesOnAfterRefusal(Publisher):
+    async def _append_all(self, page: Any, partition: Partition, one: Pending) -> None:
+        head, heads = one.head or Head(), HeadPacker(self._service, partition.model)
+        for row in one.rows:
+            wire = self._wire(partition, heads, one.incarnations, row)
+            entries = await self._broker.publish(partition, head, [wire])
+            if entries is None:
+                await self._repair(partition, head)
+                head = (await self._store.heads())[partition]
+                continue
+            new = Head(head.epoch, entries[0], row.event_id)
+            await page.appended.put(Batch(partition, head, new, Placed([row.id], entries)))
+            head = new
+
+    async def _repair(self, partition: Partition, head: Head) -> None:
+        state = await self._broker.inspect(partition, head, secrets.token_hex(8))
+        found = await self._store.recognise(state.behind)
+        await self._store.resynchronise(partition, head, state.head, [found.placed])
 
 
 class NeverLooksAgain(Relay):
@@ -163,20 +176,20 @@ class MarkComparesNothing(Store):
 
 
 class MarkMovesTheHeadOnly(Store):
-    async def mark(self, partition: Partition, old: Head, new: Head, placed: Mapping[int, EntryId]) -> bool:
-        return await super().mark(partition, old, new, {})
+    async def mark(self, marked: Sequence[Batch]) -> list[bool]:
+        return await super().mark([one._replace(placed=Placed([], [])) for one in marked])
 
 
 class FoundNotMarked(Store):
-    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
-        blind = StreamState(state.epoch, state.newest, ())
-        return super()._resynchronise(partition, old, blind)
+    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
+        del found
+        return super()._resynchronise(partition, old, new, [])
 
 
 class LostNotPending(Store):
-    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
         before = {row.id: (row.status, row.entry) for row in self._published(partition)}
-        done = super()._resynchronise(partition, old, state)
+        done = super()._resynchronise(partition, old, new, found)
         for number, (status, entry) in before.items():
             row = self._db.rows[number]
             row.status, row.entry = max(row.status, status), row.entry or entry
@@ -184,9 +197,9 @@ class LostNotPending(Store):
 
 
 class ConfirmedKept(Store):
-    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
+    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
         kept = self._db.streams[partition].confirmed
-        done = super()._resynchronise(partition, old, state)
+        done = super()._resynchronise(partition, old, new, found)
         self._db.streams[partition].confirmed = kept
         return done
 
@@ -287,6 +300,10 @@ def _relay(kind: type[Relay], *faults: str) -> Bug:
     return Bug(Parts(relay=kind, faults=faults or None))
 
 
+def _publisher(kind: type[Publisher], *faults: str) -> Bug:
+    return Bug(Parts(faults=faults or None), [(relay_module, "Publisher", kind)])
+
+
 def _store(kind: type[Store], *faults: str) -> Bug:
     return Bug(Parts(store=kind, faults=faults or None))
 
@@ -307,10 +324,10 @@ BUGS: dict[str, Bug] = {
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
     "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
     "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
-    "rows are marked first": _relay(MarksFirst, *DEATHS),
+    "rows are marked first": _publisher(MarksFirst, *DEATHS),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),
     "heads are read before the rows": _store(HeadsReadFirst, "failover", "pause"),
-    "a relay goes on after a refusal": _relay(GoesOnAfterRefusal, *DEATHS, *LOSSES),
+    "a relay goes on after a refusal": _publisher(GoesOnAfterRefusal, *DEATHS, *LOSSES),
     "streams are never looked at again": _relay(NeverLooksAgain, "flush", "delete stream"),
     "groups that are lost do not hold trimming up": _relay(TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"),
     "a mark compares nothing": _store(MarkComparesNothing, "pause", "network", "flush"),

@@ -5,19 +5,21 @@ before or after it took effect.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
-from edgy_bus.brokers.base import START, EntryId, Head, StreamState
+from edgy_bus.brokers.base import START, EntryId, Head, Landmark
+from edgy_bus.codec import numbering
 from edgy_bus.database.backends.base import Result
 from edgy_bus.events import Partition
-from edgy_bus.outbox.store import Pending, PendingRow
-from edgy_bus.outbox.table import CONFIRMED, PENDING, PUBLISHED
+from edgy_bus.outbox.ledger import Placed
+from edgy_bus.outbox.store import Batch, Incarnations, Pending, PendingRow, Recognised, Repair
 from tests.simulation.loop import Process
 
+PENDING, PUBLISHED, CONFIRMED = 0, 1, 2
 Pause = Callable[[Process | None, str], Awaitable[None]]
 """Awaited before and after every step: a delay, or an error."""
 
@@ -40,6 +42,7 @@ class Row:
 class Stream:
     head: Head = field(default_factory=Head)
     confirmed: EntryId = START
+    incarnations: Incarnations = field(default_factory=Incarnations)
 
 
 @dataclass
@@ -140,7 +143,8 @@ class Store:
         found: dict[Partition, Pending] = {}
         for row in self.pending_rows()[:limit]:
             stream = self._db.streams.get(row.partition)
-            one = found.setdefault(row.partition, Pending(stream.head if stream else None, 1))
+            known = Pending(stream.head, stream.incarnations) if stream else Pending(None, Incarnations())
+            one = found.setdefault(row.partition, known)
             time = "2026-01-01T00:00:00+00:00"
             one.rows.append(PendingRow(row.id, row.event_id, "post_save", row.subject, time, None, row.data))
         return found
@@ -151,28 +155,51 @@ class Store:
     async def relabel(self, labels: Mapping[int, str]) -> None:
         raise AssertionError(f"nothing has a wrong label here: {labels}")
 
-    async def mark(self, partition: Partition, old: Head, new: Head, placed: Mapping[int, EntryId]) -> bool:
-        def step() -> bool:
-            if not self._move(partition, old, new):
-                return False
-            for number, entry in placed.items():
-                self._place(self._db.rows.get(number), entry)
-            return True
+    async def mark(self, marked: Sequence[Batch]) -> list[bool]:
+        done: list[bool] = await self._step("mark", lambda: [self._mark(one) for one in marked])
+        return done
 
-        return bool(await self._step("mark", step))
-
-    async def resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
-        return bool(await self._step("resynchronise", lambda: self._resynchronise(partition, old, state)))
-
-    def _resynchronise(self, partition: Partition, old: Head, state: StreamState) -> bool:
-        if not self._move(partition, old, state.head):
+    def _mark(self, one: Batch) -> bool:
+        if not self._move(one.partition, one.old, one.new):
             return False
-        if state.epoch != old.epoch:
+        for number, entry in zip(one.placed.ids, one.placed.entries, strict=True):
+            self._place(self._db.rows.get(number), entry)
+        return True
+
+    async def recognise(self, landmarks: Sequence[Landmark]) -> Recognised:
+        found: Recognised = await self._step("recognise", lambda: self._recognise(landmarks))
+        return found
+
+    def _recognise(self, landmarks: Sequence[Landmark]) -> Recognised:
+        ids, entries, strangers = [], [], 0
+        for mark in landmarks:
+            number = numbering(mark.head)
+            row = self._db.rows.get(number.sequence or 0)
+            if row is not None and row.event_id == mark.event_id:
+                ids.append(row.id)
+                entries.append(mark.entry)
+            else:
+                strangers = max(strangers, number.incarnation)
+        return Recognised(Placed(ids, entries), strangers)
+
+    async def resynchronise(
+        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed], strangers: int = 0
+    ) -> Repair:
+        def step() -> Repair:
+            done = self._resynchronise(partition, old, new, found)
+            return Repair(done, restored=done and strangers > 0)
+
+        repair: Repair = await self._step("resynchronise", step)
+        return repair
+
+    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
+        if not self._move(partition, old, new):
+            return False
+        if new.epoch != old.epoch:
             self._begin_anew(partition)
-        found = {mark.event_id: mark.entry for mark in state.behind}
-        for row in self._db.rows.values():
-            if row.event_id in found:
-                self._place(row, found[row.event_id])
+        for placed in found:
+            for number, entry in zip(placed.ids, placed.entries, strict=True):
+                self._place(self._db.rows.get(number), entry)
         return True
 
     def _begin_anew(self, partition: Partition) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import (
+    PAGE,
     Backlog,
     Bell,
     Broker,
@@ -75,19 +76,26 @@ class RedisBroker(Broker):
     async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
         arguments: list[Any] = [*_known(head)]
         for wire in batch:
-            arguments += (wire.id, wire.head, wire.data, wire.signature)
+            arguments += wire
         ids = await self._scripts.call("publish", self._stream(partition), arguments)
-        return None if ids is None else [EntryId.parse(one) for one in ids]
+        if ids is None:
+            return None
+        first = EntryId.parse(ids[0])
+        if len(ids) < len(batch):
+            return [EntryId(first.ms, seq) for seq in range(first.seq, first.seq + len(batch))]
+        return [EntryId.parse(one) for one in ids]
 
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str) -> StreamState:
+    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
         epoch, newest, behind = await self._scripts.call(
-            "inspect", self._stream(partition), (*_known(head), fresh_epoch)
+            "inspect", self._stream(partition), (*_known(head), fresh_epoch, count)
         )
-        return StreamState(
-            epoch=epoch.decode(),
-            newest=_landmark(newest),
-            behind=tuple(mark for raw in behind if (mark := _landmark(raw))),
-        )
+        return StreamState(epoch.decode(), _landmark(newest) if newest else None, [_landmark(raw) for raw in behind])
+
+    async def landmarks(
+        self, partition: Partition, newest: Head, after: EntryId, count: int = PAGE
+    ) -> Sequence[Landmark] | None:
+        found = await self._scripts.call("landmarks", self._stream(partition), (*_known(newest), str(after), count))
+        return None if found is None else [_landmark(raw) for raw in found]
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
         key = self.keys.events(partition)
@@ -321,10 +329,8 @@ def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _landmark(raw: Sequence[bytes]) -> Landmark | None:
-    if not raw:
-        return None
-    return Landmark(EntryId.parse(raw[0]), raw[1].decode("latin-1"))
+def _landmark(raw: Sequence[bytes]) -> Landmark:
+    return Landmark(EntryId.parse(raw[0]), raw[1].decode("latin-1"), raw[2])
 
 
 def _flat(letter: DeadLetter) -> list[Any]:

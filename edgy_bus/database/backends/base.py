@@ -33,6 +33,10 @@ class Session(ConnectionBackend):
         """Run a statement."""
 
     @abstractmethod
+    async def read(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        """Run a statement that returns rows; they are as the driver made them."""
+
+    @abstractmethod
     async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
         """Run a statement once for each tuple of values."""
 

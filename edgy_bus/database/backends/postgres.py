@@ -316,6 +316,12 @@ class PostgresSession(Session, postgres.PostgresConnection):
             return _result(statement, records)
         return Result(rowcount=_count(prepared.get_statusmsg()))
 
+    async def read(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        self._touched = self._touched or not statement.harmless
+        with self._watched():
+            rows: Sequence[Sequence[Any]] = await self._raw.fetch(statement.sql, *statement.arguments)
+        return rows
+
     async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
         with self._watched():
             await self._raw.executemany(sql, arguments)

@@ -222,6 +222,12 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
         rows = [statement.columns.row(names, values) for values in found]
         return Result(rows, len(rows) if names else changed)
 
+    async def read(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        connection: Any = self._open
+        _, found, _ = await connection._execute(_fetch, connection._conn, statement.sql, statement.arguments)
+        rows: Sequence[Sequence[Any]] = found
+        return rows
+
     async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
         connection: Any = self._open
         await connection._execute(_run_many, connection._conn, sql, arguments)

@@ -8,8 +8,9 @@ import pytest
 from edgy_bus.brokers.base import Head
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError
 from edgy_bus.events import Partition
+from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.outbox.store import Batch, OutboxStore
 from tests.support import PLACE, Told, eventually
 from tests.unit.outbox.support import OTHER, SUBJECTS, Away, on_stream, read_all, relay_of, store_in, write
 
@@ -225,8 +226,9 @@ async def test_a_mark_on_a_head_that_has_moved_changes_nothing(store: OutboxStor
     await write(store, 1)
     (row,) = (await store.pending(10))[PLACE].rows
     stale: Any = Head(head.epoch, head.entry, "another event")
-    assert not await store.mark(PLACE, stale, head, {row.id: head.entry})
+    assert await store.mark([Batch(PLACE, stale, head, Placed([row.id], [head.entry]))]) == [False]
     assert await store.count_pending() == 1
+    assert (await store.heads())[PLACE] == head
 
 
 async def test_what_was_written_with_another_number_of_partitions_goes_where_workers_look(

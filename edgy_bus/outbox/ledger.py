@@ -1,0 +1,61 @@
+"""How a batch of published events is written down: which outbox row stands at which entry of its stream.
+
+As JSON: a list of runs `[milliseconds, counter, first id, difference to the next id, …]`. The entries of a run follow each other in one
+millisecond, and ids lie close together, so that an event takes two or three bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from edgy_bus.brokers.base import EntryId
+
+
+class Placed(NamedTuple):
+    """Outbox ids in the order of their stream, and the entry of each."""
+
+    ids: Sequence[int]
+    entries: Sequence[EntryId]
+
+
+def encode(placed: Placed) -> str:
+    """The text of a batch that is not empty."""
+    runs: list[list[int]] = []
+    last_ms, next_seq, last_id = -1, -1, 0
+    for number, (ms, seq) in zip(placed.ids, placed.entries, strict=True):
+        if ms != last_ms or seq != next_seq:
+            runs.append([ms, seq])
+            last_ms, next_seq, last_id = ms, seq, 0
+        runs[-1].append(number - last_id)
+        next_seq, last_id = next_seq + 1, number
+    return orjson.dumps(runs).decode()
+
+
+def decode(text: str) -> Placed:
+    """What `encode` was given."""
+    ids: list[int] = []
+    entries: list[EntryId] = []
+    for ms, seq, *steps in orjson.loads(text):
+        number = 0
+        for place, step in enumerate(steps, seq):
+            number += step
+            ids.append(number)
+            entries.append(EntryId(ms, place))
+    return Placed(ids, entries)
+
+
+def since(placed: Placed, entry: EntryId) -> list[int]:
+    """The ids of what lies at or behind an entry."""
+    return [number for number, one in _pairs(placed) if one >= entry]
+
+
+def only(placed: Placed, ids: Iterable[int]) -> Placed:
+    """What of it has one of these ids."""
+    wanted = set(ids)
+    pairs = [(number, entry) for number, entry in _pairs(placed) if number in wanted]
+    return Placed([number for number, _ in pairs], [entry for _, entry in pairs])
+
+
+def _pairs(placed: Placed) -> Iterable[tuple[int, EntryId]]:
+    return zip(placed.ids, placed.entries, strict=True)
