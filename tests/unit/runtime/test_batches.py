@@ -164,6 +164,7 @@ async def test_what_was_gathered_when_the_owner_stops_is_left_for_the_next_one()
     await eventually(lambda: session._batches._gathering)
     await tenure.end(session)
     assert calls.all == []
+    assert not session._batches._gathering, "its timer would keep the session in memory"
     assert await tenure.pending() == 2
     await publish(broker, event("3", 3))
     session = await tenure.begin("other")
