@@ -303,7 +303,7 @@ async def test_stopping_lets_the_parked_event_that_runs_finish_and_begins_no_oth
 
 
 async def test_an_event_that_is_snoozed_when_it_is_released_uses_up_no_attempt() -> None:
-    answers: list[Any] = [edgy.dead_letter("later"), edgy.snooze(0.01), edgy.snooze(0.01), None]
+    answers: list[Any] = [edgy.dead_letter("later"), edgy.snooze(0.01), edgy.snooze(3600), None]
 
     async def receiver(sender: Any, event: Any, **kwargs: Any) -> Any:
         return answers.pop(0)
@@ -314,9 +314,94 @@ async def test_an_event_that_is_snoozed_when_it_is_released_uses_up_no_attempt()
     session = await tenure.begin()
     await eventually(lambda: is_held(broker))
     await release(broker)
+    await eventually(lambda: len(answers) == 1)
+    await tenure.end(session)
+    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
+    session = await tenure.begin("other")
     await eventually(lambda: is_free(broker))
     await tenure.end(session)
     assert answers == []
+
+
+async def test_every_parked_event_has_attempts_of_its_own() -> None:
+    entered = asyncio.Event()
+    calls: list[int] = []
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        calls.append(event.sequence)
+        if calls == [1, 1, 1]:
+            entered.set()
+            await asyncio.Event().wait()
+        if calls in ([1], [1, 1], [1, 1, 1, 1, 2]):
+            raise ValueError("broken")
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(receiver, retry=PAIR, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    await release(broker)
+    await entered.wait()
+    await session.abort()
+    await broker.release(session.lease)
+    session = await tenure.begin("other")
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert calls == [1, 1, 1, 1, 2, 2]
+
+
+async def test_so_many_parked_events_are_handled_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = most = 0
+    broken = True
+    monkeypatch.setattr(parking, "_AT_ONCE", 2)
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        nonlocal running, most
+        if broken:
+            raise ValueError("broken")
+        running += 1
+        most = max(most, running)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        running -= 1
+
+    broker = MemoryBroker()
+    await publish(broker, *(event(str(n), n) for n in range(1, 8)))
+    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: _held_rows(broker, 7))
+    broken = False
+    for number in range(1, 8):
+        await release(broker, str(number))
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert most == 2
+
+
+async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counted() -> None:
+    class Slow(MemoryBroker):
+        counting, go = asyncio.Event(), asyncio.Event()
+
+        async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+            await super().hold(lease, row, state)
+            if state.attempts:
+                self.counting.set()
+                await self.go.wait()
+
+    fragile = Fragile(1)
+    broker = Slow()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, fragile.subscription())
+    session = await tenure.begin()
+    await eventually(lambda: is_held(broker))
+    fragile.broken.clear()
+    await release(broker)
+    await broker.counting.wait()
+    session.finish()
+    broker.go.set()
+    await tenure.end(session)
+    assert fragile.calls[1] == 1
+    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
 
 
 async def test_a_batch_receiver_holds_rows_as_well() -> None:
