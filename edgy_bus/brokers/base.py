@@ -330,7 +330,10 @@ class Broker(ABC):
 
     @abstractmethod
     async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
-        """A row's first parked event is finished; whether more are parked. Without, the row is held no more. Raises `LeaseLost`."""
+        """A row's first parked event is finished; whether more are parked. Without, the row is held no more. Raises `LeaseLost`.
+
+        Attempts are counted anew for the next one; `first` that is gone already changes nothing.
+        """
 
     @abstractmethod
     async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:

@@ -251,11 +251,14 @@ class MemoryBroker(Broker):
 
     async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
         _, group = self._owned(lease)
-        left = [one for one in group.parked.pop(row, []) if one.id != first]
+        known = group.parked.pop(row, [])
+        left = [one for one in known if one.id != first]
         if left:
             group.parked[row] = left
         else:
             group.held.pop(row, None)
+        if left and len(left) < len(known):
+            group.held[row] = HeldState(retrying=True)
         return bool(left)
 
     async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:

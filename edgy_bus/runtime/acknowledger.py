@@ -1,7 +1,7 @@
 """Tells the broker what is finished, and what is known about the rest: all that came up during one call in the next."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edgy_bus.brokers.base import Broker, EntryId, Lease
 from edgy_bus.errors import BrokerUnavailable
@@ -38,11 +38,14 @@ class Acknowledger:
         self._changed[handling.entry.id] = handling
         self._owed.set()
 
-    async def assure(self, handling: Handling) -> None:
-        """Return when the broker has been told what is known about this entry now."""
+    async def assure(self, handlings: Sequence[Handling]) -> None:
+        """Return when the broker has been told what is known about these entries now."""
+        if not handlings:
+            return
         told = asyncio.get_running_loop().create_future()
         self._assured.append(told)
-        self.owe(handling)
+        for handling in handlings:
+            self.owe(handling)
         await told
 
     def end(self) -> None:

@@ -38,8 +38,11 @@ async def execute(
 ) -> Outcome:
     """Run the receiver, for at most `deadline` seconds. What it raises becomes an outcome; cancelling it does not.
 
-    `waits` is called when it waits for the first time, if it does.
+    `waits` is called when it waits for the first time, if it does. A batch receiver is called with a batch of one.
     """
+    if subscription.receiver.options.batch is not None:
+        (outcome,) = await execute_batch(subscription, [envelope], deadline, waits)
+        return outcome
     try:
         call = _call(subscription, envelope)
         if not isinstance(call, Coroutine):

@@ -49,8 +49,13 @@ class Job:
     handling: Handling
     envelope: Envelope
     subscription: Subscription
-    alone: bool = False
-    """Not to be put into a batch with others again."""
+    again: bool = False
+    """It has been called by this owner already."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is kept out of batches: it may be what they failed or a process ended with."""
+        return self.again or self.note.attempts > 0 or self.handling.entry.deliveries > 2
 
     @property
     def note(self) -> Note:

@@ -64,8 +64,13 @@ class GiveUp:
 Decision = Finish | Again | GiveUp
 
 
-def decide(outcome: Outcome, note: Note, retry: Retry, now: float, chance: float | None = None) -> Decision:
-    """What to do after a call, given what was known before it."""
+def decide(
+    outcome: Outcome, note: Note, retry: Retry, now: float, chance: float | None = None, *, shared: bool = False
+) -> Decision:
+    """What to do after a call, given what was known before it.
+
+    A call that failed and was `shared` with other events is nobody's last: it may be another one that it failed with.
+    """
     if isinstance(outcome, Done):
         return Finish()
     if isinstance(outcome, Bury):
@@ -78,7 +83,8 @@ def decide(outcome: Outcome, note: Note, retry: Retry, now: float, chance: float
     reason = outcome.reason if isinstance(outcome, Failed) else "the receiver asked for another attempt"
     wait = retry.wait(attempts, chance)
     if wait is None:
-        return GiveUp(attempts, reason)
+        blameless = shared and isinstance(outcome, Failed)
+        return Again(Note(note.attempts, now), reason) if blameless else GiveUp(attempts, reason)
     if isinstance(outcome, RetryLater) and outcome.after is not None:
         wait = outcome.after
     return Again(Note(attempts, now + wait), reason)

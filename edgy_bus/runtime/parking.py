@@ -7,7 +7,9 @@ is still held, so that none overtakes.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, DeadLetter, HeldState, Lease, Parked, Row
@@ -20,11 +22,13 @@ from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
 from edgy_bus.services import happens
 from edgy_bus.settings import WorkerSettings
 
+T = TypeVar("T")
+
 _LOOK = 1.0
 """Seconds between two looks whether somebody has decided, while rows are held."""
 
 _AT_ONCE = 4
-"""Held rows of a partition whose parked events are handled at the same time."""
+"""Parked events of a partition that are handled at the same time, each of another row."""
 
 
 class Parking:
@@ -49,6 +53,11 @@ class Parking:
         self._is_over = is_over
         self.rows: set[Row] = set()
         """The rows that are held, as far as is known here; `park` finds out."""
+        self._begun: set[Row] = set()
+        """Rows that are held since the broker was last asked."""
+        self._released: dict[Row, asyncio.Task[None]] = {}
+        """Rows whose parked events are being handled."""
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -67,50 +76,53 @@ class Parking:
         """Park an event, waiting as long as the broker cannot; False if the row is not held any more. Raises `LeaseLost`."""
         row = row_of(job)
         notes = job.handling.packed({row.receiver: Note(letter.attempts, done=True)})
-        while True:
-            try:
-                parked = await self._broker.park(self._lease, row, letter, notes, begin=begin)
-            except BrokerUnavailable:
-                await asyncio.sleep(self._settings.backoff / 4)
-                continue
-            if begin:
-                self.rows.add(row)
-                self._changed.set()
-            elif not parked:
-                self.rows.discard(row)
-            return parked
+        parked = await self._patiently(partial(self._broker.park, self._lease, row, letter, notes, begin=begin))
+        if begin:
+            self.rows.add(row)
+            self._begun.add(row)
+            self._changed.set()
+        elif not parked:
+            self.rows.discard(row)
+        return parked
 
     async def run(self) -> None:
         """Handle the parked events of rows about which somebody has decided. Raises `LeaseLost`."""
-        while not self._stopping.is_set():
-            await self._changed.wait()
-            self._changed.clear()
-            while self.rows and not await happens(self._stopping, _LOOK):
-                try:
+        try:
+            while not self._stopping.is_set():
+                await self._changed.wait()
+                self._changed.clear()
+                while self.rows and not await happens(self._stopping, _LOOK):
+                    self._collect()
                     await self._look()
-                except BrokerUnavailable:
-                    await happens(self._stopping, self._settings.backoff / 4)
+            await asyncio.gather(*self._released.values())
+        finally:
+            for task in self._released.values():
+                task.cancel()
+            await asyncio.gather(*self._released.values(), return_exceptions=True)
+
+    def _collect(self) -> None:
+        """Forget the rows that are handled. Raises what ended one."""
+        for row, task in list(self._released.items()):
+            if task.done():
+                del self._released[row]
+                task.result()
 
     async def _look(self) -> None:
-        known = set(self.rows)
-        found = await self._broker.held(self._lease.place, self._lease.role)
-        # What was parked while the broker answered may be missing in the answer.
-        self.rows = (self.rows - known) | set(found)
-        await self._handle_all([(row, state.attempts) for row, state in found.items() if state.retrying])
-
-    async def _handle_all(self, rows: Iterable[tuple[Row, int]]) -> None:
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def handle(row: Row, attempts: int) -> None:
-            async with gate:
-                await self._handle(row, attempts)
-
-        await asyncio.gather(*(handle(row, attempts) for row, attempts in rows))
+        self._begun.clear()
+        try:
+            found = await self._broker.held(self._lease.place, self._lease.role)
+        except BrokerUnavailable:
+            return
+        # What is held only since the broker looked is missing in its answer.
+        self.rows = set(found) | self._begun
+        for row, state in found.items():
+            if state.retrying and row not in self._released:
+                self._released[row] = asyncio.create_task(self._handle(row, state.attempts))
 
     async def _handle(self, row: Row, attempts: int) -> None:
         """Handle a row's parked events one after another, until none is left or one is given up again."""
         while not self._stopping.is_set():
-            parked = await self._broker.parked(self._lease.place, self._lease.role, row)
+            parked = await self._patiently(partial(self._broker.parked, self._lease.place, self._lease.role, row))
             if not parked:
                 break
             subscription = self._subscription(row, parked[0])
@@ -120,39 +132,54 @@ class Parking:
             if not await self._handle_first(row, parked[0], subscription, attempts):
                 return
             attempts = 0
-            if not await self._broker.unpark(self._lease, row, parked[0].id):
+            if not await self._patiently(partial(self._broker.unpark, self._lease, row, parked[0].id)):
                 break
-            await self._broker.hold(self._lease, row, HeldState(retrying=True))
         else:
             return
-        self.rows.discard(row)
+        # It stays in `rows` until `park` or `_look` learns it: it may be held again already.
         telemetry.emit("row.released", group=self._lease.role, partition=str(self._lease.place), receiver=row.receiver)
 
     async def _handle_first(self, row: Row, parked: Parked, subscription: Subscription, attempts: int) -> bool:
-        """Whether it was handled; if not, the row is held again."""
+        """Whether it was handled; if not, the row is held again, or the next owner goes on."""
         envelope, retry = unpack(parked.letter.fields), subscription.receiver.options.retry
         while attempts < retry.attempts:
-            if self._stopping.is_set() or self._is_over():
-                return False  # the next owner goes on
-            await self._broker.hold(self._lease, row, HeldState(True, attempts + 1))
-            outcome = await execute(subscription, envelope, self._settings.deadline)
+            async with self._turns:
+                # Attempts are counted before they are made: the process may die of one.
+                await self._change(row, HeldState(retrying=True, attempts=attempts + 1))
+                if self._stopping.is_set() or self._is_over():
+                    await self._change(row, HeldState(retrying=True, attempts=attempts))
+                    return False
+                outcome = await execute(subscription, envelope, self._settings.deadline)
             decision = decide(outcome, Note(attempts), retry, time.time())
-            if isinstance(decision, Again):
-                attempts = decision.note.attempts
-                await happens(self._stopping, max(0.0, decision.note.due - time.time()))
-            elif isinstance(decision, GiveUp):
+            if isinstance(decision, GiveUp):
                 await self._hold(row, decision.reason)
                 return False
-            else:
+            if not isinstance(decision, Again):
                 return True
+            attempts = decision.note.attempts
+            await self._change(row, HeldState(retrying=True, attempts=attempts))
+            await happens(self._stopping, max(0.0, decision.note.due - time.time()))
+            if self._stopping.is_set():
+                return False
         await self._hold(row, f"the process of its worker ended in the last of {attempts} attempts")
         return False
 
     async def _hold(self, row: Row, reason: str) -> None:
-        await self._broker.hold(self._lease, row, HeldState())
+        await self._change(row, HeldState())
         telemetry.emit(
             "row.held", group=self._lease.role, partition=str(self._lease.place), receiver=row.receiver, reason=reason
         )
+
+    async def _change(self, row: Row, state: HeldState) -> None:
+        await self._patiently(partial(self._broker.hold, self._lease, row, state))
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Say it again as long as the broker cannot be reached."""
+        while True:
+            try:
+                return await call()
+            except BrokerUnavailable:
+                await asyncio.sleep(self._settings.backoff / 4)
 
     def _subscription(self, row: Row, parked: Parked) -> Subscription | None:
         try:
@@ -169,5 +196,7 @@ def row_of(job: Job) -> Row:
 
 
 def holds(job: Job) -> bool:
-    """Whether the receiver holds the row of an event that it has given up."""
-    return job.subscription.receiver.options.on_exhausted == "hold" and job.envelope.subject is not None
+    """Whether the receiver holds the row of an event that it has given up. Events of no row, and intents (`pre_*`), have no order to keep."""
+    envelope = job.envelope
+    held = job.subscription.receiver.options.on_exhausted == "hold"
+    return held and envelope.subject is not None and envelope.sequence is not None

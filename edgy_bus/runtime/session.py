@@ -310,50 +310,54 @@ class PartitionSession(Service):
         if batch is not None and not job.alone:
             self._batches.add(lane, job, batch)
             return
-        if handling.entry.deliveries > 1 and not await self._begin(lane, job):
+        if handling.entry.deliveries > 1 and not await self._begin([(lane, job)]):
             return
-        deadline = self._tools.settings.deadline
-        if batch is None:
-            outcome = await execute(job.subscription, job.envelope, deadline, self._pump)
-        else:
-            (outcome,) = await execute_batch(job.subscription, [job.envelope], deadline, self._pump)
+        outcome = await execute(job.subscription, job.envelope, self._tools.settings.deadline, self._pump)
         await self._conclude(lane, job, outcome)
 
     async def _run_batch(self, members: Members) -> None:
         """Run the first jobs of several lanes of one subscription together."""
-        begun: Members = []
-        for lane, job in members:
-            if job.handling.entry.deliveries == 1 or await self._begin(lane, job):
-                begun.append((lane, job))
+        begun = members
+        if any(job.handling.entry.deliveries > 1 for _, job in members):
+            begun = await self._begin(members)
         if not begun:
             return
         envelopes = [job.envelope for _, job in begun]
         subscription = begun[0][1].subscription
         outcomes = await execute_batch(subscription, envelopes, self._tools.settings.deadline, self._pump)
         for (lane, job), outcome in zip(begun, outcomes, strict=True):
-            await self._conclude(lane, job, outcome)
+            await self._conclude(lane, job, outcome, shared=len(begun) > 1)
 
-    async def _begin(self, lane: Lane[Work], job: Job) -> bool:
-        """Count an attempt before it is made; whether it is to be made.
+    async def _begin(self, members: Members) -> Members:
+        """Count attempts before they are made, together; answers those that are to be made.
 
-        It is made at an entry that a former owner did not finish: perhaps because its process dies of it.
+        They are counted at entries that a former owner did not finish: perhaps because its process dies of one of them. What was not
+        tried alone does not reach its last attempt: it may be another one that ended the process.
         """
-        subscription, note = job.subscription, job.note
         self._pump()
-        if note.attempts >= subscription.receiver.options.retry.attempts:
-            reason = f"the process of its worker ended in the last of {note.attempts} attempts"
-            await self._give_up(lane, job, GiveUp(note.attempts, reason))
-            return False
-        begun = job.handling.begun = job.handling.begun or {}
-        begun[subscription.name] = Note(note.attempts + 1)
-        await self._acknowledger.assure(job.handling)
-        if self.stopping.is_set() or self._is_over():
+        begun: Members = []
+        for lane, job in members:
+            retry, attempts = job.subscription.receiver.options.retry, job.note.attempts
+            if attempts >= retry.attempts:
+                reason = f"the process of its worker ended in the last of {attempts} attempts"
+                await self._give_up(lane, job, GiveUp(attempts, reason))
+                continue
+            begun.append((lane, job))
+            if job.handling.entry.deliveries > 1:
+                job.handling.begun = job.handling.begun or {}
+                most = retry.attempts - (len(members) > 1)
+                job.handling.begun[job.subscription.name] = Note(min(attempts + 1, most))
+        await self._acknowledger.assure([job.handling for _, job in begun])
+        if not self.stopping.is_set() and not self._is_over():
+            return begun
+        for lane, job in begun:
+            if job.handling.begun and job.handling.begun.pop(job.subscription.name, None):
+                self._acknowledger.owe(job.handling)  # it is not made after all
             self._lanes.give_back(lane)
-            return False
-        return True
+        return []
 
-    async def _conclude(self, lane: Lane[Work], job: Job, outcome: Outcome) -> None:
-        """Note what came of a job."""
+    async def _conclude(self, lane: Lane[Work], job: Job, outcome: Outcome, *, shared: bool = False) -> None:
+        """Note what came of a job; `shared` with others, in one call."""
         subscription, handling, stats = job.subscription, job.handling, self._tools.stats
         if handling.begun:
             handling.begun.pop(subscription.name, None)
@@ -367,12 +371,12 @@ class PartitionSession(Service):
             self._close(handling, subscription.name)
             self._finish(lane)
             return
-        decision = decide(outcome, job.note, subscription.receiver.options.retry, time.time())
+        decision = decide(outcome, job.note, subscription.receiver.options.retry, time.time(), shared=shared)
         if isinstance(decision, GiveUp):
             await self._give_up(lane, job, decision)
         elif isinstance(decision, Again):
             stats.retries += 1
-            job.alone = True
+            job.again = True
             handling.notes[subscription.name] = decision.note
             self._acknowledger.owe(handling)
             self._postpone(lane, decision.note.due)

@@ -8,12 +8,13 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from edgy_bus.brokers.base import START, Broker, DeadLetter, Entry, EntryId, Head, Lease
+from edgy_bus.brokers.base import START, Broker, DeadLetter, Entry, EntryId, Head, HeldState, Lease, Row
 from edgy_bus.codec import Wire
 from edgy_bus.errors import LeaseLost
 from edgy_bus.events import Partition
 
 PLACE = Partition("accounts.User", "0")
+ROW = Row("app.receiver", "7")
 
 
 def wires(*ids: str) -> list[Wire]:
@@ -58,8 +59,23 @@ async def refuses(broker: Broker, lease: Lease) -> bool:
     return False
 
 
+def letter_of(entry: Entry, reason: str = "no such user") -> DeadLetter:
+    return DeadLetter(entry.id, ROW.receiver, reason, 3, entry.fields)
+
+
+async def park(broker: Broker, lease: Lease, *entries: Entry) -> None:
+    """Hold `ROW` with the first of them, and park the others behind it."""
+    for number, entry in enumerate(entries):
+        assert await broker.park(lease, ROW, letter_of(entry), b"parked %d" % number, begin=not number)
+
+
+async def parked(broker: Broker) -> list[str]:
+    """The ids of the row's parked events."""
+    return [one.letter.fields[b"id"].decode() for one in await broker.parked(PLACE, "mail", ROW, 100)]
+
+
 class BrokerConformance:
-    """Publishing by compare-and-set, fetching under a lease, settling, notes, dead letters, membership."""
+    """Publishing by compare-and-set, fetching under a lease, settling, notes, dead letters, held rows, membership."""
 
     async def test_a_batch_is_appended_only_at_the_expected_head(self, broker: Broker) -> None:
         head = await stand(broker, "a", "b")
@@ -215,6 +231,124 @@ class BrokerConformance:
         other = DeadLetter(entry.id, "app.other", "no such user", 3, entry.fields)
         await broker.bury(lease, other, b"both buried")
         assert await broker.dead_letters(PLACE, "mail") == [letter, other]
+
+    async def test_parked_events_keep_their_order_and_what_they_were(self, broker: Broker) -> None:
+        await stand(broker, *"abc")
+        lease = await take(broker, "w")
+        assert await broker.held(PLACE, "mail") == {}
+        assert await broker.parked(PLACE, "mail", ROW) == []
+        entries = (await broker.fetch(lease, 10, inherit=False)).entries
+        await park(broker, lease, *entries)
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+        assert await broker.held(PLACE, "search") == {}
+        assert [one.letter for one in await broker.parked(PLACE, "mail", ROW, 2)] == [
+            letter_of(entry) for entry in entries[:2]
+        ]
+        assert await parked(broker) == ["a", "b", "c"]
+
+    async def test_parking_again_because_the_answer_was_lost_parks_once(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        lease = await take(broker, "w")
+        entries = (await broker.fetch(lease, 10, inherit=False)).entries
+        for _ in range(2):
+            await park(broker, lease, *entries)
+        assert await parked(broker) == ["a", "b"]
+
+    async def test_nothing_is_parked_behind_a_row_that_is_not_held(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        lease = await take(broker, "w")
+        entries = (await broker.fetch(lease, 10, inherit=False)).entries
+        assert not await broker.park(lease, ROW, letter_of(entries[0]), b"n", begin=False)
+        assert await parked(broker) == []
+        await park(broker, lease, entries[0])
+        assert not await broker.park(lease, Row("app.other", "7"), letter_of(entries[1]), b"n", begin=False)
+        assert not await broker.park(lease, Row(ROW.receiver, "8"), letter_of(entries[1]), b"n", begin=False)
+        (again,) = (await broker.fetch(await self._next(broker, lease), 1, inherit=True)).entries
+        assert again.notes == b"parked 0", "what was parked is known to the next owner"
+
+    async def _next(self, broker: Broker, lease: Lease) -> Lease:
+        await broker.release(lease)
+        return await take(broker, "next")
+
+    async def test_who_lost_the_lease_parks_nothing(self, broker: Broker) -> None:
+        head = await stand(broker, "a")
+        old = await take(broker, "w")
+        (entry,) = (await broker.fetch(old, 1, inherit=False)).entries
+        new = await self._next(broker, old)
+        await park(broker, new, entry)
+        (first,) = await broker.parked(PLACE, "mail", ROW)
+        for late in (old, new):
+            assert await lost(broker.park(late, ROW, letter_of(entry), b"n", begin=True))
+            assert await lost(broker.hold(late, ROW, HeldState(retrying=True)))
+            assert await lost(broker.unpark(late, ROW, first.id))
+            # The lease of the second one is good, but its epoch is over.
+            await broker.inspect(PLACE, replace(head, entry=EntryId(2**60, 0)), "another epoch")
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+        assert await parked(broker) == ["a"]
+
+    async def test_a_row_is_held_until_its_last_parked_event_is_finished(self, broker: Broker) -> None:
+        await stand(broker, *"abc")
+        lease = await take(broker, "w")
+        entries = (await broker.fetch(lease, 10, inherit=False)).entries
+        await park(broker, lease, *entries[:2])
+        await broker.hold(lease, ROW, HeldState(retrying=True, attempts=2))
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True, attempts=2)}
+        first, second = await broker.parked(PLACE, "mail", ROW, 2)
+        assert await broker.unpark(lease, ROW, first.id)
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, "attempts are the next one's own"
+        await broker.hold(lease, ROW, HeldState())
+        assert await broker.unpark(lease, ROW, first.id), "the answer to the first call was lost"
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+        assert await parked(broker) == ["b"]
+        assert not await broker.unpark(lease, ROW, second.id)
+        assert not await broker.unpark(lease, ROW, second.id)
+        assert await broker.held(PLACE, "mail") == {}
+        assert not await broker.park(lease, ROW, letter_of(entries[2]), b"n", begin=False)
+        await broker.hold(lease, ROW, HeldState(retrying=True))
+        assert await broker.held(PLACE, "mail") == {}, "a late word about a row that has nothing parked"
+
+    async def test_somebody_decides_about_a_row_that_waits(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        lease = await take(broker, "w")
+        assert not await broker.decide(PLACE, "mail", ROW, skip=False)
+        entries = (await broker.fetch(lease, 10, inherit=False)).entries
+        await park(broker, lease, *entries)
+        assert await broker.decide(PLACE, "mail", ROW, skip=False)
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}
+        assert not await broker.decide(PLACE, "mail", ROW, skip=True), "it is being handled"
+        assert await parked(broker) == ["a", "b"]
+        assert await broker.dead_letters(PLACE, "mail") == []
+
+    async def test_a_parked_event_that_is_left_out_is_a_dead_letter(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        lease = await take(broker, "w")
+        entries = (await broker.fetch(lease, 10, inherit=False)).entries
+        await park(broker, lease, *entries)
+        assert await broker.decide(PLACE, "mail", ROW, skip=True)
+        assert await broker.dead_letters(PLACE, "mail") == [letter_of(entries[0])]
+        assert await parked(broker) == ["b"]
+        await broker.hold(lease, ROW, HeldState())
+        assert await broker.decide(PLACE, "mail", ROW, skip=True)
+        assert await broker.held(PLACE, "mail") == {}, "nothing of it is parked"
+        assert [one.reason for one in await broker.dead_letters(PLACE, "mail")] == ["no such user"] * 2
+
+    async def test_a_group_that_is_forgotten_keeps_its_held_rows(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        lease = await take(broker, "w")
+        await park(broker, lease, *(await broker.fetch(lease, 10, inherit=False)).entries)
+        await broker.forget(PLACE, "mail")
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+        assert await parked(broker) == ["a", "b"]
+
+    async def test_deliveries_count_the_tenures_that_had_an_entry_in_hand(self, broker: Broker) -> None:
+        await stand(broker, "a")
+        counts = []
+        lease = await take(broker, "w")
+        for _ in range(3):
+            (entry,) = (await broker.fetch(lease, 1, inherit=True)).entries
+            counts.append(entry.deliveries)
+            lease = await self._next(broker, lease)
+        assert counts == [1, 2, 3]
 
     async def test_a_bell_rings_for_news_and_can_be_interrupted(self, broker: Broker) -> None:
         head = await stand(broker, "a")

@@ -1,12 +1,13 @@
--- What became of a row's first parked event, under the lease: it is finished and gone, or the row's state is another now.
+-- What became of a row's first parked event, under the lease: it is finished and gone, and attempts are counted anew for the next one; or
+-- the row's state is another now.
 -- KEYS  lease, epoch, held rows, the row's parked events
 -- ARGV  holder, epoch, row, the state, or '' and the parked event that is finished
 -- Answers how many events are still parked, plus one; 0 if the lease is lost. A row without parked events is held no more.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
 if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
-else
-  redis.call('XDEL', KEYS[4], ARGV[5])
+elseif redis.call('XDEL', KEYS[4], ARGV[5]) == 1 then
+  redis.call('HSET', KEYS[3], ARGV[3], 'retry 0')
 end
 local left = redis.call('XLEN', KEYS[4])
 if left == 0 then

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import edgy_bus as edgy
 from edgy_bus.brokers.base import Broker
+from edgy_bus.codec import Envelope, pack, unpack
 from edgy_bus.retry import Retry
 from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.session import PartitionSession, Tools
@@ -13,7 +15,7 @@ from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
 from edgy_bus.runtime.window import Window
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signals import Options, Receiver
-from tests.support import PLACE
+from tests.support import PLACE, event
 
 QUICK = Retry(attempts=3, delay=0.01, factor=1, jitter=0)
 
@@ -25,6 +27,31 @@ def read(row: Mapping[str, Any] | None) -> Any:
 def subscribe(function: Any, signal: str = "post_save", **options: Any) -> Subscription:
     given = Options(**{"name": "r", "retry": QUICK, **options})
     return Subscription("mail", "accounts.User", signal, Receiver(function, given), "accounts.User", read)
+
+
+def envelope(**changes: Any) -> Envelope:
+    made = event(**{"subject": "1", "sequence": 1, **changes})
+    wire = pack(made)
+    return unpack({b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data})
+
+
+class Effects:
+    """A table that receivers write to."""
+
+    def __init__(self, url: str) -> None:
+        self.registry = edgy.Registry(url)
+
+        class Effect(edgy.Model):
+            id: int = edgy.BigIntegerField(primary_key=True)
+            n: int = edgy.IntegerField()
+
+            class Meta:
+                registry = self.registry
+
+        self.model = Effect
+
+    async def all(self) -> list[int]:
+        return [row.n for row in await self.model.query.order_by("id")]
 
 
 class Tenure:

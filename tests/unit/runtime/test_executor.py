@@ -1,25 +1,16 @@
 """One call of a receiver: what it is given, and what becomes of its answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.codec import Envelope, pack, unpack
 from edgy_bus.retry import Bury
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.outcome import Done, Failed
-from tests.support import event
-from tests.unit.runtime.support import subscribe
-
-
-def envelope(**changes: Any) -> Envelope:
-    made = event(**{"subject": "1", "sequence": 1, **changes})
-    wire = pack(made)
-    return unpack({b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data})
+from tests.unit.runtime.support import Effects, envelope, subscribe
 
 
 async def test_a_receiver_gets_the_names_that_edgy_uses() -> None:
@@ -106,34 +97,6 @@ async def test_a_receiver_may_ask_for_something(answer: Any) -> None:
         return answer
 
     assert await execute(subscribe(receiver), envelope(), 5) == answer
-
-
-class Effects:
-    """A table that receivers write to."""
-
-    def __init__(self, url: str) -> None:
-        self.registry = edgy.Registry(url)
-
-        class Effect(edgy.Model):
-            id: int = edgy.BigIntegerField(primary_key=True)
-            n: int = edgy.IntegerField()
-
-            class Meta:
-                registry = self.registry
-
-        self.model = Effect
-
-    async def all(self) -> list[int]:
-        return [row.n for row in await self.model.query.order_by("id")]
-
-
-@pytest.fixture
-async def effects(sqlite_url: str) -> AsyncIterator[Effects]:
-    effects = Effects(sqlite_url)
-    async with effects.registry:
-        await effects.registry.create_all()
-        await effects.registry.database.create_tables(inbox.metadata)
-        yield effects
 
 
 async def test_an_inbox_lets_an_event_take_effect_once_and_never_after_a_later_one(effects: Effects) -> None:

@@ -1,0 +1,269 @@
+"""Attempts at what a former owner left are counted before they are made; what a process has finished it does not handle again."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete
+
+from edgy_bus.brokers.base import DeadLetter, EntryId, Fetched, Head, Lease
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import Wire, pack
+from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.retry import Retry
+from edgy_bus.runtime.inbox import inbox
+from edgy_bus.runtime.jobs import STREAM
+from edgy_bus.runtime.outcome import Note, unpack_notes
+from tests.support import PLACE, Told, event, eventually, publish
+from tests.unit.runtime.support import QUICK, Effects, Tenure, subscribe
+
+
+class Noting(MemoryBroker):
+    """Keeps what is noted, and may keep the answer back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[bytes] = []
+        self.noted, self.go = asyncio.Event(), asyncio.Event()
+        self.go.set()
+
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
+        await super().note(lease, notes)
+        self.notes += notes.values()
+        self.noted.set()
+        await self.go.wait()
+
+
+async def kill(tenure: Tenure, session: Any) -> None:
+    """The process dies: nothing is said to the broker any more, and the lease runs out."""
+    await session.abort()
+    await tenure.broker.release(session.lease)
+
+
+async def test_an_event_at_which_processes_die_again_and_again_is_given_up() -> None:
+    entered = asyncio.Event()
+    calls: list[int] = []
+
+    async def deadly(sender: Any, event: Any, **kwargs: Any) -> None:
+        calls.append(event.sequence)
+        if event.sequence == 1:
+            entered.set()
+            await asyncio.Event().wait()
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(deadly, retry=QUICK))
+    for number in range(1 + QUICK.attempts):
+        session = await tenure.begin(f"w{number}")
+        await entered.wait()
+        entered.clear()
+        await kill(tenure, session)
+    with Told() as told:
+        session = await tenure.begin("last")
+        await eventually(lambda: calls[-1] == 2)
+        await tenure.end(session)
+    assert calls == [1, 1, 1, 1, 2], "the first attempt is not counted, three are"
+    (letter,) = await broker.dead_letters(PLACE, "mail")
+    reason = "the process of its worker ended in the last of 3 attempts"
+    assert (letter.attempts, letter.reason) == (3, reason)
+    assert [fields["reason"] for fields in told.of("receiver.gave_up")] == [reason]
+    assert await tenure.unfinished() == 0
+
+
+async def test_nothing_is_noted_before_an_event_is_handled_for_the_first_time() -> None:
+    entered = asyncio.Event()
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    broker = Noting()
+    one = event("1", 1)
+    await publish(broker, one)
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await entered.wait()
+    entered.clear()
+    assert broker.notes == []
+    await kill(tenure, session)
+    session = await tenure.begin("other")
+    await entered.wait()
+    assert [unpack_notes(one.id, note) for note in broker.notes] == [{"r": Note(1)}]
+    await kill(tenure, session)
+
+
+async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counted() -> None:
+    entered = asyncio.Event()
+    calls: list[str] = []
+
+    async def first(sender: Any, **kwargs: Any) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    async def second(sender: Any, **kwargs: Any) -> None:
+        calls.append("handled")
+
+    broker = Noting()
+    await publish(broker, event("1", 1))
+    once = Retry(attempts=1)
+    dying = Tenure(broker, subscribe(first, retry=once))
+    session = await dying.begin()
+    await entered.wait()
+    await kill(dying, session)
+    tenure = Tenure(broker, subscribe(second, retry=once))
+    broker.go.clear()
+    session = await tenure.begin("other")
+    await broker.noted.wait()
+    session.finish()
+    broker.go.set()
+    await tenure.end(session)
+    assert calls == []
+    session = await tenure.begin("next")
+    await eventually(lambda: calls or tenure.stats.dead)
+    await tenure.end(session)
+    assert calls == ["handled"]
+
+
+async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_one_goes_on() -> None:
+    """Both have an attempt begun at one entry; one of them fails before the process dies."""
+    failed = asyncio.Event()
+    calls: list[str] = []
+
+    async def deadly(sender: Any, **kwargs: Any) -> None:
+        calls.append("deadly")
+        await asyncio.Event().wait()
+
+    async def failing(sender: Any, **kwargs: Any) -> None:
+        failed.set()
+        raise ValueError("no")
+
+    broker = MemoryBroker()
+    one = event("1", 1)
+    await publish(broker, one)
+    patient = Retry(attempts=5, delay=3600)
+    tenure = Tenure(broker, subscribe(deadly, name="a"), subscribe(failing, name="b", retry=patient))
+    for owner in ("w", "other"):
+        session = await tenure.begin(owner)
+        await eventually(lambda owner=owner: failed.is_set() and len(calls) == (1 if owner == "w" else 2))
+        if owner == "other":
+            await eventually(lambda: _noted(broker, one.id).get("a") == Note(1))
+            assert _noted(broker, one.id)["b"].attempts == 1
+        await kill(tenure, session)
+
+
+def _noted(broker: MemoryBroker, event_id: str) -> dict[str, Note]:
+    return unpack_notes(event_id, next(iter(broker._streams[PLACE].groups["mail"].notes.values()), None))
+
+
+# What comes again
+
+
+async def again(broker: MemoryBroker, *events: Any) -> None:
+    """The same events as other entries, as after a loss."""
+    state = await broker.inspect(PLACE, Head(), "epoch")
+    assert await broker.publish(PLACE, state.head, [pack(one) for one in events]) is not None
+
+
+async def test_a_process_does_not_handle_again_what_comes_as_another_entry() -> None:
+    calls: list[int] = []
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        calls.append(event.sequence)
+
+    broker = MemoryBroker()
+    first, second = event("1", 1), event("1", 2)
+    await publish(broker, first)
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: calls == [1])
+    await tenure.end(session)
+    await again(broker, first, second)
+    session = await tenure.begin("another tenure")
+    await eventually(lambda: 2 in calls)
+    await tenure.end(session)
+    assert calls == [1, 2]
+    assert (tenure.stats.handled, tenure.stats.skipped) == (2, 1)
+    assert await tenure.unfinished() == 0, "the repeat is acknowledged"
+    other = Tenure(broker, subscribe(receiver))
+    await again(broker, first)
+    session = await other.begin("another process")
+    await eventually(lambda: calls == [1, 2, 1])
+    await other.end(session)
+
+
+async def test_each_receiver_is_remembered_alone_and_what_failed_is_not() -> None:
+    calls: list[str] = []
+
+    async def good(sender: Any, **kwargs: Any) -> None:
+        calls.append("good")
+
+    async def bad(sender: Any, **kwargs: Any) -> None:
+        calls.append("bad")
+        raise ValueError("no")
+
+    broker = MemoryBroker()
+    one = event("1", 1)
+    await publish(broker, one)
+    tenure = Tenure(broker, subscribe(good, name="good"), subscribe(bad, name="bad", retry=Retry(attempts=1)))
+    session = await tenure.begin()
+    await eventually(lambda: sorted(calls) == ["bad", "good"] and tenure.stats.dead == 1)
+    await again(broker, one)
+    session.wake()
+    await eventually(lambda: calls.count("bad") == 2)
+    await tenure.end(session)
+    assert calls.count("good") == 1
+
+
+async def test_a_receiver_with_an_inbox_is_asked_every_time(effects: Effects) -> None:
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        await effects.model.query.create(n=event.sequence)
+
+    broker = MemoryBroker()
+    one = event("1", 1)
+    await publish(broker, one)
+    tenure = Tenure(broker, subscribe(receiver, inbox=effects.registry.database))
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.handled == 1)
+    # Its database is restored from a backup: the inbox decides, not this process.
+    await effects.registry.database.run(delete(inbox))
+    await again(broker, one)
+    session.wake()
+    await eventually(lambda: tenure.stats.handled == 2)
+    await tenure.end(session)
+    assert await effects.all() == [1, 1]
+
+
+# Memory
+
+
+async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_that_cannot_bury() -> None:
+    class NoGraves(MemoryBroker):
+        fetched = 0
+        tried = 0
+        open = False
+
+        async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+            found = await super().fetch(lease, count, inherit=inherit)
+            self.fetched += len(found.entries)
+            return found
+
+        async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+            self.tried += 1
+            if not self.open:
+                raise BrokerUnavailable("full")
+            await super().bury(lease, letter, notes)
+
+    async def receiver(sender: Any, **kwargs: Any) -> None: ...
+
+    broker = NoGraves()
+    state = await broker.inspect(PLACE, Head(), "epoch")
+    await broker.publish(PLACE, state.head, [Wire(str(n), b"not json", b"{}") for n in range(100)])
+    tenure = Tenure(broker, subscribe(receiver), prefetch=10, backoff=0.01)
+    session = await tenure.begin()
+    await eventually(lambda: broker.tried > 50)
+    assert broker.fetched == 10
+    broker.open = True
+    await eventually(lambda: tenure.stats.dead == 100)
+    await tenure.end(session)
+    assert {letter.receiver for letter in await broker.dead_letters(PLACE, "mail", 1000)} == {STREAM}
+    assert await tenure.unfinished() == 0

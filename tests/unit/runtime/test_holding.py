@@ -1,0 +1,536 @@
+"""Rows that a receiver holds: what is parked, what goes on meanwhile, and what happens when somebody has decided."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+import edgy_bus as edgy
+from edgy_bus.brokers.base import DeadLetter, Head, HeldState, Lease, Row
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.events import Partition
+from edgy_bus.retry import Retry
+from edgy_bus.runtime import parking
+from edgy_bus.runtime.subscriptions import Subscription
+from tests.support import PLACE, Told, event, eventually, publish
+from tests.unit.runtime.support import Tenure, subscribe
+
+ONCE = Retry(attempts=1)
+PAIR = Retry(attempts=2, delay=0.01, factor=1, jitter=0)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parking, "_LOOK", 0.01)
+
+
+class Fragile:
+    """A receiver that fails at what is in `broken`."""
+
+    def __init__(self, *broken: int, name: str = "r") -> None:
+        self.broken = set(broken)
+        self.name = name
+        self.seen: list[int] = []
+        """What it has handled."""
+        self.calls: dict[int, int] = defaultdict(int)
+
+    async def __call__(self, sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+        self.calls[event.sequence] += 1
+        await asyncio.sleep(0)
+        if event.sequence in self.broken:
+            raise ValueError(f"{event.sequence} is broken")
+        self.seen.append(event.sequence)
+
+    def subscription(self, retry: Retry = ONCE, **options: Any) -> Subscription:
+        return subscribe(self, **{"name": self.name, "retry": retry, "on_exhausted": "hold", **options})
+
+
+async def parked(broker: MemoryBroker, subject: str = "1", receiver: str = "r") -> list[int]:
+    """The sequences of a row's parked events."""
+    found = await broker.parked(PLACE, "mail", Row(receiver, subject), 1000)
+    return [int(one.letter.fields[b"data"].split(b'"n":')[1].split(b"}")[0]) for one in found]
+
+
+async def release(broker: MemoryBroker, subject: str = "1", *, skip: bool = False) -> None:
+    assert await broker.decide(PLACE, "mail", Row("r", subject), skip=skip)
+
+
+async def is_free(broker: MemoryBroker) -> bool:
+    return not await broker.held(PLACE, "mail")
+
+
+async def is_held(broker: MemoryBroker) -> bool:
+    return (await broker.held(PLACE, "mail")) == {Row("r", "1"): HeldState()}
+
+
+async def test_later_events_of_a_held_row_are_parked_and_everything_else_goes_on() -> None:
+    fragile, other = Fragile(2), Fragile(name="other")
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2), event("1", 3), event("2", 4), event("1", 5))
+    tenure = Tenure(broker, fragile.subscription(), other.subscription())
+    with Told() as told:
+        session = await tenure.begin()
+        await eventually(lambda: _parked_are(broker, [2, 3, 5]))
+        await tenure.end(session)
+    assert sorted(fragile.seen) == [1, 4]
+    assert sorted(other.seen) == [1, 2, 3, 4, 5]
+    assert await tenure.unfinished() == 0, "parked events are acknowledged"
+    assert await broker.dead_letters(PLACE, "mail") == []
+    (gave_up,) = told.of("receiver.gave_up")
+    assert gave_up["reason"] == "ValueError: 2 is broken"
+    first, second, *_ = await broker.parked(PLACE, "mail", Row("r", "1"), 9)
+    assert (first.letter.attempts, first.letter.reason) == (1, "ValueError: 2 is broken")
+    assert second.letter.reason == "its row is held"
+
+
+async def _parked_are(broker: MemoryBroker, numbers: list[int]) -> bool:
+    return await parked(broker) == numbers
+
+
+async def test_a_held_row_keeps_nothing_from_being_trimmed() -> None:
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2), event("2", 3))
+    tenure = Tenure(broker, Fragile(1).subscription())
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    await tenure.end(session)
+    head = (await broker.inspect(PLACE, Head(), "unused")).head
+    assert await broker.progress(PLACE, head) == {"mail": head.entry}
+    assert await broker.trim(PLACE, head, head.entry) == 2
+    assert await parked(broker) == [1, 2]
+
+
+async def test_what_is_released_is_handled_in_order_and_before_what_comes_later() -> None:
+    fragile = Fragile(1)
+    broker = MemoryBroker()
+    await publish(broker, *(event("1", n) for n in range(1, 5)))
+    tenure = Tenure(broker, fragile.subscription())
+    with Told() as told:
+        session = await tenure.begin()
+        await eventually(lambda: _parked_are(broker, [1, 2, 3, 4]))
+        fragile.broken.clear()
+        await release(broker)
+        await publish(broker, event("1", 5))
+        await eventually(lambda: is_free(broker))
+        await publish(broker, event("1", 6))
+        await eventually(lambda: 6 in fragile.seen)
+        await tenure.end(session)
+    assert fragile.seen == [1, 2, 3, 4, 5, 6]
+    assert await tenure.unfinished() == 0
+    assert told.of("row.released")
+
+
+async def test_what_comes_while_parked_events_are_handled_does_not_overtake() -> None:
+    go = asyncio.Event()
+    seen: list[str] = []
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        if broken:
+            raise ValueError("broken")
+        seen.append(f"begin {event.sequence}")
+        await go.wait()
+        seen.append(f"end {event.sequence}")
+
+    broken = True
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1]))
+    broken = False
+    await release(broker)
+    await eventually(lambda: seen == ["begin 1"])
+    await publish(broker, event("1", 2))
+    session.wake()
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    assert seen == ["begin 1"]
+    go.set()
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert seen == ["begin 1", "end 1", "begin 2", "end 2"]
+
+
+async def test_what_is_skipped_is_a_dead_letter_and_the_rest_is_handled() -> None:
+    fragile = Fragile(1)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, fragile.subscription())
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    await release(broker, skip=True)
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert fragile.seen == [2]
+    (letter,) = await broker.dead_letters(PLACE, "mail")
+    assert letter.reason == "ValueError: 1 is broken"
+
+
+async def test_what_fails_again_is_held_again_after_all_of_its_attempts() -> None:
+    fragile = Fragile(1, 2)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2), event("1", 3))
+    tenure = Tenure(broker, fragile.subscription(PAIR))
+    with Told() as told:
+        session = await tenure.begin()
+        await eventually(lambda: _parked_are(broker, [1, 2, 3]))
+        fragile.broken.remove(1)
+        await release(broker)
+        await eventually(lambda: _parked_are(broker, [2, 3]))
+        await eventually(lambda: is_held(broker))
+        await eventually(lambda: told.of("row.held"))
+        assert (fragile.calls[1], fragile.calls[2]) == (3, 2)
+        assert told.of("row.held")[0]["reason"] == "ValueError: 2 is broken"
+        await release(broker)
+        await eventually(lambda: len(told.of("row.held")) == 2)
+        assert fragile.calls[2] == 4
+        fragile.broken.clear()
+        await release(broker)
+        await eventually(lambda: is_free(broker))
+        await tenure.end(session)
+    assert fragile.seen == [1, 2, 3]
+
+
+async def test_a_row_that_waits_for_its_next_attempt_holds_up_no_other_released_row() -> None:
+    fragile = Fragile(1, 2)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("2", 2))
+    patient = Retry(attempts=2, delay=3600, jitter=0)
+    first = Tenure(broker, fragile.subscription(ONCE))
+    session = await first.begin()
+    await eventually(lambda: _held_rows(broker, 2))
+    await first.end(session)
+    tenure = Tenure(broker, fragile.subscription(patient))
+    fragile.broken.remove(2)
+    session = await tenure.begin("other")
+    await release(broker, "1")
+    await eventually(lambda: fragile.calls[1] == 2)
+    await release(broker, "2")
+    await eventually(lambda: fragile.seen == [2])
+    await tenure.end(session)
+
+
+async def _held_rows(broker: MemoryBroker, count: int) -> bool:
+    return len(await broker.held(PLACE, "mail")) == count
+
+
+async def test_the_next_owner_knows_which_rows_are_held() -> None:
+    fragile = Fragile(1)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, fragile.subscription())
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1]))
+    await tenure.end(session)
+    await publish(broker, event("1", 2), event("2", 3))
+    session = await tenure.begin("other")
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    await eventually(lambda: fragile.seen == [3])
+    fragile.broken.clear()
+    await release(broker)
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert fragile.seen == [3, 1, 2]
+
+
+async def test_attempts_at_parked_events_survive_the_owner() -> None:
+    entered = asyncio.Event()
+    calls = 0
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 2:
+            raise ValueError("broken")
+        entered.set()
+        await asyncio.Event().wait()
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver, retry=PAIR, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: is_held(broker))
+    await tenure.end(session)
+    await release(broker)
+    for attempts in (1, 2):
+        session = await tenure.begin(f"w{attempts}")
+        await entered.wait()
+        entered.clear()
+        await session.abort()
+        assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(True, attempts)}
+        await broker.release(session.lease)
+    with Told() as told:
+        session = await tenure.begin("last")
+        await eventually(lambda: is_held(broker))
+        await eventually(lambda: told.of("row.held"))
+        await tenure.end(session)
+    assert calls == 4, "two attempts, then two more that processes died of"
+    assert told.of("row.held")[0]["reason"] == "the process of its worker ended in the last of 2 attempts"
+
+
+async def test_stopping_lets_the_parked_event_that_runs_finish_and_begins_no_other() -> None:
+    entered, go = asyncio.Event(), asyncio.Event()
+    seen: list[int] = []
+    broken = True
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        if broken:
+            raise ValueError("broken")
+        entered.set()
+        await go.wait()
+        seen.append(event.sequence)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    broken = False
+    await release(broker)
+    await entered.wait()
+    session.finish()
+    go.set()
+    await tenure.end(session)
+    assert seen == [1]
+    assert await parked(broker) == [2]
+    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
+    session = await tenure.begin("other")
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert seen == [1, 2]
+
+
+async def test_an_event_that_is_snoozed_when_it_is_released_uses_up_no_attempt() -> None:
+    answers: list[Any] = [edgy.dead_letter("later"), edgy.snooze(0.01), edgy.snooze(3600), None]
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> Any:
+        return answers.pop(0)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: is_held(broker))
+    await release(broker)
+    await eventually(lambda: len(answers) == 1)
+    await tenure.end(session)
+    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
+    session = await tenure.begin("other")
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert answers == []
+
+
+async def test_every_parked_event_has_attempts_of_its_own() -> None:
+    entered = asyncio.Event()
+    calls: list[int] = []
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        calls.append(event.sequence)
+        if calls == [1, 1, 1]:
+            entered.set()
+            await asyncio.Event().wait()
+        if calls in ([1], [1, 1], [1, 1, 1, 1, 2]):
+            raise ValueError("broken")
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(receiver, retry=PAIR, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    await release(broker)
+    await entered.wait()
+    await session.abort()
+    await broker.release(session.lease)
+    session = await tenure.begin("other")
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert calls == [1, 1, 1, 1, 2, 2]
+
+
+async def test_so_many_parked_events_are_handled_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = most = 0
+    broken = True
+    monkeypatch.setattr(parking, "_AT_ONCE", 2)
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        nonlocal running, most
+        if broken:
+            raise ValueError("broken")
+        running += 1
+        most = max(most, running)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        running -= 1
+
+    broker = MemoryBroker()
+    await publish(broker, *(event(str(n), n) for n in range(1, 8)))
+    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: _held_rows(broker, 7))
+    broken = False
+    for number in range(1, 8):
+        await release(broker, str(number))
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert most == 2
+
+
+async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counted() -> None:
+    class Slow(MemoryBroker):
+        counting, go = asyncio.Event(), asyncio.Event()
+
+        async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+            await super().hold(lease, row, state)
+            if state.attempts:
+                self.counting.set()
+                await self.go.wait()
+
+    fragile = Fragile(1)
+    broker = Slow()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, fragile.subscription())
+    session = await tenure.begin()
+    await eventually(lambda: is_held(broker))
+    fragile.broken.clear()
+    await release(broker)
+    await broker.counting.wait()
+    session.finish()
+    broker.go.set()
+    await tenure.end(session)
+    assert fragile.calls[1] == 1
+    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
+
+
+async def test_a_batch_receiver_holds_rows_as_well() -> None:
+    broken = True
+    seen: list[list[int]] = []
+
+    async def receiver(sender: Any, instances: Any, events: Any, **kwargs: Any) -> None:
+        numbers = [one.sequence for one in events]
+        if broken and 1 in numbers:
+            raise ValueError("broken")
+        seen.append(numbers)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("2", 2), event("1", 3))
+    chosen = subscribe(receiver, retry=PAIR, on_exhausted="hold", batch=edgy.Batch(2, 0.01))
+    tenure = Tenure(broker, chosen)
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1, 3]))
+    broken = False
+    await release(broker)
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert seen == [[2], [1], [3]]
+
+
+@pytest.mark.parametrize("of", ["no row", "an intent"])
+async def test_what_has_no_order_to_keep_goes_to_the_dead_letters(of: str) -> None:
+    async def receiver(sender: Any, **kwargs: Any) -> None:
+        raise ValueError("broken")
+
+    broker = MemoryBroker()
+    one = event(None, 1) if of == "no row" else event("1", None)
+    await publish(broker, one)
+    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.dead == 1)
+    await tenure.end(session)
+    assert await is_free(broker)
+
+
+async def test_a_receiver_that_is_gone_keeps_its_parked_events() -> None:
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, Fragile(1).subscription())
+    session = await tenure.begin()
+    await eventually(lambda: is_held(broker))
+    await tenure.end(session)
+    await release(broker)
+    other = Tenure(broker, Fragile(name="renamed").subscription())
+    with Told() as told:
+        session = await other.begin("other")
+        await eventually(lambda: is_held(broker))
+        await eventually(lambda: told.of("row.held"))
+        await other.end(session)
+    assert await parked(broker) == [1]
+    assert "no receiver of this name" in told.of("row.held")[0]["reason"]
+
+
+class Flaky(MemoryBroker):
+    """Every answer about held rows is lost once after it took effect, and the answers to `held` may be kept back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: set[Any] = set()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked = asyncio.Event()
+
+    def _lose(self, *call: Any) -> None:
+        if call not in self.lost:
+            self.lost.add(call)
+            raise BrokerUnavailable("the answer was lost")
+
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+        answer = await super().park(lease, row, letter, notes, begin=begin)
+        self._lose("park", letter.entry)
+        return answer
+
+    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+        await super().hold(lease, row, state)
+        self._lose("hold", state)
+
+    async def unpark(self, lease: Lease, row: Row, first: Any) -> bool:
+        answer = await super().unpark(lease, row, first)
+        self._lose("unpark", first)
+        return answer
+
+    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+        answer = await super().held(partition, group)
+        self.asked.set()
+        await self.gate.wait()
+        return answer
+
+
+async def test_answers_that_are_lost_change_nothing() -> None:
+    fragile = Fragile(1)
+    broker = Flaky()
+    await publish(broker, *(event("1", n) for n in range(1, 4)))
+    tenure = Tenure(broker, fragile.subscription())
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1, 2, 3]))
+    fragile.broken.clear()
+    await release(broker)
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert fragile.seen == [1, 2, 3]
+    assert fragile.calls == {1: 2, 2: 1, 3: 1}
+    assert len(broker.lost) >= 6
+
+
+async def test_a_row_that_is_held_again_while_the_broker_answers_stays_held() -> None:
+    fragile = Fragile(1, 2)
+    broker = Flaky()
+    await publish(broker, event("1", 1))
+    tenure = Tenure(broker, fragile.subscription())
+    session = await tenure.begin()
+    await eventually(lambda: _parked_are(broker, [1]))
+    await release(broker, skip=True)
+    broker.gate.clear()
+    broker.asked.clear()
+    await broker.asked.wait()  # nothing is held, says an answer that is under way
+    await publish(broker, event("1", 2))
+    session.wake()
+    await eventually(lambda: _parked_are(broker, [2]))
+    broker.asked.clear()
+    broker.gate.set()
+    await broker.asked.wait()
+    await publish(broker, event("1", 3))
+    session.wake()
+    await eventually(lambda: _parked_are(broker, [2, 3]))
+    await tenure.end(session)
+    assert fragile.seen == []
