@@ -208,6 +208,7 @@ class Consumer:
         by_class: bool = False,
         inbox: bool = False,
         ordered: bool = True,
+        batch: edgy.Batch | None = None,
         wait: float = 0.0,
         groups: int = 1,
         working: edgy.WorkerSettings | None = None,
@@ -230,22 +231,22 @@ class Consumer:
             events=service.bus.events,
         )
         self.inbox = edgy.Database(service.database_url) if inbox else None
-        options: dict[str, Any] = {"ordered": ordered, "inbox": self.inbox}
+        options: dict[str, Any] = {"ordered": ordered, "inbox": self.inbox, "batch": batch}
         names = [f"{group}-{number}" for number in range(groups)] if groups > 1 else [group]
         self.names = names
         if by_class:
             models = define(edgy.Registry(service.database_url, bus=self.bus), len(service.models))
             for model in models:
-                post_save(model, name="count", **options)(self._receiver(wait))
+                post_save(model, name="count", **options)(self._receiver(wait, batch))
             return
         for name in names:
             for model in service.models:
                 listen = self.bus.receiver(
                     f"{SERVICE}.{model.meta.name}", "post_save", name="count", group=name, **options
                 )
-                listen(self._receiver(wait))
+                listen(self._receiver(wait, batch))
 
-    def _receiver(self, wait: float) -> Callable[..., Awaitable[None]]:
+    def _receiver(self, wait: float, batch: edgy.Batch | None) -> Callable[..., Awaitable[None]]:
         async def count(sender: Any, **kwargs: Any) -> None:
             self._count()
 
@@ -253,13 +254,18 @@ class Consumer:
             await asyncio.sleep(wait)
             self._count()
 
+        async def count_many(sender: Any, instances: Any, **kwargs: Any) -> None:
+            self._count(len(instances))
+
+        if batch is not None:
+            return count_many
         return count_later if wait else count
 
-    def _count(self) -> None:
+    def _count(self, more: int = 1) -> None:
         if not self.seen:
             self.first = time.perf_counter()
-        self.seen += 1
-        if self.seen == self.target:
+        self.seen += more
+        if self.seen >= self.target:
             self.done.set()
 
     async def run(self, count: int, *, settled: bool) -> float:
@@ -279,9 +285,9 @@ class Consumer:
                 if settled:
                     for name in self.names:
                         await Progress(self.service, name).finished()
-                seconds = time.perf_counter() - self.first
+                seconds, seen = time.perf_counter() - self.first, self.seen
                 await worker.stop()
                 await ending
-        return count / seconds
+        return seen / seconds
 
 

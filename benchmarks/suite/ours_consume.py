@@ -9,6 +9,8 @@ from benchmarks.suite.contender import Contender, Measured, Scale
 from benchmarks.suite.ours import Consumer, Service
 from benchmarks.suite.place import Place
 
+_BATCH = edgy.Batch(size=100, wait=0.01)
+
 
 class Consume(Contender):
     """A new group for every round, from the beginning of the streams."""
@@ -37,6 +39,7 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
             Consume(plain, scale.backlog, "consume.name", "by name, a plain record"),
             Consume(plain, scale.backlog, "consume.class", "by class, an instance", by_class=True),
             Consume(plain, scale.backlog, "consume.name-unordered", "by name, ordered=False", ordered=False),
+            Consume(plain, scale.backlog, "consume.name-batch", "by name, a receiver of batches", batch=_BATCH),
             Consume(signed, scale.backlog // 5, "consume.name-signed", "by name, signatures checked"),
             Consume(
                 plain,
@@ -45,6 +48,16 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
                 "by class, inbox=database: a transaction for each event",
                 by_class=True,
                 inbox=True,
+                settled=False,
+            ),
+            Consume(
+                plain,
+                scale.inbox * 5,
+                "consume.class-inbox-batch",
+                "by class, inbox=database, a receiver of batches: a transaction for each batch",
+                by_class=True,
+                inbox=True,
+                batch=_BATCH,
                 settled=False,
             ),
         ]
