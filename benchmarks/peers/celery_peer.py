@@ -5,6 +5,7 @@ short tasks.
 """
 
 import logging
+import time
 
 import peer
 from celery import Celery
@@ -33,8 +34,6 @@ def handle(row: object) -> None:
 
 
 def publish() -> float:
-    import time
-
     rows = peer.events(TASK.count)
     start = time.perf_counter()
     with APP.producer_pool.acquire(block=True) as producer:

@@ -1,6 +1,6 @@
 """What `query.create` of the real Edgy costs, with the model and the values of `operations.py`; it has no outbox.
 
-    edgy_peer.py publish --count 300 --database postgresql+asyncpg://localhost/test --name bench-edgy
+edgy_peer.py publish --count 300 --database postgresql+asyncpg://localhost/test --name bench-edgy
 """
 
 import argparse

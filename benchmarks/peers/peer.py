@@ -108,7 +108,7 @@ def say(rate: float, *packages: str) -> None:
 def run(main: Coroutine[Any, Any, None]) -> None:
     """On uvloop where the peer brings or recommends it."""
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415 - not every environment has it
     except ImportError:
         asyncio.run(main)
     else:

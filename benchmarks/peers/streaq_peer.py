@@ -15,7 +15,7 @@ WORKER: Worker[None] = Worker(
     queue_name=f"{TASK.name}:queue",
     concurrency=100,
     prefetch=100,
-    serializer=lambda value: json.dumps(value),
+    serializer=json.dumps,
     deserializer=json.loads,
     handle_signals=False,
 )

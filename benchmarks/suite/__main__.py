@@ -38,13 +38,19 @@ _PAGE = ROOT / "docs" / "performance.md"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
-    parser.add_argument("--only", default="", help=f"some of {','.join(SECTIONS)}, with commas between; all of them otherwise")
+    parser.add_argument(
+        "--only", default="", help=f"some of {','.join(SECTIONS)}, with commas between; all of them otherwise"
+    )
     parser.add_argument("--rounds", type=int, help="rounds of every contender; five otherwise, three with --quick")
     parser.add_argument("--quick", action="store_true", help="a few minutes instead of many: figures to develop with")
     parser.add_argument("--redis", help="URL; otherwise EDGY_BUS_REDIS_URL, localhost, or a server of the run's own")
-    parser.add_argument("--postgres", help="URL; otherwise EDGY_BUS_POSTGRES_URL, localhost, or a server of the run's own")
+    parser.add_argument(
+        "--postgres", help="URL; otherwise EDGY_BUS_POSTGRES_URL, localhost, or a server of the run's own"
+    )
     parser.add_argument("--docs", action="store_true", help="write the table and the plot of this run into docs/")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder for JSON and plot")
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder for JSON and plot"
+    )
     return parser.parse_args()
 
 
@@ -60,7 +66,9 @@ async def sections(names: list[str], where: Place, scale: Scale, console: Consol
                     for one, result in zip(contenders, results, strict=True):
                         result.notes = dict(getattr(one, "versions", {}))
             except Exception as error:  # noqa: BLE001 - the other sections are still of use
-                results = [Result(name, f"{name}.all", "the whole section", failed=f"{type(error).__name__}: {error}"[:300])]
+                results = [
+                    Result(name, f"{name}.all", "the whole section", failed=f"{type(error).__name__}: {error}"[:300])
+                ]
         found += results
         console.print(f"{name}: {time.perf_counter() - start:.0f} s", highlight=False)
     return found

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import redis.asyncio
@@ -13,8 +14,8 @@ import uvloop
 
 
 async def main(url: str, stream: str, heard: str) -> None:
-    client = redis.asyncio.Redis.from_url(url, protocol=2, socket_timeout=None)
-    acknowledging = redis.asyncio.Redis.from_url(url, protocol=2)
+    client: Any = redis.asyncio.Redis.from_url(url, protocol=2, socket_timeout=None)
+    acknowledging: Any = redis.asyncio.Redis.from_url(url, protocol=2)
     found: list[tuple[int, int]] = []
 
     async def read() -> None:
@@ -30,7 +31,7 @@ async def main(url: str, stream: str, heard: str) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, reading.cancel)
     with suppress(asyncio.CancelledError):
         await reading
-    Path(heard).write_text("".join(f"{row} {moment}\n" for row, moment in found))
+    await asyncio.to_thread(Path(heard).write_text, "".join(f"{row} {moment}\n" for row, moment in found))
     await client.aclose()
     await acknowledging.aclose()
 

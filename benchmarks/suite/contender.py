@@ -12,7 +12,7 @@ Measured = Mapping[str, float]
 
 UNITS = {"rate": "events/s", "us": "µs", "p50": "ms", "p99": "ms", "mb": "MB"}
 
-_PATIENCE = 900.0
+_PATIENCE = 600.0
 """Seconds that one round may take before it is called failed."""
 
 

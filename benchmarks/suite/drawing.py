@@ -8,9 +8,9 @@ import matplotlib as mpl
 
 mpl.use("agg")
 
-import matplotlib.pyplot as plt  # noqa: E402 - after the choice of what draws
+import matplotlib.pyplot as plt
 
-from benchmarks.suite.contender import Result  # noqa: E402
+from benchmarks.suite.contender import Result
 
 _COLOURS = {"limits": "#9aa0a6", "peers": "#e0a458", "operations": "#e0a458"}
 _OURS = "#2f6f9f"
@@ -19,11 +19,19 @@ _SHORT = {"a handler that does nothing, one process": "consume", "the same, a ha
 
 def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     """Four panels: publish, consume, what an operation costs, how it grows."""
-    mpl.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "edgy_bus"})
+    mpl.rcParams.update(
+        {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "edgy_bus"}
+    )
     figure, axes = plt.subplots(2, 2, figsize=(13, 10))
     _bars(axes[0][0], "Publish, events/s", _chosen(results, "publish"))
     _bars(axes[0][1], "Consume in one process, events/s", _chosen(results, "consume"))
-    _bars(axes[1][0], "One operation on PostgreSQL, µs (less is better)", _operations(results), metric="us", logarithmic=False)
+    _bars(
+        axes[1][0],
+        "One operation on PostgreSQL, µs (less is better)",
+        _operations(results),
+        metric="us",
+        logarithmic=False,
+    )
     _lines(axes[1][1], results)
     figure.text(0.01, 0.005, caption, fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
@@ -51,7 +59,9 @@ def _operations(results: Sequence[Result]) -> list[Result]:
     return [
         one
         for one in results
-        if one.section == "operations" and not one.failed and (one.key.endswith("postgresql") or one.key == "operations.edgy")
+        if one.section == "operations"
+        and not one.failed
+        and (one.key.endswith("postgresql") or one.key == "operations.edgy")
     ]
 
 
@@ -69,14 +79,18 @@ def _bars(axes: Any, title: str, rows: Sequence[Result], metric: str = "rate", *
     axes.barh(places, values, xerr=(low, high), color=colours, error_kw={"elinewidth": 0.8, "ecolor": "#444444"})
     axes.set_yticks(list(places), [_label(one) for one in rows])
     for place, (value, above) in enumerate(zip(values, high, strict=True)):
-        axes.annotate(f"{value:,.0f}", (value + above, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7)
+        axes.annotate(
+            f"{value:,.0f}", (value + above, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7
+        )
     if logarithmic:
         axes.set_xscale("log")
     axes.margins(x=0.15)
 
 
 def _is_ours(one: Result) -> bool:
-    return one.section in ("publish", "consume") or (one.section == "operations" and ("outbox" in one.key or "local" in one.key or "heard" in one.key))
+    return one.section in ("publish", "consume") or (
+        one.section == "operations" and ("outbox" in one.key or "local" in one.key or "heard" in one.key)
+    )
 
 
 def _label(one: Result) -> str:
@@ -89,8 +103,13 @@ def _label(one: Result) -> str:
 def _lines(axes: Any, results: Sequence[Result]) -> None:
     """Each series as a share of its first figure: a flat line costs nothing."""
     axes.set_title("How it grows: rate, as a multiple of the first", loc="left", fontweight="bold")
-    series = {"growth.backlog-": "events waiting", "growth.partitions-": "partitions", "growth.models-": "models",
-              "growth.groups-": "groups (all calls)", "processes.": "processes, receivers that wait 5 ms"}
+    series = {
+        "growth.backlog-": "events waiting",
+        "growth.partitions-": "partitions",
+        "growth.models-": "models",
+        "growth.groups-": "groups (all calls)",
+        "processes.": "processes, receivers that wait 5 ms",
+    }
     for beginning, label in series.items():
         points = sorted(
             (int(one.key.removeprefix(beginning)), median)

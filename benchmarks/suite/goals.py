@@ -40,7 +40,9 @@ class Figures:
 
     def ends(self, beginning: str) -> tuple[float | None, float | None]:
         """The first and the last of a row of figures that differ in the number at their end."""
-        keys = sorted((key for key in self._results if key.startswith(beginning)), key=lambda key: int(key.rpartition("-")[2]))
+        keys = sorted(
+            (key for key in self._results if key.startswith(beginning)), key=lambda key: int(key.rpartition("-")[2])
+        )
         return (self.of(keys[0]), self.of(keys[-1])) if len(keys) > 1 else (None, None)
 
 
@@ -67,12 +69,23 @@ def verdicts(results: Sequence[Result]) -> list[Verdict]:
     return [
         Verdict("relay, a full outbox", of("publish.relay"), 50_000, "events/s"),
         Verdict("relay / FastStream's publish", ratio(of("publish.relay"), faststream), 5, "times"),
-        Verdict("pre_* from memory / redis-benchmark", ratio(of("publish.announce"), of("limits.redis-benchmark")), 0.5, "times"),
+        Verdict(
+            "pre_* from memory / redis-benchmark",
+            ratio(of("publish.announce"), of("limits.redis-benchmark")),
+            0.5,
+            "times",
+        ),
         Verdict("pre_* from memory / FastStream's publish", ratio(of("publish.announce"), faststream), 20, "times"),
         Verdict("consume by name", of("consume.name"), 60_000, "events/s"),
         Verdict("consume by class", of("consume.class"), 40_000, "events/s"),
         Verdict("consume by name / best peer, a call for each event", ratio(of("consume.name"), peer), 10, "times"),
-        Verdict("create() with its event / raw INSERT", ratio(outbox, of("operations.insert-raw-postgresql", "us")), 1.5, "times", True),
+        Verdict(
+            "create() with its event / raw INSERT",
+            ratio(outbox, of("operations.insert-raw-postgresql", "us")),
+            1.5,
+            "times",
+            True,
+        ),
         Verdict("Edgy's create / ours with its event", ratio(of("operations.edgy", "us"), outbox), 3, "times"),
         Verdict("commit to receiver, p50 / by hand", ratio(of("latency.ours", "p50"), by_hand), 3, "times", True),
         Verdict("8 workers / 1, receivers that wait", ratio(of("processes.8"), of("processes.1")), 7, "times"),

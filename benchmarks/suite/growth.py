@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from benchmarks.suite import ours_consume, ours_publish
 from benchmarks.suite.contender import Contender, Measured, Scale, Unavailable
@@ -19,10 +20,19 @@ class _Prepared(Consume):
     """Has streams of its own, written before the first round."""
 
     def __init__(
-        self, place: Place, key: str, label: str, backlog: int, count: int, *, partitions: int = 8, models: int = 1, groups: int = 1
+        self,
+        place: Place,
+        key: str,
+        label: str,
+        backlog: int,
+        count: int,
+        *,
+        partitions: int = 8,
+        models: int = 1,
+        groups: int = 1,
     ) -> None:
         self._stack = AsyncExitStack()
-        self._make = lambda: Service(place, key.replace(".", "-"), partitions=partitions, models=models)
+        self._make = partial(Service, place, key.replace(".", "-"), partitions=partitions, models=models)
         self.key, self.label = key, label
         self._backlog = backlog
         self._count, self._settled = count * groups, False
@@ -43,7 +53,10 @@ class Memory(Contender):
     most = 1
 
     def __init__(self, place: Place, count: int) -> None:
-        self.key, self.label = "growth.memory", f"a worker process over {count:,} events: rate, and growth of its memory"
+        self.key, self.label = (
+            "growth.memory",
+            f"a worker process over {count:,} events: rate, and growth of its memory",
+        )
         self._place, self._count = place, count
 
     async def round(self) -> Measured:
@@ -82,9 +95,7 @@ class Processes(Contender):
     async def round(self) -> Measured:
         self._rounds += 1
         group = f"processes-{self._processes}-{self._rounds}"
-        async with workers(
-            self._service, group, processes=self._processes, concurrency=_CONCURRENCY, wait=str(_WAIT)
-        ):
+        async with workers(self._service, group, processes=self._processes, concurrency=_CONCURRENCY, wait=str(_WAIT)):
             await settled(self._service, group, self._processes)
             progress = Progress(self._service, group)
             before, start = await progress.open(), time.perf_counter()
@@ -98,23 +109,41 @@ class Processes(Contender):
 @asynccontextmanager
 async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
     found: list[Contender] = [
-        _Prepared(place, f"growth.backlog-{backlog}", f"backlog of {backlog:,} events", backlog, min(backlog, scale.backlog))
+        _Prepared(
+            place, f"growth.backlog-{backlog}", f"backlog of {backlog:,} events", backlog, min(backlog, scale.backlog)
+        )
         for backlog in scale.backlogs
     ]
     found += [
-        _Prepared(place, f"growth.partitions-{count}", f"{count} partitions", scale.backlog, scale.backlog, partitions=count)
+        _Prepared(
+            place,
+            f"growth.partitions-{count}",
+            f"{count} partition{'s' * (count > 1)}",
+            scale.backlog,
+            scale.backlog,
+            partitions=count,
+        )
         for count in (1, scale.partitions)
     ]
     found += [
         _Prepared(
-            place, f"growth.models-{count}", f"{count} model{'s' * (count > 1)} of 8 partitions", scale.backlog, scale.backlog // 2, models=count
+            place,
+            f"growth.models-{count}",
+            f"{count} model{'s' * (count > 1)} of 8 partitions",
+            scale.backlog,
+            scale.backlog // 2,
+            models=count,
         )
         for count in (1, scale.models)
     ]
     found += [
         _Prepared(
-            place, f"growth.groups-{count}", f"{count} group{'s' * (count > 1)} in one process, calls of all together",
-            scale.backlog // 5, scale.backlog // 5, groups=count,
+            place,
+            f"growth.groups-{count}",
+            f"{count} group{'s' * (count > 1)} in one process, calls of all together",
+            scale.backlog // 5,
+            scale.backlog // 5,
+            groups=count,
         )
         for count in (1, scale.groups)
     ]

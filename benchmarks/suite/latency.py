@@ -138,7 +138,9 @@ class ByHand(Contender):
 
         async with running(command, {}, self._place.folder / "chain.log"):
             while not await self._redis.xinfo_consumers(stream, "g"):
-                await self._redis.xadd(stream, {"row": "-1", "data": "{}"})  # an empty read does not make a consumer known
+                await self._redis.xadd(
+                    stream, {"row": "-1", "data": "{}"}
+                )  # an empty read does not make a consumer known
                 await asyncio.sleep(0.05)
             relay = asyncio.create_task(self._work(stream))
             try:
@@ -164,7 +166,8 @@ class ByHand(Contender):
                     pipeline.xadd(stream, {"row": str(row["row_id"]), "data": row["data"]})
                 await pipeline.execute()
                 await self._relay.execute(
-                    "UPDATE chain_outbox SET published = true WHERE id = ANY($1::bigint[])", [row["id"] for row in pending]
+                    "UPDATE chain_outbox SET published = true WHERE id = ANY($1::bigint[])",
+                    [row["id"] for row in pending],
                 )
         finally:
             await self._relay.reset()

@@ -41,7 +41,9 @@ class Benchmark(Contender):
         command += ["-P", "100", "-n", str(self._count), "--dbnum", address.path.strip("/") or "0"]
         key = self._place.prefix("limit-benchmark")
         command += ["XADD", key, "*", "data", payload(1).decode()]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
         told = (await process.communicate())[0].decode()
         self._place.clear("limit-benchmark")
         found = re.findall(r"([\d.]+) requests per second", told)

@@ -2,18 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
 import redis.asyncio
 
 import edgy_bus as edgy
+from benchmarks.suite.contender import Unavailable
 from benchmarks.suite.place import MODEL, SERVICE, Place, rows
 from edgy_bus.signals import post_save
 
 KEYS = {"first": "a secret of the benchmark, thirty-two bytes or more"}
 _FILL = 1_000
+_STALLED = 20.0
+"""Seconds in which a worker must handle something, or acknowledge what it has handled."""
 _COPIED = 5_000
 """Entries that one call of the copying script writes: the server does nothing else meanwhile."""
 
@@ -55,7 +58,8 @@ def define(registry: edgy.Registry, count: int = 1) -> list[Any]:
             abstract = True
 
     names = [MODEL] if count == 1 else [f"{MODEL}{number}" for number in range(count)]
-    return [type(Row)(name, (Row,), {"__module__": __name__, "__qualname__": name}) for name in names]
+    metaclass: Any = type(Row)
+    return [metaclass(name, (Row,), {"__module__": __name__, "__qualname__": name}) for name in names]
 
 
 class Service:
@@ -190,8 +194,12 @@ class Progress:
 
     async def finished(self) -> None:
         """Wait until nothing is open."""
-        while any(one != 0 for one in await self.open()):
-            await asyncio.sleep(0.005)
+        try:
+            async with asyncio.timeout(_STALLED):
+                while any(one != 0 for one in await self.open()):  # noqa: ASYNC110 - the server has no event for it
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise Unavailable(f"not everything was acknowledged within {_STALLED:g} s") from None
 
 
 class Consumer:
@@ -268,6 +276,23 @@ class Consumer:
         if self.seen >= self.target:
             self.done.set()
 
+    async def _until_done(self, ending: "asyncio.Task[None]") -> None:
+        """Raises `Unavailable` for a worker that handles nothing for a long time, and what ended one that has ended."""
+        waiting = asyncio.create_task(self.done.wait())
+        try:
+            while not self.done.is_set():
+                before = self.seen
+                await asyncio.wait((waiting, ending), timeout=_STALLED, return_when=asyncio.FIRST_COMPLETED)
+                if ending.done():
+                    await ending
+                    raise Unavailable("the worker ended by itself")
+                if self.seen == before:
+                    raise Unavailable(
+                        f"nothing was handled for {_STALLED:g} s, after {before:,} of {self.target:,} events"
+                    )
+        finally:
+            waiting.cancel()
+
     async def run(self, count: int, *, settled: bool) -> float:
         """Events by second, from the first call to the `count`-th, or with `settled` until all are acknowledged."""
         self.target = count
@@ -276,12 +301,8 @@ class Consumer:
                 await self.inbox.connect()
             worker = self.bus.worker()
             async with worker:
-                waiting = asyncio.create_task(self.done.wait())
                 ending = asyncio.create_task(worker.wait())
-                await asyncio.wait((waiting, ending), return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if not self.done.is_set():
-                    await ending
+                await self._until_done(ending)
                 if settled:
                     for name in self.names:
                         await Progress(self.service, name).finished()
@@ -289,5 +310,3 @@ class Consumer:
                 await worker.stop()
                 await ending
         return seen / seconds
-
-

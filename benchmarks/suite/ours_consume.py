@@ -15,7 +15,9 @@ _BATCH = edgy.Batch(size=100, wait=0.01)
 class Consume(Contender):
     """A new group for every round, from the beginning of the streams."""
 
-    def __init__(self, service: Service, count: int, key: str, label: str, *, settled: bool = True, **options: Any) -> None:
+    def __init__(
+        self, service: Service, count: int, key: str, label: str, *, settled: bool = True, **options: Any
+    ) -> None:
         self.key, self.label = key, label
         self._service, self._count, self._settled, self._options = service, count, settled, options
         self._rounds = 0

@@ -75,14 +75,23 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
         for name, database_url in (("postgresql", url), ("sqlite", f"sqlite:///{place.folder / 'operations.sqlite'}")):
             found += await _on(stack, name, database_url, scale)
         address = urlsplit(place.postgres.url)
-        arguments = ("--count", str(scale.operations), "--database", urlunsplit(address._replace(scheme="postgresql+asyncpg")))
-        found.append(Edgy(place, "edgy", "publish", arguments, "operations.edgy", "insert, postgresql: Edgy, query.create"))
+        arguments = (
+            "--count",
+            str(scale.operations),
+            "--database",
+            urlunsplit(address._replace(scheme="postgresql+asyncpg")),
+        )
+        found.append(
+            Edgy(place, "edgy", "publish", arguments, "operations.edgy", "insert, postgresql: Edgy, query.create")
+        )
         yield found
 
 
 async def _on(stack: AsyncExitStack, name: str, url: str, scale: Scale) -> list[Contender]:
     database = await stack.enter_async_context(edgy.Database(url))
-    plain, recorded, heard = (_Users(database, table, bus) for table, bus in (("plain", None), ("recorded", _bus()), ("heard", _bus())))
+    plain, recorded, heard = (
+        _Users(database, table, bus) for table, bus in (("plain", None), ("recorded", _bus()), ("heard", _bus()))
+    )
     for users in (plain, recorded, heard):
         await users.registry.create_all()
 
@@ -103,7 +112,8 @@ async def _on(stack: AsyncExitStack, name: str, url: str, scale: Scale) -> list[
         "update-outbox": ("update, {}: update with its outbox row", lambda row: other.update(name=row["name"])),
     }
     return [
-        Operation(f"operations.{key}-{name}", label.format(name), do, scale.operations) for key, (label, do) in work.items()
+        Operation(f"operations.{key}-{name}", label.format(name), do, scale.operations)
+        for key, (label, do) in work.items()
     ]
 
 
@@ -116,7 +126,9 @@ async def _raw(stack: AsyncExitStack, name: str, url: str) -> tuple[Work, Work]:
         stack.push_async_callback(connection.close)
         into = f"INSERT INTO plain ({', '.join(_COLUMNS)}) VALUES ($1, $2, $3, $4) RETURNING {columns}"
         change = f"UPDATE plain SET name = $1 WHERE id = $2 RETURNING {columns}"
-        return lambda row: connection.fetchrow(into, *row.values()), lambda row: connection.fetchrow(change, row["name"], 1)
+        return lambda row: connection.fetchrow(into, *row.values()), lambda row: connection.fetchrow(
+            change, row["name"], 1
+        )
     file = await stack.enter_async_context(aiosqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None))
     into = f"INSERT INTO plain ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?) RETURNING {columns}"
     change = f"UPDATE plain SET name = ? WHERE id = ? RETURNING {columns}"

@@ -27,7 +27,7 @@ from edgy_bus.testing.servers import (
 
 sys.path.append(str(Path(__file__).parents[1] / "peers"))
 
-from peer import event  # noqa: E402
+from peer import event
 
 ROOT = Path(__file__).parents[2]
 SERVICE, MODEL = "bench", "User"
@@ -115,4 +115,6 @@ def place(redis_url: str | None = None, postgres_url: str | None = None) -> Iter
 def _drop_schemas(one: Place) -> None:
     found = f"SELECT nspname FROM pg_namespace WHERE nspname LIKE '{one.token}%'"
     drop = "EXECUTE format('DROP SCHEMA %I CASCADE', name)"
-    postgres_execute(one.postgres.url, f"DO $$ DECLARE name text; BEGIN FOR name IN {found} LOOP {drop}; END LOOP; END $$")
+    postgres_execute(
+        one.postgres.url, f"DO $$ DECLARE name text; BEGIN FOR name IN {found} LOOP {drop}; END LOOP; END $$"
+    )

@@ -18,7 +18,9 @@ _GRACE = 30.0
 
 
 @asynccontextmanager
-async def running(command: list[str], environment: Mapping[str, str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(
+    command: list[str], environment: Mapping[str, str], log: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that is asked to end, and then killed, when the context is left."""
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(

@@ -91,7 +91,7 @@ def _line(result: Result) -> list[str]:
         unit = UNITS[metric]
         name = f"{metric} " if metric in ("p50", "p99") else ""
         medians.append(f"{name}{figure(statistics.median(values), unit)} {unit}")
-        spans.append(f"{figure(min(values), unit)} – {figure(max(values), unit)}" if len(values) > 1 else "one round")
+        spans.append(f"{figure(min(values), unit)} to {figure(max(values), unit)}" if len(values) > 1 else "one round")
     return [result.label, ", ".join(medians), ", ".join(spans)]
 
 
@@ -100,7 +100,12 @@ def _word(verdict: Verdict) -> list[str]:
     wanted = f"{sign} {figure(verdict.wanted, verdict.unit)} {verdict.unit}"
     if verdict.value is None:
         return [verdict.what, "not measured", wanted, ""]
-    return [verdict.what, f"{figure(verdict.value, verdict.unit)} {verdict.unit}", wanted, "yes" if verdict.met else "**no**"]
+    return [
+        verdict.what,
+        f"{figure(verdict.value, verdict.unit)} {verdict.unit}",
+        wanted,
+        "yes" if verdict.met else "**no**",
+    ]
 
 
 def _sections(results: Iterable[Result]) -> dict[str, list[Result]]:
@@ -118,7 +123,9 @@ def show(results: Sequence[Result], told: Mapping[str, Any], console: Console) -
     for section, rows in _sections(results).items():
         console.print(_rich(TITLES[section], _HEADS, map(_line, rows)))
     console.print(_rich("Goals, ratios within this run", _GOALS, map(_word, verdicts(results))))
-    console.print(f"{told['processor']}, {told['cores']} cores, Python {told['python']}, {told['redis']}, PostgreSQL {told['postgresql']}")
+    console.print(
+        f"{told['processor']}, {told['cores']} cores, Python {told['python']}, {told['redis']}, PostgreSQL {told['postgresql']}"
+    )
     console.print(f"load of the machine before and after: {told['load_before'][0]}, {told['load_after'][0]}")
 
 
@@ -172,7 +179,9 @@ def save(folder: Path, results: Sequence[Result], told: Mapping[str, Any], when:
     raw = {
         "when": when,
         **told,
-        "results": [{**dataclasses.asdict(one), "medians": {name: one.median(name) for name in one.rounds}} for one in results],
+        "results": [
+            {**dataclasses.asdict(one), "medians": {name: one.median(name) for name in one.rounds}} for one in results
+        ],
         "verdicts": [{**dataclasses.asdict(one), "met": one.met} for one in verdicts(results)],
         "ratios_to_limit": ratios_to_limit(Figures(results)),
     }
