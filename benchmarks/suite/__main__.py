@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from benchmarks.suite import growth, latency, limits, ours_consume, ours_operations, ours_publish, peers, report
+from benchmarks.suite import check, growth, latency, limits, ours_consume, ours_operations, ours_publish, peers, report
 from benchmarks.suite.contender import QUICK, Contender, Result, Scale, measure
 from benchmarks.suite.place import ROOT, Place, place
 
@@ -48,6 +48,7 @@ def arguments() -> argparse.Namespace:
         "--postgres", help="URL; otherwise EDGY_BUS_POSTGRES_URL, localhost, or a server of the run's own"
     )
     parser.add_argument("--docs", action="store_true", help="write the table and the plot of this run into docs/")
+    parser.add_argument("--keep", action="store_true", help="also measure what make bench-check does, into ratios.json")
     parser.add_argument(
         "--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder for JSON and plot"
     )
@@ -89,12 +90,15 @@ def main() -> int:
     with place(asked.redis, asked.postgres) as where, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         console.print(f"{where.redis.origin}; {where.postgres.origin}")
         results = runner.run(sections(names, where, scale, console))
+        kept = runner.run(check.ratios(where))[0] if asked.keep else None
         told = report.circumstances(where, scale, load)
     when = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M}"
     report.show(results, told, console)
     folder = report.save(asked.results, results, told, when)
     drawn = report.plot(results, told, when, folder)
     console.print(f"written to {folder}")
+    if kept is not None:
+        check.keep(kept, told, when)
     if asked.docs:
         page = report.between(_PAGE.read_text("utf-8"), "figures", report.markdown(results, told, when))
         _PAGE.write_text(page, "utf-8")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.suite.contender import Result, Scale, measure
 from benchmarks.suite.goals import Figures, ratios_to_limit
@@ -21,6 +22,19 @@ MOST = 0.2
 def kept() -> dict[str, float]:
     ratios: dict[str, float] = json.loads(KEPT.read_text("utf-8"))["ratios"]
     return ratios
+
+
+def keep(found: Mapping[str, float | None], told: Mapping[str, Any], when: str) -> None:
+    """Make these the ratios that later runs are held against. Raises `ValueError` where one is missing."""
+    if missing := [name for name, value in found.items() if value is None]:
+        raise ValueError(f"{missing[0]!r} was not measured, so nothing is kept")
+    text = {
+        "when": when,
+        "commit": told["commit"],
+        "processor": told["processor"],
+        "ratios": {name: round(value, 4) for name, value in found.items() if value is not None},
+    }
+    KEPT.write_text(json.dumps(text, indent=1) + "\n", "utf-8")
 
 
 def fallen(kept_ratios: Mapping[str, float], found: Mapping[str, float | None]) -> list[str]:

@@ -88,8 +88,9 @@ def _bars(axes: Any, title: str, rows: Sequence[Result], metric: str = "rate", *
 
 
 def _is_ours(one: Result) -> bool:
+    others = ("-raw-", "-databases-", ".edgy")
     return one.section in ("publish", "consume") or (
-        one.section == "operations" and ("outbox" in one.key or "local" in one.key or "heard" in one.key)
+        one.section == "operations" and not any(part in one.key for part in others)
     )
 
 

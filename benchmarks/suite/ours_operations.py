@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 import edgy_bus as edgy
 from benchmarks.suite.contender import Contender, Measured, Scale
+from benchmarks.suite.ours import Service
 from benchmarks.suite.peers import Peer
 from benchmarks.suite.place import Place, rows
 from edgy_bus.signals import post_save
@@ -74,6 +75,15 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
         found: list[Contender] = []
         for name, database_url in (("postgresql", url), ("sqlite", f"sqlite:///{place.folder / 'operations.sqlite'}")):
             found += await _on(stack, name, database_url, scale)
+        [served] = (await stack.enter_async_context(Service(place, "operations-service"))).models
+        found.append(
+            Operation(
+                "operations.insert-service-postgresql",
+                "insert, postgresql: create in a running service, which also sends pre_save and NOTIFY",
+                lambda row: served.query.create(**row),
+                scale.operations,
+            )
+        )
         address = urlsplit(place.postgres.url)
         arguments = (
             "--count",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.suite import check
 from benchmarks.suite.check import fallen, kept
 from benchmarks.suite.contender import Contender, Measured, Result, Unavailable, measure
 from benchmarks.suite.goals import Figures, ratios_to_limit, verdicts
@@ -139,3 +140,13 @@ def test_the_report_names_what_was_not_measured_and_a_busy_machine() -> None:
     assert "| limits.script | 2,000 events/s | 1,000 to 3,000 |" in text
     assert "others used the machine" in text
     assert "others used the machine" not in markdown([gone], {**told, "load_before": [0.1]}, "2026-11-24 12:00")
+
+
+def test_nothing_is_kept_of_a_run_that_lacks_a_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "KEPT", tmp_path / "ratios.json")
+    told = {"commit": "x", "processor": "y"}
+    with pytest.raises(ValueError, match="'drain' was not measured"):
+        check.keep({"drain": None, "consume by name": 0.2}, told, "now")
+    assert not check.KEPT.exists()
+    check.keep({"drain": 0.123456, "consume by name": 0.2}, told, "now")
+    assert check.kept() == {"drain": 0.1235, "consume by name": 0.2}
