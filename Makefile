@@ -3,9 +3,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test unit simulate chaos lint format clean
+.PHONY: help demo test unit simulate chaos bench bench-check lint format clean
 help:  ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 .venv/demo: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "edgy_bus needs Python 3.11 or newer on the PATH"; exit 1; }
@@ -33,6 +33,16 @@ simulate: .venv/test  ## the simulation for as long as wanted; ARGS="--seeds 100
 
 chaos: .venv/test  ## real processes and servers, killed and cut off; ARGS="--seconds 900 --seed 11 --faulters 3 --database own"
 	$(BIN)/python -m tests.chaos.run $(ARGS)
+
+.venv/bench: .venv/test benchmarks/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -c benchmarks/constraints.txt -e ".[test,bench]"
+	@touch $@
+
+bench: .venv/bench  ## everything that is measured, in one run; ARGS="--quick --only publish,consume" and other options
+	@$(BIN)/python -m benchmarks.suite $(ARGS)
+
+bench-check: .venv/test  ## whether ratios to the same work by hand have fallen
+	$(BIN)/python -m pytest -m benchmark tests/benchmarks
 
 lint: .venv/test  ## ruff, mypy, import contracts
 	$(BIN)/ruff check edgy_bus workers tests benchmarks

@@ -1,0 +1,40 @@
+"""dramatiq: its Redis broker with its standard middleware, eight worker threads (its default) in one process, hiredis."""
+
+import logging
+import time
+
+import dramatiq
+import peer
+from dramatiq.brokers.redis import RedisBroker
+
+TASK = peer.task()
+COUNTER = peer.Counter(TASK.count)
+BROKER = RedisBroker(url=TASK.redis, namespace=f"{TASK.name}:dramatiq")
+dramatiq.set_broker(BROKER)
+
+
+@dramatiq.actor(max_retries=0)
+def handle(row: object) -> None:
+    COUNTER()  # the interpreter's lock makes a handful of lost counts possible in theory; the rate would not be told then
+
+
+def publish() -> float:
+    rows = peer.events(TASK.count)
+    start = time.perf_counter()
+    for row in rows:
+        handle.send(row)
+    return TASK.count / (time.perf_counter() - start)
+
+
+logging.disable(logging.CRITICAL)
+RATE = publish()
+if TASK.what == "consume":
+    WORKER = dramatiq.Worker(BROKER, worker_threads=8)
+    WORKER.start()
+    DEADLINE = time.monotonic() + 120
+    while COUNTER.seen < TASK.count and time.monotonic() < DEADLINE:
+        time.sleep(0.02)
+    WORKER.stop()
+    RATE = COUNTER.rate
+BROKER.close()
+peer.say(RATE, "dramatiq", "redis")

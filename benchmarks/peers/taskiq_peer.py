@@ -1,0 +1,47 @@
+"""taskiq on Redis Streams (the broker of taskiq-redis that acknowledges): 100 tasks side by side, orjson, uvloop, hiredis, no results."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import peer
+from taskiq.api import run_receiver_task
+from taskiq.serializers import ORJSONSerializer
+from taskiq_redis import RedisStreamBroker
+
+TASK = peer.task()
+COUNTER = peer.Counter(TASK.count)
+# Its groups begin at the end of the stream unless told otherwise.
+BROKER = RedisStreamBroker(
+    TASK.redis, queue_name=f"{TASK.name}:events", consumer_id="0", xread_count=100
+).with_serializer(ORJSONSerializer())
+
+
+@BROKER.task(task_name="handle")
+async def handle(row: dict[str, Any]) -> None:
+    COUNTER()
+
+
+async def publish() -> None:
+    for row in peer.events(TASK.count):
+        await handle.kiq(row)
+
+
+async def main() -> None:
+    await BROKER.startup()
+    rate = await peer.timed(publish, TASK.count)
+    if TASK.what == "consume":
+        BROKER.is_worker_process = True
+        worker = asyncio.create_task(run_receiver_task(BROKER, max_async_tasks=100, max_prefetch=100))
+        await peer.until(lambda: COUNTER.seen >= TASK.count)
+        worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker
+        rate = COUNTER.rate
+    await BROKER.shutdown()
+    peer.say(rate, "taskiq", "taskiq-redis", "redis")
+
+
+logging.disable(logging.WARNING)
+peer.run(main())

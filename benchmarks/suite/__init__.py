@@ -1,0 +1,1 @@
+"""`make bench`: everything that is measured, in one run."""

@@ -1,0 +1,121 @@
+"""Others from PyPI, each in an environment of its own with pinned versions, each as a script that prints one line of JSON."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from benchmarks.suite.contender import Contender, Measured, Scale, Unavailable
+from benchmarks.suite.place import Place
+
+FOLDER = Path(__file__).parents[1]
+_INSTALLING, _RUNNING = 600.0, 300.0
+"""Seconds."""
+
+PEERS = {
+    "faststream": ("FastStream", ("publish", "batch", "consume", "consume_batch")),
+    "taskiq": ("taskiq-redis", ("publish", "consume")),
+    "celery": ("Celery", ("publish", "consume")),
+    "arq": ("arq", ("publish", "consume")),
+    "dramatiq": ("dramatiq", ("publish", "consume")),
+    "streaq": ("streaQ", ("publish", "batch", "consume")),
+    "saq": ("SAQ", ("publish", "consume")),
+}
+_WORDS = {
+    "publish": "one by one",
+    "batch": "its batch form",
+    "consume": "a handler that does nothing, one process",
+    "consume_batch": "the same, a handler of batches",
+}
+_FASTER = {"batch": 5, "consume_batch": 5}
+
+
+class Environment:
+    """A virtual environment that holds what the requirements file names; made once, and again when the file has changed."""
+
+    def __init__(self, name: str) -> None:
+        self._requirements = FOLDER / "peers" / f"{name}.txt"
+        self._folder = FOLDER / ".venvs" / name
+        self.python = self._folder / "bin" / "python"
+
+    async def prepare(self) -> None:
+        """Raises `Unavailable`."""
+        await asyncio.to_thread(self._prepare)
+
+    def _prepare(self) -> None:
+        wanted = hashlib.sha256(self._requirements.read_bytes()).hexdigest()
+        stamp = self._folder / "installed"
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.parent.mkdir(exist_ok=True)
+        pip = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        for command in ([sys.executable, "-m", "venv", str(self._folder)], [*pip, "-r", str(self._requirements)]):
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALLING, check=False)
+            except subprocess.TimeoutExpired:
+                raise Unavailable(f"cannot be installed within {_INSTALLING:g} s") from None
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["without saying why"])[-1]
+                raise Unavailable(f"cannot be installed: {reason}")
+        stamp.write_text(wanted)
+
+
+class Peer(Contender):
+    """Every round is a process of its own, with keys of its own."""
+
+    def __init__(self, place: Place, name: str, what: str, arguments: Sequence[str], key: str, label: str) -> None:
+        self.key, self.label = key, label
+        self._place, self._name, self._what, self._arguments = place, name, what, arguments
+        self._environment = Environment(name)
+        self.versions: dict[str, str] = {}
+
+    async def setup(self) -> None:
+        await self._environment.prepare()
+
+    async def ask(self) -> float:
+        """The rate that the script tells."""
+        keys = f"peer-{self._name}-{self._what}"
+        command = [str(self._environment.python), str(FOLDER / "peers" / f"{self._name}_peer.py"), self._what]
+        command += [*self._arguments, "--name", self._place.prefix(keys)]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            async with asyncio.timeout(_RUNNING):
+                told, complaint = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await asyncio.to_thread(self._place.clear, keys)
+        if process.returncode:
+            raise Unavailable((complaint.decode().strip().splitlines() or ["it failed without a word"])[-1][:300])
+        answer = json.loads(told.decode().splitlines()[-1])
+        self.versions = answer["versions"]
+        return float(answer["rate"])
+
+    async def round(self) -> Measured:
+        return {"rate": await self.ask()}
+
+
+@asynccontextmanager
+async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
+    yield [
+        Peer(
+            place,
+            name,
+            what,
+            ("--count", str(scale.single * _FASTER.get(what, 1)), "--redis", place.redis.url),
+            f"peers.{name}-{what}",
+            f"{label}, {_WORDS[what]}",
+        )
+        for what in ("publish", "batch", "consume", "consume_batch")
+        for name, (label, can) in PEERS.items()
+        if what in can
+    ]
