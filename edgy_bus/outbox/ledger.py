@@ -7,9 +7,8 @@ millisecond, and ids lie close together, so that an event takes two or three byt
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import orjson
-
 from edgy_bus.brokers.base import EntryId
+from edgy_bus.codec import dumps, loads
 
 
 class Placed(NamedTuple):
@@ -29,14 +28,14 @@ def encode(placed: Placed) -> str:
             last_ms, next_seq, last_id = ms, seq, 0
         runs[-1].append(number - last_id)
         next_seq, last_id = next_seq + 1, number
-    return orjson.dumps(runs).decode()
+    return dumps(runs).decode()
 
 
 def decode(text: str) -> Placed:
     """What `encode` was given."""
     ids: list[int] = []
     entries: list[EntryId] = []
-    for ms, seq, *steps in orjson.loads(text):
+    for ms, seq, *steps in loads(text):
         number = 0
         for place, step in enumerate(steps, seq):
             number += step

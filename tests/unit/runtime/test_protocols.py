@@ -79,7 +79,7 @@ class Stream:
         if self.epoch is None or (self.epoch == head.epoch and not known):
             self.epoch = fresh
         behind = [mark for mark in self.entries if self.epoch != head.epoch or mark.entry > head.entry]
-        return StreamState(self.epoch, self.entries[-1] if self.entries else None, tuple(behind))
+        return StreamState(self.epoch, self.entries[-1] if self.entries else None, behind)
 
 
 publishers = st.integers(0, 2)
