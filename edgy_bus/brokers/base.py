@@ -27,6 +27,11 @@ class EntryId(NamedTuple):
         ms, _, seq = (text.decode() if isinstance(text, bytes) else text).partition("-")
         return cls(int(ms), int(seq or 0))
 
+    @property
+    def next(self) -> "EntryId":
+        """The first place after it."""
+        return EntryId(self.ms, self.seq + 1)
+
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
 
@@ -258,8 +263,8 @@ class Broker(ABC):
 
     @abstractmethod
     async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
-        """For every group of the stream the least entry that it has not finished, or the last that it has read if it has finished
-        everything it read. Nothing if the stream does not hold `head`: it is another one then, whose entries mean something else.
+        """For every group of the stream the place below which it has finished everything: its least unfinished entry, or the place after
+        the last one that it has read. Nothing if the stream does not hold `head`: it is another one then, whose entries mean something else.
         """
 
     @abstractmethod

@@ -137,7 +137,7 @@ class MemoryBroker(Broker):
         if not self._streams[partition].holds(head):
             return {}
         groups = self._streams[partition].groups
-        return {name: min(group.pending, default=group.position) for name, group in groups.items() if group.exists}
+        return {name: min(group.pending, default=group.position.next) for name, group in groups.items() if group.exists}
 
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
         stream = self._streams[partition]

@@ -221,9 +221,11 @@ class Relay(Service):
                 telemetry.emit("stream.waits", partition=str(partition), groups=missing)
         if not progress or missing:
             return
-        # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by.
-        below = min(head.entry, *progress.values())
-        if await self._store.confirm(partition, head, below):
+        # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by. The head itself may be
+        # finished, but stays in the stream: it is what the stream is known by.
+        finished = min(head.entry.next, *progress.values())
+        if await self._store.confirm(partition, head, finished):
+            below = min(head.entry, finished)
             # By the clock that numbers entries, not by ours, which may be ahead of it.
             young = EntryId(max(0, head.entry.ms - int(self._settings.keep * 1000)), 0)
             await self._broker.trim(partition, head, min(below, young) if self._settings.keep else below)

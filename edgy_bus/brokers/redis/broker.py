@@ -110,7 +110,10 @@ class RedisBroker(Broker):
 
     async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
         found = await self._scripts.call("progress", self._stream(partition), _known(head))
-        return {name.decode(): EntryId.parse(entry) for name, entry in zip(found[::2], found[1::2], strict=True)}
+        return {
+            name.decode(): EntryId.parse(entry) if unfinished else EntryId.parse(entry).next
+            for name, entry, unfinished in zip(found[::3], found[1::3], found[2::3], strict=True)
+        }
 
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
         return int(await self._scripts.call("trim", self._stream(partition), (*_known(head), str(below))))

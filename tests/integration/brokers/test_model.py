@@ -105,7 +105,12 @@ class Both(RuleBasedStateMachine):
             progress = await side.broker.progress(PLACE, head)
             below = min([head.entry, *progress.values()])
             trimmed = await side.broker.trim(PLACE, head, below) if progress else 0
-            return {group: side.name(entry) for group, entry in progress.items()}, trimmed
+            unfinished = {one.group for one in await side.broker.backlog(PLACE) if one.pending}
+            # The number before the place after the last entry that was read is that entry's.
+            last = {
+                group: EntryId(place.ms, place.seq - (group not in unfinished)) for group, place in progress.items()
+            }
+            return {group: side.name(entry) for group, entry in last.items()}, trimmed
 
         self.both(call)
 

@@ -98,7 +98,7 @@ async def test_a_held_row_keeps_nothing_from_being_trimmed() -> None:
     await eventually(lambda: _parked_are(broker, [1, 2]))
     await tenure.end(session)
     head = (await broker.inspect(PLACE, Head(), "unused")).head
-    assert await broker.progress(PLACE, head) == {"mail": head.entry}
+    assert await broker.progress(PLACE, head) == {"mail": head.entry.next}
     assert await broker.trim(PLACE, head, head.entry) == 2
     assert await parked(broker) == [1, 2]
 
