@@ -89,15 +89,17 @@ def reading(dialect: str) -> Executable:
     The row of a head has no id; it has the epoch and the event id of the head in the place of the event's id and subject, and its numbers in
     the place of the data.
 
+    An id whose event somebody has deleted has no model.
+
     By way of the ids: neither what was published before nor what the planner believes of the tables makes it look at more of the outbox.
     """
     first = select(pending.c.id).order_by(pending.c.id).limit(bindparam("limit", type_=Integer())).subquery("first")
     event: Any = outbox
-    joined: Any = first.join(outbox, outbox.c.id == first.c.id)
+    joined: Any = first.outerjoin(outbox, outbox.c.id == first.c.id)
     if dialect == POSTGRESQL:
         event = select(outbox).where(outbox.c.id == first.c.id).limit(1).lateral("event")
-        joined = first.join(event, true())
-    rows = select(event.c.model, event.c.label, *(event.c[name] for name in EVENT)).select_from(joined)
+        joined = first.outerjoin(event, true())
+    rows = select(event.c.model, event.c.label, first.c.id, *(event.c[name] for name in EVENT[1:])).select_from(joined)
     nothing = null()
     text = {"event_id": streams.c.epoch, "subject": streams.c.head_event, "data": _head_numbers()}
     heads = select(streams.c.model, streams.c.label, *(text.get(name, nothing).label(name) for name in EVENT))

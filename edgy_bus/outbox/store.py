@@ -138,14 +138,18 @@ class OutboxStore:
         rows = await self.database.read(statements.reading(self._dialect), {"limit": limit})
         heads: dict[tuple[str, str], Pending] = {}
         events: dict[tuple[str, str], list[PendingRow]] = {}
+        orphans: list[int] = []  # somebody has deleted their events: they would fill the page for ever
         for row in rows:
             place = (row[0], row[1])
             if row[2] is None:
                 heads[place] = _pending(row)
+            elif row[0] is None:
+                orphans.append(row[2])
             elif place in events:
                 events[place].append(PendingRow._make(row[2:]))
             else:
                 events[place] = [PendingRow._make(row[2:])]
+        await self._take_pending(orphans)
         found: dict[Partition, Pending] = {}
         for place, one in events.items():
             found[Partition(*place)] = head = heads.get(place) or Pending(None, Incarnations())

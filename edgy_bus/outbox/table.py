@@ -41,6 +41,7 @@ pending = Table(
         "autovacuum_vacuum_threshold": 5_000,
         "autovacuum_analyze_scale_factor": 0,
         "autovacuum_analyze_threshold": 50_000,
+        "parallel_workers": 0,
     },
 )
 """The ids of what is not in its stream, written in the transaction of the event."""

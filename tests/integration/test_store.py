@@ -1,0 +1,333 @@
+"""The outbox's tables, on SQLite and on PostgreSQL: what is pending, published and confirmed, and what becomes of it."""
+
+import asyncio
+from random import Random
+
+import pytest
+from sqlalchemy import delete, func, insert, select, text
+
+from edgy_bus.brokers.base import EntryId, Head, Landmark
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import HeadPacker, unpack
+from edgy_bus.database import Database
+from edgy_bus.outbox.ledger import Placed
+from edgy_bus.outbox.store import Batch, Incarnations, OutboxStore
+from edgy_bus.outbox.table import batches, metadata, outbox, pending, streams
+from tests.support import PLACE, Told, eventually
+from tests.unit.outbox.support import OTHER, Away, on_stream, read_all, relay_of, write
+
+
+@pytest.fixture
+async def store(database: Database) -> OutboxStore:
+    one = OutboxStore(database)
+    await one.prepare()
+    return one
+
+
+async def waiting(store: OutboxStore) -> list[int]:
+    return [row["id"] for row in (await store.database.run(select(pending).order_by(pending.c.id))).rows]
+
+
+async def published(store: OutboxStore) -> int:
+    return int((await store.database.run(select(func.count().label("n")).select_from(batches))).rows[0]["n"])
+
+
+async def all_published(store: OutboxStore) -> bool:
+    return await store.count_pending() == 0
+
+
+async def stand(store: OutboxStore, *entries: int, epoch: str = "e") -> Head:
+    """Mark what is pending as appended at these entries; answers the head."""
+    await store.add_stream(PLACE)
+    page = (await store.pending(1_000))[PLACE]
+    rows = page.rows[: len(entries)]
+    new = Head(epoch, EntryId(entries[-1], 0), rows[-1].event_id)
+    placed = Placed([row.id for row in rows], [EntryId(one, 0) for one in entries])
+    assert await store.mark([Batch(PLACE, page.head or Head(), new, placed)]) == [True]
+    return new
+
+
+def landmark(entry: int, event_id: str, sequence: int | None, incarnation: int = 1) -> Landmark:
+    head = HeadPacker("accounts", PLACE.model).pack(
+        event_id, "post_save", subject="1", time="now", sequence=sequence, incarnation=incarnation, traceparent=None
+    )
+    return Landmark(EntryId(entry, 0), event_id, head)
+
+
+async def test_what_is_marked_is_not_pending_and_stands_in_the_ledger(store: OutboxStore) -> None:
+    await write(store, 3)
+    await stand(store, 10, 11)
+    assert await waiting(store) == [3]
+    assert await published(store) == 1
+
+
+async def test_batches_are_marked_or_not_each_by_its_own_head(store: OutboxStore) -> None:
+    await write(store, 2)
+    await write(store, 2, OTHER)
+    for place in (PLACE, OTHER):
+        await store.add_stream(place)
+    wrong, new = Head("another"), Head("e", EntryId(5, 1), "x")
+    both = [
+        Batch(OTHER, wrong, new, Placed([3, 4], [EntryId(5, 0), EntryId(5, 1)])),
+        Batch(PLACE, Head(), new, Placed([1, 2], [EntryId(5, 0), EntryId(5, 1)])),
+    ]
+    assert await store.mark(both) == [False, True]
+    assert await waiting(store) == [3, 4]
+    assert (await store.heads()) == {PLACE: new, OTHER: Head()}
+    assert await published(store) == 1
+
+
+async def test_what_is_confirmed_leaves_the_ledger_batch_by_batch(store: OutboxStore) -> None:
+    await write(store, 4)
+    await stand(store, 10, 11)
+    head = await stand(store, 12, 13)
+    assert not await store.confirm(PLACE, Head("another"), EntryId(13, 0))
+    assert await store.confirm(PLACE, head, EntryId(12, 0))
+    assert await published(store) == 1
+    assert await store.confirm(PLACE, head, EntryId(13, 0))
+    assert await published(store) == 1, "the last of the batch is not below"
+
+
+async def test_after_a_loss_what_was_not_confirmed_and_is_not_found_is_pending_again(store: OutboxStore) -> None:
+    ids = await write(store, 6)
+    await stand(store, 10, 11, 12, 13, 14)
+    head = (await store.heads())[PLACE]
+    assert await store.confirm(PLACE, head, EntryId(12, 0))
+    new = Head("f", EntryId(3, 0), ids[3])
+    found = await store.recognise([landmark(2, ids[0], 1), landmark(3, ids[3], 4), landmark(4, "forged", None)])
+    assert found.placed == Placed([1, 4], [EntryId(2, 0), EntryId(3, 0)])
+    assert found.strangers == 0
+    assert (await store.resynchronise(PLACE, head, new, [found.placed])).done
+    assert await waiting(store) == [3, 5, 6], "1 and 2 were confirmed, 4 was found"
+    again = Head("g")
+    assert (await store.resynchronise(PLACE, new, again, [])).done
+    assert await waiting(store) == [3, 4, 5, 6]
+    assert not (await store.resynchronise(PLACE, new, again, [])).done
+
+
+async def test_in_the_same_epoch_only_what_is_found_changes(store: OutboxStore) -> None:
+    ids = await write(store, 3)
+    head = await stand(store, 10)
+    new = Head("e", EntryId(11, 0), ids[1])
+    found = await store.recognise([landmark(11, ids[1], 2)])
+    assert (await store.resynchronise(PLACE, head, new, [found.placed])).done
+    assert await waiting(store) == [3]
+    lost = Head("f")
+    await store.resynchronise(PLACE, new, lost, [])
+    assert await waiting(store) == [1, 2, 3]
+
+
+async def test_an_event_is_recognised_by_its_number_and_its_id(store: OutboxStore) -> None:
+    (event_id,) = await write(store, 1)
+    found = await store.recognise([landmark(1, event_id, 1), landmark(2, "other", 1), landmark(3, event_id, 2**62)])
+    assert found.placed.ids == [1]
+    assert found.strangers == 1
+    hostile = [Landmark(EntryId(1, 0), event_id, head) for head in (b"", b"[]", b"\xff", b'{"sequence":1}')]
+    huge = landmark(1, "x", 2**63), landmark(1, "x", 5, 2**40), landmark(1, "x", -1)
+    assert await store.recognise([*hostile, *huge]) == (Placed([], []), 0)
+
+
+async def test_pruning_keeps_what_is_pending_what_is_younger_and_the_newest(store: OutboxStore) -> None:
+    await write(store, 3, created=10)
+    await write(store, 1, created=30)
+    await write(store, 1, created=10)
+    await stand(store, 1, 2)
+    assert await store.prune(20) == 2
+    assert await waiting(store) == [3, 4, 5]
+    await stand(store, 4, 5, 6)
+    assert await store.prune(20) == 1
+    assert await store.prune(40) == 1
+    assert await store.prune(40) == 0
+    rows = (await store.database.run(select(outbox.c.id))).rows
+    assert [row["id"] for row in rows] == [5], "the newest row tells which numbers were given out"
+
+
+async def test_an_event_that_somebody_deleted_holds_up_nothing(store: OutboxStore) -> None:
+    await write(store, 5)
+    await store.database.run(delete(outbox).where(outbox.c.id < 4))
+    assert await store.pending(3) == {}
+    assert [row.id for row in (await store.pending(3))[PLACE].rows] == [4, 5]
+
+
+async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore) -> None:
+    """Ids do not become visible in their order; nothing is missed, and the events of a row keep theirs."""
+    random, broker, rounds = Random(5), Away(), 25
+    relay = relay_of(store, broker, poll=0.01, batch=7, page=40, trim_every=3_600)
+
+    async def writer(number: int) -> None:
+        for _ in range(rounds):
+            async with database.transaction():
+                await write(store, random.choice((1, 3)), (PLACE, OTHER)[number % 2], time=str(number))
+                await asyncio.sleep(random.choice((0, 0.002)))
+
+    async with relay:
+        await asyncio.gather(*(writer(number) for number in range(40)))
+        await eventually(lambda: all_published(store), "publishing")
+    rows = (await database.run(select(outbox).order_by(outbox.c.id))).rows
+    assert len(rows) >= 40 * rounds
+    for place in (PLACE, OTHER):
+        assert sorted(await on_stream(broker, place)) == sorted(
+            row["event_id"] for row in rows if row["label"] == place.label
+        )
+    for place in (PLACE, OTHER):
+        told: dict[str, list[int]] = {}
+        for fields in broker._streams[place].entries.values():
+            envelope = unpack(fields)
+            assert envelope.sequence is not None
+            told.setdefault(envelope.time, []).append(envelope.sequence)
+        assert all(numbers == sorted(numbers) for numbers in told.values())
+
+
+async def test_the_last_rows_are_those_of_the_transaction(store: OutboxStore) -> None:
+    for count in (1, 2, 1, 30):
+        await write(store, count)
+    assert await waiting(store) == list(range(1, 35))
+
+
+# A database that is an earlier state of itself
+
+
+async def copy_of(database: Database) -> dict[str, list[dict[str, object]]]:
+    """What its tables hold."""
+    return {table.name: list((await database.run(select(table))).rows) for table in metadata.sorted_tables}
+
+
+async def restore(database: Database, copy: dict[str, list[dict[str, object]]]) -> None:
+    """Put a backup back, and with it the numbers that are given out next."""
+    for table in metadata.sorted_tables:
+        await database.run(delete(table))
+        await database.run_many(insert(table), copy[table.name])
+    newest = max((int(str(row["id"])) for row in copy["edgy_bus_outbox"]), default=0)
+    if database.dialect.name == "postgresql":
+        await database.run(
+            text(f"SELECT setval(pg_get_serial_sequence('edgy_bus_outbox', 'id'), {max(newest, 1)}, {newest > 0})")
+        )
+    else:
+        await database.run(text(f"UPDATE sqlite_sequence SET seq = {newest} WHERE name = 'edgy_bus_outbox'"))
+
+
+def numbers(broker: MemoryBroker) -> list[tuple[int | None, int]]:
+    """Sequence and incarnation of the events in the stream."""
+    envelopes = [unpack(fields) for fields in broker._streams[PLACE].entries.values()]
+    return [(one.sequence, one.incarnation) for one in envelopes]
+
+
+async def drain(store: OutboxStore, broker: Away) -> None:
+    relay = relay_of(store, broker, lease=0.2)
+    await eventually(relay._leads, "the lease")
+    while await relay.step():
+        pass
+    await relay._hand_back()
+
+
+async def test_a_restored_database_begins_another_incarnation(store: OutboxStore) -> None:
+    broker = Away()
+    old = await write(store, 2)
+    await drain(store, broker)
+    backup = await copy_of(store.database)
+    lost = await write(store, 3)
+    await drain(store, broker)
+    await restore(store.database, backup)
+    new = await write(store, 2)
+    with Told() as told:
+        await drain(store, broker)
+        await drain(store, broker)
+    assert await on_stream(broker) == old + lost + new
+    assert numbers(broker) == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (3, 2), (4, 2)]
+    assert told.of("relay.restored") == [{"partition": str(PLACE), "incarnation": 2}]
+
+
+async def test_it_is_noticed_before_anything_new_was_written(store: OutboxStore) -> None:
+    broker = Away()
+    await write(store, 1)
+    await drain(store, broker)
+    backup = await copy_of(store.database)
+    await write(store, 2)
+    await drain(store, broker)
+    await restore(store.database, backup)
+    with Told() as told:
+        await drain(store, broker)
+    assert len(told.of("relay.restored")) == 1
+    await write(store, 1)
+    await drain(store, broker)
+    assert numbers(broker)[-1] == (2, 2)
+
+
+async def test_restored_twice_from_the_same_backup(store: OutboxStore) -> None:
+    broker = Away()
+    await write(store, 1)
+    await drain(store, broker)
+    backup = await copy_of(store.database)
+    for _ in range(3):
+        await write(store, 1)
+        await drain(store, broker)
+        await restore(store.database, backup)
+    await write(store, 1)
+    await drain(store, broker)
+    assert numbers(broker) == [(1, 1), (2, 1), (2, 2), (2, 3), (2, 4)]
+
+
+async def test_what_was_known_before_the_backup_keeps_its_incarnation(store: OutboxStore) -> None:
+    """Its effects behind an inbox have happened, and are not to happen again."""
+    broker = Away()
+    first = await write(store, 2)
+    await drain(store, broker)
+    backup = await copy_of(store.database)
+    await write(store, 3)
+    await drain(store, broker)
+    # Everything was read, and trimmed up to the newest entry: the restored database's head is not in the stream any more.
+    await read_all(broker, "mail")
+    stream = broker._streams[PLACE]
+    for entry in list(stream.entries)[:-1]:
+        del stream.entries[entry]
+    await restore(store.database, backup)
+    new = await write(store, 1)
+    await drain(store, broker)
+    assert (await on_stream(broker))[1:] == first + new
+    assert numbers(broker) == [(5, 1), (1, 1), (2, 1), (3, 2)]
+
+
+async def test_an_empty_database_that_meets_a_stream_is_the_same_case(store: OutboxStore) -> None:
+    broker = Away()
+    await write(store, 2)
+    await drain(store, broker)
+    await restore(store.database, {table.name: [] for table in metadata.sorted_tables})
+    with Told() as told:
+        await write(store, 1)
+        await drain(store, broker)
+    assert numbers(broker) == [(1, 1), (2, 1), (1, 2)]
+    assert len(told.of("relay.restored")) == 1
+
+
+async def test_a_loss_of_the_broker_and_pruned_rows_are_no_restore(store: OutboxStore) -> None:
+    broker = Away()
+    await write(store, 3, created=10)
+    await write(store, 1)
+    await drain(store, broker)
+    assert await store.prune(20) == 3
+    broker._streams[PLACE].epoch = None
+    with Told() as told:
+        await drain(store, broker)
+        await broker.erase()
+        await drain(store, broker)
+    assert told.of("relay.restored") == []
+    assert [fields["lost"] for fields in told.of("relay.resynchronised")] == [True, True]
+    assert numbers(broker) == [(4, 1)]
+
+
+async def test_what_a_forger_put_there_raises_the_incarnation_once(store: OutboxStore) -> None:
+    broker = Away()
+    await write(store, 1)
+    await drain(store, broker)
+    stream = broker._streams[PLACE]
+    forged = landmark(1, "forged", 10**6)
+    stream.last = EntryId(stream.last.ms, stream.last.seq + 1)
+    stream.entries[stream.last] = {b"id": b"forged", b"head": forged.head, b"data": b"{}"}
+    with Told() as told:
+        for _ in range(3):
+            await drain(store, broker)
+            stream.epoch = None
+    assert len(told.of("relay.restored")) == 1
+    assert Incarnations(2, 1, 1) == Incarnations(
+        *(await store.database.run(select(streams.c.incarnation, streams.c.since, streams.c.former))).rows[0].values()
+    )
