@@ -2,14 +2,19 @@
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import ModuleType
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from typer.testing import CliRunner
 
 import edgy_bus as edgy
+from edgy_bus.brokers.base import DeadLetter
+from edgy_bus.cli.app import app
 from edgy_bus.events import Partition, partitions_of
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
@@ -381,6 +386,91 @@ async def accounts_effects(accounts: Accounts) -> list[tuple[int, str, str]]:
 
 def _key(prefix: str, place: Partition) -> str:
     return f"{prefix}:{{{place}}}:events"
+
+
+async def test_a_row_is_held_until_somebody_decides(
+    redis_url: str, database_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = Accounts(redis_url, database_url, prefix)
+    seen: list[str] = []
+    broken = True
+
+    @post_save(accounts.User, name="app.fragile", retry=edgy.Retry(attempts=1), on_exhausted="hold")
+    @post_update(accounts.User, name="app.fragile", retry=edgy.Retry(attempts=1), on_exhausted="hold")
+    async def fragile(sender: Any, instance: Any, **kwargs: Any) -> None:
+        if broken and instance.name == "bad":
+            raise ValueError("the name is bad")
+        seen.append(instance.name)
+
+    async def say(*arguments: str) -> str:
+        """What `edgy-bus` says, run in a thread as a program of its own."""
+        place = ModuleType("somewhere")
+        place.bus = edgy.Bus(redis_url, service="accounts", prefix=prefix)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "somewhere", place)
+        told = await asyncio.to_thread(CliRunner().invoke, app, [arguments[0], "somewhere:bus", *arguments[1:]])
+        return told.output if told.exception is None else str(told.exception)
+
+    async with accounts.running():
+        assert await accounts.bus.held() == []
+        user = await accounts.User.query.create(name="bad")
+        await user.update(name="second")
+        await accounts.User.query.create(name="other")
+        await eventually(lambda: seen == ["other"])
+        await eventually(lambda: _nothing_left(accounts))
+        (row,) = await accounts.bus.held()
+        assert row[:4] == ("accounts", "accounts.User", str(user.id), "app.fragile")
+        assert (row.reason, row.released) == ("ValueError: the name is bad", False)
+        assert "the name is bad" in await say("held")
+        assert "no row is held" in await say("held", "--group", "nobody")
+        assert "is not held" in await say("release", "accounts.User", "0")
+        assert "is not held" in await say("release", "accounts.User", str(user.id), "--receiver", "app.other")
+        broken = False
+        assert "released" in await say("release", "accounts.User", str(user.id))
+        await eventually(lambda: seen == ["other", "bad", "second"])
+        await eventually(lambda: _is_free(accounts))
+        await user.update(name="third")
+        await eventually(lambda: seen == ["other", "bad", "second", "third"])
+        broken = True
+        await user.update(name="bad")
+        await user.update(name="fifth")
+        await eventually(accounts.bus.held)
+        await eventually(lambda: _nothing_left(accounts))
+        assert "released" in await say("release", "accounts.User", str(user.id), "--skip")
+        await eventually(lambda: seen[-1] == "fifth")
+        await eventually(lambda: _is_free(accounts))
+        assert not await accounts.bus.release(row)
+        letters = [one for place in partitions_of("accounts.User", 2) for one in await _letters(accounts, place)]
+    assert seen == ["other", "bad", "second", "third", "fifth"]
+    assert [letter.reason for letter in letters] == ["ValueError: the name is bad"]
+
+
+async def _is_free(accounts: Accounts) -> bool:
+    return not await accounts.bus.held()
+
+
+async def _letters(accounts: Accounts, place: Partition) -> list[DeadLetter]:
+    assert accounts.bus.broker is not None
+    return await accounts.bus.broker.dead_letters(place, "accounts")
+
+
+async def test_a_batch_receiver_hears_of_everything_once_and_in_order(accounts: Accounts) -> None:
+    @post_save(accounts.User, name="keep", inbox=accounts.database, batch=edgy.Batch(20, 0.05))
+    @post_update(accounts.User, name="keep", inbox=accounts.database, batch=edgy.Batch(20, 0.05))
+    async def keep(sender: Any, instances: Any, events: Any, **kwargs: Any) -> None:
+        sizes.append(len(events))
+        for one, instance in zip(events, instances, strict=True):
+            await accounts.Effect.query.create(user_id=instance.id, signal=one.signal, name=instance.name)
+
+    sizes: list[int] = []
+    async with accounts.running():
+        users = [await accounts.User.query.create(name=f"u{number}") for number in range(30)]
+        for user in users:
+            await user.update(name=f"{user.name} again")
+        await eventually(lambda: accounts.everything_handled(60), "all events handled")
+        effects = by_user(await accounts.effects())
+    assert max(sizes) > 1
+    assert all([signal for signal, _ in one] == ["post_save", "post_update"] for one in effects.values())
+    assert sum(map(len, effects.values())) == 60
 
 
 async def test_a_group_is_forgotten_when_none_of_its_workers_is_alive(accounts: Accounts) -> None:

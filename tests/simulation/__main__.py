@@ -19,6 +19,9 @@ class Sum:
     seeds: int = 0
     commits: int = 0
     redeliveries: int = 0
+    decisions: int = 0
+    deaths: int = 0
+    excused: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     failed: dict[int, dict[str, list[str]]] = field(default_factory=dict)
 
@@ -26,6 +29,9 @@ class Sum:
         self.seeds += 1
         self.commits += one.commits
         self.redeliveries += one.report.redeliveries
+        self.decisions += one.decisions
+        self.deaths += one.deaths
+        self.excused += one.report.excused
         self.faults.update(one.faults)
         if one.report.faults:
             self.failed[one.seed] = {kind: what[:3] for kind, what in one.report.faults.items()}
@@ -50,7 +56,8 @@ def main() -> int:
     found = run(range(given.first, given.first + given.seeds))
     sys.stdout.write(
         f"{found.seeds:,} seeds, {found.commits:,} commits, {sum(found.faults.values()):,} faults of {len(found.faults)} kinds, "
-        f"{found.redeliveries:,} redeliveries, {len(found.failed)} seeds with errors, {time.perf_counter() - began:.0f} s\n"
+        f"{found.redeliveries:,} redeliveries, {found.decisions:,} decisions about held rows, {found.deaths:,} deaths of events, "
+        f"{found.excused:,} parked events lost with Redis, {len(found.failed)} seeds with errors, {time.perf_counter() - began:.0f} s\n"
     )
     return int(bool(found.failed))
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, cast
 
-from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease
+from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease, Row
 from edgy_bus.brokers.memory import MemoryBroker, _Stream
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
 from tests.simulation.loop import Process, VirtualLoop
 
-GROWING = ("publish", "announce", "note", "bury", "acquire", "inspect", "declare", "join")
+GROWING = ("publish", "announce", "note", "bury", "park", "hold", "decide", "acquire", "inspect", "declare", "join")
 """Calls that a full Redis refuses."""
 
 State = tuple[dict[Partition, _Stream], dict[str, int]]
@@ -38,6 +38,8 @@ class Redis(MemoryBroker):
         """Events that were appended though the stream had them."""
         self.letters: set[tuple[str, str]] = set()
         """Receiver and event id of every letter that ever was in the dead letters."""
+        self.lost_parked: set[str] = set()
+        """Events that were parked when the server lost its data: they lived there only."""
         self.lost_at = -1e9
         """When something was last lost, leases perhaps."""
 
@@ -53,6 +55,13 @@ class Redis(MemoryBroker):
         await super().bury(lease, letter, notes)
         self.letters.add((letter.receiver, letter.fields[b"id"].decode()))
 
+    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+        first = await self.parked(partition, group, row)
+        decided = await super().decide(partition, group, row, skip=skip)
+        if decided and skip:
+            self.letters.add((row.receiver, first[0].letter.fields[b"id"].decode()))
+        return decided
+
     # What happens to servers
 
     def image(self) -> State:
@@ -61,16 +70,24 @@ class Redis(MemoryBroker):
     def restore(self, image: State) -> None:
         """A replica that had not received everything is the master now."""
         streams, models = copy.deepcopy(image)
+        parked = self._parked()
         self._streams.clear()
         self._streams.update(streams)
         self._models = models
+        self.lost_parked |= parked - self._parked()
         self._recount()
 
     def lose_everything(self) -> None:
+        self.lost_parked |= self._parked()
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
         self._recount()
+
+    def _parked(self) -> set[str]:
+        groups = [group for stream in self._streams.values() for group in stream.groups.values()]
+        rows = [row for group in groups for row in group.parked.values()]
+        return {one.letter.fields[b"id"].decode() for row in rows for one in row}
 
     def delete_stream(self, place: Partition) -> None:
         """DEL of the stream's key, and its groups with it; other keys stay."""

@@ -57,6 +57,12 @@ def test_a_committed_event_that_is_heard_under_another_row_or_number_is_a_phanto
         assert group(one).kinds == ["phantom"]
 
 
+def test_what_is_excused_is_counted() -> None:
+    report = Report()
+    check_group(report, "held", heard(1, 2), COMMITTED, IDS, {"e2", "e3"})
+    assert (report.kinds, report.excused) == ([], 1)
+
+
 def test_every_fault_of_effects_is_seen() -> None:
     assert effects(1, 2) == ["lost"]
     assert effects(1, 1, 2, 3) == ["double"]

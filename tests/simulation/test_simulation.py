@@ -21,6 +21,9 @@ def test_nothing_is_lost_reordered_or_done_twice() -> None:
     assert sum(found.faults.values()) > 5 * SEEDS
     assert set(found.faults) == set(KINDS)
     assert found.redeliveries > SEEDS
+    assert found.decisions > SEEDS
+    assert found.deaths > SEEDS / 10
+    assert found.excused < found.decisions
 
 
 @pytest.mark.timeout(900)

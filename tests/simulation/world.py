@@ -15,17 +15,17 @@ from typing import Any, cast
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
-from edgy_bus.errors import DatabaseUnavailable
-from edgy_bus.events import Partition, partition_label
+from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable
+from edgy_bus.events import Partition, partition_label, partitions_of
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
-from edgy_bus.retry import Retry
+from edgy_bus.retry import Asked, Retry, RetryLater
 from edgy_bus.runtime.subscriptions import Row as Instance
 from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell
 from edgy_bus.settings import RelaySettings, WorkerSettings
-from edgy_bus.signals import Options, Receiver
+from edgy_bus.signals import Batch, Options, Receiver
 from tests.simulation.broker import Network, Redis, State, client, latency
 from tests.simulation.checker import Heard, Report, check_effects, check_group, check_streams
 from tests.simulation.database import Database, Effect, Inbox, InboxTables, Row, Store
@@ -71,6 +71,10 @@ class Outcome:
     commits: int
     faults: dict[str, int]
     steps: int
+    decisions: int
+    """About held rows."""
+    deaths: int
+    """Of processes, because of what they received."""
     digest: str
     """Of everything that was committed and heard, with times: equal for equal runs."""
 
@@ -90,7 +94,11 @@ class World:
         # A group that comes later than the events hears of what is still there; these have been here before.
         self.database.groups[MODEL] = {"ledger", "mail"}
         self.inboxes = InboxTables()
-        self.heard = {"plain": Heard(), "picky": Heard()}
+        self.heard = {"plain": Heard(), "picky": Heard(), "held": Heard(), "batch": Heard()}
+        self.mended: set[str] = set()
+        """Events that do no harm any more to the receiver that holds rows: whoever released them has seen to it."""
+        self.decisions = 0
+        self.deaths = 0
         self.members: list[Member] = []
         self.workers: dict[Process, Worker] = {}
         self.zombies: list[str] = []
@@ -175,8 +183,15 @@ class World:
             await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
             self.note("write", event.id)
             inbox.write("write", Effect(event.subject, event.sequence, event.id))
-            if self.random.random() < 0.1:
-                raise RuntimeError("fails now and then")
+            self._sometimes_fail()
+
+        async def bulk(sender: Any, instances: Any, events: Any, **kwargs: Any) -> dict[str, Asked]:
+            await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
+            for event in events:
+                self.note("bulk", event.id)
+                inbox.write("bulk", Effect(event.subject, event.sequence, event.id))
+            self._sometimes_fail()
+            return self._ask_for_some(events)
 
         async def plain(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
             await self._hear("plain", event)
@@ -186,9 +201,31 @@ class World:
                 raise ValueError("never")
             await self._hear("picky", event)
 
+        async def held(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+            if event.id not in self.mended:
+                if instance.poison:
+                    raise ValueError("not before somebody has seen to it")
+                if instance.deadly:
+                    await self._die(process)
+            await self._hear("held", event)
+
+        async def batch(sender: Any, instances: Any, events: Any, **kwargs: Any) -> dict[str, Asked]:
+            for event in events:
+                self._begins("batch", event)
+            await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
+            self._sometimes_fail()
+            asked = self._ask_for_some(events)
+            self.heard["batch"].finished |= {event.id for event in events} - asked.keys()
+            return asked
+
+        size = Batch(self.random.choice((2, 5)), self.random.choice((0.02, 0.3)))
+        hold = Options(name="held", retry=Retry(attempts=2, delay=0.1), on_exhausted="hold")
         patient = Retry(attempts=1_000, delay=0.2, factor=1.5, ceiling=2.0)
         return [
             self._subscription("ledger", Receiver(write, Options(name="write", retry=patient, inbox=inbox))),
+            self._subscription("ledger", Receiver(bulk, Options(name="bulk", retry=patient, inbox=inbox, batch=size))),
+            self._subscription("mail", Receiver(held, hold)),
+            self._subscription("mail", Receiver(batch, Options(name="batch", retry=patient, batch=size))),
             self._subscription("mail", Receiver(plain, Options(name="plain", retry=patient))),
             self._subscription("mail", Receiver(picky, Options(name="picky", retry=Retry(attempts=3, delay=0.1)))),
         ]
@@ -197,14 +234,33 @@ class World:
         return Subscription(group, MODEL, "post_save", receiver, MODEL, lambda row: Instance(row or {}))
 
     async def _hear(self, name: str, event: Any) -> None:
-        heard = self.heard[name]
+        self._begins(name, event)
+        await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
+        if name == "plain":
+            self._sometimes_fail()
+        self.heard[name].finished.add(event.id)
+
+    def _begins(self, name: str, event: Any) -> None:
         self.note(name, event.id)
         self._look_for_zombies(name, event)
-        heard.starts.append((event.subject, event.sequence, event.id))
-        await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
-        if name == "plain" and self.random.random() < 0.1:
+        # An event that was given up has no place in the order any more when it comes again after a loss.
+        if (name, event.id) not in self.redis.letters:
+            self.heard[name].starts.append((event.subject, event.sequence, event.id))
+
+    def _sometimes_fail(self) -> None:
+        if self.random.random() < 0.1:
             raise RuntimeError("fails now and then")
-        heard.finished.add(event.id)
+
+    def _ask_for_some(self, events: Any) -> dict[str, Asked]:
+        return {event.id: RetryLater(0.1) for event in events if self.random.random() < 0.05}
+
+    async def _die(self, process: Process) -> None:
+        """The process dies of what it handles."""
+        await asyncio.sleep(self.random.choice((0.001, 0.5)))
+        self.deaths += 1
+        self.note("dies", process.name)
+        self.loop.spawn(None, self._kill(next(one for one in self.members if one.process is process)))
+        await asyncio.sleep(1e6)
 
     def _look_for_zombies(self, name: str, event: Any) -> None:
         """Whether a receiver is called by a process while another one has the lease, which the server did not lose meanwhile."""
@@ -232,8 +288,8 @@ class World:
                 await asyncio.sleep(self.random.choice((0.001, 0.1)))
                 number = early or self.database.next_id()
                 label = partition_label(subject, "", self.partitions)
-                poison = "true" if self.random.random() < 0.05 else "false"
-                data = f'{{"instance":{{"id":{subject},"poison":{poison}}}}}'
+                poison, deadly = (self._maybe(share) for share in (0.05, 0.003))
+                data = f'{{"instance":{{"id":{subject},"poison":{poison},"deadly":{deadly}}}}}'
                 one.rows.append(Row(number, Partition(MODEL, label), f"e{number}", subject, data, time.time()))
                 await asyncio.sleep(self.random.choice((0.001, 0.05, 0.3)))
             if self.random.random() < 0.1:
@@ -242,6 +298,33 @@ class World:
             self.database.commit(one)
             self.note("commit", [row.id for row in one.rows])
             bell.ring()
+
+    def _maybe(self, share: float) -> str:
+        return "true" if self.random.random() < share else "false"
+
+    # Held rows
+
+    async def _operate(self) -> None:
+        """Somebody looks at the held rows now and then, and decides about some of them."""
+        _, _, broker = self._process("operator")
+        while True:
+            await asyncio.sleep(self.random.uniform(0.5, 4.0))
+            for place in partitions_of(MODEL, self.partitions):
+                try:
+                    await self._decide(broker, place)
+                except BrokerUnavailable:
+                    continue
+
+    async def _decide(self, broker: Broker, place: Partition) -> None:
+        for row, state in sorted((await broker.held(place, "mail")).items()):
+            parked = await broker.parked(place, "mail", row)
+            if state.retrying or not parked or (self.writing and self.random.random() < 0.3):
+                continue
+            skip = self.random.random() < 0.3
+            if not skip and (not self.writing or self.random.random() < 0.8):
+                self.mended.add(parked[0].letter.fields[b"id"].decode())
+            self.note("decide", row, skip)
+            self.decisions += await broker.decide(place, "mail", row, skip=skip)
 
     # Faults
 
@@ -329,9 +412,17 @@ class World:
         if any(row.status == 0 for row in self.database.rows.values()):
             return True
         ids = set(self.database.events)
-        picky = self.heard["picky"].finished | {event for name, event in self.redis.letters if name == "picky"}
-        written = {effect.event_id for effect in self.inboxes.effects.get("write", ())}
-        return bool(ids - self.heard["plain"].finished or ids - picky or ids - written)
+        for name, heard in self.heard.items():
+            if ids - heard.finished - self._given_up(name) - self._excused(name):
+                return True
+        written = [{effect.event_id for effect in self.inboxes.effects.get(name, ())} for name in ("write", "bulk")]
+        return any(ids - one for one in written)
+
+    def _given_up(self, receiver: str) -> set[str]:
+        return {event for name, event in self.redis.letters if name == receiver}
+
+    def _excused(self, receiver: str) -> set[str]:
+        return self.redis.lost_parked if receiver == "held" else set()
 
     async def main(self) -> None:
         for _ in range(self.random.randint(1, 2)):
@@ -339,6 +430,7 @@ class World:
         for _ in range(self.random.randint(1, 3)):
             self.members.append(self.start_worker())
         photographer = asyncio.create_task(self._photograph())
+        self.loop.spawn(None, self._operate())
         await self._chaos()
         photographer.cancel()
         self.writing = False
@@ -365,15 +457,27 @@ class World:
     def _outcome(self) -> Outcome:
         report = Report()
         committed, ids = self.database.committed, set(self.database.events)
-        self.heard["picky"].finished |= {event for name, event in self.redis.letters if name == "picky"}
         for name, heard in self.heard.items():
-            check_group(report, name, heard, committed, ids)
-        check_effects(report, "write", self.inboxes.effects.get("write", []), committed)
+            heard.finished |= self._given_up(name)
+            check_group(report, name, heard, committed, ids, self._excused(name))
+        for name in ("write", "bulk"):
+            check_effects(report, name, self.inboxes.effects.get(name, []), committed)
+        if report.excused and not {"flush", "failover"} & self.counts.keys():
+            report.add("excused", "Redis has lost nothing in this run")
         for zombie in self.zombies:
             report.add("zombie", zombie)
         check_streams(report, self.redis.appended, self.database.events, self.redis.repeated)
         counts = dict(self.counts)
-        return Outcome(self.seed, report, len(ids), counts, self.loop.steps, self.trace.hexdigest())
+        return Outcome(
+            self.seed,
+            report,
+            len(ids),
+            counts,
+            self.loop.steps,
+            self.decisions,
+            self.deaths,
+            self.trace.hexdigest(),
+        )
 
 
 KINDS = (

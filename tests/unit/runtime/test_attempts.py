@@ -231,6 +231,7 @@ async def test_a_receiver_with_an_inbox_is_asked_every_time(effects: Effects) ->
     await eventually(lambda: tenure.stats.handled == 2)
     await tenure.end(session)
     assert await effects.all() == [1, 1]
+    assert (one.id, "r") not in tenure.tools.window, "it takes the place of others"
 
 
 # Memory
