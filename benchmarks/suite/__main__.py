@@ -7,6 +7,7 @@ import datetime as dt
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -87,6 +88,7 @@ def main() -> int:
     logging.getLogger("databases").setLevel(logging.WARNING)
     console = Console()
     load = os.getloadavg()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what the run made is removed
     with place(asked.redis, asked.postgres) as where, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         console.print(f"{where.redis.origin}; {where.postgres.origin}")
         results = runner.run(sections(names, where, scale, console))

@@ -1,5 +1,6 @@
 """The plot of a run."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ import matplotlib as mpl
 mpl.use("agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.patches import Patch
 
 from benchmarks.suite.contender import Result
 
-_COLOURS = {"limits": "#9aa0a6", "peers": "#e0a458", "operations": "#e0a458"}
-_OURS = "#2f6f9f"
+_OURS, _OTHERS, _LIMIT = "#2f6f9f", "#e0a458", "#9aa0a6"
 _SHORT = {"a handler that does nothing, one process": "consume", "the same, a handler of batches": "consume, batches"}
 
 
@@ -22,7 +23,7 @@ def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     mpl.rcParams.update(
         {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "edgy_bus"}
     )
-    figure, axes = plt.subplots(2, 2, figsize=(13, 10))
+    figure, axes = plt.subplots(2, 2, figsize=(13, 11))
     _bars(axes[0][0], "Publish, events/s", _chosen(results, "publish"))
     _bars(axes[0][1], "Consume in one process, events/s", _chosen(results, "consume"))
     _bars(
@@ -34,7 +35,10 @@ def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     )
     _lines(axes[1][1], results)
     figure.text(0.01, 0.005, caption, fontsize=7, color="#555555")
-    figure.tight_layout(rect=(0, 0.02, 1, 1))
+    kinds = (("ours", _OURS), ("others", _OTHERS), ("by hand, without promises", _LIMIT))
+    patches = [Patch(color=colour, label=label) for label, colour in kinds]
+    figure.legend(handles=patches, loc="upper center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.02, 1, 0.97))
     for kind in ("svg", "png"):
         figure.savefig(folder / f"performance.{kind}", dpi=130, metadata={"Date": None} if kind == "svg" else None)
     plt.close(figure)
@@ -74,7 +78,7 @@ def _bars(axes: Any, title: str, rows: Sequence[Result], metric: str = "rate", *
     values = [one.median(metric) or 0 for one in rows]
     low = [value - min(one.rounds[metric]) for one, value in zip(rows, values, strict=True)]
     high = [max(one.rounds[metric]) - value for one, value in zip(rows, values, strict=True)]
-    colours = [_OURS if _is_ours(one) else _COLOURS.get(one.section, _OURS) for one in rows]
+    colours = [_colour(one) for one in rows]
     places = range(len(rows))
     axes.barh(places, values, xerr=(low, high), color=colours, error_kw={"elinewidth": 0.8, "ecolor": "#444444"})
     axes.set_yticks(list(places), [_label(one) for one in rows])
@@ -87,18 +91,19 @@ def _bars(axes: Any, title: str, rows: Sequence[Result], metric: str = "rate", *
     axes.margins(x=0.15)
 
 
-def _is_ours(one: Result) -> bool:
-    others = ("-raw-", "-databases-", ".edgy")
-    return one.section in ("publish", "consume") or (
-        one.section == "operations" and not any(part in one.key for part in others)
-    )
+def _colour(one: Result) -> str:
+    if one.section == "limits" or "-raw-" in one.key:
+        return _LIMIT
+    if one.section == "peers" or "-databases-" in one.key or one.key == "operations.edgy":
+        return _OTHERS
+    return _OURS
 
 
 def _label(one: Result) -> str:
     label = one.label.replace("insert, postgresql: ", "insert: ").replace("update, postgresql: ", "update: ")
     for long, short in _SHORT.items():
         label = label.replace(long, short)
-    return label if len(label) < 48 else f"{label[:46]}…"
+    return "\n".join(textwrap.wrap(label, 46))
 
 
 def _lines(axes: Any, results: Sequence[Result]) -> None:

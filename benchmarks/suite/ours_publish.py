@@ -16,9 +16,17 @@ class Drain(Contender):
     """A full outbox on PostgreSQL, until everything is on its stream and marked. Filling it does not count."""
 
     def __init__(
-        self, place: Place, count: int, key: str, label: str, *, signed: bool = False, batch: int | None = None
+        self,
+        place: Place,
+        count: int,
+        key: str,
+        label: str,
+        *,
+        signed: bool = False,
+        batch: int | None = None,
+        most: int = 1_000,
     ) -> None:
-        self.key, self.label = key, label
+        self.key, self.label, self.most = key, label, most
         self._place, self._count, self._signed = place, count, signed
         self._relaying = None if batch is None else edgy.RelaySettings(batch=batch)
 
@@ -132,6 +140,6 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
 
 def tuning(place: Place, scale: Scale) -> list[Any]:
     return [
-        Drain(place, scale.bulk, f"tuning.batch-{batch}", f"relay, batch={batch}", batch=batch)
+        Drain(place, scale.bulk, f"tuning.batch-{batch}", f"relay, batch={batch}", batch=batch, most=3)
         for batch in (50, 200, 500, 2_000)
     ]
