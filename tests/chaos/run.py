@@ -44,7 +44,7 @@ SETTLING = 90.0
 """Seconds after the last fault in which something must be handled, and again, until nothing is left."""
 
 STARTING = 15.0
-"""Seconds in which a service may end by itself if the database was away meanwhile: `Bus.start` raises then. Workers and relays wait."""
+"""Seconds in which a program may end by itself if it lost the database meanwhile: starts are not repeated by the program itself."""
 
 OWN, SQLITE = "own", "sqlite"
 
@@ -92,6 +92,8 @@ class Result:
     """Seconds from the commit to the first call, of every event and group."""
     shared: int = 0
     """Events that receivers in more than one process were called with: redeliveries that were not retries."""
+    failed_starts: int = 0
+    """Programs that ended while they started, because the database was cut or away at that moment."""
     seconds: float = 0.0
 
 
@@ -112,8 +114,9 @@ class Run:
         self._faults: Counter[str] = Counter()
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ended: list[str] = []
+        self._failed_starts = 0
         self._deck = _deck(options)
-        self._database_restarted = 0.0
+        self._database_went = 0.0
 
     def alone(self, what: str) -> asyncio.Lock:
         return self._locks[what]
@@ -149,21 +152,22 @@ class Run:
             one.kill()
 
     async def supervise(self) -> None:
-        """Start what ended by itself again, as whoever runs it would; it is an error unless a service did not find its database."""
+        """Start what ended by itself again, as whoever runs it would; it is an error unless the database went while it started."""
         while True:
             await asyncio.sleep(0.2)
             for name, one in list(self.programs.items()):
                 if self.alone(name).locked() or one.process.poll() is None:
                     continue
-                if not self._could_not_start(one):
+                if self._could_not_start(one):
+                    self._failed_starts += 1
+                else:
                     self._ended.append(f"{name} with {one.process.returncode}: {one.log[-2_000:]}")
                 self.restart(name)
 
     def _could_not_start(self, one: Program) -> bool:
         if self.alone("database").locked():
-            self._database_restarted = time.monotonic()
-        starting = one.began - 1 < self._database_restarted and time.monotonic() - one.began < STARTING
-        return starting and one.name.startswith("service")
+            self._database_went = time.monotonic()
+        return one.began - 1 < self._database_went and time.monotonic() - one.began < STARTING
 
     # Faults
 
@@ -185,8 +189,8 @@ class Run:
             except RedisError:
                 continue  # a full or loading server refuses the fault itself
             finally:
-                if kind == DATABASE_RESTARTS:
-                    self._database_restarted = time.monotonic()
+                if kind in (DATABASE_CUTS, DATABASE_RESTARTS):
+                    self._database_went = time.monotonic()
 
     # The end
 
@@ -233,7 +237,8 @@ class Run:
             report.add("given up", f"{key!r}: {await self.redis.client.xrange(key, count=3)}")
         waits = recovery.recoveries(self.outages, calls)
         shared = recovery.shared(call for call in calls if call.group == "mail")
-        return Result(report, len(ids), self._faults, waits, recovery.latencies(calls), shared)
+        latencies = recovery.latencies(calls)
+        return Result(report, len(ids), self._faults, waits, latencies, shared, self._failed_starts)
 
     def _call(self, group: str, row: dict[str, Any]) -> Call:
         partition = partition_number(row["subject"], self._options.partitions)
@@ -372,7 +377,7 @@ def described(result: Result, reasons: Sequence[str] = ()) -> str:
     return (
         f"{result.events:,} events, {sum(result.faults.values())} faults of {len(result.faults)} kinds, "
         f"{result.report.redeliveries:,} repeated calls, {result.shared:,} events redelivered to another process, {result.seconds:.0f} s; "
-        f"commit to first call: {recovery.spread(result.latencies)}; "
+        f"{result.failed_starts} starts failed for want of the database; commit to first call: {recovery.spread(result.latencies)}; "
         f"waits after a worker's outage: {recovery.described(result.recoveries)}; "
         f"errors: {faults or 'none'}{'; too little happened: ' if reasons else ''}{', '.join(reasons)}"
     )
