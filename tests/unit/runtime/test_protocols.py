@@ -47,7 +47,7 @@ def check(machine: type[RuleBasedStateMachine], **planted: Any) -> None:
     kind = type(machine.__name__, (machine,), planted)
     phases = [Phase.generate] if planted else list(Phase)
     told = settings(
-        max_examples=300 if planted else 80,
+        max_examples=600 if planted else 80,
         stateful_step_count=30,
         deadline=None,
         derandomize=True,
@@ -74,15 +74,20 @@ class Stream:
         newest = self.entries[-1] if self.entries else Landmark(START, "")
         return Head(self.epoch or "", newest.entry, newest.event_id)
 
-    def inspect(self, head: Head, fresh: str) -> StreamState:
+    def inspect(self, head: Head, fresh: str, count: int) -> StreamState:
         known = head.entry == START or Landmark(head.entry, head.event_id) in self.entries
         if self.epoch is None or (self.epoch == head.epoch and not known):
             self.epoch = fresh
         behind = [mark for mark in self.entries if self.epoch != head.epoch or mark.entry > head.entry]
-        return StreamState(self.epoch, self.entries[-1] if self.entries else None, behind)
+        return StreamState(self.epoch, self.entries[-1] if self.entries else None, behind[:count])
+
+    def landmarks(self, newest: Head, after: EntryId, count: int) -> list[Landmark] | None:
+        if self.epoch != newest.epoch or Landmark(newest.entry, newest.event_id) not in self.entries:
+            return None
+        return [mark for mark in self.entries if after < mark.entry <= newest.entry][:count]
 
 
-publishers = st.integers(0, 2)
+publishers = st.integers(0, 1)
 
 
 class Publishing(RuleBasedStateMachine):
@@ -95,10 +100,10 @@ class Publishing(RuleBasedStateMachine):
         # The clock stands still, as it does for a server within one millisecond: lost numbers are given out again.
         self.broker = self.broker_kind(lambda: 0.0)
         self.model = Stream()
-        self.heads = [Head()] * 3
+        self.heads = [Head()] * 2
         self.events, self.epochs = itertools.count(1), itertools.count(1)
-        for publisher in range(3):
-            self._inspect(publisher)
+        for publisher in range(2):
+            self._inspect(publisher, 1)
         self.images = [self._image()]
 
     def _image(self) -> tuple[Any, Stream]:
@@ -118,15 +123,22 @@ class Publishing(RuleBasedStateMachine):
         if answered:
             self.heads[publisher] = self.model.head
 
-    @rule(publisher=publishers)
-    def inspect(self, publisher: int) -> None:
-        self._inspect(publisher)
+    @rule(publisher=publishers, count=st.integers(1, 4))
+    def inspect(self, publisher: int, count: int) -> None:
+        self._inspect(publisher, count)
 
-    def _inspect(self, publisher: int) -> None:
+    def _inspect(self, publisher: int, count: int) -> None:
         head, fresh = self.heads[publisher], f"epoch {next(self.epochs)}"
-        state = now(self.broker.inspect(PLACE, head, fresh))
-        assert state == self.model.inspect(head, fresh)
+        state = now(self.broker.inspect(PLACE, head, fresh, count))
+        expected = self.model.inspect(head, fresh, count)
+        assert (state.epoch, state.newest, list(state.behind)) == (expected.epoch, expected.newest, expected.behind)
         self.heads[publisher] = self.model.head
+
+    @rule(publisher=publishers, after=st.integers(0, 6), count=st.integers(1, 4))
+    def look_further(self, publisher: int, after: int, count: int) -> None:
+        head, place = self.heads[publisher], EntryId(0, after)
+        marks = now(self.broker.landmarks(PLACE, head, place, count))
+        assert (None if marks is None else list(marks)) == self.model.landmarks(head, place, count)
 
     @rule()
     def photograph(self) -> None:
@@ -169,22 +181,26 @@ class ComparesNoEpoch(MemoryBroker):
 
 
 class NoticesNoLoss(MemoryBroker):
-    async def inspect(self, partition: Any, head: Head, fresh_epoch: str) -> StreamState:
-        stream = self._streams[partition]
-        stream.epoch = stream.epoch or fresh_epoch
-        after = head.entry if stream.epoch == head.epoch else START
-        marks = [mark for entry in stream.entries if (mark := stream.landmark(entry))]
-        behind = tuple(mark for mark in marks if mark.entry > after)
-        return StreamState(stream.epoch, marks[-1] if marks else None, behind)
+    async def inspect(self, partition: Any, head: Head, fresh_epoch: str, count: int = 100) -> StreamState:
+        known = head if self._streams[partition].holds(head) else dataclasses.replace(head, entry=START)
+        return await super().inspect(partition, known, fresh_epoch, count)
 
 
 class ShowsTheNewestOnly(MemoryBroker):
-    async def inspect(self, partition: Any, head: Head, fresh_epoch: str) -> StreamState:
-        state = await super().inspect(partition, head, fresh_epoch)
-        return dataclasses.replace(state, behind=state.behind[-1:])
+    async def inspect(self, partition: Any, head: Head, fresh_epoch: str, count: int = 100) -> StreamState:
+        state = await super().inspect(partition, head, fresh_epoch, 1_000)
+        return dataclasses.replace(state, behind=state.behind[-count:])
 
 
-@pytest.mark.parametrize("kind", [ComparesNumbersOnly, ComparesNoEpoch, NoticesNoLoss, ShowsTheNewestOnly])
+class LooksFurtherAnywhere(MemoryBroker):
+    async def landmarks(self, partition: Any, newest: Head, after: EntryId, count: int = 100) -> Any:
+        stream = self._streams[partition]
+        return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][:count]
+
+
+@pytest.mark.parametrize(
+    "kind", [ComparesNumbersOnly, ComparesNoEpoch, NoticesNoLoss, ShowsTheNewestOnly, LooksFurtherAnywhere]
+)
 def test_mistakes_in_publishing_are_found(kind: type[MemoryBroker]) -> None:
     with pytest.raises(AssertionError):
         check(Publishing, broker_kind=kind)
