@@ -315,11 +315,19 @@ class Broker(ABC):
     # Held rows: events that were given up, and the later ones of their rows, wait until somebody decides
 
     @abstractmethod
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+    async def park(
+        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+    ) -> EntryId | None:
         """Put an event behind the row's parked ones, with the notes that say so, in one step; with the same notes again, nothing.
 
-        With `begin` the row is held from now on; without, the answer is False, and nothing is done, if it is not held. Raises `LeaseLost`.
+        With `begin` the row is held from now on; without, nothing is done, and the answer is None, if it is not held. `after` is where the last
+        of the parked ones was put, `START` for none; answers where this one was put. Raises `LeaseLost`, also if `after` is not the last:
+        a broker that was rolled back has lost some, which will come again, and have to be parked before this one.
         """
+
+    @abstractmethod
+    async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
+        """Where the last of each row's parked events was put, of those rows that have any."""
 
     @abstractmethod
     async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:

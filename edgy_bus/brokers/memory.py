@@ -223,18 +223,29 @@ class MemoryBroker(Broker):
 
     # Held rows
 
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+    async def park(
+        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+    ) -> EntryId | None:
         _, group = self._owned(lease)
+        parked = group.parked.get(row, [])
+        last = parked[-1].id if parked else START
         if group.notes.get(letter.entry) == notes:
-            return True  # the answer to the first call was lost
+            return last  # the answer to the first call was lost
+        if not begin and row not in group.held:
+            return None
+        if last != after:
+            raise LeaseLost(f"{lease.role} has lost parked events of {row.subject} in {lease.place}")
         if begin:
             group.held[row] = HeldState()
-        elif row not in group.held:
-            return False
         group.last_parked += 1
-        group.parked.setdefault(row, []).append(Parked(EntryId(0, group.last_parked), letter))
+        place = EntryId(0, group.last_parked)
+        group.parked[row] = [*parked, Parked(place, letter)]
         group.notes[letter.entry] = notes
-        return True
+        return place
+
+    async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
+        known = self._streams[partition].groups.get(group)
+        return {} if known is None else {row: known.parked[row][-1].id for row in rows if known.parked.get(row)}
 
     async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
         known = self._streams[partition].groups.get(group)

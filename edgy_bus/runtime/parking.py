@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, DeadLetter, HeldState, Lease, Parked, Row
+from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, HeldState, Lease, Parked, Row
 from edgy_bus.codec import unpack
 from edgy_bus.errors import BrokerUnavailable, EventError
 from edgy_bus.runtime.executor import execute
@@ -51,8 +51,8 @@ class Parking:
         self._subscriptions = subscriptions
         self._settings = settings
         self._is_over = is_over
-        self.rows: set[Row] = set()
-        """The rows that are held, as far as is known here; `park` finds out."""
+        self.rows: dict[Row, EntryId] = {}
+        """The rows that are held, as far as is known here (`park` finds out), and where the last parked event of each was put."""
         self._begun: set[Row] = set()
         """Rows that are held since the broker was last asked."""
         self._released: dict[Row, asyncio.Task[None]] = {}
@@ -63,7 +63,8 @@ class Parking:
 
     async def load(self) -> None:
         """Learn which rows former owners held. Raises `BrokerUnavailable`."""
-        self.rows = set(await self._broker.held(self._lease.place, self._lease.role))
+        place, group = self._lease.place, self._lease.role
+        self.rows = dict(await self._broker.tails(place, group, list(await self._broker.held(place, group))))
         if self.rows:
             self._changed.set()
 
@@ -76,14 +77,17 @@ class Parking:
         """Park an event, waiting as long as the broker cannot; False if the row is not held any more. Raises `LeaseLost`."""
         row = row_of(job)
         notes = job.handling.packed({row.receiver: Note(letter.attempts, done=True)})
-        parked = await self._patiently(partial(self._broker.park, self._lease, row, letter, notes, begin=begin))
+        after = START if begin else self.rows.get(row, START)
+        call = partial(self._broker.park, self._lease, row, letter, notes, begin=begin, after=after)
+        place = await self._patiently(call)
+        if place is None:
+            self.rows.pop(row, None)
+            return False
+        self.rows[row] = place
         if begin:
-            self.rows.add(row)
             self._begun.add(row)
             self._changed.set()
-        elif not parked:
-            self.rows.discard(row)
-        return parked
+        return True
 
     async def run(self) -> None:
         """Handle the parked events of rows about which somebody has decided. Raises `LeaseLost`."""
@@ -109,12 +113,15 @@ class Parking:
 
     async def _look(self) -> None:
         self._begun.clear()
+        place, group = self._lease.place, self._lease.role
         try:
-            found = await self._broker.held(self._lease.place, self._lease.role)
+            found = await self._broker.held(place, group)
+            tails = await self._broker.tails(place, group, [row for row in found if row not in self.rows])
         except BrokerUnavailable:
             return
-        # What is held only since the broker looked is missing in its answer.
-        self.rows = set(found) | self._begun
+        # What is held only since the broker looked is missing in its answer. Where the last event was put is known better here.
+        known = {row: last for row, last in self.rows.items() if row in found or row in self._begun}
+        self.rows = {**tails, **known}
         for row, state in found.items():
             if state.retrying and row not in self._released:
                 self._released[row] = asyncio.create_task(self._handle(row, state.attempts))

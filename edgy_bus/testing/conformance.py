@@ -65,8 +65,11 @@ def letter_of(entry: Entry, reason: str = "no such user") -> DeadLetter:
 
 async def park(broker: Broker, lease: Lease, *entries: Entry) -> None:
     """Hold `ROW` with the first of them, and park the others behind it."""
+    after = START
     for number, entry in enumerate(entries):
-        assert await broker.park(lease, ROW, letter_of(entry), b"parked %d" % number, begin=not number)
+        place = await broker.park(lease, ROW, letter_of(entry), b"parked %d" % number, begin=not number, after=after)
+        assert place is not None
+        after = place
 
 
 async def parked(broker: Broker) -> list[str]:
@@ -254,15 +257,32 @@ class BrokerConformance:
             await park(broker, lease, *entries)
         assert await parked(broker) == ["a", "b"]
 
+    async def test_nothing_is_parked_where_parked_events_were_lost(self, broker: Broker) -> None:
+        await stand(broker, "a", "b", "c")
+        lease = await take(broker, "w")
+        a, b, c = (await broker.fetch(lease, 10, inherit=False)).entries
+        await park(broker, lease, a, b)
+        (first,) = await broker.parked(PLACE, "mail", ROW)
+        tails = await broker.tails(PLACE, "mail", [ROW, Row("app.other", "7")])
+        assert list(tails) == [ROW]
+        assert await lost(broker.park(lease, ROW, letter_of(c), b"n", begin=False, after=first.id))
+        assert await lost(broker.park(lease, ROW, letter_of(c), b"n", begin=True, after=START))
+        assert await broker.park(lease, ROW, letter_of(c), b"n", begin=False, after=tails[ROW])
+        assert await parked(broker) == ["a", "b", "c"]
+
     async def test_nothing_is_parked_behind_a_row_that_is_not_held(self, broker: Broker) -> None:
         await stand(broker, "a", "b")
         lease = await take(broker, "w")
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
-        assert not await broker.park(lease, ROW, letter_of(entries[0]), b"n", begin=False)
+        assert not await broker.park(lease, ROW, letter_of(entries[0]), b"n", begin=False, after=START)
         assert await parked(broker) == []
         await park(broker, lease, entries[0])
-        assert not await broker.park(lease, Row("app.other", "7"), letter_of(entries[1]), b"n", begin=False)
-        assert not await broker.park(lease, Row(ROW.receiver, "8"), letter_of(entries[1]), b"n", begin=False)
+        assert not await broker.park(
+            lease, Row("app.other", "7"), letter_of(entries[1]), b"n", begin=False, after=START
+        )
+        assert not await broker.park(
+            lease, Row(ROW.receiver, "8"), letter_of(entries[1]), b"n", begin=False, after=START
+        )
         (again,) = (await broker.fetch(await self._next(broker, lease), 1, inherit=True)).entries
         assert again.notes == b"parked 0", "what was parked is known to the next owner"
 
@@ -278,7 +298,7 @@ class BrokerConformance:
         await park(broker, new, entry)
         (first,) = await broker.parked(PLACE, "mail", ROW)
         for late in (old, new):
-            assert await lost(broker.park(late, ROW, letter_of(entry), b"n", begin=True))
+            assert await lost(broker.park(late, ROW, letter_of(entry), b"n", begin=True, after=START))
             assert await lost(broker.hold(late, ROW, HeldState(retrying=True)))
             assert await lost(broker.unpark(late, ROW, first.id))
             # The lease of the second one is good, but its epoch is over.
@@ -303,7 +323,7 @@ class BrokerConformance:
         assert not await broker.unpark(lease, ROW, second.id)
         assert not await broker.unpark(lease, ROW, second.id)
         assert await broker.held(PLACE, "mail") == {}
-        assert not await broker.park(lease, ROW, letter_of(entries[2]), b"n", begin=False)
+        assert not await broker.park(lease, ROW, letter_of(entries[2]), b"n", begin=False, after=START)
         await broker.hold(lease, ROW, HeldState(retrying=True))
         assert await broker.held(PLACE, "mail") == {}, "a late word about a row that has nothing parked"
 

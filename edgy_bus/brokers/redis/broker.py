@@ -171,12 +171,26 @@ class RedisBroker(Broker):
 
     # Held rows
 
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+    async def park(
+        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+    ) -> EntryId | None:
         keys = (*self._owned(lease), *self._row(lease.place, lease.role, row))
-        arguments = [*_held(lease), str(letter.entry), notes, str(row), int(begin), *_flat(letter)]
+        arguments = [*_held(lease), str(letter.entry), notes, str(row), int(begin), str(after), *_flat(letter)]
         answer = await self._scripts.call("park", keys, arguments)
         self._require(answer, lease)
-        return int(answer) == 1
+        if answer == 1:
+            raise LeaseLost(f"{lease.role} has lost parked events of {row.subject} in {lease.place}")
+        return None if answer == 2 else EntryId.parse(answer)
+
+    async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
+        if not rows:
+            return {}
+        async with asking():
+            pipeline = self._client.pipeline(transaction=False)
+            for row in rows:
+                pipeline.xrevrange(self.keys.parked(partition, group, row), count=1)
+            found = await pipeline.execute()
+        return {row: EntryId.parse(last[0][0]) for row, last in zip(rows, found, strict=True) if last}
 
     async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
         async with asking():

@@ -475,8 +475,8 @@ class Flaky(MemoryBroker):
             self.lost.add(call)
             raise BrokerUnavailable("the answer was lost")
 
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
-        answer = await super().park(lease, row, letter, notes, begin=begin)
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, **how: Any) -> Any:
+        answer = await super().park(lease, row, letter, notes, **how)
         self._lose("park", letter.entry)
         return answer
 
