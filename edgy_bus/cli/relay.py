@@ -9,7 +9,7 @@ import typer
 
 from edgy_bus.bus import Bus
 from edgy_bus.cli.loading import load_bus
-from edgy_bus.cli.running import connect, run, toucher
+from edgy_bus.cli.running import connect, patiently, run, toucher
 from edgy_bus.services import happens
 
 
@@ -34,7 +34,9 @@ async def _relay(bus: Bus, health: Path | None, stopping: asyncio.Event) -> None
     async with AsyncExitStack() as stack:
         if not await connect(bus.databases(), stack, stopping, touch):
             return
-        await stack.enter_async_context(bus)
+        # It may be cut off again before the hooks have run and the tables are there.
+        if not await patiently(lambda: stack.enter_async_context(bus), stopping, touch):
+            return
         relays = [await stack.enter_async_context(one) for one in bus.relays()]
         while not stopping.is_set() and all(one.running for one in relays):
             touch()

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,19 @@ async def connect(
 ) -> bool:
     """Connect these databases for as long as the stack is open, waiting for those that do not answer; False if stopped."""
     for database in databases:
-        if not await _connect(database, stopping, touch):
+        if not await patiently(database.connect, stopping, touch):
             return False
         stack.push_async_callback(database.disconnect)
     return True
 
 
-async def _connect(database: Database, stopping: asyncio.Event, touch: Callable[[], None]) -> bool:
+async def patiently(start: Callable[[], Awaitable[object]], stopping: asyncio.Event, touch: Callable[[], None]) -> bool:
+    """Try it again for as long as a database cannot be reached; False if stopped meanwhile."""
     pause, told = 0.2, False
     while not stopping.is_set():
         touch()
         try:
-            await database.connect()
+            await start()
         except DatabaseUnavailable as error:
             if not told:
                 telemetry.emit("database.unavailable", error=str(error))

@@ -1,12 +1,12 @@
 """A worker process: one consumer for each of its groups, and the slots that they share."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
 from edgy_bus.database import Database
-from edgy_bus.errors import BrokerUnavailable, ConfigurationError
+from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EdgyBusError
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.consumer import Consumer
 from edgy_bus.runtime.slots import Slots
@@ -50,8 +50,9 @@ class Worker(Service):
         self.consumers: list[Consumer] = []
 
     async def run(self) -> None:
-        await self._prepare_inboxes()
-        if not await self._connect():
+        if not await self._until_it_works(self._prepare_inboxes, "database", DatabaseUnavailable):
+            return
+        if not await self._until_it_works(self._broker.connect, "broker", BrokerUnavailable):
             return
         slots = Slots(self._settings.concurrency)
         self.consumers = [Consumer(self._broker, group, self._settings, slots, self._signer) for group in self._groups]
@@ -74,21 +75,23 @@ class Worker(Service):
             if isinstance(database, Database):
                 await database.create_tables(inbox.metadata)
 
-    async def _connect(self) -> bool:
-        """Wait until the broker answers, and say once that it does not; False if the worker is stopped meanwhile."""
+    async def _until_it_works(
+        self, start: Callable[[], Awaitable[None]], what: str, unavailable: type[EdgyBusError]
+    ) -> bool:
+        """Try until it works, and say once that it does not; False if the worker is stopped meanwhile."""
         told = False
         while not self.stopping.is_set():
             try:
-                await self._broker.connect()
-            except BrokerUnavailable as error:
+                await start()
+            except unavailable as error:
                 if not told:
-                    telemetry.emit("broker.unavailable", part="worker", error=str(error))
+                    telemetry.emit(f"{what}.unavailable", part="worker", error=str(error))
                 told = True
                 if self._alive is not None:
                     self._alive()
                 await self.pause(min(1.0, self._settings.backoff))
             else:
                 if told:
-                    telemetry.emit("broker.available", part="worker")
+                    telemetry.emit(f"{what}.available", part="worker")
                 return True
         return False
