@@ -101,6 +101,22 @@ class BrokerConformance:
         assert other.behind[0].event_id == "a"
         assert len(other.behind) == 3
 
+    async def test_a_long_stream_is_told_page_by_page_while_it_is_the_same(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        head = await stand(broker, "c", "d", "e")
+        state = await broker.inspect(PLACE, Head("other"), "unused", 2)
+        assert (state.head, state.complete) == (head, False)
+        marks = list(state.behind)
+        assert [(mark.event_id, mark.head) for mark in marks] == [("a", b'{"id":"a"}'), ("b", b'{"id":"b"}')]
+        await stand(broker, "later")
+        while marks[-1].entry < head.entry:
+            page = await broker.landmarks(PLACE, head, marks[-1].entry, 2)
+            assert page, "the stream is the same"
+            marks += page
+        assert [mark.event_id for mark in marks] == ["a", "b", "c", "d", "e"]
+        for replaced in (replace(head, epoch="x"), replace(head, event_id="x"), replace(head, entry=EntryId(2**60, 0))):
+            assert await broker.landmarks(PLACE, replaced, START, 2) is None
+
     async def test_a_lease_has_one_holder_and_rising_tokens(self, broker: Broker) -> None:
         first = await take(broker, "w1")
         assert await broker.acquire(PLACE, "mail", "w2", 30) is None

@@ -1,12 +1,13 @@
 """The relay against a broker in memory: what is published, when, and how often."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from edgy_bus.brokers.base import Head
-from edgy_bus.errors import BrokerUnavailable, ConfigurationError
+from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.relay import Relay
@@ -281,3 +282,77 @@ async def test_what_is_young_is_kept_for_groups_that_start_later(store: OutboxSt
     await asyncio.sleep(0.02)
     await relay.step()
     assert await on_stream(broker) == later
+
+
+async def test_a_long_stream_is_recognised_page_by_page(
+    store: OutboxStore, broker: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await write(store, 10)
+    relay = relay_of(store, broker)
+    await drain(relay)
+    broker._streams[PLACE].epoch = None
+    monkeypatch.setattr(broker, "inspect", partial(broker.inspect, count=3))
+    monkeypatch.setattr(broker, "landmarks", partial(broker.landmarks, count=3))
+    with Told() as told:
+        await relay.verify()
+    assert [fields["found"] for fields in told.of("relay.resynchronised")] == [10]
+    assert await store.count_pending() == 0
+    monkeypatch.undo()
+    await drain(relay)
+    assert await on_stream(broker) == ids
+
+
+async def test_a_stream_that_is_replaced_while_it_is_read_is_read_again(
+    store: OutboxStore, broker: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await write(store, 4)
+    relay = relay_of(store, broker)
+    await drain(relay)
+    broker._streams[PLACE].epoch = None
+    known, landmarks = (await store.heads())[PLACE], broker.landmarks
+
+    async def lost(*args: Any) -> Any:
+        await broker.erase()
+        return await landmarks(*args)
+
+    monkeypatch.setattr(broker, "inspect", partial(broker.inspect, count=2))
+    monkeypatch.setattr(broker, "landmarks", lost)
+    await relay.verify()
+    assert (await store.heads())[PLACE] == known, "half a stream is not believed"
+    monkeypatch.undo()
+    await relay._leads()
+    await drain(relay)
+    assert await on_stream(broker) == ids
+    assert await store.count_pending() == 0
+
+
+async def test_a_refused_batch_holds_up_its_own_partition_only(store: OutboxStore, broker: Away) -> None:
+    first, there = await write(store, 1), await write(store, 1, OTHER)
+    relay = relay_of(store, broker)
+    await drain(relay)
+    broker._streams[PLACE].epoch = "another"
+    more, elsewhere = await write(store, 3), await write(store, 3, OTHER)
+    assert await relay.step()
+    assert await on_stream(broker, OTHER) == there + elsewhere
+    assert await on_stream(broker) == first
+    await drain(relay)
+    assert await on_stream(broker) == first + more
+
+
+async def test_a_database_that_fails_while_marking_is_told_as_it_is(
+    store: OutboxStore, broker: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(self: OutboxStore, marked: Any) -> Any:
+        raise DatabaseUnavailable("away")
+
+    relay = relay_of(store, broker)
+    ids = await write(store, 1)
+    await drain(relay)
+    ids += await write(store, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(OutboxStore, "mark", fails)
+        with pytest.raises(DatabaseUnavailable):
+            await relay.step()
+    assert await store.count_pending() == 3
+    await drain(relay)
+    assert await on_stream(broker) == ids
