@@ -41,7 +41,7 @@ class WorkerSettings(Settings):
     prefetch: int = Field(500, ge=1, description="Jobs of one partition in hand at the same time.")
     window: int = Field(10_000, ge=1, description="Finished events that each group remembers, to know repeats by.")
     lease: float = Field(4.0, gt=0.1, description="How long the partitions of a worker that died stay orphaned.")
-    grace: float = Field(30.0, ge=0, description="How long running receivers may finish after SIGTERM.")
+    grace: float = Field(25.0, ge=0, description="How long running receivers may finish after SIGTERM.")
     deadline: float = Field(300.0, gt=0, description="How long one call of a receiver may take.")
     block: float = Field(2.0, gt=0, description="How long one wait for news may block.")
     backoff: float = Field(5.0, gt=0, description="Longest pause between attempts while the broker is away.")

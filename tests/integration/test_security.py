@@ -41,8 +41,8 @@ async def admin(server: Server) -> AsyncIterator[Redis]:
 
 def _rules(text: str) -> list[str]:
     """Words, a selector in parentheses being one."""
-    before, _, selector = text.partition(" (")
-    return [*before.split(), *([f"({selector}"] if selector else [])]
+    before, *selectors = text.split(" (")
+    return [*before.split(), *(f"({selector}" for selector in selectors)]
 
 
 def url_of(server: Server, user: str) -> str:
@@ -72,6 +72,13 @@ async def test_service_and_worker_need_no_other_rights(server: Server, admin: Re
         if instance.name == "bad" and event.signal == "post_save":
             raise ValueError(instance.name)
 
+    broken = True
+
+    @consumers.receiver("accounts.User", "post_save", retry=edgy.Retry(attempts=1), on_exhausted="hold")
+    async def strict(sender: Any, instance: Any, **kwargs: Any) -> None:
+        if broken and instance.name != "good":
+            raise ValueError(instance.name)
+
     post_save(User, local=True)(hear_nothing)
     async with bus, consumers, consumers.worker():
         await own.create_all()
@@ -80,6 +87,17 @@ async def test_service_and_worker_need_no_other_rights(server: Server, admin: Re
         await eventually(lambda: {"pre_save good", "post_save good", "post_save bad"} <= set(heard))
         await eventually(lambda: _keys(admin, "edgy:*:dead:mail"), "the dead letter")
         await eventually(lambda: _trimmed(admin), "the stream is trimmed")
+        await User.query.create(name="worse")
+        await eventually(lambda: _held(consumers, 2), "two rows are held")
+        broken = False
+        first, second = await consumers.held()
+        assert await consumers.release(first)
+        assert await consumers.release(second, skip=True)
+        await eventually(lambda: _held(consumers, 0), "the rows are released")
+
+
+async def _held(bus: edgy.Bus, count: int) -> bool:
+    return len(await bus.held()) == count
 
 
 PLACE = Partition("accounts.User", "0")
@@ -182,6 +200,8 @@ async def _trimmed(admin: Redis) -> bool:
         ("worker", ("XADD", "edgy:{accounts.User:0}:events", "*", "id", "forged")),
         ("worker", ("XTRIM", "edgy:{accounts.User:0}:events", "MAXLEN", "0")),
         ("worker", ("XGROUP", "DESTROY", "edgy:{accounts.User:0}:events", "mail")),
+        ("worker", ("XDEL", "edgy:{accounts.User:0}:events", "1-1")),
+        ("worker", ("XDEL", "edgy:{accounts.User:0}:dead:mail", "1-1")),
         ("worker", ("FLUSHALL",)),
         ("worker", ("CONFIG", "SET", "maxmemory", "1")),
         ("worker", ("GET", "somebody:else")),

@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from edgy_bus.brokers.base import PAGE, START, EntryId, Fetched, Head, Lease, StreamState
+from edgy_bus.brokers.base import (
+    PAGE,
+    START,
+    DeadLetter,
+    EntryId,
+    Fetched,
+    Head,
+    HeldState,
+    Lease,
+    Parked,
+    Row,
+    StreamState,
+)
 from edgy_bus.brokers.memory import _Group, _Stream
 from edgy_bus.codec import HeadPacker, Wire
 from edgy_bus.database.backends.base import Result
@@ -22,6 +34,8 @@ from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import Batch, Pending
 from edgy_bus.runtime.jobs import Handling
 from edgy_bus.runtime.lanes import Lane, Lanes
+from edgy_bus.runtime.outcome import Done
+from edgy_bus.runtime.parking import Parking
 from edgy_bus.runtime.session import PartitionSession
 from tests.simulation.broker import Network, Redis
 from tests.simulation.database import Effect, Inbox, Store
@@ -96,6 +110,43 @@ class UnfinishedForgotten(Redis):
         return {name: group.position for name, group in self._streams[partition].groups.items()}
 
 
+class ParkedEventsDropped(Redis):
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+        self._owned(lease)
+        return True
+
+
+class SkippedEventsDropped(Redis):
+    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+        known = self._streams[partition].groups.get(group)
+        if skip and known is not None and known.held.get(row) == HeldState():
+            known.parked[row].pop(0)
+            if not known.parked[row]:
+                del known.parked[row], known.held[row]
+                return True
+        return await super().decide(partition, group, row, skip=False)
+
+
+class NewestParkedFirst(Redis):
+    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+        return (await super().parked(partition, group, row, 1_000))[::-1][:count]
+
+
+class ParksBehindNothing(Redis):
+    """An event is parked though its row is not held any more."""
+
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+        _, group = self._owned(lease)
+        if row not in group.held:
+            group.parked.setdefault(row, [])
+            group.last_parked += 1
+            group.parked[row].append(Parked(EntryId(0, group.last_parked), letter))
+            if begin:
+                group.held[row] = HeldState()
+            return True
+        return await super().park(lease, row, letter, notes, begin=begin)
+
+
 class LossNotNoticed(Redis):
     """Takes any stream of the epoch for the one that the publisher knows."""
 
@@ -128,7 +179,7 @@ class HeadsReadLast(Store):
 class HeadsReadFirst(Store):
     async def pending(self, limit: int) -> dict[Partition, Pending]:
         heads = await self.heads()
-        await asyncio.sleep(0.5)  # the wider the gap, the fewer runs it takes
+        await asyncio.sleep(4.0)  # longer than the lease: two relays stand in the gap, and one failover is enough
         found = await super().pending(limit)
         return {place: Pending(heads.get(place), one.incarnations, one.rows) for place, one in found.items()}
 
@@ -247,9 +298,11 @@ class EffectsOutsideTheTransaction(Inbox):
 
 _numbers = itertools.count()
 _add = Lanes.add
+_change = Parking._change
 _block = Lanes.block
 _admit = PartitionSession._admit
 _session = PartitionSession.__init__
+_conclude = PartitionSession._conclude
 _call = Network.call
 
 
@@ -267,6 +320,32 @@ def _next_goes_first(self: Any, lane: Lane[Any]) -> None:
 def _acknowledged_on_arrival(self: Any, entry: Any) -> None:
     _admit(self, entry)
     self._runners[asyncio.create_task(self._tools.broker.settle(self.lease, [entry.id]))] = None
+
+
+async def _next_in_batch_goes_first(
+    self: Any, lane: Lane[Any], job: Any, outcome: Any, *, shared: bool = False
+) -> None:
+    """While an event of a batch that failed waits, the next one of its row takes its place."""
+    again = not isinstance(outcome, Done) and job.subscription.receiver.options.batch is not None
+    await _conclude(self, lane, job, outcome, shared=shared)
+    if again and len(lane.jobs) > 1:
+        lane.jobs.rotate(-1)
+
+
+async def _not_parked(self: Any, lane: Any, job: Any) -> bool:
+    return False
+
+
+async def _nothing_known(self: Any) -> None:
+    return None
+
+
+async def _nothing_counted(self: Any, members: Any) -> Any:
+    return members
+
+
+async def _held_without_attempts(self: Any, row: Row, state: HeldState) -> None:
+    await _change(self, row, state._replace(attempts=0))
 
 
 async def _nothing_buried(self: Any, handling: Handling, receiver: str, decision: Any) -> None:
@@ -326,7 +405,7 @@ BUGS: dict[str, Bug] = {
     "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
     "rows are marked first": _publisher(MarksFirst, *DEATHS),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),
-    "heads are read before the rows": _store(HeadsReadFirst, "failover", "pause"),
+    "heads are read before the rows": _store(HeadsReadFirst, "failover"),
     "a relay goes on after a refusal": _publisher(GoesOnAfterRefusal, *DEATHS, *LOSSES),
     "streams are never looked at again": _relay(NeverLooksAgain, "flush", "delete stream"),
     "groups that are lost do not hold trimming up": _relay(TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"),
@@ -346,5 +425,16 @@ BUGS: dict[str, Bug] = {
     "dead letters are dropped": _runtime(PartitionSession, "_bury", _nothing_buried, "kill"),
     "a tenure outlives its lease": _runtime(PartitionSession, "__init__", _never_ends, "pause", "network"),
     "a lost answer to a fetch is not a doubt": _runtime(Network, "call", _no_doubts, "network"),
+    "a held row's next event is handled": _runtime(PartitionSession, "_park_behind", _not_parked, "kill"),
+    "the next owner does not know what is held": _runtime(Parking, "load", _nothing_known, "kill"),
+    "parked events are dropped": _redis(ParkedEventsDropped, "kill"),
+    "parked events are handled newest first": _redis(NewestParkedFirst, "kill"),
+    "events that are left out are dropped": _redis(SkippedEventsDropped, "kill"),
+    "events are parked though nothing is held": _redis(ParksBehindNothing, "kill"),
+    "an event of a batch that failed lets the next one of its row pass": _runtime(
+        PartitionSession, "_conclude", _next_in_batch_goes_first, "kill"
+    ),
+    "attempts are not counted before they are made": _runtime(PartitionSession, "_begin", _nothing_counted, "kill"),
+    "attempts at parked events are not counted": _runtime(Parking, "_change", _held_without_attempts, "kill"),
     "ids are drawn before the row is locked": Bug(Parts(locked_ids=False, faults=("kill",))),
 }
