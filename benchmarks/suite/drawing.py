@@ -15,7 +15,10 @@ from matplotlib.patches import Patch
 from benchmarks.suite.contender import Result
 
 _OURS, _OTHERS, _LIMIT = "#2f6f9f", "#e0a458", "#9aa0a6"
-_SHORT = {"a handler that does nothing, one process": "consume", "the same, a handler of batches": "consume, batches"}
+_SHORT = {
+    "a handler that does nothing, one process": "consume",
+    "a handler of batches that does nothing, one process": "consume, batches",
+}
 
 
 def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
