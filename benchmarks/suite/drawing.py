@@ -24,7 +24,13 @@ _SHORT = {
 def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     """Four panels: publish, consume, what an operation costs, how it grows."""
     mpl.rcParams.update(
-        {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "edgy_bus"}
+        {
+            "font.size": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.hashsalt": "edgy_bus",
+            "svg.fonttype": "none",
+        }
     )
     figure, axes = plt.subplots(2, 2, figsize=(13, 11))
     _bars(axes[0][0], "Publish, events/s", _chosen(results, "publish"))
