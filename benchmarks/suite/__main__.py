@@ -87,13 +87,13 @@ def main() -> int:
         scale = dataclasses.replace(scale, rounds=asked.rounds)
     logging.getLogger("databases").setLevel(logging.WARNING)
     console = Console()
-    load = os.getloadavg()
+    load, code = os.getloadavg(), report.commit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what the run made is removed
     with place(asked.redis, asked.postgres) as where, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         console.print(f"{where.redis.origin}; {where.postgres.origin}")
         results = runner.run(sections(names, where, scale, console))
         kept = runner.run(check.ratios(where))[0] if asked.keep else None
-        told = report.circumstances(where, scale, load)
+        told = report.circumstances(where, scale, load, code)
     when = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M}"
     report.show(results, told, console)
     folder = report.save(asked.results, results, told, when)

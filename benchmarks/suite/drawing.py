@@ -15,13 +15,22 @@ from matplotlib.patches import Patch
 from benchmarks.suite.contender import Result
 
 _OURS, _OTHERS, _LIMIT = "#2f6f9f", "#e0a458", "#9aa0a6"
-_SHORT = {"a handler that does nothing, one process": "consume", "the same, a handler of batches": "consume, batches"}
+_SHORT = {
+    "a handler that does nothing, one process": "consume",
+    "a handler of batches that does nothing, one process": "consume, batches",
+}
 
 
 def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     """Four panels: publish, consume, what an operation costs, how it grows."""
     mpl.rcParams.update(
-        {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "edgy_bus"}
+        {
+            "font.size": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.hashsalt": "edgy_bus",
+            "svg.fonttype": "none",
+        }
     )
     figure, axes = plt.subplots(2, 2, figsize=(13, 11))
     _bars(axes[0][0], "Publish, events/s", _chosen(results, "publish"))

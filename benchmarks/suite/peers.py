@@ -30,7 +30,7 @@ _WORDS = {
     "publish": "one by one",
     "batch": "its batch form",
     "consume": "a handler that does nothing, one process",
-    "consume_batch": "the same, a handler of batches",
+    "consume_batch": "a handler of batches that does nothing, one process",
 }
 _FASTER = {"batch": 5, "consume_batch": 5}
 

@@ -36,7 +36,7 @@ TITLES = {
 PACKAGES = ("redis", "hiredis", "asyncpg", "databases", "SQLAlchemy", "pydantic", "orjson", "uvloop", "aiosqlite")
 
 
-def circumstances(place: Place, scale: Scale, load: Sequence[float]) -> dict[str, Any]:
+def circumstances(place: Place, scale: Scale, load: Sequence[float], code: str) -> dict[str, Any]:
     """Where and how a run was made."""
     with redis.Redis.from_url(place.redis.url) as client:
         server = client.info("server")
@@ -52,7 +52,7 @@ def circumstances(place: Place, scale: Scale, load: Sequence[float]) -> dict[str
             str(postgres_value(place.postgres.url, f"SHOW {name}")) for name in ("fsync", "synchronous_commit")
         ),
         "packages": {name: version(name) for name in PACKAGES},
-        "commit": _commit(),
+        "commit": code,
         "scale": dataclasses.asdict(scale),
         "load_before": [round(one, 2) for one in load],
         "load_after": [round(one, 2) for one in os.getloadavg()],
@@ -67,7 +67,8 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The code that is measured: asked before the run, during which the files may change."""
     command = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
     return done.stdout.strip()
@@ -142,7 +143,7 @@ def markdown(results: Sequence[Result], told: Mapping[str, Any], when: str) -> s
     parts = [
         f"Run of {when}, commit {told['commit']}: {told['processor']}, {told['cores']} cores, {told['memory_gb']:g} GB, Python {told['python']}, "
         f"{told['redis']}, PostgreSQL {told['postgresql']} (fsync and synchronous_commit: {told['fsync, synchronous_commit']}); "
-        f"up to {scale['rounds']} rounds. Load of the machine before the run: {told['load_before'][0]}, after: {told['load_after'][0]}"
+        f"up to {scale['rounds']} rounds, {scale['bulk']:,} events in each of what works in batches. Load of the machine before the run: {told['load_before'][0]}, after: {told['load_after'][0]}"
         f"{_busy(told)}.",
         _table(_GOALS, map(_word, verdicts(results))),
     ]

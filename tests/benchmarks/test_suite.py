@@ -130,7 +130,7 @@ def test_the_report_names_what_was_not_measured_and_a_busy_machine() -> None:
         **dict.fromkeys(("commit", "processor", "python", "redis", "postgresql", "fsync, synchronous_commit"), "x"),
         "cores": 2,
         "memory_gb": 8,
-        "scale": {"rounds": 5},
+        "scale": {"rounds": 5, "bulk": 10_000},
         "load_before": [2.0],
         "load_after": [1.0],
     }
