@@ -111,9 +111,11 @@ class UnfinishedForgotten(Redis):
 
 
 class ParkedEventsDropped(Redis):
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+    async def park(
+        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+    ) -> EntryId | None:
         self._owned(lease)
-        return True
+        return after
 
 
 class SkippedEventsDropped(Redis):
@@ -135,7 +137,9 @@ class NewestParkedFirst(Redis):
 class ParksBehindNothing(Redis):
     """An event is parked though its row is not held any more."""
 
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool) -> bool:
+    async def park(
+        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+    ) -> EntryId | None:
         _, group = self._owned(lease)
         if row not in group.held:
             group.parked.setdefault(row, [])
@@ -143,8 +147,18 @@ class ParksBehindNothing(Redis):
             group.parked[row].append(Parked(EntryId(0, group.last_parked), letter))
             if begin:
                 group.held[row] = HeldState()
-            return True
-        return await super().park(lease, row, letter, notes, begin=begin)
+            return group.parked[row][-1].id
+        return await super().park(lease, row, letter, notes, begin=begin, after=after)
+
+
+class ParksBehindWhatIsThere(Redis):
+    """Parked events that a failover has lost come again behind later ones."""
+
+    async def park(
+        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+    ) -> EntryId | None:
+        known = await self.tails(lease.place, lease.role, [row])
+        return await super().park(lease, row, letter, notes, begin=begin, after=known.get(row, START))
 
 
 class LossNotNoticed(Redis):
@@ -402,6 +416,7 @@ BUGS: dict[str, Bug] = {
     "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
     "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
+    "parked events that were lost come again behind later ones": _redis(ParksBehindWhatIsThere, "failover"),
     "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
     "rows are marked first": _publisher(MarksFirst, *DEATHS),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),
