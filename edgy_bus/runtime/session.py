@@ -84,6 +84,7 @@ class PartitionSession(Service):
         """The lease was renewed; `valid_until` is on the loop's clock, counted from before the renewal was asked for."""
         self._valid_until = valid_until
         self._end_at(valid_until)
+        self._pump()  # runners that saw the lease run out, just before this answer came, have ended
 
     def lose(self) -> None:
         """The lease is gone: end at once."""

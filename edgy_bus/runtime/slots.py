@@ -22,7 +22,10 @@ class Slots:
 
     def give_back(self) -> None:
         self._free += 1
-        if self._line:
+        # Who is called may need none any more; then it is the next one's turn. Who asks again meanwhile stands behind these.
+        for _ in range(len(self._line)):
+            if not self._free:
+                return
             self._line.popleft()()
 
     def forget(self, otherwise: Callable[[], None]) -> None:

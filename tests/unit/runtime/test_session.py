@@ -315,6 +315,26 @@ async def test_a_renewed_lease_goes_on() -> None:
     assert not session.lost
 
 
+async def test_a_renewal_that_is_answered_just_after_the_lease_seemed_to_be_over_goes_on() -> None:
+    seen: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(event.sequence)
+
+    broker = MemoryBroker()
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: session.position is not None)
+    session._valid_until = 0.0  # by its clock the lease is over, and the timer that ends it has not come to its turn
+    await publish(broker, event("1", 1))
+    session.wake()
+    await eventually(lambda: session.position is not None)
+    assert seen == []
+    session.extend(asyncio.get_running_loop().time() + 30)
+    await eventually(lambda: seen == [1])
+    await tenure.end(session)
+
+
 async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_to_the_broker() -> None:
     entered, go = asyncio.Event(), asyncio.Event()
 

@@ -16,3 +16,21 @@ def test_who_gets_none_is_called_once_when_one_is_free_in_the_order_of_asking() 
     assert not slots.wanted
     slots.give_back()
     assert called == ["first"]
+
+
+def test_who_needs_none_any_more_lets_the_next_one_have_it() -> None:
+    slots, called = Slots(1), list[str]()
+
+    def needs_none() -> None:
+        called.append("needs none")
+
+    def takes() -> None:
+        called.append("takes")
+        assert slots.take(takes)
+
+    assert slots.take(takes)
+    assert not slots.take(needs_none)
+    assert not slots.take(takes)
+    slots.give_back()
+    assert called == ["needs none", "takes"]
+    assert not slots.wanted
