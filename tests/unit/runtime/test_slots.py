@@ -3,7 +3,15 @@ from edgy_bus.runtime.slots import Slots
 
 def test_who_gets_none_is_called_once_when_one_is_free_in_the_order_of_asking() -> None:
     slots, called = Slots(1), list[str]()
-    first, second = (lambda: called.append("first")), (lambda: called.append("second"))
+
+    def first() -> None:
+        called.append("first")
+        assert slots.take(first)
+
+    def second() -> None:
+        called.append("second")
+        assert slots.take(second)
+
     assert slots.take(first)
     assert not slots.take(first)
     assert not slots.take(second)
@@ -11,11 +19,23 @@ def test_who_gets_none_is_called_once_when_one_is_free_in_the_order_of_asking() 
     assert slots.wanted
     slots.give_back()
     assert called == ["first"]
-    assert slots.take(first)
-    slots.forget(second)
+    slots.give_back()
+    assert called == ["first", "second"]
+    assert not slots.wanted
+
+
+def test_who_is_forgotten_is_not_called() -> None:
+    slots, called = Slots(1), list[str]()
+
+    def waits() -> None:
+        called.append("waits")
+
+    assert slots.take(waits)
+    assert not slots.take(waits)
+    slots.forget(waits)
     assert not slots.wanted
     slots.give_back()
-    assert called == ["first"]
+    assert called == []
 
 
 def test_who_needs_none_any_more_lets_the_next_one_have_it() -> None:
