@@ -10,15 +10,15 @@ from edgy_bus.events import PRE, Event, Partition
 from edgy_bus.services import Service
 from edgy_bus.signing import Signer
 
-WAITING = 2_000
+WAITING = 5_000
 """Events in memory; more are dropped."""
 
 KEPT = 10_000
 """Entries that a stream of `pre_*` events holds, about."""
 
-BATCH = 200
+BATCH = 500
 LINGER = 0.02
-"""Seconds that the first of a batch waits for others."""
+"""Seconds that the first of a batch waits for others, where there are not enough of them."""
 
 
 class Announcer(Service):
@@ -50,7 +50,8 @@ class Announcer(Service):
                 if not first.done():
                     first.cancel()
                     return
-                await self.pause(LINGER)
+                if self._waiting.qsize() < BATCH - 1:
+                    await self.pause(LINGER)
                 await self._send([first.result(), *self._take(BATCH - 1)])
         finally:
             stopped.cancel()

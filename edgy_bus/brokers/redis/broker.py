@@ -29,7 +29,6 @@ from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
 from edgy_bus.events import Partition, check_name
-from edgy_bus.signing import FIELD
 
 _ERASING = 60.0
 
@@ -98,15 +97,10 @@ class RedisBroker(Broker):
         return None if found is None else [_landmark(raw) for raw in found]
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
-        key = self.keys.events(partition)
-        async with asking():
-            pipeline = self._client.pipeline(transaction=False)
-            for wire in batch:
-                fields: dict[Any, Any] = {"id": wire.id, "head": wire.head, "data": wire.data}
-                if wire.signature:
-                    fields[FIELD] = wire.signature
-                pipeline.xadd(key, fields, maxlen=keep)
-            await pipeline.execute()
+        arguments: list[Any] = [keep]
+        for wire in batch:
+            arguments += wire
+        await self._scripts.call("announce", (self.keys.events(partition),), arguments)
 
     async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
         found = await self._scripts.call("progress", self._stream(partition), _known(head))
