@@ -14,6 +14,7 @@ _LEVELS = {
     "broker.evicts": logging.WARNING,
     "relay.failed": logging.ERROR,
     "relay.resynchronised": logging.WARNING,
+    "relay.restored": logging.WARNING,
     "relay.relabelled": logging.WARNING,
     "service.failed": logging.ERROR,
     "consumer.failed": logging.ERROR,
