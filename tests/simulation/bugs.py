@@ -161,12 +161,6 @@ class ParksBehindWhatIsThere(Redis):
         return await super().park(lease, row, letter, notes, begin=begin, after=known.get(row, START))
 
 
-class UnparksByNumber(Redis):
-    async def unpark(self, lease: Lease, row: Row, first: Parked) -> bool:
-        known = await self.parked(lease.place, lease.role, row, 1_000)
-        return await super().unpark(lease, row, next((one for one in known if one.id == first.id), first))
-
-
 class LossNotNoticed(Redis):
     """Takes any stream of the epoch for the one that the publisher knows."""
 
@@ -452,7 +446,6 @@ BUGS: dict[str, Bug] = {
     "parked events are handled newest first": _redis(NewestParkedFirst, "kill"),
     "events that are left out are dropped": _redis(SkippedEventsDropped, "kill"),
     "events are parked though nothing is held": _redis(ParksBehindNothing, "kill"),
-    "parked events are finished by their numbers": _redis(UnparksByNumber, "failover"),
     "an event of a batch that failed lets the next one of its row pass": _runtime(
         PartitionSession, "_conclude", _next_in_batch_goes_first, "kill"
     ),
