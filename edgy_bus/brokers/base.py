@@ -180,6 +180,10 @@ class Parked:
     id: EntryId
     letter: DeadLetter
 
+    @property
+    def event_id(self) -> bytes:
+        return self.letter.fields.get(b"id", b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -342,10 +346,11 @@ class Broker(ABC):
         """Change a held row's state. Raises `LeaseLost`."""
 
     @abstractmethod
-    async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
+    async def unpark(self, lease: Lease, row: Row, first: Parked) -> bool:
         """A row's first parked event is finished; whether more are parked. Without, the row is held no more. Raises `LeaseLost`.
 
-        Attempts are counted anew for the next one; `first` that is gone already changes nothing.
+        Attempts are counted anew for the next one. A `first` that is gone already, or whose number belongs to another event now
+        because the broker has lost its data, changes nothing.
         """
 
     @abstractmethod

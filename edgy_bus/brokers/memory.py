@@ -260,10 +260,10 @@ class MemoryBroker(Broker):
         if group.parked.get(row):
             group.held[row] = state
 
-    async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
+    async def unpark(self, lease: Lease, row: Row, first: Parked) -> bool:
         _, group = self._owned(lease)
         known = group.parked.pop(row, [])
-        left = [one for one in known if one.id != first]
+        left = [one for one in known if (one.id, one.event_id) != (first.id, first.event_id)]
         if left:
             group.parked[row] = left
         else:

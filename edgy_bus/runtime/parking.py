@@ -139,7 +139,7 @@ class Parking:
             if not await self._handle_first(row, parked[0], subscription, attempts):
                 return
             attempts = 0
-            if not await self._patiently(partial(self._broker.unpark, self._lease, row, parked[0].id)):
+            if not await self._patiently(partial(self._broker.unpark, self._lease, row, parked[0])):
                 break
         else:
             return

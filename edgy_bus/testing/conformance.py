@@ -316,7 +316,7 @@ class BrokerConformance:
         for late in (old, new):
             assert await lost(broker.park(late, ROW, letter_of(entry), b"n", begin=True, after=START))
             assert await lost(broker.hold(late, ROW, HeldState(retrying=True)))
-            assert await lost(broker.unpark(late, ROW, first.id))
+            assert await lost(broker.unpark(late, ROW, first))
             # The lease of the second one is good, but its epoch is over.
             await broker.inspect(PLACE, replace(head, entry=EntryId(2**60, 0)), "another epoch")
         assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
@@ -330,14 +330,15 @@ class BrokerConformance:
         await broker.hold(lease, ROW, HeldState(retrying=True, attempts=2))
         assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True, attempts=2)}
         first, second = await broker.parked(PLACE, "mail", ROW, 2)
-        assert await broker.unpark(lease, ROW, first.id)
+        assert await broker.unpark(lease, ROW, first)
         assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, "attempts are the next one's own"
         await broker.hold(lease, ROW, HeldState())
-        assert await broker.unpark(lease, ROW, first.id), "the answer to the first call was lost"
+        assert await broker.unpark(lease, ROW, first), "the answer to the first call was lost"
         assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+        assert await broker.unpark(lease, ROW, replace(second, letter=first.letter)), "a number that another event had"
         assert await parked(broker) == ["b"]
-        assert not await broker.unpark(lease, ROW, second.id)
-        assert not await broker.unpark(lease, ROW, second.id)
+        assert not await broker.unpark(lease, ROW, second)
+        assert not await broker.unpark(lease, ROW, second)
         assert await broker.held(PLACE, "mail") == {}
         assert not await broker.park(lease, ROW, letter_of(entries[2]), b"n", begin=False, after=START)
         await broker.hold(lease, ROW, HeldState(retrying=True))

@@ -61,6 +61,10 @@ def test_what_is_excused_is_counted() -> None:
     report = Report()
     check_group(report, "held", heard(1, 2), COMMITTED, IDS, {"e2", "e3"})
     assert (report.kinds, report.excused) == ([], 1)
+    check_group(report, "held", heard(3, 1, 2), COMMITTED, IDS, {"e1"})
+    assert (report.kinds, report.excused) == ([], 2)
+    check_group(report, "held", heard(3, 1, 2), COMMITTED, IDS, {"e3"})
+    assert report.kinds == ["reordered"]
 
 
 def test_every_fault_of_effects_is_seen() -> None:

@@ -197,15 +197,15 @@ class RedisBroker(Broker):
         return [Parked(EntryId.parse(entry), _letter(fields)) for entry, fields in rows]
 
     async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
-        await self._unpark(lease, row, str(state), "")
+        await self._unpark(lease, row, str(state))
 
-    async def unpark(self, lease: Lease, row: Row, first: EntryId) -> bool:
-        return await self._unpark(lease, row, "", str(first)) > 1
+    async def unpark(self, lease: Lease, row: Row, first: Parked) -> bool:
+        return await self._unpark(lease, row, "", str(first.id), first.event_id) > 1
 
-    async def _unpark(self, lease: Lease, row: Row, state: str, first: str) -> int:
+    async def _unpark(self, lease: Lease, row: Row, state: str, *first: str | bytes) -> int:
         place, group = lease.place, lease.role
         keys = (self.keys.lease(place, group), self.keys.epoch(place), *self._row(place, group, row))
-        answer = await self._scripts.call("unpark", keys, (*_held(lease), str(row), state, first))
+        answer = await self._scripts.call("unpark", keys, (*_held(lease), str(row), state, *first))
         self._require(answer, lease)
         return int(answer)
 

@@ -486,7 +486,7 @@ class Flaky(MemoryBroker):
 
     async def unpark(self, lease: Lease, row: Row, first: Any) -> bool:
         answer = await super().unpark(lease, row, first)
-        self._lose("unpark", first)
+        self._lose("unpark", first.id)
         return answer
 
     async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
