@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
-from tests.simulation.world import Outcome, simulate
+from tests.simulation.world import Outcome, own_collecting, simulate
 
 
 @dataclass
@@ -40,7 +40,8 @@ class Sum:
 def run(seeds: Iterable[int]) -> Sum:
     """Run seeds on all cores."""
     found = Sum()
-    with ProcessPoolExecutor(max_tasks_per_child=200, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(max_tasks_per_child=200, mp_context=context, initializer=own_collecting) as pool:
         for one in pool.map(simulate, seeds, chunksize=10):
             found.add(one)
             _tell(one)

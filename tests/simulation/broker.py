@@ -225,7 +225,7 @@ class PollingBell(Bell):
             found = {place for place, at in positions.items() if (streams[place].newest() or START) > at}
             if found:
                 return found
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
         self._interrupted = False
         return set()
 

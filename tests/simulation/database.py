@@ -53,7 +53,7 @@ class Locks:
 
     async def take(self, key: Any, holder: Any) -> None:
         while self.held.get(key, holder) is not holder:
-            await asyncio.sleep(0.004)  # the holder may die without a word
+            await asyncio.sleep(0.02)  # the holder may die without a word
         self.held[key] = holder
 
     def drop(self, holder: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.simulation.__main__ import run
 from tests.simulation.bugs import BUGS, find
-from tests.simulation.world import KINDS, simulate
+from tests.simulation.world import KINDS, own_collecting, simulate
 
 SEEDS = 300
 """How many runs `make test` makes; `make simulate ARGS="--seeds 10000"` makes as many as wanted."""
@@ -28,7 +28,7 @@ def test_nothing_is_lost_reordered_or_done_twice() -> None:
 
 @pytest.mark.timeout(900)
 def test_every_planted_bug_is_found() -> None:
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=own_collecting) as pool:
         found = dict(zip(BUGS, pool.map(find, BUGS), strict=True))
     assert [name for name, seed in found.items() if seed is None] == []
     assert len(found) >= 25
