@@ -121,6 +121,7 @@ class PartitionSession(Service):
                     self._acknowledger.end()
                     await acknowledging
                 finally:
+                    self.stopping.set()  # a runner that ends, or a renewal that comes now, begins no other
                     self._tools.slots.forget(self._pump)
                     self._stop_timers()
                     await _cancelled([acknowledging, *self._runners])
