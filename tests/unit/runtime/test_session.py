@@ -295,6 +295,32 @@ async def test_a_lease_that_was_not_renewed_in_time_ends_everything() -> None:
     assert await tenure.pending() == 1
 
 
+async def test_a_renewal_that_comes_while_a_tenure_ends_begins_nothing() -> None:
+    cleaning, go = asyncio.Event(), asyncio.Event()
+    calls: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        calls.append(event.sequence)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await go.wait()
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("2", 2))
+    tenure = Tenure(broker, subscribe(receiver), concurrency=1)
+    session = await tenure.begin(lasts=0.2)
+    await cleaning.wait()
+    session.extend(asyncio.get_running_loop().time() + 30)
+    go.set()
+    await session.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert calls == [1]
+    assert tenure.tools.slots.take(lambda: None), "the slot is free"
+
+
 async def test_a_renewed_lease_goes_on() -> None:
     go = asyncio.Event()
     seen: list[int] = []
