@@ -125,7 +125,7 @@ inline place_found() {
 
 inline forget() {
     d_step {
-        h_epoch = 0; h_entry = 0; h_event = 0; n_epoch = 0; n_entry = 0; n_event = 0; rows = 0;
+        h_epoch = 0; h_entry = 0; h_event = 0; n_epoch = 0; n_entry = 0; n_event = 0; rows = 0; refused = false;
         for (i : 1 .. EVENTS) { got[i] = 0 }
         i = 0
     }
@@ -136,7 +136,7 @@ active [RELAYS] proctype Relay() {
     byte n_epoch, n_entry, n_event;              /* where the stream was found */
     byte rows;                                   /* pending events as they were read */
     byte got[EVENTS + 1];                        /* event to entry */
-    bool whole;
+    bool whole, refused;
 top:
     atomic {
         if
@@ -162,11 +162,15 @@ publish:
 batch:
     atomic {
         if
+        :: rows == 0 -> forget(); goto top
+        :: else
+        fi;
+        if
         :: whole = true                          /* all of them in one batch */
         :: whole = false                         /* one by one */
         fi;
         d_step {                                 /* publish.lua */
-            newest(n_entry, n_event);
+            newest(i, j);
             n = 1;
             if
 #ifdef NO_EPOCH_CHECK
@@ -177,12 +181,16 @@ batch:
             :: else
             fi;
 #ifndef NO_PUBLISH_CAS
-            if
-            :: n_entry != h_entry || n_event != h_event -> n = 0
+            if                                   /* where this relay's last append, or the database's head, has left the stream */
+            :: n_entry != 0 && (i != n_entry || j != n_event) -> n = 0
+            :: n_entry == 0 && (i != h_entry || j != h_event) -> n = 0
             :: else
             fi;
 #endif
-            n_entry = 0; n_event = 0;
+            if
+            :: n == 0 -> rows = 0; refused = true
+            :: else
+            fi;
             for (i : 1 .. EVENTS) {
                 if
                 :: (rows & BIT(i)) && n == 1 ->
@@ -200,17 +208,18 @@ batch:
             whole = false; i = 0; j = 0; n = 0
         }
         if
-        :: n_entry == 0 -> rows = 0; goto inspect                /* refused */
+        :: refused && n_entry == 0 -> refused = false; goto inspect
         :: else
         fi
     }
     if
+    :: rows != 0 -> goto batch                   /* the next batch is appended before this one is marked */
     :: forget(); goto top                        /* crash, or the answer is lost */
-    :: d_step {                                  /* OutboxStore.mark */
+    :: d_step {                                  /* OutboxStore.mark; appending goes on whether or not it succeeds */
             true;
             if
 #ifndef NO_MARK_CAS
-            :: !STANDS -> rows = 0               /* somebody else has moved the head */
+            :: !STANDS
 #endif
             :: else ->
                 printf("relay %d marks up to entry %d (event %d)\n", _pid, n_entry, n_event);
@@ -224,6 +233,7 @@ batch:
         }
         if
         :: rows != 0 -> goto batch
+        :: rows == 0 && refused -> refused = false; goto inspect
         :: else -> forget(); goto top
         fi
     fi;
