@@ -9,7 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Executable, and_, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from edgy_bus.brokers.base import EntryId, Head, Landmark
 from edgy_bus.codec import loads, numbering
@@ -222,13 +235,18 @@ class OutboxStore:
         return Repair(done=True, restored=restored)
 
     async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
-        """Every group has finished what lies below; False, and nothing changed, if the head is not `head` any more."""
+        """Every group has finished what lies below; False, and nothing changed, if the head is not `head` any more.
+
+        What was confirmed before stays so: a group that begins anew, or was rolled back, has finished it all the same.
+        """
+        ms, seq = streams.c.confirmed_ms, streams.c.confirmed_seq
+        further = or_(ms < below.ms, and_(ms == below.ms, seq < below.seq))
+        values = {
+            "confirmed_ms": case((further, below.ms), else_=ms),
+            "confirmed_seq": case((further, below.seq), else_=seq),
+        }
         async with self.database.transaction():
-            result = await self.database.run(
-                update(streams)
-                .where(_stands_at(partition, head))
-                .values(confirmed_ms=below.ms, confirmed_seq=below.seq)
-            )
+            result = await self.database.run(update(streams).where(_stands_at(partition, head)).values(values))
             if result.rowcount == 1:
                 await self.database.run(delete(batches).where(_is(batches, partition), _ends_below(below)))
         return result.rowcount == 1

@@ -134,7 +134,7 @@ class PartitionSession(Service):
 
     async def _read(self) -> None:
         tools = self._tools
-        inherit = True
+        inherit, read_up_to = True, START
         if not await self._know_held_rows():
             return
         while not self.stopping.is_set():
@@ -157,6 +157,15 @@ class PartitionSession(Service):
             if fetched.missing:
                 telemetry.emit("session.missing", partition=str(self.place), count=len(fetched.missing))
             inherit = inherit and fetched.inherited
+            if fetched.entries:
+                if fetched.entries[0].id <= read_up_to:
+                    # The server was rolled back, and gives numbers out again: an acknowledgement by number may be for another event.
+                    telemetry.emit(
+                        "session.doubt", partition=str(self.place), group=self.lease.role, error="it was rolled back"
+                    )
+                    self.lose()
+                    return
+                read_up_to = fetched.entries[-1].id
             for entry in fetched.entries:
                 self._admit(entry)
             self._pump()

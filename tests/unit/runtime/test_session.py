@@ -438,6 +438,31 @@ async def test_a_read_whose_answer_was_lost_ends_the_tenure_and_the_next_one_fin
     assert seen == [1, 2, 3]
 
 
+async def test_a_tenure_ends_when_numbers_are_given_out_again() -> None:
+    seen: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(event.sequence)
+
+    broker = MemoryBroker(lambda: 1.0)
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, subscribe(receiver))
+    session = await tenure.begin()
+    await eventually(lambda: seen == [1, 2] and session.position is not None)
+    stream = broker._streams[PLACE]
+    newest = stream.newest()
+    assert newest is not None
+    del stream.entries[newest]  # a failover to a replica that had not received it
+    stream.last = min(stream.entries)
+    stream.groups["mail"].position = stream.last
+    await publish(broker, event("1", 3))
+    assert stream.newest() == newest
+    session.wake()
+    await session.wait()
+    assert session.lost
+    assert await tenure.pending() == 1, "the other event with this number is not acknowledged"
+
+
 async def test_a_broker_that_is_away_for_a_while_is_told_later() -> None:
     broker = Doubtful()
     broker.refuse = {"settle": 2, "note": 2, "bury": 2}
