@@ -24,7 +24,7 @@ class Report:
     events: int = 0
     redeliveries: int = 0
     excused: int = 0
-    """Events that a receiver did not hear of because Redis lost them while they were parked."""
+    """Events that a receiver did not hear of, or too late, because Redis lost them while they were parked."""
 
     def add(self, kind: str, what: str) -> None:
         self.faults[kind].append(what)
@@ -41,11 +41,12 @@ def check_group(
     committed: Mapping[str, Sequence[int]],
     ids: set[str],
     excused: Set[str] = frozenset(),
+    returned: Set[str] = frozenset(),
 ) -> None:
     """At least once, nothing else, and every row's events in the order of their commits when they are first heard.
 
     An event that no receiver was called with is lost; one whose receiver was called and never came to an end is unresolved.
-    What is `excused` was parked when Redis lost its data, and may be gone.
+    What is `excused` was parked when Redis lost its data, and may be gone; what of it an older copy `returned` may come late.
     """
     first: dict[str, int] = {}
     seen: set[str] = set()
@@ -57,7 +58,9 @@ def check_group(
             report.redeliveries += 1
             continue
         seen.add(event)
-        if first.get(row, 0) > sequence:
+        if first.get(row, 0) > sequence and event in returned:
+            report.excused += 1
+        elif first.get(row, 0) > sequence:
             report.add("reordered", f"{name}: {sequence} of {row} after {first[row]}")
         first[row] = max(first.get(row, 0), sequence)
     missing = ids - heard.finished

@@ -459,7 +459,8 @@ class World:
         committed, ids = self.database.committed, set(self.database.events)
         for name, heard in self.heard.items():
             heard.finished |= self._given_up(name)
-            check_group(report, name, heard, committed, ids, self._excused(name))
+            returned = self.redis.returned_parked if name == "held" else set()
+            check_group(report, name, heard, committed, ids, self._excused(name), returned)
         for name in ("write", "bulk"):
             check_effects(report, name, self.inboxes.effects.get(name, []), committed)
         if report.excused and not {"flush", "failover"} & self.counts.keys():
