@@ -278,10 +278,7 @@ class MemoryBroker(Broker):
             return False
         if skip:
             known.dead.append(known.parked[row].pop(0).letter)
-        if known.parked[row]:
-            known.held[row] = HeldState(retrying=True)
-        else:
-            del known.parked[row], known.held[row]
+        known.held[row] = HeldState(retrying=True)
         return True
 
     def bell(self) -> "MemoryBell":

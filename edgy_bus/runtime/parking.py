@@ -14,7 +14,7 @@ from typing import TypeVar
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, HeldState, Lease, Parked, Row
 from edgy_bus.codec import unpack
-from edgy_bus.errors import BrokerUnavailable, EventError
+from edgy_bus.errors import BrokerUnavailable, EventError, LeaseLost
 from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.jobs import Job
 from edgy_bus.runtime.outcome import Again, GiveUp, Note, decide
@@ -23,6 +23,9 @@ from edgy_bus.services import happens
 from edgy_bus.settings import WorkerSettings
 
 T = TypeVar("T")
+
+_NOTHING = Parked(START, DeadLetter(START, "", "", 0, {}))
+"""Finishing it ends the hold of a row without parked events."""
 
 _LOOK = 1.0
 """Seconds between two looks whether somebody has decided, while rows are held."""
@@ -55,6 +58,8 @@ class Parking:
         """The rows that are held, as far as is known here (`park` finds out), and where the last parked event of each was put."""
         self._begun: set[Row] = set()
         """Rows that are held since the broker was last asked."""
+        self._freed: set[Row] = set()
+        """Rows of which nothing is parked any more, as this tenure has seen to. A hold that is gone otherwise was lost."""
         self._released: dict[Row, asyncio.Task[None]] = {}
         """Rows whose parked events are being handled."""
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -64,7 +69,9 @@ class Parking:
     async def load(self) -> None:
         """Learn which rows former owners held. Raises `BrokerUnavailable`."""
         place, group = self._lease.place, self._lease.role
-        self.rows = dict(await self._broker.tails(place, group, list(await self._broker.held(place, group))))
+        held = list(await self._broker.held(place, group))
+        tails = await self._broker.tails(place, group, held)
+        self.rows = {row: tails.get(row, START) for row in held}
         if self.rows:
             self._changed.set()
 
@@ -81,10 +88,14 @@ class Parking:
         call = partial(self._broker.park, self._lease, row, letter, notes, begin=begin, after=after)
         place = await self._patiently(call)
         if place is None:
+            if row not in self._freed:
+                raise self._lost(row)
+            self._freed.discard(row)
             self.rows.pop(row, None)
             return False
         self.rows[row] = place
         if begin:
+            self._freed.discard(row)
             self._begun.add(row)
             self._changed.set()
         return True
@@ -120,8 +131,12 @@ class Parking:
         except BrokerUnavailable:
             return
         # What is held only since the broker looked is missing in its answer. Where the last event was put is known better here.
-        known = {row: last for row, last in self.rows.items() if row in found or row in self._begun}
-        self.rows = {**tails, **known}
+        for row in [row for row in self.rows if row not in found and row not in self._begun]:
+            if row not in self._freed:
+                raise self._lost(row)
+            self._freed.discard(row)
+            del self.rows[row]
+        self.rows = {**{row: tails.get(row, START) for row in found}, **self.rows}
         for row, state in found.items():
             if state.retrying and row not in self._released:
                 self._released[row] = asyncio.create_task(self._handle(row, state.attempts))
@@ -131,6 +146,7 @@ class Parking:
         while not self._stopping.is_set():
             parked = await self._patiently(partial(self._broker.parked, self._lease.place, self._lease.role, row))
             if not parked:
+                await self._free(row)
                 break
             subscription = self._subscription(row, parked[0])
             if subscription is None:
@@ -139,12 +155,28 @@ class Parking:
             if not await self._handle_first(row, parked[0], subscription, attempts):
                 return
             attempts = 0
+            last = parked[0].id == self.rows.get(row)
             if not await self._patiently(partial(self._broker.unpark, self._lease, row, parked[0])):
+                if not last:
+                    raise self._lost(row)
+                self._freed.add(row)
                 break
         else:
             return
         # It stays in `rows` until `park` or `_look` learns it: it may be held again already.
         telemetry.emit("row.released", group=self._lease.role, partition=str(self._lease.place), receiver=row.receiver)
+
+    async def _free(self, row: Row) -> None:
+        """Somebody has left out the last of its parked events."""
+        held = await self._patiently(partial(self._broker.held, self._lease.place, self._lease.role))
+        if row not in held:
+            raise self._lost(row)
+        if not await self._patiently(partial(self._broker.unpark, self._lease, row, _NOTHING)):
+            self._freed.add(row)
+
+    def _lost(self, row: Row) -> LeaseLost:
+        """The broker was rolled back: what this tenure has parked will come again, before what came later, in the next one."""
+        return LeaseLost(f"{self._lease.role} has lost parked events of {row.subject} in {self._lease.place}")
 
     async def _handle_first(self, row: Row, parked: Parked, subscription: Subscription, attempts: int) -> bool:
         """Whether it was handled; if not, the row is held again, or the next owner goes on."""

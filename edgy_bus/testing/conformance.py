@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from edgy_bus.brokers.base import START, Broker, DeadLetter, Entry, EntryId, Head, HeldState, Lease, Row
+from edgy_bus.brokers.base import START, Broker, DeadLetter, Entry, EntryId, Head, HeldState, Lease, Parked, Row
 from edgy_bus.codec import Wire
 from edgy_bus.errors import LeaseLost
 from edgy_bus.events import Partition
@@ -366,7 +366,10 @@ class BrokerConformance:
         assert await parked(broker) == ["b"]
         await broker.hold(lease, ROW, HeldState())
         assert await broker.decide(PLACE, "mail", ROW, skip=True)
-        assert await broker.held(PLACE, "mail") == {}, "nothing of it is parked"
+        assert await parked(broker) == []
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, "its owner ends the hold"
+        assert not await broker.unpark(lease, ROW, Parked(START, letter_of(entries[0])))
+        assert await broker.held(PLACE, "mail") == {}
         assert [one.reason for one in await broker.dead_letters(PLACE, "mail")] == ["no such user"] * 2
 
     async def test_a_group_that_is_forgotten_keeps_its_held_rows(self, broker: Broker) -> None:

@@ -35,7 +35,7 @@ MODEL = "accounts.User"
 CHAOS = 40.0
 """Virtual seconds in which things go wrong."""
 LEASE = 3.0
-PATIENCE = 400.0
+PATIENCE = 2_000.0
 """Virtual seconds after which what has not been handled counts as lost."""
 
 
