@@ -40,8 +40,6 @@ class Redis(MemoryBroker):
         """Receiver and event id of every letter that ever was in the dead letters."""
         self.lost_parked: set[str] = set()
         """Events that were parked when the server lost its data: they lived there only."""
-        self.returned_parked: set[str] = set()
-        """Those that an older copy brought back, when later ones may have been heard."""
         self.lost_at = -1e9
         """When something was last lost, leases perhaps."""
 
@@ -76,7 +74,6 @@ class Redis(MemoryBroker):
         self._streams.clear()
         self._streams.update(streams)
         self._models = models
-        self.returned_parked |= self._parked() & self.lost_parked
         self.lost_parked |= parked - self._parked()
         self._recount()
 

@@ -151,16 +151,6 @@ class ParksBehindNothing(Redis):
         return await super().park(lease, row, letter, notes, begin=begin, after=after)
 
 
-class ParksBehindWhatIsThere(Redis):
-    """Parked events that a failover has lost come again behind later ones."""
-
-    async def park(
-        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
-    ) -> EntryId | None:
-        known = await self.tails(lease.place, lease.role, [row])
-        return await super().park(lease, row, letter, notes, begin=begin, after=known.get(row, START))
-
-
 class LossNotNoticed(Redis):
     """Takes any stream of the epoch for the one that the publisher knows."""
 
@@ -416,7 +406,6 @@ BUGS: dict[str, Bug] = {
     "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
     "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
-    "parked events that were lost come again behind later ones": _redis(ParksBehindWhatIsThere, "failover"),
     "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
     "rows are marked first": _publisher(MarksFirst, *DEATHS),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),

@@ -46,7 +46,7 @@ def check_group(
     """At least once, nothing else, and every row's events in the order of their commits when they are first heard.
 
     An event that no receiver was called with is lost; one whose receiver was called and never came to an end is unresolved.
-    What is `excused` was parked when Redis lost its data, and may be gone; what of it an older copy `returned` may come late.
+    What is `excused` was parked when Redis lost its data, and may be gone; what may have `returned` with an older copy may come late.
     """
     first: dict[str, int] = {}
     seen: set[str] = set()
