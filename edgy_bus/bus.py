@@ -292,10 +292,11 @@ class Bus:
             raise ConfigurationError(f"the group {group!r} has {len(alive)} workers that are alive: stop them first")
         found = 0
         for publisher in self._publishers:
-            found += await publisher.store.forget_group(group)
             for model in publisher.registry.models.values():
                 for place in partitions_of(self._name(model), self.events.partitions):
                     await broker.forget(place, group)
+            # Last: a relay that trims meanwhile notes every group that it still sees at the broker.
+            found += await publisher.store.forget_group(group)
         return found
 
     async def held(self, group: str | None = None) -> list[HeldRow]:

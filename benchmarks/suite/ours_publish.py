@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 import edgy_bus as edgy
 from benchmarks.suite.contender import Contender, Measured, Scale, Unavailable
 from benchmarks.suite.ours import Service
@@ -104,7 +106,7 @@ class Announce(_Sending):
     async def _arrived(self) -> int:
         try:
             information = await self.service.redis.xinfo_stream(self._stream)
-        except Exception:  # noqa: BLE001 - there is no stream before the first event
+        except ResponseError:  # there is no stream before the first event
             return 0
         if "entries-added" not in information:
             raise Unavailable("this server does not tell how many entries a stream has had (Redis 7.0 or newer)")

@@ -405,7 +405,7 @@ async def test_a_row_is_held_until_somebody_decides(
     async def say(*arguments: str) -> str:
         """What `edgy-bus` says, run in a thread as a program of its own."""
         place = ModuleType("somewhere")
-        place.bus = edgy.Bus(redis_url, service="accounts", prefix=prefix)  # type: ignore[attr-defined]
+        place.bus = edgy.Bus(redis_url, service="accounts", prefix=prefix)
         monkeypatch.setitem(sys.modules, "somewhere", place)
         told = await asyncio.to_thread(CliRunner().invoke, app, [arguments[0], "somewhere:bus", *arguments[1:]])
         return told.output if told.exception is None else str(told.exception)

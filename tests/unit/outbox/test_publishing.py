@@ -3,6 +3,7 @@
 import pytest
 
 from edgy_bus.brokers.base import EntryId, Head
+from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.publishing import BATCH_BYTES, cut, joined
 from edgy_bus.outbox.relay import PAGE_BYTES, Paging
@@ -35,8 +36,8 @@ def test_batches_are_bounded_by_events_and_by_bytes(sizes: list[int], batches: l
 def test_batches_of_a_stream_that_follow_each_other_are_marked_as_one() -> None:
     heads = [Head("e", EntryId(ms, 0), str(ms)) for ms in range(3)]
 
-    def batch(place: object, at: int, number: int) -> Batch:
-        return Batch(place, heads[at], heads[at + 1], Placed([number], [EntryId(at, 0)]))  # type: ignore[arg-type]
+    def batch(place: Partition, at: int, number: int) -> Batch:
+        return Batch(place, heads[at], heads[at + 1], Placed([number], [EntryId(at, 0)]))
 
     found = joined([batch(OTHER, 0, 1), batch(PLACE, 0, 2), batch(OTHER, 1, 3)])
     assert found == [
