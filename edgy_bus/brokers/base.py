@@ -139,6 +139,21 @@ class DeadLetter:
     attempts: int
     fields: Mapping[bytes, bytes]
 
+    @property
+    def kept(self) -> "Kept":
+        return Kept(self.entry, self.receiver, self.fields.get(b"id", b""))
+
+
+class Kept(NamedTuple):
+    """That an event was put aside for a receiver, in the dead letters or behind a held row.
+
+    Whoever builds on it says so to the broker: one that does not know of it was rolled back, and has lost the event.
+    """
+
+    entry: EntryId
+    receiver: str
+    event_id: bytes
+
 
 class Row(NamedTuple):
     """A row as one receiver of a group sees it."""
@@ -302,16 +317,19 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
-        """The group is done with these entries. Works on a broker that is full. Raises `LeaseLost`."""
+    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
+        """The group is done with these entries, because of what was `kept` among others. Works on a broker that is full.
+
+        Raises `LeaseLost`, also if an entry is unfinished and the broker does not know that it was kept.
+        """
 
     @abstractmethod
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
-        """Keep something about entries for whoever owns them next. Raises `LeaseLost`."""
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+        """Keep something about entries for whoever owns them next. Raises `LeaseLost`, also if the broker does not know what was `kept`."""
 
     @abstractmethod
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
-        """Keep a dead letter, and the notes that say so, in one step; with the same notes again, nothing. Raises `LeaseLost`."""
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()) -> None:
+        """Keep a dead letter, and the notes that say so, in one step; if it is kept already, nothing. `kept` and raised is as for `note`."""
 
     @abstractmethod
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]: ...
@@ -320,13 +338,21 @@ class Broker(ABC):
 
     @abstractmethod
     async def park(
-        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+        self,
+        lease: Lease,
+        row: Row,
+        letter: DeadLetter,
+        notes: bytes,
+        kept: Sequence[Kept] = (),
+        *,
+        begin: bool,
+        after: EntryId,
     ) -> EntryId | None:
-        """Put an event behind the row's parked ones, with the notes that say so, in one step; with the same notes again, nothing.
+        """Put an event behind the row's parked ones, with the notes that say so, in one step; if it is kept already, nothing.
 
         With `begin` the row is held from now on; without, nothing is done, and the answer is None, if it is not held. `after` is where the last
-        of the parked ones was put, `START` for none; answers where this one was put. Raises `LeaseLost`, also if `after` is not the last:
-        a broker that was rolled back has lost some, which will come again, and have to be parked before this one.
+        of the parked ones was put, `START` for none; answers where this one was put. Raises `LeaseLost`, also if `after` is not the last,
+        or what was `kept` is not known: a broker that was rolled back has lost some, which will come again, and have to be parked before this one.
         """
 
     @abstractmethod

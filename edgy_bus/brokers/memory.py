@@ -19,6 +19,7 @@ from edgy_bus.brokers.base import (
     Fetched,
     Head,
     HeldState,
+    Kept,
     Landmark,
     Lease,
     Members,
@@ -42,6 +43,7 @@ class _Group:
     deliveries: dict[EntryId, int] = field(default_factory=dict)
     """How many holders have had a pending entry in hand, if more than one."""
     notes: dict[EntryId, bytes] = field(default_factory=dict)
+    kept: set[Kept] = field(default_factory=set)
     dead: list[DeadLetter] = field(default_factory=list)
     held: dict[Row, HeldState] = field(default_factory=dict)
     parked: dict[Row, list[Parked]] = field(default_factory=dict)
@@ -199,23 +201,27 @@ class MemoryBroker(Broker):
         ]
         return Fetched(entries, True, START, missing)
 
-    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
         _, group = self._owned(lease)
+        if any(one not in group.kept and one.entry in group.pending for one in kept):
+            raise self._rolled_back(lease)
+        group.kept.difference_update(kept)
         for entry in entries:
             group.pending.pop(entry, None)
             group.deliveries.pop(entry, None)
             group.notes.pop(entry, None)
 
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
-        _, group = self._owned(lease)
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+        group = self._knowing(lease, kept)
         group.notes.update(notes)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
-        _, group = self._owned(lease)
-        if group.notes.get(letter.entry) == notes:
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()) -> None:
+        group = self._knowing(lease, kept)
+        if letter.kept in group.kept:
             return  # the answer to the first call was lost
         group.dead.append(letter)
         group.notes[letter.entry] = notes
+        group.kept.add(letter.kept)
 
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
         groups = self._streams[partition].groups
@@ -224,23 +230,32 @@ class MemoryBroker(Broker):
     # Held rows
 
     async def park(
-        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+        self,
+        lease: Lease,
+        row: Row,
+        letter: DeadLetter,
+        notes: bytes,
+        kept: Sequence[Kept] = (),
+        *,
+        begin: bool,
+        after: EntryId,
     ) -> EntryId | None:
-        _, group = self._owned(lease)
+        group = self._knowing(lease, kept)
         parked = group.parked.get(row, [])
         last = parked[-1].id if parked else START
-        if group.notes.get(letter.entry) == notes:
+        if letter.kept in group.kept:
             return last  # the answer to the first call was lost
         if not begin and row not in group.held:
             return None
         if last != after:
-            raise LeaseLost(f"{lease.role} has lost parked events of {row.subject} in {lease.place}")
+            raise self._rolled_back(lease)
         if begin:
             group.held[row] = HeldState()
         group.last_parked += 1
         place = EntryId(0, group.last_parked)
         group.parked[row] = [*parked, Parked(place, letter)]
         group.notes[letter.entry] = notes
+        group.kept.add(letter.kept)
         return place
 
     async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
@@ -342,6 +357,15 @@ class MemoryBroker(Broker):
     def _holds(self, lease: Lease) -> bool:
         holder, until = self._streams[lease.place].leases.get(lease.role, ("", 0.0))
         return holder == lease.holder and until > self._clock()
+
+    def _knowing(self, lease: Lease, kept: Sequence[Kept]) -> _Group:
+        _, group = self._owned(lease)
+        if not group.kept.issuperset(kept):
+            raise self._rolled_back(lease)
+        return group
+
+    def _rolled_back(self, lease: Lease) -> LeaseLost:
+        return LeaseLost(f"{lease.place} has lost what {lease.role} put aside")
 
     def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
         stream = self._streams[lease.place]

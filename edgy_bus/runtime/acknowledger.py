@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from edgy_bus.brokers.base import Broker, EntryId, Lease
+from edgy_bus.brokers.base import Broker, EntryId, Kept, Lease
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.runtime.jobs import Handling
 
@@ -79,9 +79,14 @@ class Acknowledger:
                 return
 
     async def _tell(self, changed: dict[EntryId, Handling]) -> None:
-        notes = {key: one.packed() for key, one in changed.items() if one.unfinished}
-        finished = [key for key, one in changed.items() if not one.unfinished]
-        if notes:
-            await self._broker.note(self._lease, notes)
+        unfinished = [one for one in changed.values() if one.unfinished]
+        finished = [one for one in changed.values() if not one.unfinished]
+        if unfinished:
+            notes = {one.entry.id: one.packed() for one in unfinished}
+            await self._broker.note(self._lease, notes, _kept(unfinished))
         if finished:
-            await self._broker.settle(self._lease, finished)
+            await self._broker.settle(self._lease, [one.entry.id for one in finished], _kept(finished))
+
+
+def _kept(handlings: Sequence[Handling]) -> list[Kept]:
+    return [kept for one in handlings if one.notes for kept in one.kept]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Entry
+from edgy_bus.brokers.base import Entry, Kept
 from edgy_bus.codec import Envelope
 from edgy_bus.runtime.outcome import Note, pack_notes
 from edgy_bus.runtime.subscriptions import Subscription
@@ -37,6 +37,12 @@ class Handling:
     @property
     def event_id(self) -> str:
         return self.entry.fields.get(b"id", b"").decode("latin-1")
+
+    @property
+    def kept(self) -> list[Kept]:
+        """What the broker has to know still when it is told of this entry."""
+        event_id = self.entry.fields.get(b"id", b"")
+        return [Kept(self.entry.id, name, event_id) for name, note in self.notes.items() if note.kept]
 
     def packed(self, also: dict[str, Note] | None = None) -> bytes:
         return pack_notes(self.event_id, {**self.notes, **(self.begun or {}), **(also or {})})

@@ -38,6 +38,8 @@ class Note:
     due: float = 0.0
     """Not to be called before this time, in seconds since 1970."""
     done: bool = False
+    kept: bool = False
+    """Done, because it was put aside: in the dead letters, or behind a held row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def decide(
 
 def pack_notes(event_id: str, notes: Mapping[str, Note]) -> bytes:
     """Notes by receiver as bytes, with the event that they are about."""
-    return dumps([event_id, {name: [note.attempts, note.due, note.done] for name, note in notes.items()}])
+    return dumps([event_id, {name: [note.attempts, note.due, note.done, note.kept] for name, note in notes.items()}])
 
 
 def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
@@ -106,6 +108,6 @@ def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
         about, found = loads(raw)
         if about != event_id:
             return {}
-        return {name: Note(int(note[0]), float(note[1]), bool(note[2])) for name, note in found.items()}
+        return {name: Note(int(one[0]), float(one[1]), bool(one[2]), bool(one[3])) for name, one in found.items()}
     except (EventError, AttributeError, TypeError, ValueError, IndexError, KeyError):
         return {}

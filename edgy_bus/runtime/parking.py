@@ -83,9 +83,9 @@ class Parking:
     async def park(self, job: Job, letter: DeadLetter, *, begin: bool) -> bool:
         """Park an event, waiting as long as the broker cannot; False if the row is not held any more. Raises `LeaseLost`."""
         row = row_of(job)
-        notes = job.handling.packed({row.receiver: Note(letter.attempts, done=True)})
+        notes = job.handling.packed({row.receiver: Note(letter.attempts, done=True, kept=True)})
         after = START if begin else self.rows.get(row, START)
-        call = partial(self._broker.park, self._lease, row, letter, notes, begin=begin, after=after)
+        call = partial(self._broker.park, self._lease, row, letter, notes, job.handling.kept, begin=begin, after=after)
         place = await self._patiently(call)
         if place is None:
             if row not in self._freed:

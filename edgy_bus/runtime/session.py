@@ -419,6 +419,12 @@ class PartitionSession(Service):
             handling.notes[receiver] = Note(before.attempts, done=True)
         self._acknowledger.owe(handling)
 
+    def _put_aside(self, handling: Handling, receiver: str, attempts: int) -> None:
+        """A receiver's turn at an entry is over because the event was put aside, which the broker has to know still when it is told so."""
+        handling.unfinished -= 1
+        handling.notes[receiver] = Note(attempts, done=True, kept=True)
+        self._acknowledger.owe(handling)
+
     # Given up: dead letters and held rows
 
     async def _give_up(self, lane: Lane[Work], job: Job, decision: GiveUp) -> None:
@@ -427,14 +433,14 @@ class PartitionSession(Service):
         else:
             await self._bury(job.handling, job.subscription.name, decision)
         self._tell("receiver.gave_up", job, attempts=decision.attempts, reason=decision.reason)
-        self._close(job.handling, job.subscription.name)
+        self._put_aside(job.handling, job.subscription.name, decision.attempts)
         self._finish(lane)
 
     async def _park_behind(self, lane: Lane[Work], job: Job) -> bool:
         """An event of a row that is held is parked as well; False if the row is not held any more."""
         if not await self._park(job, GiveUp(job.note.attempts, "its row is held"), begin=False):
             return False
-        self._close(job.handling, job.subscription.name)
+        self._put_aside(job.handling, job.subscription.name, job.note.attempts)
         self._finish(lane)
         return True
 
@@ -452,16 +458,17 @@ class PartitionSession(Service):
         if not handling.notes.get(STREAM, NOTHING).done:
             await self._bury(handling, STREAM, GiveUp(0, job.reason))
             telemetry.emit("stream.foreign", partition=str(self.place), entry=str(handling.entry.id), reason=job.reason)
-        self._close(handling, STREAM)
+        self._put_aside(handling, STREAM, 0)
 
     async def _bury(self, handling: Handling, receiver: str, decision: GiveUp) -> None:
         """Keep the dead letter before anything else is said about the entry; wait as long as the broker cannot."""
         letter = _letter(handling, receiver, decision)
-        notes = handling.packed({receiver: Note(decision.attempts, done=True)})
+        notes = handling.packed({receiver: Note(decision.attempts, done=True, kept=True)})
+        kept = handling.kept
         self._pump()
         while True:
             try:
-                await self._tools.broker.bury(self.lease, letter, notes)
+                await self._tools.broker.bury(self.lease, letter, notes, kept)
             except BrokerUnavailable:
                 await asyncio.sleep(self._tools.settings.backoff / 4)
             except LeaseLost:

@@ -67,7 +67,8 @@ async def park(broker: Broker, lease: Lease, *entries: Entry) -> None:
     """Hold `ROW` with the first of them, and park the others behind it."""
     after = START
     for number, entry in enumerate(entries):
-        place = await broker.park(lease, ROW, letter_of(entry), b"parked %d" % number, begin=not number, after=after)
+        letter, notes = letter_of(entry), b"parked %d" % number
+        place = await broker.park(lease, ROW, letter, notes, begin=not number, after=after)
         assert place is not None
         after = place
 
@@ -250,6 +251,36 @@ class BrokerConformance:
         other = DeadLetter(entry.id, "app.other", "no such user", 3, entry.fields)
         await broker.bury(lease, other, b"both buried")
         assert await broker.dead_letters(PLACE, "mail") == [letter, other]
+
+    async def test_nothing_is_built_on_what_was_put_aside_and_lost(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        lease = await take(broker, "w")
+        a = (await broker.fetch(lease, 10, inherit=False)).entries[0]
+        gone = letter_of(a).kept
+        other = DeadLetter(a.id, "app.other", "no such user", 3, a.fields)
+        assert await lost(broker.settle(lease, [a.id], [gone]))
+        assert await lost(broker.note(lease, {a.id: b"n"}, [gone]))
+        assert await lost(broker.bury(lease, other, b"n", [gone]))
+        assert await lost(broker.park(lease, ROW, other, b"n", [gone], begin=True, after=START))
+        assert await broker.dead_letters(PLACE, "mail") == []
+        assert await broker.held(PLACE, "mail") == {}
+        assert await names(broker, await self._next(broker, lease), inherit=True) == ["a", "b"]
+
+    async def test_what_was_put_aside_is_known_until_its_entry_is_settled(self, broker: Broker) -> None:
+        await stand(broker, "a")
+        lease = await take(broker, "w")
+        (a,) = (await broker.fetch(lease, 10, inherit=False)).entries
+        await park(broker, lease, a)
+        parked_before = letter_of(a).kept
+        other = DeadLetter(a.id, "app.other", "no such user", 3, a.fields)
+        await broker.bury(lease, other, b"both", [parked_before])
+        await broker.note(lease, {a.id: b"all"}, [parked_before, other.kept])
+        imposter = parked_before._replace(event_id=b"another")
+        assert await lost(broker.settle(lease, [a.id], [parked_before, imposter]))
+        for _ in range(2):  # the answer to the first call was lost
+            await broker.settle(lease, [a.id], [parked_before, other.kept])
+        assert await lost(broker.note(lease, {a.id: b"late"}, [parked_before]))
+        assert await names(broker, await self._next(broker, lease), inherit=True) == []
 
     async def test_parked_events_keep_their_order_and_what_they_were(self, broker: Broker) -> None:
         await stand(broker, *"abc")

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, cast
 
 from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease, Row
-from edgy_bus.brokers.memory import MemoryBroker, _Stream
+from edgy_bus.brokers.memory import MemoryBroker, _Group, _Stream
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
@@ -40,6 +40,8 @@ class Redis(MemoryBroker):
         """Receiver and event id of every letter that ever was in the dead letters."""
         self.lost_parked: set[str] = set()
         """Events that were parked when the server lost its data: they lived there only."""
+        self.returned_parked: set[str] = set()
+        """Those of them that a copy brought back, when later ones may have been heard."""
         self.lost_at = -1e9
         """When something was last lost, leases perhaps."""
 
@@ -51,8 +53,8 @@ class Redis(MemoryBroker):
             self.appended[place].append(wire.id)
         return await super()._append(stream, batch)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
-        await super().bury(lease, letter, notes)
+    async def bury(self, lease: Lease, letter: DeadLetter, *what: Any) -> None:
+        await super().bury(lease, letter, *what)
         self.letters.add((letter.receiver, letter.fields[b"id"].decode()))
 
     async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
@@ -74,7 +76,9 @@ class Redis(MemoryBroker):
         self._streams.clear()
         self._streams.update(streams)
         self._models = models
-        self.lost_parked |= parked - self._parked()
+        kept = self._parked() | self._unfinished()
+        self.returned_parked |= kept & self.lost_parked
+        self.lost_parked = (self.lost_parked | parked) - kept
         self._recount()
 
     def lose_everything(self) -> None:
@@ -88,6 +92,15 @@ class Redis(MemoryBroker):
         groups = [group for stream in self._streams.values() for group in stream.groups.values()]
         rows = [row for group in groups for row in group.parked.values()]
         return {one.letter.fields[b"id"].decode() for row in rows for one in row}
+
+    def _unfinished(self) -> set[str]:
+        """Events that the group that holds rows has not finished."""
+        found = set()
+        for stream in self._streams.values():
+            group = stream.groups.get("mail", _Group())
+            left = [entry for entry in stream.entries if entry > group.position or entry in group.pending]
+            found |= {stream.entries[entry][b"id"].decode() for entry in left}
+        return found
 
     def delete_stream(self, place: Partition) -> None:
         """DEL of the stream's key, and its groups with it; other keys stay."""

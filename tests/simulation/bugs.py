@@ -17,6 +17,7 @@ from edgy_bus.brokers.base import (
     Fetched,
     Head,
     HeldState,
+    Kept,
     Lease,
     Parked,
     Row,
@@ -111,9 +112,7 @@ class UnfinishedForgotten(Redis):
 
 
 class ParkedEventsDropped(Redis):
-    async def park(
-        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
-    ) -> EntryId | None:
+    async def park(self, lease: Lease, *what: Any, begin: bool, after: EntryId) -> EntryId | None:
         self._owned(lease)
         return after
 
@@ -138,7 +137,7 @@ class ParksBehindNothing(Redis):
     """An event is parked though its row is not held any more."""
 
     async def park(
-        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+        self, lease: Lease, row: Row, letter: DeadLetter, *what: Any, begin: bool, after: EntryId
     ) -> EntryId | None:
         _, group = self._owned(lease)
         if row not in group.held:
@@ -148,7 +147,30 @@ class ParksBehindNothing(Redis):
             if begin:
                 group.held[row] = HeldState()
             return group.parked[row][-1].id
-        return await super().park(lease, row, letter, notes, begin=begin, after=after)
+        return await super().park(lease, row, letter, *what, begin=begin, after=after)
+
+
+class ParksBehindWhatIsThere(Redis):
+    """Parked events that a failover has lost come again behind later ones."""
+
+    async def park(self, lease: Lease, row: Row, *what: Any, begin: bool, after: EntryId) -> EntryId | None:
+        known = await self.tails(lease.place, lease.role, [row])
+        return await super().park(lease, row, *what, begin=begin, after=known.get(row, START))
+
+
+class SettlesWithoutProof(Redis):
+    """An entry is settled because its event was parked, though a failover has lost that."""
+
+    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
+        self._owned(lease)[1].kept.update(kept)
+        await super().settle(lease, entries, kept)
+
+
+class NotesWithoutProof(Redis):
+    """It is noted that an event was parked, though a failover has lost that."""
+
+    def _knowing(self, lease: Lease, kept: Sequence[Kept]) -> _Group:
+        return super()._knowing(lease, ())
 
 
 class LossNotNoticed(Redis):
@@ -406,6 +428,9 @@ BUGS: dict[str, Bug] = {
     "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
     "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
+    "parked events that were lost come again behind later ones": _redis(ParksBehindWhatIsThere, "failover"),
+    "entries are settled because of what was lost": _redis(SettlesWithoutProof, "failover"),
+    "it is noted that an event was parked when that was lost": _redis(NotesWithoutProof, "failover"),
     "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
     "rows are marked first": _publisher(MarksFirst, *DEATHS),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),

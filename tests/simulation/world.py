@@ -459,8 +459,7 @@ class World:
         committed, ids = self.database.committed, set(self.database.events)
         for name, heard in self.heard.items():
             heard.finished |= self._given_up(name)
-            # Holds live in Redis only: after a loss of its data, what is parked may come out of order (docs/guarantees.md, limits).
-            returned = ids if name == "held" and {"flush", "failover"} & self.counts.keys() else set()
+            returned = self.redis.returned_parked if name == "held" else set()
             check_group(report, name, heard, committed, ids, self._excused(name), returned)
         for name in ("write", "bulk"):
             check_effects(report, name, self.inboxes.effects.get(name, []), committed)

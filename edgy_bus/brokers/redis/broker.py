@@ -17,6 +17,7 @@ from edgy_bus.brokers.base import (
     Fetched,
     Head,
     HeldState,
+    Kept,
     Landmark,
     Lease,
     Members,
@@ -143,19 +144,22 @@ class RedisBroker(Broker):
             entries = [Entry(EntryId.parse(entry), _fields(fields)) for entry, fields in rows]
         return Fetched(entries, bool(inherited), EntryId.parse(position), [EntryId.parse(one) for one in missing])
 
-    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
         keys = (self.keys.events(lease.place), *self._owned(lease))
-        self._require(await self._scripts.call("settle", keys, (lease.role, *_held(lease), *map(str, entries))), lease)
+        arguments: list[Any] = [lease.role, *_held(lease), len(kept)]
+        for one in kept:
+            arguments += (str(one.entry), *_proof(one))
+        self._require(await self._scripts.call("settle", keys, (*arguments, *map(str, entries))), lease)
 
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
-        arguments: list[Any] = [*_held(lease)]
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+        arguments: list[Any] = [*_held(lease), *_proofs(kept)]
         for entry, note in notes.items():
             arguments += (str(entry), note)
         self._require(await self._scripts.call("note", self._owned(lease), arguments), lease)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()) -> None:
         keys = (*self._owned(lease), self.keys.dead(lease.place, lease.role))
-        arguments = [*_held(lease), str(letter.entry), notes, *_flat(letter)]
+        arguments = [*_held(lease), *_proofs(kept), *_proof(letter.kept), str(letter.entry), notes, *_flat(letter)]
         self._require(await self._scripts.call("bury", keys, arguments), lease)
 
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
@@ -166,14 +170,22 @@ class RedisBroker(Broker):
     # Held rows
 
     async def park(
-        self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, *, begin: bool, after: EntryId
+        self,
+        lease: Lease,
+        row: Row,
+        letter: DeadLetter,
+        notes: bytes,
+        kept: Sequence[Kept] = (),
+        *,
+        begin: bool,
+        after: EntryId,
     ) -> EntryId | None:
         keys = (*self._owned(lease), *self._row(lease.place, lease.role, row))
-        arguments = [*_held(lease), str(letter.entry), notes, str(row), int(begin), str(after), *_flat(letter)]
-        answer = await self._scripts.call("park", keys, arguments)
+        about = [*_proofs(kept), *_proof(letter.kept), str(letter.entry), notes, str(row), int(begin), str(after)]
+        answer = await self._scripts.call("park", keys, [*_held(lease), *about, *_flat(letter)])
         self._require(answer, lease)
         if answer == 1:
-            raise LeaseLost(f"{lease.role} has lost parked events of {row.subject} in {lease.place}")
+            raise LeaseLost(f"{lease.place} has lost what {lease.role} put aside")
         return None if answer == 2 else EntryId.parse(answer)
 
     async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
@@ -328,6 +340,16 @@ def _known(head: Head) -> tuple[str, str, bytes]:
 
 def _held(lease: Lease) -> tuple[str, str]:
     return lease.holder, lease.epoch
+
+
+def _proof(kept: Kept) -> tuple[str, bytes]:
+    """The field among the notes that says so, and its value."""
+    return f"{kept.entry} {kept.receiver}", kept.event_id
+
+
+def _proofs(kept: Sequence[Kept]) -> list[Any]:
+    """How many, and all of them."""
+    return [len(kept), *(part for one in kept for part in _proof(one))]
 
 
 def _milliseconds(seconds: float) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from redis.asyncio import Redis as Client
 
-from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, Fetched, Head, Lease
+from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, Fetched, Head, Kept, Lease
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import Wire
 from edgy_bus.errors import LeaseLost
@@ -149,17 +149,23 @@ class Both(RuleBasedStateMachine):
 
         self.both(call)
 
-    @rule(group=GROUPS, which=st.integers(0, 9), how=st.sampled_from(["settle", "note", "bury"]))
-    def finish(self, group: str, which: int, how: str) -> None:
+    @rule(
+        group=GROUPS,
+        which=st.integers(0, 9),
+        how=st.sampled_from(["settle", "note", "bury"]),
+        put_aside=st.sampled_from([(), (b"x",), (b"y",)]),
+    )
+    def finish(self, group: str, which: int, how: str, put_aside: tuple[bytes, ...]) -> None:
         async def call(side: Side) -> Any:
             if not side.fetched[group]:
                 return None
             entry = side.fetched[group][which % len(side.fetched[group])]
             lease = side.leases[group][-1]
+            kept = [Kept(entry, "r", event_id) for event_id in put_aside]
             if how == "settle":
-                await side.broker.settle(lease, [entry])
+                await side.broker.settle(lease, [entry], kept)
             elif how == "note":
-                await side.broker.note(lease, {entry: b"a note"})
+                await side.broker.note(lease, {entry: b"a note"}, kept)
             else:
                 await side.broker.bury(lease, DeadLetter(entry, "r", "no", 1, {b"id": b"x"}), b"buried")
             return how

@@ -1,12 +1,12 @@
 """Attempts at what a former owner left are counted before they are made; what a process has finished it does not handle again."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete
 
-from edgy_bus.brokers.base import DeadLetter, EntryId, Fetched, Head, Lease
+from edgy_bus.brokers.base import EntryId, Fetched, Head, Kept, Lease
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire, pack
 from edgy_bus.errors import BrokerUnavailable
@@ -27,8 +27,8 @@ class Noting(MemoryBroker):
         self.noted, self.go = asyncio.Event(), asyncio.Event()
         self.go.set()
 
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
-        await super().note(lease, notes)
+    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+        await super().note(lease, notes, kept)
         self.notes += notes.values()
         self.noted.set()
         await self.go.wait()
@@ -248,11 +248,11 @@ async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_th
             self.fetched += len(found.entries)
             return found
 
-        async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+        async def bury(self, lease: Lease, *what: Any) -> None:
             self.tried += 1
             if not self.open:
                 raise BrokerUnavailable("full")
-            await super().bury(lease, letter, notes)
+            await super().bury(lease, *what)
 
     async def receiver(sender: Any, **kwargs: Any) -> None: ...
 

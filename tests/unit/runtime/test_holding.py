@@ -1,6 +1,7 @@
 """Rows that a receiver holds: what is parked, what goes on meanwhile, and what happens when somebody has decided."""
 
 import asyncio
+import copy
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -475,8 +476,8 @@ class Flaky(MemoryBroker):
             self.lost.add(call)
             raise BrokerUnavailable("the answer was lost")
 
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, notes: bytes, **how: Any) -> Any:
-        answer = await super().park(lease, row, letter, notes, **how)
+    async def park(self, lease: Lease, row: Row, letter: DeadLetter, *what: Any, **how: Any) -> Any:
+        answer = await super().park(lease, row, letter, *what, **how)
         self._lose("park", letter.entry)
         return answer
 
@@ -534,3 +535,61 @@ async def test_a_row_that_is_held_again_while_the_broker_answers_stays_held() ->
     await eventually(lambda: _parked_are(broker, [2, 3]))
     await tenure.end(session)
     assert fragile.seen == []
+
+
+class FailsOver(MemoryBroker):
+    """Is rolled back to before the first event was parked, when it is told about that event by the call `when`."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self._when = when
+        self._copy: Any = None
+        self.failed_over = False
+
+    async def park(self, lease: Lease, *what: Any, **how: Any) -> Any:
+        self._copy = self._copy or copy.deepcopy(dict(self._streams))
+        return await super().park(lease, *what, **how)
+
+    async def settle(self, lease: Lease, *what: Any) -> None:
+        self._fail_over("settle")
+        await super().settle(lease, *what)
+
+    async def note(self, lease: Lease, *what: Any) -> None:
+        self._fail_over("note")
+        await super().note(lease, *what)
+
+    def _fail_over(self, call: str) -> None:
+        if call == self._when and self._copy is not None and not self.failed_over:
+            self.failed_over = True
+            self._streams.clear()
+            self._streams.update(self._copy)
+
+
+@pytest.mark.parametrize("when", ["settle", "note"])
+async def test_what_a_failover_has_lost_is_parked_again_before_what_comes_later(when: str) -> None:
+    waits = asyncio.Event()
+
+    async def slow(sender: Any, **kwargs: Any) -> None:
+        await waits.wait()
+
+    if when == "settle":
+        waits.set()
+    fragile = Fragile(1)
+    broker = FailsOver(when)
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = Tenure(broker, fragile.subscription(), subscribe(slow, name="slow"))
+    with Told() as told:
+        session = await tenure.begin()
+        await eventually(lambda: not session.running)
+    assert broker.failed_over
+    assert told.of("session.lost")
+    await broker.release(session.lease)
+    waits.set()
+    session = await tenure.begin("next")
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    fragile.broken.clear()
+    await release(broker)
+    await eventually(lambda: is_free(broker))
+    await tenure.end(session)
+    assert fragile.seen == [1, 2]
+    assert await tenure.unfinished() == 0

@@ -39,7 +39,7 @@ def test_a_receiver_may_give_up_at_once() -> None:
 
 
 def test_notes_travel() -> None:
-    notes = {"a": Note(2, 1700000000.5), "b": Note(1, done=True)}
+    notes = {"a": Note(2, 1700000000.5), "b": Note(1, done=True), "c": Note(3, done=True, kept=True)}
     assert unpack_notes("e1", pack_notes("e1", notes)) == notes
     assert unpack_notes("e2", pack_notes("e1", notes)) == {}, "they are about another event"
 

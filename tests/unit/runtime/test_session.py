@@ -1,10 +1,9 @@
 """One tenure of a partition: order, retries, dead letters, hand-over, and what ends it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgy_bus.brokers.base import DeadLetter, EntryId, Fetched, Head, Lease
+from edgy_bus.brokers.base import EntryId, Fetched, Head, Lease
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
@@ -403,17 +402,17 @@ class Doubtful(MemoryBroker):
             raise BrokerUnavailable("the answer was lost")
         return fetched
 
-    async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+    async def settle(self, lease: Lease, *what: Any) -> None:
         self._maybe("settle")
-        await super().settle(lease, entries)
+        await super().settle(lease, *what)
 
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes]) -> None:
+    async def note(self, lease: Lease, *what: Any) -> None:
         self._maybe("note")
-        await super().note(lease, notes)
+        await super().note(lease, *what)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes) -> None:
+    async def bury(self, lease: Lease, *what: Any) -> None:
         self._maybe("bury")
-        await super().bury(lease, letter, notes)
+        await super().bury(lease, *what)
 
 
 async def test_a_read_whose_answer_was_lost_ends_the_tenure_and_the_next_one_finds_the_entries() -> None:
@@ -487,7 +486,7 @@ async def test_a_broker_that_is_away_for_a_while_is_told_later() -> None:
 
 async def test_an_error_that_no_retry_mends_ends_the_tenure_and_is_told() -> None:
     class Broken(MemoryBroker):
-        async def settle(self, lease: Lease, entries: Sequence[EntryId]) -> None:
+        async def settle(self, lease: Lease, *what: Any) -> None:
             raise BrokerError("WRONGTYPE")
 
     async def receiver(sender: str, **kwargs: Any) -> None: ...
