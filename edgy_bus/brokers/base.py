@@ -24,8 +24,8 @@ class EntryId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
-        ms, _, seq = (text.decode() if isinstance(text, bytes) else text).partition("-")
-        return cls(int(ms), int(seq or 0))
+        ms, _, seq = (text if isinstance(text, bytes) else text.encode()).partition(b"-")
+        return tuple.__new__(cls, (int(ms), int(seq or 0)))  # what `cls(…)` does, at a third of the price
 
     @property
     def next(self) -> "EntryId":

@@ -35,8 +35,9 @@ class Acknowledger:
 
     def owe(self, handling: Handling) -> None:
         """The broker has to be told about this entry."""
+        if not self._changed:
+            self._owed.set()
         self._changed[handling.entry.id] = handling
-        self._owed.set()
 
     async def assure(self, handlings: Sequence[Handling]) -> None:
         """Return when the broker has been told what is known about these entries now."""

@@ -16,6 +16,8 @@ from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.signals import Inbox
 
 _LONGEST_REASON = 2_000
+_UNCALLED = (Done, Bury)
+_OUTCOMES = (RetryLater, Snooze, Bury, Done, Failed)
 _DONE, _SKIPPED, _UNTOUCHED = Done(), Done(skipped=True), Untouched()
 
 
@@ -28,6 +30,14 @@ class _Undone:
     """What a batch receiver asked for in a transaction that was rolled back."""
 
     asked: Mapping[str, Asked]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call of a receiver that waits for something."""
+
+    call: Coroutine[Any, Any, Any]
+    waits_for: Any
 
 
 def _nothing() -> None: ...
@@ -43,18 +53,30 @@ async def execute(
     if subscription.receiver.options.batch is not None:
         (outcome,) = await execute_batch(subscription, [envelope], deadline, waits)
         return outcome
+    answer = attempt(subscription, envelope)
+    if not isinstance(answer, Begun):
+        return answer
+    waits()
+    return await finish(subscription, answer, deadline)
+
+
+def attempt(subscription: Subscription, envelope: Envelope) -> Outcome | Begun:
+    """Run the receiver of single events up to its first wait, for which most of them have no need; then `finish` it."""
     try:
         call = _call(subscription, envelope)
-        if not isinstance(call, Coroutine):
+        if isinstance(call, _UNCALLED):
             return call
         try:
-            waits_for = begin(call)
+            return Begun(call, begin(call))
         except StopIteration as stop:
             return _outcome(stop.value)
     except Exception as error:  # noqa: BLE001 - a receiver may raise what it likes
         return _failed(error)
-    waits()
-    return _outcome(await _finished(subscription, resume(call, waits_for), deadline))
+
+
+async def finish(subscription: Subscription, begun: Begun, deadline: float) -> Outcome:
+    """Run the rest of an attempt, for at most `deadline` seconds."""
+    return _outcome(await _finished(subscription, resume(begun.call, begun.waits_for), deadline))
 
 
 async def execute_batch(
@@ -92,7 +114,7 @@ def _failed(error: Exception) -> Failed:
 # One event
 
 
-def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any, Any] | Outcome:
+def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any, Any] | Done | Bury:
     """The call that is to be made, or the outcome if there is none to be made."""
     try:
         event = envelope.open()
@@ -103,7 +125,7 @@ def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any,
     instance = subscription.read(data.get("instance"))
     if receiver.picky and not receiver.wants(data.get("changes"), instance):
         return _SKIPPED
-    call: Any = receiver.function(subscription.sender, instance=instance, **_keywords(event, instance))
+    call: Any = receiver.function(subscription.sender, **_keywords(event, instance))
     inbox = receiver.options.inbox
     return call if inbox is None else _once(subscription, envelope, call, inbox)
 
@@ -126,26 +148,33 @@ async def _once(subscription: Subscription, envelope: Envelope, call: Coroutine[
 
 def _keywords(event: Event, instance: Any) -> dict[str, Any]:
     """Named as Edgy names them, so that a receiver need not know where it runs."""
-    data = event.data
-    signal = event.signal
-    given: dict[str, Any] = {"event": event, "model_instance": instance}
-    if "kwargs" in data:
-        given = {**(data["kwargs"] or {}), **given}
-    if signal.startswith(("post_", "pre_")):
+    data, signal = event.data, event.signal
+    after = signal.startswith("post_")
+    if after or signal.startswith("pre_"):
         changes = data.get("changes")
         values = {name: change["new"] for name, change in changes.items()} if changes else data.get("values")
-        given["changes"] = changes
-        given["values"] = given["column_values"] = values
-        given["is_update"] = bool(data.get("is_update", False))
-        given["row_count"] = data.get("row_count", 1)
-        if signal.startswith("post_"):
+        given = {
+            "instance": instance,
+            "model_instance": instance,
+            "event": event,
+            "changes": changes,
+            "values": values,
+            "column_values": values,
+            "is_update": bool(data.get("is_update", False)),
+            "row_count": data.get("row_count", 1),
+        }
+        if after:
             given["operation_skipped"] = False
-    return given
+    else:
+        given = {"instance": instance, "model_instance": instance, "event": event}
+    return {**(data["kwargs"] or {}), **given} if "kwargs" in data else given
 
 
 def _outcome(answer: Any) -> Outcome:
     """What a receiver's answer means; it may be an outcome already."""
-    return answer if isinstance(answer, RetryLater | Snooze | Bury | Done | Failed) else _DONE
+    if answer is None:
+        return _DONE
+    return answer if isinstance(answer, _OUTCOMES) else _DONE
 
 
 # A batch

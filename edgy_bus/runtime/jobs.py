@@ -55,6 +55,8 @@ class Job:
     handling: Handling
     envelope: Envelope
     subscription: Subscription
+    plain: bool = False
+    """Nobody has had it before, and it is no batch's: it is called with nothing to look up, as long as there are no notes about it."""
     again: bool = False
     """It has been called by this owner already."""
 

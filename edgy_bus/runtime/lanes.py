@@ -6,7 +6,7 @@ do not keep other events from being read; `MOST` bounds how many may wait like t
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 J = TypeVar("J")
@@ -21,7 +21,7 @@ Key = tuple[str, str]
 @dataclass(slots=True, eq=False)
 class Lane(Generic[J]):
     key: Key
-    jobs: deque[J] = field(default_factory=deque)
+    jobs: deque[J]
     blocked: bool = False
 
 
@@ -40,9 +40,10 @@ class Lanes(Generic[J]):
         """Put a job at the end of its lane."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(key)
+            lane = self._lanes[key] = Lane(key, deque((job,)))
             self._line.append(lane)
-        lane.jobs.append(job)
+        else:
+            lane.jobs.append(job)
         self.total += 1
         if not lane.blocked:
             self.active += 1

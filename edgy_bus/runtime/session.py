@@ -15,10 +15,9 @@ from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Broker, DeadLetter, Entry, EntryId, Lease
 from edgy_bus.codec import unpack
 from edgy_bus.errors import BrokerUnavailable, EventError, LeaseLost
-from edgy_bus.events import Partition
 from edgy_bus.runtime.acknowledger import Acknowledger
 from edgy_bus.runtime.batches import Batches, Members
-from edgy_bus.runtime.executor import execute, execute_batch
+from edgy_bus.runtime.executor import Begun, attempt, execute, execute_batch, finish
 from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job, Stats, Work
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.outcome import Again, Done, GiveUp, Note, Outcome, decide, unpack_notes
@@ -57,9 +56,11 @@ class PartitionSession(Service):
     def __init__(self, lease: Lease, valid_until: float, tools: Tools) -> None:
         super().__init__()
         self.lease = lease
+        self.place = lease.place
         self.lost = False
         self.position: EntryId | None = None
         """Where the stream was read up to, while the session waits for news."""
+        self._keeps_order = lease.place.ordered
         self._valid_until = valid_until
         self._limit: asyncio.Timeout | None = None
         self._tools = tools
@@ -73,10 +74,6 @@ class PartitionSession(Service):
         self._room = asyncio.Event()
         self._news = asyncio.Event()
         self._error: BaseException | None = None
-
-    @property
-    def place(self) -> Partition:
-        return self.lease.place
 
     # Told by the consumer
 
@@ -227,7 +224,6 @@ class PartitionSession(Service):
     def _admit(self, entry: Entry) -> None:
         tools = self._tools
         handling = Handling(entry, {})
-        alone = f"\0{entry.id}"
         if entry.notes:
             handling.notes = unpack_notes(handling.event_id, entry.notes)
         try:
@@ -238,9 +234,10 @@ class PartitionSession(Service):
                 raise EventError(f"an event of {envelope.model} does not belong on this stream")
         except EventError as error:
             handling.unfinished = 1
-            self._lanes.add((alone, STREAM), Foreign(handling, str(error)))
+            self._lanes.add((_alone(entry), STREAM), Foreign(handling, str(error)))
             return
-        row = envelope.subject if envelope.subject is not None and self.place.ordered else alone
+        row = envelope.subject if self._keeps_order else None
+        first = entry.deliveries <= 1
         for subscription in tools.subscriptions.of(envelope.model, envelope.signal):
             name, options = subscription.name, subscription.receiver.options
             if handling.notes and handling.notes.get(name, NOTHING).done:
@@ -250,7 +247,8 @@ class PartitionSession(Service):
                 handling.notes[name] = Note(done=True)
                 continue
             handling.unfinished += 1
-            self._lanes.add((row if options.ordered else alone, name), Job(handling, envelope, subscription))
+            key = (row if row is not None and options.ordered else _alone(entry), name)
+            self._lanes.add(key, Job(handling, envelope, subscription, first and options.batch is None))
         if not handling.unfinished:
             self._acknowledger.owe(handling)
 
@@ -295,7 +293,16 @@ class PartitionSession(Service):
             if batch := self._batches.take():
                 await self._run_batch(batch)
             elif lane := self._lanes.take():
-                await self._run_lane(lane)
+                job = lane.jobs[0]
+                if type(job) is Job and job.plain and not job.handling.notes and not self._parking.rows:
+                    # Nearly every job, and nearly every receiver waits for nothing: no coroutine of ours stands in between.
+                    answer = attempt(job.subscription, job.envelope)
+                    if type(answer) is Done:
+                        self._done(lane, job, answer)
+                    else:
+                        await self._go_on_with(lane, job, answer)
+                else:
+                    await self._run_lane(lane)
             else:
                 return
             if slots.wanted:
@@ -325,6 +332,13 @@ class PartitionSession(Service):
             return
         outcome = await execute(job.subscription, job.envelope, self._tools.settings.deadline, self._pump)
         await self._conclude(lane, job, outcome)
+
+    async def _go_on_with(self, lane: Lane[Work], job: Job, answer: Outcome | Begun) -> None:
+        """Run the rest of a job that waits for something."""
+        if isinstance(answer, Begun):
+            self._pump()
+            answer = await finish(job.subscription, answer, self._tools.settings.deadline)
+        await self._conclude(lane, job, answer)
 
     async def _run_batch(self, members: Members) -> None:
         """Run the first jobs of several lanes of one subscription together."""
@@ -373,14 +387,7 @@ class PartitionSession(Service):
         if handling.begun:
             handling.begun.pop(subscription.name, None)
         if type(outcome) is Done:
-            if outcome.skipped:
-                stats.skipped += 1
-            else:
-                stats.handled += 1
-            if subscription.receiver.options.inbox is None:
-                self._tools.window.add(job.envelope.id, subscription.name)
-            self._close(handling, subscription.name)
-            self._finish(lane)
+            self._done(lane, job, outcome)
             return
         decision = decide(outcome, job.note, subscription.receiver.options.retry, time.time(), shared=shared)
         if isinstance(decision, GiveUp):
@@ -392,6 +399,17 @@ class PartitionSession(Service):
             self._acknowledger.owe(handling)
             self._postpone(lane, decision.note.due)
             self._tell("receiver.retried", job, attempts=decision.note.attempts, reason=decision.reason)
+
+    def _done(self, lane: Lane[Work], job: Job, outcome: Done) -> None:
+        subscription, stats = job.subscription, self._tools.stats
+        if outcome.skipped:
+            stats.skipped += 1
+        else:
+            stats.handled += 1
+        if subscription.receiver.options.inbox is None:
+            self._tools.window.add(job.envelope.id, subscription.name)
+        self._close(job.handling, subscription.name)
+        self._finish(lane)
 
     def _postpone(self, lane: Lane[Work], due: float) -> None:
         """The lane waits until `due`, in seconds since 1970."""
@@ -497,6 +515,11 @@ def _letter(handling: Handling, receiver: str, decision: GiveUp) -> DeadLetter:
         attempts=decision.attempts,
         fields=handling.entry.fields,
     )
+
+
+def _alone(entry: Entry) -> str:
+    """The row of an entry that is of none."""
+    return f"\0{entry.id}"
 
 
 async def _cancelled(tasks: "Sequence[asyncio.Task[None]]") -> None:

@@ -38,8 +38,10 @@ class Redis(MemoryBroker):
         """Events that were appended though the stream had them."""
         self.letters: set[tuple[str, str]] = set()
         """Receiver and event id of every letter that ever was in the dead letters."""
+        self._were_parked: set[str] = set()
+        """Events that were parked at some loss: they lived there only, and may be confirmed to the publisher."""
         self.lost_parked: set[str] = set()
-        """Events that were parked when the server lost its data: they lived there only."""
+        """Those of them that were neither parked nor unfinished after the last loss."""
         self.returned_parked: set[str] = set()
         """Those of them that a copy brought back, when later ones may have been heard."""
         self.lost_at = -1e9
@@ -72,17 +74,14 @@ class Redis(MemoryBroker):
     def restore(self, image: State) -> None:
         """A replica that had not received everything is the master now."""
         streams, models = copy.deepcopy(image)
-        parked = self._parked()
+        self._were_parked |= self._parked()
         self._streams.clear()
         self._streams.update(streams)
         self._models = models
-        kept = self._parked() | self._unfinished()
-        self.returned_parked |= kept & self.lost_parked
-        self.lost_parked = (self.lost_parked | parked) - kept
         self._recount()
 
     def lose_everything(self) -> None:
-        self.lost_parked |= self._parked()
+        self._were_parked |= self._parked()
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
@@ -135,8 +134,11 @@ class Redis(MemoryBroker):
         return sorted(self._streams[place].groups)
 
     def _recount(self) -> None:
-        """A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
+        """Something was lost. A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
         self.lost_at = self._now()
+        kept = self._parked() | self._unfinished()
+        self.returned_parked |= kept & self.lost_parked
+        self.lost_parked = self._were_parked - kept
         self.appended.clear()
         for place, stream in self._streams.items():
             if stream.epoch is not None:
