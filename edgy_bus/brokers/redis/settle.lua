@@ -5,9 +5,9 @@
 if redis.call('GET', KEYS[2]) ~= ARGV[2] or redis.call('GET', KEYS[3]) ~= ARGV[3] then return 0 end
 local first = 5 + 3 * tonumber(ARGV[4])
 for i = 5, first - 1, 3 do
-  -- What is not pending was acknowledged before, by a call whose answer was lost.
+  -- What is not pending was acknowledged before, by a call whose answer was lost. A group that is gone has nothing pending.
   if redis.call('HGET', KEYS[4], ARGV[i + 1]) ~= ARGV[i + 2]
-    and redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)[1] then return 0 end
+    and redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)[1] then return 0 end
 end
 for i = 5, first - 1, 3 do redis.call('HDEL', KEYS[4], ARGV[i + 1]) end
 for i = first, #ARGV, 500 do

@@ -7,7 +7,7 @@ import pytest
 from edgy_bus.brokers.base import Head
 from edgy_bus.brokers.redis import RedisBroker, connection
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError
-from edgy_bus.testing.conformance import PLACE, BrokerConformance, names, stand, take
+from edgy_bus.testing.conformance import PLACE, BrokerConformance, letter_of, names, stand, take
 
 
 class TestRedisBroker(BrokerConformance):
@@ -26,6 +26,14 @@ class TestRedisBroker(BrokerConformance):
         assert await broker.publish(PLACE, head, []) is None
         await stand(broker, "b")
         assert await names(broker, lease) == ["b"]
+
+    async def test_what_was_put_aside_can_be_settled_in_a_group_that_is_gone(self, broker, redis_client):
+        await stand(broker, "a")
+        lease = await take(broker, "w")
+        (entry,) = (await broker.fetch(lease, 1, inherit=False)).entries
+        await redis_client.xgroup_destroy(broker.keys.events(PLACE), "mail")
+        await broker.settle(lease, [entry.id], [letter_of(entry).kept])
+        assert await names(broker, lease) == ["a"], "it begins anew"
 
     async def test_scripts_that_the_server_forgot_are_loaded_again(self, broker, redis_client):
         await stand(broker, "a")
