@@ -7,6 +7,7 @@ Two groups of methods keep the promises, and every broker must make each of them
 - consuming: `fetch`, `settle`, `note` and `bury` check the lease in the same step in which they act.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -303,6 +304,10 @@ class Broker(ABC):
     async def renew(self, lease: Lease, ttl: float) -> bool:
         """Hold it for `ttl` more seconds; False if it is held no longer. Works on a broker that is full."""
 
+    async def renew_all(self, leases: Sequence[Lease], ttl: float) -> Sequence[bool | BaseException]:
+        """What `renew` answers or raises for each of them. Raises `BrokerUnavailable` if nothing is known about any."""
+        return await asyncio.gather(*(self.renew(lease, ttl) for lease in leases), return_exceptions=True)
+
     @abstractmethod
     async def release(self, lease: Lease) -> None: ...
 
@@ -313,7 +318,7 @@ class Broker(ABC):
         """Read up to `count` entries for the lease's group, which is created at the start of the stream if it is not there.
 
         With `inherit`, what former owners left unfinished comes first, oldest first, and nothing new before that is done.
-        Raises `LeaseLost`.
+        Raises `LeaseLost`, also if there is something that former owners left without `inherit`: a broker that was rolled back.
         """
 
     @abstractmethod

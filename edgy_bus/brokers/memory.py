@@ -177,15 +177,20 @@ class MemoryBroker(Broker):
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         stream, group = self._owned(lease)
         group.exists = True
-        if inherit:
-            left = [entry for entry, holder in sorted(group.pending.items()) if holder != lease.holder][:count]
-            if left:
-                return self._hand_over(stream, group, lease, left)
+        left = self._left(group, lease)
+        if left and not inherit:
+            raise self._rolled_back(lease)
+        if left:
+            return self._hand_over(stream, group, lease, left[:count])
         fresh = [entry for entry in stream.entries if entry > group.position][:count]
         for entry in fresh:
             group.pending[entry] = lease.holder
             group.position = entry
         return Fetched([Entry(entry, dict(stream.entries[entry])) for entry in fresh], False, group.position)
+
+    def _left(self, group: _Group, lease: Lease) -> list[EntryId]:
+        """What former owners have not finished."""
+        return [entry for entry, holder in sorted(group.pending.items()) if holder != lease.holder]
 
     def _hand_over(self, stream: _Stream, group: _Group, lease: Lease, left: Sequence[EntryId]) -> Fetched:
         missing = [entry for entry in left if entry not in stream.entries]

@@ -7,7 +7,7 @@ hands when its owner gives the lease back, or when the lease of an owner that di
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Bell, Broker
@@ -57,7 +57,6 @@ class Consumer(Service):
         self._stale = asyncio.Event()
         """Set while the positions that the bell waits with are not those of the idle sessions."""
         self._backoff: dict[Partition, float] = {}
-        self._renew_at = 0.0
         self._tenures = itertools.count(1)
         self._away = False
 
@@ -73,7 +72,7 @@ class Consumer(Service):
 
     async def run(self) -> None:
         bell = self._broker.bell()
-        helpers = [asyncio.create_task(self._listen(bell)), asyncio.create_task(self._interrupt(bell))]
+        helpers = [asyncio.create_task(one) for one in (self._keep_leases(), self._listen(bell), self._interrupt(bell))]
         try:
             while not self.stopping.is_set():
                 await self._sleep(await self._step())
@@ -111,11 +110,7 @@ class Consumer(Service):
         return _SOON if waiting else min(_LOOK, self._settings.lease / 4)
 
     async def _round(self) -> bool:
-        """Renew, hand back, and take what is our share; whether some of it is not to be had yet."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._renew_at:
-            await self._renew()
-            self._renew_at = now + self._settings.lease / 4
+        """Hand back, and take what is our share; whether some of it is not to be had yet."""
         await self._collect()
         members = await self._broker.join(self.group, self.worker, self._settings.lease, self._report())
         share = {place for place, owner in assign(members.alive, await self._places()).items() if owner == self.worker}
@@ -126,12 +121,11 @@ class Consumer(Service):
         wanted = [
             place for place in sorted(share) if place not in self._sessions and self._backoff.get(place, 0) <= now
         ]
-        await asyncio.gather(*(self._take(place) for place in wanted))
+        _first_error(await asyncio.gather(*(self._take(place) for place in wanted), return_exceptions=True))
         return bool(share - self._sessions.keys())
 
     async def _step_down(self) -> None:
         try:
-            await self._renew()
             await self._collect()
         except BrokerError:
             self._drop_ended()
@@ -158,15 +152,28 @@ class Consumer(Service):
         await session.start()
         telemetry.emit("partition.taken", group=self.group, partition=str(place))
 
+    async def _keep_leases(self) -> None:
+        """Not a part of the rounds: while hundreds of partitions are taken, those that were taken first have to be kept."""
+        pause = self._settings.lease / 4
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._renew()
+                pause = self._settings.lease / 4
+            except BrokerError:
+                # The rounds meet the same trouble, and tell. Sessions end by themselves when their time is over.
+                pause = min(self._settings.lease / 4, self._settings.backoff, 1.0)
+
     async def _renew(self) -> None:
         asked = asyncio.get_running_loop().time()
         sessions = [session for session in self._sessions.values() if session.running]
-        held = await asyncio.gather(*(self._broker.renew(one.lease, self._settings.lease) for one in sessions))
-        for session, holds in zip(sessions, held, strict=True):
-            if holds:
+        answers = await self._broker.renew_all([session.lease for session in sessions], self._settings.lease)
+        for session, answer in zip(sessions, answers, strict=True):
+            if answer is True:
                 session.extend(asked + self._settings.lease)
-            else:
+            elif answer is False:
                 session.lose()
+        _first_error(answers)
 
     async def _collect(self) -> None:
         """Give the leases of ended sessions back."""
@@ -239,3 +246,10 @@ class Consumer(Service):
             except BrokerError:
                 await asyncio.sleep(min(0.5, self._settings.backoff))
             await asyncio.sleep(0.01)
+
+
+def _first_error(answers: Sequence[object]) -> None:
+    """Raise what went wrong first, when all calls have ended: those that succeeded have done so."""
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer

@@ -29,8 +29,8 @@ from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
 
-_TURN = 0.005
-"""Seconds for which receivers that wait for nothing may keep the event loop from everybody else."""
+_TURN = 0.02
+"""Seconds for which all runners of a process together keep the event loop from everybody else, if their receivers wait for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,7 @@ class PartitionSession(Service):
                 return
             if slots.wanted:
                 return
-            if now - since > _TURN:
+            if (now - since) * slots.busy > _TURN:
                 await asyncio.sleep(0)
                 since = loop.time()
 

@@ -8,7 +8,7 @@ class Slots:
     """A number of slots. Nobody waits for one in a task: who got none is called when one is free, in the order of asking."""
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._count = self._free = count
         self._line: deque[Callable[[], None]] = deque()
 
     def take(self, otherwise: Callable[[], None]) -> bool:
@@ -32,6 +32,10 @@ class Slots:
         """It wants no slot any more."""
         if otherwise in self._line:
             self._line.remove(otherwise)
+
+    @property
+    def busy(self) -> int:
+        return self._count - self._free
 
     @property
     def wanted(self) -> bool:

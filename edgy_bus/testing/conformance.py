@@ -129,6 +129,13 @@ class BrokerConformance:
         await broker.release(first)
         assert await broker.renew(second, 30)
 
+    async def test_leases_are_renewed_together(self, broker: Broker) -> None:
+        gone = await take(broker, "w1", group="search")
+        await broker.release(gone)
+        held = [await take(broker, "w1", group=group) for group in ("mail", "search")]
+        assert list(await broker.renew_all([held[0], gone, held[1]], 30)) == [True, False, True]
+        assert list(await broker.renew_all([], 30)) == []
+
     async def test_who_lost_the_lease_can_do_nothing(self, broker: Broker) -> None:
         await stand(broker, "a")
         old = await take(broker, "w1", ttl=0.05)
@@ -157,6 +164,16 @@ class BrokerConformance:
         assert first.inherited
         assert [(entry.fields[b"id"], entry.notes) for entry in first.entries] == [(b"b", b"half")]
         assert await names(broker, new, inherit=True) == ["c"]
+
+    async def test_nothing_new_is_read_when_what_former_owners_left_has_come_back(self, broker: Broker) -> None:
+        await stand(broker, "a", "b")
+        old = await take(broker, "w1")
+        assert await names(broker, old, count=1) == ["a"]
+        await broker.release(old)
+        new = await take(broker, "w2")
+        assert await lost(broker.fetch(new, 10, inherit=False))
+        assert await names(broker, new, inherit=True) == ["a"]
+        assert await names(broker, new, inherit=False) == ["b"]
 
     async def test_inheritance_is_paged_oldest_first(self, broker: Broker) -> None:
         await stand(broker, "a", "b", "c", "d")

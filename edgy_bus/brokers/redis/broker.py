@@ -25,7 +25,7 @@ from edgy_bus.brokers.base import (
     Row,
     StreamState,
 )
-from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, asking, make_client
+from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, Turns, asking, make_client
 from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
@@ -41,13 +41,14 @@ class RedisBroker(Broker):
         self.keys = Keys(check_name(prefix, "the prefix"))
         self._url = url
         self._client = make_client(url)
-        self._scripts = Scripts(lambda: self._client)
+        self._turns = Turns()
+        self._scripts = Scripts(lambda: self._client, self._turns)
 
     async def connect(self) -> None:
-        async with asking():
+        async with self._turns.asking():
             await self._client.ping()
         try:
-            async with asking():
+            async with self._turns.asking():
                 policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
         except BrokerUnavailable:
             raise
@@ -62,12 +63,12 @@ class RedisBroker(Broker):
     # Streams
 
     async def declare(self, model: str, partitions: int) -> int:
-        async with asking():
+        async with self._turns.asking():
             await self._client.hsetnx(self.keys.catalogue(), model, str(partitions))
             return int(await self._client.hget(self.keys.catalogue(), model) or partitions)
 
     async def declared(self) -> Mapping[str, int]:
-        async with asking():
+        async with self._turns.asking():
             found = await self._client.hgetall(self.keys.catalogue())
         return {model.decode(): int(count) for model, count in found.items()}
 
@@ -124,6 +125,10 @@ class RedisBroker(Broker):
         keys = (self.keys.lease(lease.place, lease.role),)
         return bool(await self._scripts.call("renew", keys, (lease.holder, _milliseconds(ttl))))
 
+    async def renew_all(self, leases: Sequence[Lease], ttl: float) -> Sequence[bool | BaseException]:
+        calls = [((self.keys.lease(one.place, one.role),), (one.holder, _milliseconds(ttl))) for one in leases]
+        return [bool(answer) for answer in await self._scripts.call_all("renew", calls)]
+
     async def release(self, lease: Lease) -> None:
         await self._scripts.call("release", (self.keys.lease(lease.place, lease.role),), (lease.holder,))
 
@@ -167,7 +172,7 @@ class RedisBroker(Broker):
         self._require(await self._scripts.call("bury", keys, arguments), lease)
 
     async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
-        async with asking():
+        async with self._turns.asking():
             rows = await self._client.xrange(self.keys.dead(partition, group), count=count)
         return [_letter(fields) for _, fields in rows]
 
@@ -195,7 +200,7 @@ class RedisBroker(Broker):
     async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
         if not rows:
             return {}
-        async with asking():
+        async with self._turns.asking():
             pipeline = self._client.pipeline(transaction=False)
             for row in rows:
                 pipeline.xrevrange(self.keys.parked(partition, group, row), count=1)
@@ -203,12 +208,12 @@ class RedisBroker(Broker):
         return {row: EntryId.parse(last[0][0]) for row, last in zip(rows, found, strict=True) if last}
 
     async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
-        async with asking():
+        async with self._turns.asking():
             found = await self._client.hgetall(self.keys.held(partition, group))
         return {Row.parse(row.decode()): HeldState.parse(state.decode()) for row, state in found.items()}
 
     async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
-        async with asking():
+        async with self._turns.asking():
             rows = await self._client.xrange(self.keys.parked(partition, group, row), count=count)
         return [Parked(EntryId.parse(entry), _letter(fields)) for entry, fields in rows]
 
@@ -248,7 +253,7 @@ class RedisBroker(Broker):
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         key = self.keys.events(partition)
-        async with asking():
+        async with self._turns.asking():
             if not await self._client.exists(key):
                 return []
             groups = await self._client.xinfo_groups(key)
@@ -263,13 +268,13 @@ class RedisBroker(Broker):
         return found
 
     async def forget(self, partition: Partition, group: str) -> None:
-        async with asking():
+        async with self._turns.asking():
             if await self._client.exists(self.keys.events(partition)):
                 await self._client.xgroup_destroy(self.keys.events(partition), group)
             await self._client.unlink(self.keys.notes(partition, group))
 
     async def erase(self) -> None:
-        async with asking(_ERASING):
+        async with self._turns.asking(_ERASING):
             async for key in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
                 await self._client.unlink(key)
 

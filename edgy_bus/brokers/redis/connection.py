@@ -30,6 +30,8 @@ from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
 
 TIMEOUT = 5.0
 """Seconds that a conversation with Redis may take."""
+AT_ONCE = 32
+"""Conversations of one client at the same time. Others wait for their turn, which counts as part of their time."""
 _TEMPORARY = (
     ConnectionError,
     TimeoutError,
@@ -71,6 +73,7 @@ def make_client(url: str, *, single: bool = False) -> Any:
             legacy_responses=True,
             decode_responses=False,
             single_connection_client=single,
+            max_connections=2**16,  # `Turns` keeps them few, and makes who comes too late wait instead of fail
         )
     except ValueError as error:
         raise ConfigurationError(f"this is not a Redis URL: {error}") from None
@@ -94,6 +97,24 @@ async def asking(timeout: float | None = None) -> AsyncIterator[None]:
         raise BrokerError(f"{type(error).__name__}: {error}") from error
 
 
+class Turns:
+    """Conversations on the connections of one client, a few at a time: a worker renews the leases of all its partitions at once."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    @asynccontextmanager
+    async def asking(self, timeout: float | None = None) -> AsyncIterator[None]:
+        """As the function of this name does."""
+        async with asking(timeout), self._free:
+            yield
+
+
+def _commands(digest: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[bytes]:
+    """EVALSHA, packed: the client would encode argument by argument, which costs more than the rest."""
+    return [pack_command(("EVALSHA", digest, len(keys), *keys, *arguments)) for keys, arguments in calls]
+
+
 @cache
 def _source(name: str) -> str:
     return resources.files(__package__).joinpath(f"{name}.lua").read_text("utf-8")
@@ -102,31 +123,50 @@ def _source(name: str) -> str:
 class Scripts:
     """The Lua files of this folder, called by their digest. `NOSCRIPT` means that nothing was run, so that call may be repeated."""
 
-    def __init__(self, client: Callable[[], Any]) -> None:
+    def __init__(self, client: Callable[[], Any], turns: Turns) -> None:
         self._client = client
+        self._turns = turns
         self._digests: dict[str, str] = {}
 
     async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        async with asking():
+        async with self._turns.asking():
             digest = self._digests.get(name) or await self._load(name)
             try:
                 return await self._evaluate(digest, keys, arguments)
             except NoScriptError:
                 return await self._evaluate(await self._load(name), keys, arguments)
 
-    async def _evaluate(self, digest: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """EVALSHA on a connection of the pool: the client would encode argument by argument, which costs more than the rest.
+    async def call_all(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> Sequence[Any]:
+        """Many calls of one script that may be repeated, in one conversation, which waits for nobody's turn: leases are kept so."""
+        async with asking():
+            digest = self._digests.get(name) or await self._load(name)
+            try:
+                return await self._converse(_commands(digest, calls))
+            except NoScriptError:
+                return await self._converse(_commands(await self._load(name), calls))
 
-        Sending and reading disconnect by themselves when they are interrupted, so that no other caller reads our answer.
+    async def _evaluate(self, digest: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        (answer,) = await self._converse(_commands(digest, [(keys, arguments)]))
+        return answer
+
+    async def _converse(self, commands: Sequence[bytes]) -> list[Any]:
+        """The answers to packed commands, on a connection of the pool.
+
+        Sending and reading disconnect by themselves when they are interrupted, so that no other caller reads our answers. What is not
+        read because an answer before it was an error must not stay there either.
         """
         pool = self._client().connection_pool
-        command = pack_command(("EVALSHA", digest, len(keys), *keys, *arguments))
         connection = await pool.get_connection()
+        answers: list[Any] = []
         try:
-            await connection.send_packed_command(command)
-            return await connection.read_response()
+            await connection.send_packed_command(commands)
+            for _ in commands:
+                answers.append(await connection.read_response())
         finally:
+            if len(answers) + 1 < len(commands):
+                await connection.disconnect(nowait=True)
             await pool.release(connection)
+        return answers
 
     async def _load(self, name: str) -> str:
         digest = await self._client().execute_command("SCRIPT LOAD", _source(name))

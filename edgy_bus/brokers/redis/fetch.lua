@@ -3,7 +3,7 @@
 -- KEYS  events, lease, epoch, notes
 -- ARGV  group, holder, epoch, count, '1' if former owners may have left something
 -- Answers [entries, inherited (1/0), position, notes of the entries, missing entry ids, deliveries of the entries], or false if the
--- lease is lost. Notes and deliveries are told of inherited entries only.
+-- lease is lost, or the server was rolled back. Notes and deliveries are told of inherited entries only.
 local events, group, me, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 if redis.call('GET', KEYS[2]) ~= me or redis.call('GET', KEYS[3]) ~= ARGV[3] then return false end
 
@@ -14,7 +14,12 @@ if pending.err then
   pending = {0}
 end
 
-if ARGV[5] == '1' then
+if ARGV[5] ~= '1' then
+  -- Nobody reads without the lease: what others have left can only have come back with an older copy of the stream.
+  for _, consumer in ipairs(pending[4] or {}) do
+    if consumer[1] ~= me then return false end
+  end
+else
   local left, had, start = {}, {}, '-'
   if count > 1000 then count = 1000 end
   while #left < count and pending[1] > 0 do

@@ -39,6 +39,11 @@ class TestRedisBroker(BrokerConformance):
         await stand(broker, "a")
         await redis_client.script_flush()
         assert (await broker.inspect(PLACE, Head(), "x")).newest is not None
+        lease = await take(broker, "w")
+        assert await broker.renew_all([lease] * 3, 30) == [True] * 3
+        await redis_client.script_flush()
+        assert await broker.renew_all([lease] * 3, 30) == [True] * 3
+        assert await names(broker, lease) == ["a"], "no answer of the calls that were refused is left on a connection"
 
 
 async def test_a_server_that_is_not_there_is_unavailable():

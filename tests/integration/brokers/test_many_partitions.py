@@ -1,0 +1,42 @@
+"""One worker process that holds more partitions than it may have conversations with Redis."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from edgy_bus.brokers.redis import RedisBroker
+from edgy_bus.brokers.redis.connection import AT_ONCE
+from edgy_bus.events import partitions_of
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.worker import Worker
+from edgy_bus.settings import WorkerSettings
+from tests.support import PLACE, Told, event, eventually, publish
+from tests.unit.runtime.support import subscribe
+
+MANY = 300
+LEASE = 2.0
+
+
+@pytest.mark.timeout(60)
+async def test_a_worker_keeps_hundreds_of_partitions(redis_url: str, prefix: str) -> None:
+    assert MANY > AT_ONCE
+    seen: set[str] = set()
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.add(event.subject)
+
+    broker = RedisBroker(redis_url, prefix)
+    await broker.connect()
+    await broker.declare(PLACE.model, MANY)
+    for number, place in enumerate(partitions_of(PLACE.model, MANY)):
+        await publish(broker, event(str(number), 1), place=place)
+    worker = Worker(broker, [Subscriptions("mail", [subscribe(receiver)])], WorkerSettings(lease=LEASE))
+    with Told() as told:
+        async with worker:
+            await eventually(lambda: len(seen) == MANY, "an event of every partition")
+            await asyncio.sleep(LEASE * 1.2)  # no lease lasts so long without being renewed
+            assert len(worker.consumers[0].partitions) == MANY
+            assert told.of("session.lost") == []
+    assert told.of("broker.unavailable") == []
+    await broker.close()
