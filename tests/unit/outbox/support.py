@@ -87,7 +87,7 @@ async def write(store: OutboxStore, count: int, place: Partition = PLACE, **colu
 
 async def on_stream(broker: MemoryBroker, place: Partition = PLACE) -> list[str]:
     """The ids of the events in a stream, in order."""
-    state = await broker.inspect(place, Head("nobody's"), "fresh")
+    state = await broker.inspect(place, Head("nobody's"), "fresh", 1_000_000)
     return [mark.event_id for mark in state.behind]
 
 
