@@ -76,6 +76,9 @@ class Consumer(Service):
         try:
             while not self.stopping.is_set():
                 await self._sleep(await self._step())
+                for helper in helpers:
+                    if helper.done():
+                        helper.result()  # it never ends by itself: this raises what ended it
             await self._leave()
             for session in self._sessions.values():
                 session.finish()
@@ -167,6 +170,8 @@ class Consumer(Service):
     async def _renew(self) -> None:
         asked = asyncio.get_running_loop().time()
         sessions = [session for session in self._sessions.values() if session.running]
+        if not sessions:
+            return
         answers = await self._broker.renew_all([session.lease for session in sessions], self._settings.lease)
         for session, answer in zip(sessions, answers, strict=True):
             if answer is True:

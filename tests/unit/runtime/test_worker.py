@@ -232,3 +232,18 @@ async def test_one_process_may_run_several_groups() -> None:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(Worker(broker, [hear("mail"), hear("search")], SETTINGS))
         await eventually(lambda: sorted(seen) == ["mail", "search"])
+
+
+async def test_a_mistake_while_leases_are_kept_is_told() -> None:
+    class Broken(MemoryBroker):
+        async def renew_all(self, leases: Any, ttl: float) -> Any:
+            raise RuntimeError("a mistake")
+
+    broker = Broken()
+    await declare(broker, 1)
+    worker = worker_on(broker, nothing, WorkerSettings(lease=0.2, block=0.05))
+    with Told() as told:
+        await worker.start()
+        await eventually(lambda: told.of("service.failed"), "the consumer fails")
+        with pytest.raises(RuntimeError, match="a mistake"):
+            await worker.stop()
