@@ -41,7 +41,7 @@ def run(seeds: Iterable[int]) -> Sum:
     """Run seeds on all cores."""
     found = Sum()
     context = get_context("spawn")
-    with ProcessPoolExecutor(max_tasks_per_child=200, mp_context=context, initializer=own_collecting) as pool:
+    with ProcessPoolExecutor(max_tasks_per_child=10, mp_context=context, initializer=own_collecting) as pool:
         for one in pool.map(simulate, seeds, chunksize=10):
             found.add(one)
             _tell(one)
