@@ -78,12 +78,6 @@ class PublishComparesNothing(Redis):
         return None if stream.epoch is None else await self._append(stream, batch)
 
 
-class FetchWithoutLease(Redis):
-    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
-        stream = self._streams[lease.place]
-        return stream, stream.groups.setdefault(lease.role, _Group())
-
-
 class NothingInherited(Redis):
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         return await super().fetch(lease, count, inherit=False)
@@ -423,7 +417,6 @@ def _runtime(place: Any, name: str, other: Callable[..., Any], *faults: str) -> 
 
 BUGS: dict[str, Bug] = {
     "publish compares nothing": _redis(PublishComparesNothing, *DEATHS),
-    "fetch does not check the lease": _redis(FetchWithoutLease, "pause", "network", "kill"),
     "nothing is inherited": _redis(NothingInherited, *DEATHS),
     "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
