@@ -370,7 +370,7 @@ class MemoryBroker(Broker):
         return group
 
     def _rolled_back(self, lease: Lease) -> LeaseLost:
-        return LeaseLost(f"{lease.place} has lost what {lease.role} put aside")
+        return LeaseLost(f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}")
 
     def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
         stream = self._streams[lease.place]

@@ -78,12 +78,29 @@ class PublishComparesNothing(Redis):
         return None if stream.epoch is None else await self._append(stream, batch)
 
 
-class NothingInherited(Redis):
+class Careless(Redis):
+    """Reads what is new without a look at what former owners have left: it would hide the bugs of those that build on it."""
+
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        self._inherits = inherit
+        return await super().fetch(lease, count, inherit=inherit)
+
+    def _left(self, group: _Group, lease: Lease) -> list[EntryId]:
+        return super()._left(group, lease) if self._inherits else []
+
+
+class FetchWithoutLease(Careless):
+    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
+        stream = self._streams[lease.place]
+        return stream, stream.groups.setdefault(lease.role, _Group())
+
+
+class NothingInherited(Careless):
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         return await super().fetch(lease, count, inherit=False)
 
 
-class NewBeforeInherited(Redis):
+class NewBeforeInherited(Careless):
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         fresh = await super().fetch(lease, count, inherit=False)
         if fresh.entries or not inherit:
@@ -417,6 +434,7 @@ def _runtime(place: Any, name: str, other: Callable[..., Any], *faults: str) -> 
 
 BUGS: dict[str, Bug] = {
     "publish compares nothing": _redis(PublishComparesNothing, *DEATHS),
+    "fetch does not check the lease": _redis(FetchWithoutLease, "pause", "network", "kill"),
     "nothing is inherited": _redis(NothingInherited, *DEATHS),
     "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),

@@ -13,7 +13,7 @@ SEEDS = 300
 """How many runs `make test` makes; `make simulate ARGS="--seeds 10000"` makes as many as wanted."""
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_nothing_is_lost_reordered_or_done_twice() -> None:
     found = run(range(SEEDS))
     assert found.failed == {}

@@ -194,7 +194,7 @@ class RedisBroker(Broker):
         answer = await self._scripts.call("park", keys, [*_held(lease), *about, *_flat(letter)])
         self._require(answer, lease)
         if answer == 1:
-            raise LeaseLost(f"{lease.place} has lost what {lease.role} put aside")
+            raise LeaseLost(f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}")
         return None if answer == 2 else EntryId.parse(answer)
 
     async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:

@@ -98,7 +98,7 @@ async def asking(timeout: float | None = None) -> AsyncIterator[None]:
 
 
 class Turns:
-    """Conversations on the connections of one client, a few at a time: a worker renews the leases of all its partitions at once."""
+    """Conversations on the connections of one client, a few at a time: a worker may take hundreds of partitions at once."""
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(AT_ONCE)
