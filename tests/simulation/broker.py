@@ -39,9 +39,9 @@ class Redis(MemoryBroker):
         self.letters: set[tuple[str, str]] = set()
         """Receiver and event id of every letter that ever was in the dead letters."""
         self._were_parked: set[str] = set()
-        """Events that were parked at some loss: they lived there only, and may be confirmed to the publisher."""
+        """Events that were parked at some loss: they may be confirmed to the publisher, and then nobody else has them."""
         self.lost_parked: set[str] = set()
-        """Those of them that were neither parked nor unfinished after the last loss."""
+        """Those of them that a loss took while they were parked, or unfinished once more, and that have not come back."""
         self.returned_parked: set[str] = set()
         """Those of them that a copy brought back, when later ones may have been heard."""
         self.lost_at = -1e9
@@ -74,23 +74,29 @@ class Redis(MemoryBroker):
     def restore(self, image: State) -> None:
         """A replica that had not received everything is the master now."""
         streams, models = copy.deepcopy(image)
-        self._were_parked |= self._parked()
+        at_risk = self._at_risk()
         self._streams.clear()
         self._streams.update(streams)
         self._models = models
-        self._recount()
+        self._recount(at_risk)
 
     def lose_everything(self) -> None:
-        self._were_parked |= self._parked()
+        at_risk = self._at_risk()
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
-        self._recount()
+        self._recount(at_risk)
 
     def _parked(self) -> set[str]:
         groups = [group for stream in self._streams.values() for group in stream.groups.values()]
         rows = [row for group in groups for row in group.parked.values()]
         return {one.letter.fields[b"id"].decode() for row in rows for one in row}
+
+    def _at_risk(self) -> set[str]:
+        """Events that a loss may take for good. One that was finished meanwhile, rightly or not, is not among them."""
+        parked = self._parked()
+        self._were_parked |= parked
+        return parked | (self._were_parked & self._unfinished())
 
     def _unfinished(self) -> set[str]:
         """Events that the group that holds rows has not finished."""
@@ -103,16 +109,17 @@ class Redis(MemoryBroker):
 
     def delete_stream(self, place: Partition) -> None:
         """DEL of the stream's key, and its groups with it; other keys stay."""
+        at_risk = self._at_risk()
         stream = self._streams[place]
         stream.entries.clear()
         stream.last = START
         for name in stream.groups:
             self.destroy_group(place, name)
-        self._recount()
+        self._recount(at_risk)
 
     def delete_epoch(self, place: Partition) -> None:
         self._streams[place].epoch = None
-        self._recount()
+        self._recount(self._at_risk())
 
     def destroy_group(self, place: Partition, name: str) -> None:
         group = self._streams[place].groups.get(name)
@@ -133,12 +140,12 @@ class Redis(MemoryBroker):
     def group_names(self, place: Partition) -> list[str]:
         return sorted(self._streams[place].groups)
 
-    def _recount(self) -> None:
+    def _recount(self, at_risk: set[str]) -> None:
         """Something was lost. A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
         self.lost_at = self._now()
         kept = self._parked() | self._unfinished()
         self.returned_parked |= kept & self.lost_parked
-        self.lost_parked = self._were_parked - kept
+        self.lost_parked = (self.lost_parked | at_risk) - kept
         self.appended.clear()
         for place, stream in self._streams.items():
             if stream.epoch is not None:
