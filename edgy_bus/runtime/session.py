@@ -283,13 +283,19 @@ class PartitionSession(Service):
             self.finish()
 
     async def _run_lanes(self) -> None:
-        """Run what is ready, one after another, until nothing is or somebody else needs the slot."""
+        """Run what is ready, one after another, until nothing is, or the turn is over and somebody else needs the slot."""
         loop, slots = asyncio.get_running_loop(), self._tools.slots
         since = loop.time()
         while not self.stopping.is_set():
             now = loop.time()
             if now >= self._valid_until:
                 return
+            if (now - since) * slots.busy > _TURN:
+                if slots.wanted:
+                    return
+                await asyncio.sleep(0)
+                since = loop.time()
+                continue
             if batch := self._batches.take():
                 await self._run_batch(batch)
             elif lane := self._lanes.take():
@@ -305,11 +311,6 @@ class PartitionSession(Service):
                     await self._run_lane(lane)
             else:
                 return
-            if slots.wanted:
-                return
-            if (now - since) * slots.busy > _TURN:
-                await asyncio.sleep(0)
-                since = loop.time()
 
     async def _run_lane(self, lane: Lane[Work]) -> None:
         """Run the first job of a lane, unless its time has not come."""

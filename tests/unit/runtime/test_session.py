@@ -1,7 +1,11 @@
 """One tenure of a partition: order, retries, dead letters, hand-over, and what ends it."""
 
 import asyncio
+import math
+import time
 from typing import Any
+
+import pytest
 
 from edgy_bus.brokers.base import EntryId, Fetched, Head, Lease
 from edgy_bus.brokers.memory import MemoryBroker
@@ -537,6 +541,27 @@ async def test_only_so_many_receivers_run_at_the_same_time() -> None:
     await eventually(lambda: tenure.stats.handled == 50)
     await tenure.end(session)
     assert most == 3
+
+
+@pytest.mark.parametrize(("turn", "handled"), [(0.001, (1, 2)), (math.inf, (10,))])
+async def test_a_slot_that_others_want_is_given_up_when_the_turn_is_over(
+    turn: float, handled: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up: list[int] = []
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        if not tenure.stats.handled:
+            assert not tenure.tools.slots.take(lambda: given_up.append(tenure.stats.handled))
+        time.sleep(0.001)
+
+    monkeypatch.setattr("edgy_bus.runtime.session._TURN", turn)
+    broker = MemoryBroker()
+    await publish(broker, *(event(str(n), n) for n in range(1, 11)))
+    tenure = Tenure(broker, subscribe(receiver), concurrency=1)
+    session = await tenure.begin()
+    await eventually(lambda: tenure.stats.handled == 10)
+    await tenure.end(session)
+    assert given_up[0] in handled, "the session may have stood in line before, for a second runner"
 
 
 async def test_a_receiver_that_needs_no_order_is_called_side_by_side_for_one_row() -> None:
