@@ -56,7 +56,7 @@ _NO_COLUMNS = Columns((), ())
 
 
 _Source = tuple[str | None, Any, Processor | None]
-"""Where one of a driver's values comes from: the name of a parameter, or None and a constant; and what makes it the driver's."""
+"""Where one of a driver's values comes from: the name of a parameter, and what makes it the driver's; or None and a constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,11 @@ class _Ready:
         """The SQL and the values as the driver takes them."""
         if self.sources is None:
             return _finish(self.compiled, self.values(parameters))
-        return self.compiled.string, tuple([_value(source, parameters) for source in self.sources])
+        values = [
+            constant if name is None else parameters[name] if process is None else process(parameters[name])
+            for name, constant, process in self.sources
+        ]
+        return self.compiled.string, tuple(values)
 
 
 class Compiler:
@@ -202,20 +206,13 @@ def _sources(ready: _Ready, names: tuple[str, ...]) -> tuple[_Source, ...] | Non
         return None
     given = {name: bind.key if bind.key in names else name for bind, name in compiled.bind_names.items()}
     constants = ready.values(dict.fromkeys(names))
+    processors = cast("Mapping[str, Processor]", compiled._bind_processors)
     return tuple(
-        (
-            given[name] if given[name] in names else None,
-            constants[name],
-            cast("Processor | None", compiled._bind_processors.get(name)),
-        )
+        (given[name], None, processors.get(name))
+        if given[name] in names
+        else (None, processors[name](constants[name]) if name in processors else constants[name], None)
         for name in compiled.positiontup or ()
     )
-
-
-def _value(source: _Source, parameters: Mapping[str, Any]) -> Any:
-    name, constant, process = source
-    value = constant if name is None else parameters[name]
-    return value if process is None else process(value)
 
 
 def _finish(compiled: SQLCompiler, values: MutableMapping[str, Any]) -> tuple[str, tuple[Any, ...]]:

@@ -1,20 +1,23 @@
 """`Database`: `databases.Database` with transactions that do not leak, compiled statements, and what an outbox needs."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from databases import core
 from sqlalchemy import Dialect, Executable
 
 from edgy_bus.database import tables as ddl
 from edgy_bus.database import url as urls
-from edgy_bus.database.backends.base import Backend, Result
+from edgy_bus.database.backends.base import Backend, Result, Session
 from edgy_bus.database.backends.postgres import PostgresBackend
 from edgy_bus.database.compiling import Compiler
 from edgy_bus.database.connection import Callback, Connection, Transaction, refuse_inherited
 from edgy_bus.database.listening import Listener
 from edgy_bus.errors import ConfigurationError, DatabaseError
+
+T = TypeVar("T")
 
 _DDL_LOCK = 0x6564_6779  # "edgy": one process at a time creates or drops tables in a PostgreSQL database
 
@@ -70,19 +73,39 @@ class Database(core.Database):
 
     def connection(self) -> Connection:
         """The current task's connection; `async with` holds it. Raises `DatabaseError` when the database is not connected."""
-        if not self.is_connected:
-            raise DatabaseError(
-                "the database is not connected: use `async with database:` or `await database.connect()` first"
-            )
         connection = self._current
         if connection is None:
-            refuse_inherited(self)
+            self._refuse_without()
             self._connection = connection = Connection(self, self._backend)
         return connection
 
     @property
     def _current(self) -> Connection | None:
-        return cast("Connection | None", self._connection)
+        task = asyncio.current_task()
+        return None if task is None else cast("Connection | None", self._connection_map.get(task))
+
+    def _refuse_without(self) -> None:
+        """Raise `DatabaseError` where the current task, which has no connection, cannot have one."""
+        if not self.is_connected:
+            raise DatabaseError(
+                "the database is not connected: use `async with database:` or `await database.connect()` first"
+            )
+        refuse_inherited(self)
+
+    async def _on_session(self, use: Callable[[Session], Awaitable[T]]) -> T:
+        """Use the session of the task's connection. Where it has none, nobody needs to find one again: a session alone costs less."""
+        with self._backend.translation:
+            connection = self._current
+            if connection is not None:
+                async with connection:
+                    return await use(connection.session)
+            self._refuse_without()
+            session = self._backend.connection()
+            await session.acquire()
+            try:
+                return await use(session)
+            finally:
+                await session.release()
 
     def transaction(self, *, force_rollback: bool = False, **options: Any) -> Transaction:
         """A transaction of the current task, or a savepoint inside the one that is open.
@@ -126,9 +149,7 @@ class Database(core.Database):
             Rows as dicts of Python values, and the number of rows returned or changed.
         """
         prepared = self._compiler.prepare(statement, parameters)
-        with self._backend.translation:
-            async with self.connection() as connection:
-                return await connection.session.fetch(prepared)
+        return await self._on_session(lambda session: session.fetch(prepared))
 
     async def read(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         """Run a statement that returns rows, many of them perhaps: each as the driver made it, in the order of its columns.
@@ -136,9 +157,7 @@ class Database(core.Database):
         Nothing turns their values into Python's: for columns of numbers and text only.
         """
         prepared = self._compiler.prepare(statement, parameters)
-        with self._backend.translation:
-            async with self.connection() as connection:
-                return await connection.session.read(prepared)
+        return await self._on_session(lambda session: session.read(prepared))
 
     async def run_many(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each mapping; all or none take effect. The mappings have the same names."""
@@ -151,9 +170,7 @@ class Database(core.Database):
 
     async def script(self, sql: str) -> None:
         """Run several SQL statements of text, in the open transaction if there is one."""
-        with self._backend.translation:
-            async with self.connection() as connection:
-                await connection.session.script(sql)
+        await self._on_session(lambda session: session.script(sql))
 
     async def create_tables(self, tables: ddl.Tables) -> None:
         """Create what is missing of these tables and their indexes. Several processes may do it at the same time."""

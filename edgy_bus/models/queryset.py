@@ -141,9 +141,7 @@ class QuerySet(Generic[M]):
 
     async def create(self, **values: Any) -> M:
         """Save a new row."""
-        instance = self.model(**values)
-        await instance.save()
-        return instance
+        return await self.model(**values).save_made()
 
     async def get_or_create(self, defaults: Mapping[str, Any] | None = None, **values: Any) -> tuple[M, bool]:
         """The one row with these values, or a new one that has `defaults` as well; and whether it is new.

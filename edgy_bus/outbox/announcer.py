@@ -1,6 +1,7 @@
 """Publishes `pre_*` events in the background, without a promise: what does not fit is dropped and counted."""
 
 import asyncio
+from collections.abc import Callable
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
@@ -31,15 +32,14 @@ class Announcer(Service):
         self._broker = broker
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(WAITING)
 
-    def put(self, event: Event) -> None:
-        """Send `event` sometime, or never."""
+    def put(self, make: Callable[[], Event]) -> None:
+        """Send what `make` makes, sometime, or never; it is called at once, if there is room."""
         if not self.running:
             self._drop(1, "the bus is not running")
-            return
-        try:
-            self._waiting.put_nowait(event)
-        except asyncio.QueueFull:
+        elif self._waiting.full():
             self._drop(1, "too many are waiting")
+        else:
+            self._waiting.put_nowait(make())
 
     async def run(self) -> None:
         stopped = asyncio.create_task(self.stopping.wait())

@@ -1,7 +1,7 @@
 """Wakes relays in other processes after a commit, where the database can (PostgreSQL's NOTIFY).
 
 NOTIFY takes a lock that all committing transactions share. So it is never sent inside an operation's transaction, and one
-notification stands for all commits while the one before is on its way.
+notification stands for all commits while the one before is on its way, and for `GAP` after it.
 """
 
 from edgy_bus import telemetry
@@ -9,6 +9,8 @@ from edgy_bus.database import Database
 from edgy_bus.services import Bell, Service
 
 CHANNEL = "edgy_bus_outbox"
+GAP = 0.002
+"""Seconds between notifications: a relay that was woken reads all that was committed until it looks."""
 
 
 class Notifier(Service):
@@ -35,3 +37,4 @@ class Notifier(Service):
                 await self._database.notify(CHANNEL)
             except Exception as error:  # noqa: BLE001 - drivers share no base class; relays also look by themselves
                 telemetry.emit("notifier.failed", error=type(error).__name__)
+            await self.pause(GAP)

@@ -117,23 +117,23 @@ class OutboxRecorder:
             database.on_commit(self._ring)
 
     def announce(self, model: type[Model], signal: str, instance: Any, values: Mapping[str, Any]) -> None:
-        if not self.records(model, signal):
-            return
+        if self.records(model, signal):
+            self._announcer.put(lambda: self._announcement(model, signal, instance, values))
+
+    def _announcement(self, model: type[Model], signal: str, instance: Any, values: Mapping[str, Any]) -> Event:
         data: dict[str, Any] = {"values": model.meta.public_row(values) if isinstance(values, Mapping) else None}
         subject = None
         if isinstance(instance, Model):
             data["instance"] = instance.snapshot()
             subject = None if instance.pk is None else key_text(instance.pk)
-        self._announcer.put(
-            Event(
-                id=new_event_id(),
-                source=self._service,
-                model=self._model_name(model),
-                signal=signal,
-                subject=subject,
-                time=now(),
-                data=data,
-            )
+        return Event(
+            id=new_event_id(),
+            source=self._service,
+            model=self._model_name(model),
+            signal=signal,
+            subject=subject,
+            time=now(),
+            data=data,
         )
 
     async def _lock(self, database: Database, model: type[Model], key: Any) -> bool:

@@ -234,6 +234,56 @@ async def test_bulk_create_of_more_rows_than_a_statement_holds_is_all_or_nothing
     assert await User.query.count() == 0
 
 
+def declare_wilful(registry):
+    class Base(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        name: str = edgy.CharField(max_length=5)
+
+        class Meta:
+            registry = edgy.Registry("sqlite:///nowhere.sqlite")
+            abstract = True
+
+    own = registry
+
+    class WithInit(Base):
+        def __init__(self, **values):
+            super().__init__(**values)
+            self.name = "too long"
+
+        class Meta:
+            registry = own
+
+    class WithHook(Base):
+        def model_post_init(self, context):
+            super().model_post_init(context)
+            self.name = "too long"
+
+        class Meta:
+            registry = own
+
+    class WithSave(Base):
+        async def save(self, values=None):
+            self.name = "too long"
+            return await super().save(values)
+
+        class Meta:
+            registry = own
+
+    class Derived(WithSave):
+        class Meta:
+            registry = own
+
+    return {model.__name__: model for model in (WithInit, WithHook, WithSave, Derived)}
+
+
+@pytest.mark.parametrize("name", ["WithInit", "WithHook", "WithSave", "Derived"])
+async def test_create_validates_what_the_model_itself_has_changed(sqlite_url, name):
+    async with tables(sqlite_url, declare_wilful) as models:
+        with pytest.raises(pydantic.ValidationError, match="name"):
+            await models[name].query.create(name="Ada")
+        assert await models[name].query.count() == 0
+
+
 async def test_bulk_create_validates(User):
     with pytest.raises(pydantic.ValidationError, match="email"):
         await User.query.bulk_create([{"name": "Ada", "email": "ada@example.org"}, {"name": "Bob", "email": "bob"}])

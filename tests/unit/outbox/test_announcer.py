@@ -21,7 +21,7 @@ async def test_events_reach_the_stream_of_pre_events(broker: MemoryBroker) -> No
     events = [event(str(number), None, "pre_save") for number in range(3)]
     async with Announcer(broker) as announcer:
         for one in events:
-            announcer.put(one)
+            announcer.put(lambda one=one: one)
         await eventually(lambda: _announced(broker, 3))
     assert await on_stream(broker, PLACE) == [one.id for one in events]
     assert announcer.dropped == 0
@@ -30,14 +30,14 @@ async def test_events_reach_the_stream_of_pre_events(broker: MemoryBroker) -> No
 async def test_what_waits_is_sent_before_it_ends(broker: MemoryBroker) -> None:
     async with Announcer(broker) as announcer:
         for _ in range(500):
-            announcer.put(event("1", None, "pre_save"))
+            announcer.put(lambda: event("1", None, "pre_save"))
     assert len(await on_stream(broker, PLACE)) == 500
 
 
 async def test_before_the_start_everything_is_dropped_and_counted(broker: MemoryBroker) -> None:
     announcer = Announcer(broker)
     with Told() as told:
-        announcer.put(event("1", None, "pre_save"))
+        announcer.put(lambda: event("1", None, "pre_save"))
     assert announcer.dropped == 1
     assert told.of("announcer.dropped") == [{"count": 1, "reason": "the bus is not running"}]
 
@@ -46,7 +46,7 @@ async def test_more_than_fits_is_dropped_and_counted(broker: MemoryBroker, monke
     monkeypatch.setattr(module, "WAITING", 10)
     async with Announcer(broker) as announcer:
         for _ in range(15):
-            announcer.put(event("1", None, "pre_save"))
+            announcer.put(lambda: event("1", None, "pre_save"))
         assert announcer.dropped == 5
     assert len(await on_stream(broker, PLACE)) == 10
 
@@ -57,7 +57,7 @@ async def test_a_broker_that_is_away_costs_the_events_and_nothing_else() -> None
             raise BrokerUnavailable("away")
 
     async with Announcer(Away()) as announcer:
-        announcer.put(event("1", None, "pre_save"))
+        announcer.put(lambda: event("1", None, "pre_save"))
         await eventually(lambda: announcer.dropped == 1)
         assert announcer.running
 
@@ -65,8 +65,8 @@ async def test_a_broker_that_is_away_costs_the_events_and_nothing_else() -> None
 async def test_an_event_that_cannot_be_encoded_costs_only_itself(broker: MemoryBroker) -> None:
     good = event("1", None, "pre_save")
     async with Announcer(broker) as announcer:
-        announcer.put(event("1", None, "pre_save", odd=object()))
-        announcer.put(good)
+        announcer.put(lambda: event("1", None, "pre_save", odd=object()))
+        announcer.put(lambda: good)
         await eventually(lambda: _announced(broker, 1))
     assert await on_stream(broker, PLACE) == [good.id]
     assert announcer.dropped == 1
@@ -80,9 +80,9 @@ async def test_putting_never_waits(broker: MemoryBroker) -> None:
             await stuck.wait()
 
     async with Announcer(Stuck()) as announcer:
-        announcer.put(event("1", None, "pre_save"))
+        announcer.put(lambda: event("1", None, "pre_save"))
         await asyncio.sleep(0.05)
-        announcer.put(event("2", None, "pre_save"))  # would hang here
+        announcer.put(lambda: event("2", None, "pre_save"))  # would hang here
         stuck.set()
 
 
