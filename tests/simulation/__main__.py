@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 
-from tests.simulation.world import Outcome, own_collecting, simulate
+from tests.simulation.world import CHAOS, Outcome, own_collecting, simulate
 
 _POOL = 200
 """Runs of one pool: what they leave in memory makes every later collection slower. (`max_tasks_per_child` hangs on Python 3.11.)"""
@@ -40,14 +41,14 @@ class Sum:
             self.failed[one.seed] = {kind: what[:3] for kind, what in one.report.faults.items()}
 
 
-def run(seeds: Iterable[int]) -> Sum:
-    """Run seeds on all cores."""
+def run(seeds: Iterable[int], chaos: float = CHAOS) -> Sum:
+    """Run seeds on all cores; things go wrong for `chaos` virtual seconds of each."""
     found = Sum()
     context = get_context("spawn")
     given = list(seeds)
     for first in range(0, len(given), _POOL):
         with ProcessPoolExecutor(mp_context=context, initializer=own_collecting) as pool:
-            for one in pool.map(simulate, given[first : first + _POOL], chunksize=10):
+            for one in pool.map(partial(simulate, chaos=chaos), given[first : first + _POOL], chunksize=10):
                 found.add(one)
                 _tell(one)
     return found
@@ -57,9 +58,12 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=1_000)
     options.add_argument("--first", type=int, default=0)
+    options.add_argument(
+        "--seconds", type=float, default=CHAOS, help="virtual seconds of a run in which things go wrong"
+    )
     given = options.parse_args()
     began = time.perf_counter()
-    found = run(range(given.first, given.first + given.seeds))
+    found = run(range(given.first, given.first + given.seeds), given.seconds)
     sys.stdout.write(
         f"{found.seeds:,} seeds, {found.commits:,} commits, {sum(found.faults.values()):,} faults of {len(found.faults)} kinds, "
         f"{found.redeliveries:,} redeliveries, {found.decisions:,} decisions about held rows, {found.deaths:,} deaths of events, "

@@ -33,7 +33,7 @@ from tests.simulation.loop import Process, Stuck, VirtualLoop, current_process
 
 MODEL = "accounts.User"
 CHAOS = 40.0
-"""Virtual seconds in which things go wrong."""
+"""Virtual seconds in which things go wrong, if a run is not told otherwise."""
 LEASE = 3.0
 PATIENCE = 2_000.0
 """Virtual seconds after which what has not been handled counts as lost."""
@@ -85,6 +85,7 @@ class World:
 
     seed: int
     parts: Parts = field(default_factory=Parts)
+    chaos: float = CHAOS
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -393,7 +394,7 @@ class World:
     async def _chaos(self) -> None:
         kinds = self.parts.faults or KINDS
         running = []
-        while self.loop.time() < CHAOS:
+        while self.loop.time() < self.chaos:
             await asyncio.sleep(self.random.expovariate(0.25))
             kind = self.random.choice(kinds)
             self._count(kind)
@@ -525,10 +526,10 @@ def own_collecting() -> None:
     gc.disable()
 
 
-def simulate(seed: int, parts: Parts | None = None) -> Outcome:
-    """Run one seed."""
+def simulate(seed: int, parts: Parts | None = None, chaos: float = CHAOS) -> Outcome:
+    """Run one seed; things go wrong for `chaos` virtual seconds."""
     with _quiet():
-        world = World(seed, parts or Parts())
+        world = World(seed, parts or Parts(), chaos)
         try:
             return world.run()
         finally:
