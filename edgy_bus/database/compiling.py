@@ -4,7 +4,7 @@ Compiling is most of what a small statement costs, so compiled statements are ke
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ class Columns:
     names: tuple[str, ...]
     processors: tuple[tuple[str, Processor], ...]
 
-    def row(self, names: Sequence[str], values: Sequence[Any]) -> Row:
+    def row(self, names: Sequence[str], values: Iterable[Any]) -> Row:
         """One row as a dict; `names` are the driver's, used where the statement did not say."""
         row = dict(zip(self.names or names, values, strict=True))
         for name, process in self.processors:
@@ -60,6 +60,14 @@ _Source = tuple[str | None, Any, Processor | None]
 
 
 @dataclass(frozen=True, slots=True)
+class _Settled:
+    """What need not be worked out again: the SQL, and where each of its values comes from, in order."""
+
+    sql: str
+    sources: tuple[_Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Ready:
     """A compiled statement, and the values that the statement at hand brings along."""
 
@@ -67,21 +75,21 @@ class _Ready:
     columns: Columns
     own: Any
     harmless: bool = False
-    sources: tuple[_Source, ...] | None = None
-    """Of a statement that is used again: one for each of its values, in order."""
+    settled: "_Settled | None" = None
+    """Of a statement that is used again."""
 
     def values(self, parameters: Mapping[str, Any]) -> MutableMapping[str, Any]:
         return self.compiled.construct_params(dict(parameters), extracted_parameters=self.own)
 
     def finish(self, parameters: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
         """The SQL and the values as the driver takes them."""
-        if self.sources is None:
+        if self.settled is None:
             return _finish(self.compiled, self.values(parameters))
         values = [
             constant if name is None else parameters[name] if process is None else process(parameters[name])
-            for name, constant, process in self.sources
+            for name, constant, process in self.settled.sources
         ]
-        return self.compiled.string, tuple(values)
+        return self.settled.sql, tuple(values)
 
 
 class Compiler:
@@ -116,7 +124,7 @@ class Compiler:
         place = (element, names)
         if place not in self._reused:
             found = self._find(element, names)
-            self._reused[place] = replace(found, sources=_sources(found, names))
+            self._reused[place] = replace(found, settled=_settled(found, names))
             if len(self._reused) > KEPT:
                 self._reused.popitem(last=False)
         self._reused.move_to_end(place)
@@ -197,22 +205,30 @@ def is_harmless(element: ClauseElement) -> bool:
     return True
 
 
-def _sources(ready: _Ready, names: tuple[str, ...]) -> tuple[_Source, ...] | None:
-    """Worked out once for all uses of a statement; None where its values depend on more than its parameters."""
+def _settled(ready: _Ready, names: tuple[str, ...]) -> _Settled | None:
+    """Worked out once for all uses of a statement; None where its text or values depend on more than its parameters."""
     compiled = ready.compiled
-    if compiled.post_compile_params or compiled.literal_execute_params:
+    given = {name: bind.key if bind.key in names else name for bind, name in compiled.bind_names.items()}
+    written_out = {compiled.bind_names[bind] for bind in compiled.literal_execute_params}
+    if compiled.post_compile_params - compiled.literal_execute_params or any(
+        given[one] in names for one in written_out
+    ):
         return None
     if any(bind.callable is not None for bind in compiled.bind_names):
         return None
-    given = {name: bind.key if bind.key in names else name for bind, name in compiled.bind_names.items()}
     constants = ready.values(dict.fromkeys(names))
+    sql, order = compiled.string, tuple(compiled.positiontup or ())
+    if written_out:
+        expanded = compiled._process_parameters_for_postcompile(constants)
+        sql, order = expanded.statement, tuple(expanded.positiontup or ())
     processors = cast("Mapping[str, Processor]", compiled._bind_processors)
-    return tuple(
+    sources = tuple(
         (given[name], None, processors.get(name))
         if given[name] in names
         else (None, processors[name](constants[name]) if name in processors else constants[name], None)
-        for name in compiled.positiontup or ()
+        for name in order
     )
+    return _Settled(sql, sources)
 
 
 def _finish(compiled: SQLCompiler, values: MutableMapping[str, Any]) -> tuple[str, tuple[Any, ...]]:

@@ -8,7 +8,7 @@ it is where there are two statements.
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     JSON,
@@ -47,8 +47,21 @@ _KEYS = (Integer, BigInteger, String, Text, Uuid)
 _MOST = 50
 """Columns: PostgreSQL's functions take 100 arguments."""
 
-FIXED = ("model", "event_id", "signal", "time", "created")
+FIXED = ("event_id", "time", "created")
 """What the statement takes as it is, besides the values of the row; see `parameters_of`."""
+
+
+class Kind(NamedTuple):
+    """What all events of an operation have in common: it is written into the statement."""
+
+    table: Table
+    pk: str
+    public: tuple[str, ...]
+    """Columns that the event tells."""
+    model: str
+    signal: str
+    partitions: int
+    max_bytes: int
 
 
 @cache
@@ -62,24 +75,26 @@ def recordable(table: Table, pk: str, public: Sequence[str]) -> bool:
 
 
 @lru_cache(maxsize=1_000)
-def with_event(statement: Any, table: Table, pk: str, public: Sequence[str], names: Sequence[str]) -> Executable:
+def with_event(statement: Any, names: Sequence[str], kind: Kind) -> Executable:
     """The statement of a single row, which writes its event as well; `names` are those of its parameters.
 
     Fails with a division by zero where the event is too large.
     """
     if not isinstance(statement, Delete):
         statement = statement.values(
-            {name: bindparam(_own(name), type_=table.c[name].type) for name in names if name != KEY}
+            {name: bindparam(_own(name), type_=kind.table.c[name].type) for name in names if name != KEY}
         )
     row = statement.cte("changed")
-    pairs = [part for name in public for part in (literal(name, Text), _json(row.c[name], table.c[name].type))]
-    data = literal('{"instance":', Text) + cast(func.json_build_object(*pairs), Text) + _parameter("rest", Text())
-    event = select(cast(row.c[pk], Text).label("subject"), data.label("data")).select_from(row).subquery("event")
-    hashed = cast(cast(literal("x", Text) + func.left(func.md5(event.c.subject), 8), BIT(32)), BigInteger)
-    small = func.octet_length(event.c.data) <= _parameter("max_bytes", Integer())
+    pairs = [part for name in kind.public for part in (_constant(name), _json(row.c[name], kind.table.c[name].type))]
+    data = _constant('{"instance":') + cast(func.json_build_object(*pairs), Text) + _parameter("rest", Text())
+    event = select(cast(row.c[kind.pk], Text).label("subject"), data.label("data")).select_from(row).subquery("event")
+    hashed = cast(cast(_constant("x") + func.left(func.md5(event.c.subject), _constant(8)), BIT(32)), BigInteger)
+    small = func.octet_length(event.c.data) <= _constant(kind.max_bytes)
     values: dict[str, Any] = {name: _parameter(name, outbox.c[name].type) for name in FIXED}
     values |= {
-        "label": cast(hashed % _parameter("partitions", BigInteger()), Text),
+        "model": _constant(kind.model),
+        "signal": _constant(kind.signal),
+        "label": cast(hashed % _constant(kind.partitions), Text),
         "subject": event.c.subject,
         "data": event.c.data,
         "created": values["created"] / cast(small, Integer),
@@ -96,6 +111,11 @@ def parameters_of(values: Mapping[str, Any] | None, fixed: Mapping[str, Any]) ->
 
 def _own(name: str) -> str:
     return f"row_{name}"
+
+
+def _constant(value: str | int) -> Any:
+    """Part of the statement's text: what is sent each time costs both sides more."""
+    return literal(value, Text if isinstance(value, str) else BigInteger, literal_execute=True)
 
 
 def _parameter(name: str, kind: TypeEngine[Any]) -> Any:

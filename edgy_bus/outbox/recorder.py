@@ -12,7 +12,7 @@ from edgy_bus.errors import DatabaseError, EventError
 from edgy_bus.events import Event, new_event_id, now, partition_label
 from edgy_bus.models import Model, Plan, run_plan, with_old_rows
 from edgy_bus.outbox.announcer import Announcer
-from edgy_bus.outbox.combined import parameters_of, recordable, with_event
+from edgy_bus.outbox.combined import Kind, parameters_of, recordable, with_event
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.settings import EventSettings
 
@@ -78,16 +78,21 @@ class OutboxRecorder:
         if changes is not None:
             rest["changes"] = changes
         fixed = {
-            "model": self._model_name(plan.model),
             "event_id": new_event_id(),
-            "signal": plan.signal,
             "time": now().isoformat(),
             "created": time.time_ns() // 1_000_000,
             "rest": "," + dumps(rest)[1:].decode(),
-            "max_bytes": self._settings.max_bytes,
-            "partitions": self._settings.partitions,
         }
-        combined = with_event(statement, meta.table, meta.pk, meta.public, tuple(values or ()))
+        kind = Kind(
+            meta.table,
+            meta.pk,
+            meta.public,
+            self._model_name(plan.model),
+            plan.signal,
+            self._settings.partitions,
+            self._settings.max_bytes,
+        )
+        combined = with_event(statement, tuple(values or ()), kind)
         try:
             rows = (await database.run(combined, parameters_of(values, fixed))).rows
         except DatabaseError as error:

@@ -377,8 +377,8 @@ def quoted(name: str) -> str:
 
 
 def _result(statement: Statement, records: Sequence[asyncpg.Record]) -> Result:
-    names = list(records[0].keys()) if records else []
-    rows = [statement.columns.row(names, list(record.values())) for record in records]
+    names = tuple(records[0].keys()) if records and not statement.columns.names else ()
+    rows = [statement.columns.row(names, record) for record in records]
     return Result(rows, len(rows))
 
 

@@ -153,6 +153,27 @@ def test_a_value_can_be_written_into_the_sql_with_its_quotes_and_backslashes(com
         assert prepared(compiler, query) == ("SELECT '{}' AS x".format(value.replace("'", "''")), ())
 
 
+def test_what_is_written_into_the_sql_of_a_statement_that_is_used_again_stays_and_only_the_rest_is_bound(
+    sqlite, postgres
+):
+    query = sa.select(
+        sa.literal("it's", literal_execute=True).label("x"),
+        sa.bindparam("a"),
+        sa.literal(7).label("y"),
+        sa.bindparam("b"),
+    )
+    for a, b in ((1, 2), (3, 4)):
+        sql, values = prepared(sqlite, query, {"a": a, "b": b})
+        assert (sql, values) == ("SELECT 'it''s' AS x, ? AS anon_1, ? AS y, ? AS anon_2", (a, 7, b))
+        sql, values = prepared(postgres, query, {"b": b, "a": a})
+        assert (sql.count("'it''s'"), values) == (1, (a, 7, b))
+
+
+def test_a_parameter_that_is_written_into_the_sql_is_that_of_each_use(sqlite):
+    query = sa.select(sa.bindparam("a", literal_execute=True, type_=sa.Integer).label("x"))
+    assert [prepared(sqlite, query, {"a": a}) for a in (1, 2)] == [("SELECT 1 AS x", ()), ("SELECT 2 AS x", ())]
+
+
 def test_text_takes_named_values(sqlite, postgres):
     query = sa.text("SELECT :a, :b, :a")
     assert prepared(sqlite, query, {"a": 1, "b": 2}) == ("SELECT ?, ?, ?", (1, 2, 1))
