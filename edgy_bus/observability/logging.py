@@ -12,6 +12,7 @@ _LEVELS = {
     "broker.unavailable": logging.WARNING,
     "database.unavailable": logging.WARNING,
     "broker.evicts": logging.WARNING,
+    "outbox.not_durable": logging.WARNING,
     "relay.failed": logging.ERROR,
     "relay.resynchronised": logging.WARNING,
     "relay.restored": logging.WARNING,

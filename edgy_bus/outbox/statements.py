@@ -35,6 +35,9 @@ from edgy_bus.outbox.table import batches, outbox, pending, streams
 
 POSTGRESQL = "postgresql"
 
+DURABILITY = select(*(func.current_setting(name).label(name) for name in ("fsync", "synchronous_commit")))
+"""Settings of the server and of the session that may not be off."""
+
 WRITTEN = ("model", "label", "event_id", "signal", "subject", "time", "traceparent", "data", "created")
 """What an event's row is given; its id comes from the database."""
 

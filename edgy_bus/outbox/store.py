@@ -24,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 
+from edgy_bus import telemetry
 from edgy_bus.brokers.base import EntryId, Head, Landmark
 from edgy_bus.codec import loads, numbering
 from edgy_bus.database import Database, Row
@@ -109,8 +110,12 @@ class OutboxStore:
         self._dialect = database.dialect.name
 
     async def prepare(self) -> None:
-        """Create the tables where they are missing."""
+        """Create the tables where they are missing, and tell about settings with which the database may lose what it has confirmed."""
         await self.database.create_tables(metadata)
+        if self._dialect == statements.POSTGRESQL:
+            [settings] = (await self.database.run(statements.DURABILITY)).rows
+            if loose := [name for name, value in settings.items() if value == "off"]:
+                telemetry.emit("outbox.not_durable", off=", ".join(loose))
 
     async def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write events; the caller's transaction decides whether they ever happened."""

@@ -199,6 +199,30 @@ async def test_the_last_rows_are_those_of_the_transaction(store: OutboxStore) ->
     assert await waiting(store) == list(range(1, 35))
 
 
+async def test_the_number_of_an_event_that_was_deleted_is_not_given_out_again(store: OutboxStore) -> None:
+    await write(store, 3)
+    for table in (pending, outbox):
+        await store.database.run(delete(table))
+    await write(store, 1)
+    assert await waiting(store) == [4]
+
+
+async def test_a_database_that_may_lose_what_it_has_confirmed_is_told(postgres_url: str, sqlite_url: str) -> None:
+    async def told_with(setting: str) -> list[str]:
+        options = {"server_settings": {"synchronous_commit": setting}}
+        async with Database(postgres_url, **options) as database:
+            with Told() as told:
+                await OutboxStore(database).prepare()
+        return [name for fields in told.of("outbox.not_durable") for name in fields["off"].split(", ")]
+
+    assert "synchronous_commit" in await told_with("off")
+    assert "synchronous_commit" not in await told_with("on")
+    async with Database(sqlite_url) as database:
+        with Told() as told:
+            await OutboxStore(database).prepare()
+    assert not told.of("outbox.not_durable")
+
+
 # A database that is an earlier state of itself
 
 
