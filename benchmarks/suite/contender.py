@@ -129,8 +129,7 @@ async def _prepared(one: Contender, result: Result) -> bool:
 async def _round(one: Contender, result: Result) -> None:
     gc.unfreeze()
     gc.collect()
-    # As `edgy-bus worker` does. The suite has much in memory that a process of its own, like every peer's, would not have.
-    gc.freeze()
+    gc.freeze()  # the suite has much in memory that a process of its own, like every peer's, would not have
     try:
         async with asyncio.timeout(_PATIENCE):
             result.add(await one.round())

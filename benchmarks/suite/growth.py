@@ -63,7 +63,7 @@ class Memory(Contender):
         async with Service(self._place, "growth-memory") as service:
             await service.backlog(self._count)
             async with workers(service, "memory") as process:
-                return await self._watch(Progress(service, "memory"), process)
+                return await self._watch(Progress(service.streams, service.redis, "memory"), process)
 
     async def _watch(self, progress: Progress, process: asyncio.subprocess.Process) -> Measured:
         begun: tuple[float, int] | None = None
@@ -97,7 +97,7 @@ class Processes(Contender):
         group = f"processes-{self._processes}-{self._rounds}"
         async with workers(self._service, group, processes=self._processes, concurrency=_CONCURRENCY, wait=str(_WAIT)):
             await settled(self._service, group, self._processes)
-            progress = Progress(self._service, group)
+            progress = Progress(self._service.streams, self._service.redis, group)
             before, start = await progress.open(), time.perf_counter()
             await asyncio.sleep(self._window)
             after, seconds = await progress.open(), time.perf_counter() - start

@@ -1,8 +1,8 @@
-"""Our side of a run, through the public API: a service with its outbox, and consumers of what it has published."""
+"""Our side of a run, through the public API: a service with its outbox, and how far groups are with what it has published."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,11 +11,10 @@ import redis.asyncio
 import edgy_bus as edgy
 from benchmarks.suite.contender import Unavailable
 from benchmarks.suite.place import MODEL, SERVICE, Place, rows
-from edgy_bus.signals import post_save
 
 KEYS = {"first": "a secret of the benchmark, thirty-two bytes or more"}
 _FILL = 1_000
-_STALLED = 20.0
+STALLED = 20.0
 """Seconds in which a worker must handle something, or acknowledge what it has handled."""
 _COPIED = 5_000
 """Entries that one call of the copying script writes: the server does nothing else meanwhile."""
@@ -42,6 +41,10 @@ return {length, number}
 """
 
 
+def names_of(count: int) -> list[str]:
+    return [MODEL] if count == 1 else [f"{MODEL}{number}" for number in range(count)]
+
+
 def define(registry: edgy.Registry, count: int = 1) -> list[Any]:
     """Models whose rows are the run's events; a single one is called `MODEL`."""
     own = registry
@@ -57,9 +60,30 @@ def define(registry: edgy.Registry, count: int = 1) -> list[Any]:
             registry = own
             abstract = True
 
-    names = [MODEL] if count == 1 else [f"{MODEL}{number}" for number in range(count)]
     metaclass: Any = type(Row)
-    return [metaclass(name, (Row,), {"__module__": __name__, "__qualname__": name}) for name in names]
+    return [metaclass(name, (Row,), {"__module__": __name__, "__qualname__": name}) for name in names_of(count)]
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a consumer has to know of a service, in another process too."""
+
+    redis_url: str
+    database_url: str
+    prefix: str
+    models: int
+    partitions: int
+    signed: bool
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The streams that keep promises, in the order of their names."""
+        found = [
+            f"{self.prefix}:{{{SERVICE}.{name}:{label}}}:events".encode()
+            for name in names_of(self.models)
+            for label in range(self.partitions)
+        ]
+        return sorted(found)
 
 
 class Service:
@@ -78,8 +102,8 @@ class Service:
         self.place = place
         self.name = name
         self.prefix = place.prefix(name)
-        self.signed = signed
         self.database_url = place.schema(name)
+        self.streams = Streams(place.redis.url, self.database_url, self.prefix, models, partitions, signed)
         self.bus = edgy.Bus(
             place.redis.url,
             service=SERVICE,
@@ -133,24 +157,15 @@ class Service:
             await relay.stop()  # finishes the step at which it is: the mark of the last batch
         return time.perf_counter() - start
 
-    async def streams(self) -> list[bytes]:
-        """The streams that keep promises, in the order of their names."""
-        found = [
-            f"{self.prefix}:{{{SERVICE}.{model.meta.name}:{label}}}:events".encode()
-            for model in self.models
-            for label in range(self.bus.events.partitions)
-        ]
-        return sorted(found)
-
     async def length(self) -> int:
         pipeline = self.redis.pipeline(transaction=False)
-        for key in await self.streams():
+        for key in self.streams.keys:
             pipeline.xlen(key)
         return sum(await pipeline.execute())
 
     async def multiply(self, total: int) -> None:
         """Copy what the streams hold until together they hold about `total` events."""
-        streams = await self.streams()
+        streams = self.streams.keys
         copy = self.redis.register_script(_COPY)
         number = 0
         for position, key in enumerate(streams):
@@ -171,15 +186,15 @@ class Service:
 class Progress:
     """How far a group is, seen from outside, without asking its workers."""
 
-    def __init__(self, service: Service, group: str) -> None:
-        self._service = service
+    def __init__(self, streams: Streams, client: Any, group: str) -> None:
+        self._keys = streams.keys
+        self._client = client
         self._group = group.encode()
 
     async def open(self) -> list[int | None]:
         """For every stream what the group has not finished; None where it has not come yet."""
-        streams = await self._service.streams()
-        pipeline = self._service.redis.pipeline(transaction=False)
-        for key in streams:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in self._keys:
             pipeline.xinfo_groups(key)
         answers = await pipeline.execute(raise_on_error=False)
         return [self._of(answer) for answer in answers]
@@ -195,118 +210,8 @@ class Progress:
     async def finished(self) -> None:
         """Wait until nothing is open."""
         try:
-            async with asyncio.timeout(_STALLED):
+            async with asyncio.timeout(STALLED):
                 while any(one != 0 for one in await self.open()):  # noqa: ASYNC110 - the server has no event for it
                     await asyncio.sleep(0.005)
         except TimeoutError:
-            raise Unavailable(f"not everything was acknowledged within {_STALLED:g} s") from None
-
-
-class Consumer:
-    """A worker in this process with a receiver that only counts; every one has a group of its own, and begins at the beginning.
-
-    `by_class` gives the receiver an instance of the model; otherwise it subscribes by name, and gets a plain record.
-    """
-
-    def __init__(
-        self,
-        service: Service,
-        group: str,
-        *,
-        by_class: bool = False,
-        inbox: bool = False,
-        ordered: bool = True,
-        batch: edgy.Batch | None = None,
-        wait: float = 0.0,
-        groups: int = 1,
-        working: edgy.WorkerSettings | None = None,
-    ) -> None:
-        self.service = service
-        self.group = group
-        self.seen = 0
-        self.first = 0.0
-        self.target = 0
-        self.done = asyncio.Event()
-        # By class, the receiver belongs to the service of the model, which has a database.
-        self.bus = edgy.Bus(
-            service.place.redis.url,
-            service=SERVICE if by_class else "listener",
-            group=group,
-            prefix=service.prefix,
-            relay=False,
-            signing_keys=KEYS if service.signed else None,
-            working=working,
-            events=service.bus.events,
-        )
-        self.inbox = edgy.Database(service.database_url) if inbox else None
-        options: dict[str, Any] = {"ordered": ordered, "inbox": self.inbox, "batch": batch}
-        names = [f"{group}-{number}" for number in range(groups)] if groups > 1 else [group]
-        self.names = names
-        if by_class:
-            models = define(edgy.Registry(service.database_url, bus=self.bus), len(service.models))
-            for model in models:
-                post_save(model, name="count", **options)(self._receiver(wait, batch))
-            return
-        for name in names:
-            for model in service.models:
-                listen = self.bus.receiver(
-                    f"{SERVICE}.{model.meta.name}", "post_save", name="count", group=name, **options
-                )
-                listen(self._receiver(wait, batch))
-
-    def _receiver(self, wait: float, batch: edgy.Batch | None) -> Callable[..., Awaitable[None]]:
-        async def count(sender: Any, **kwargs: Any) -> None:
-            self._count()
-
-        async def count_later(sender: Any, **kwargs: Any) -> None:
-            await asyncio.sleep(wait)
-            self._count()
-
-        async def count_many(sender: Any, instances: Any, **kwargs: Any) -> None:
-            self._count(len(instances))
-
-        if batch is not None:
-            return count_many
-        return count_later if wait else count
-
-    def _count(self, more: int = 1) -> None:
-        if not self.seen:
-            self.first = time.perf_counter()
-        self.seen += more
-        if self.seen >= self.target:
-            self.done.set()
-
-    async def _until_done(self, ending: "asyncio.Task[None]") -> None:
-        """Raises `Unavailable` for a worker that handles nothing for a long time, and what ended one that has ended."""
-        waiting = asyncio.create_task(self.done.wait())
-        try:
-            while not self.done.is_set():
-                before = self.seen
-                await asyncio.wait((waiting, ending), timeout=_STALLED, return_when=asyncio.FIRST_COMPLETED)
-                if ending.done():
-                    await ending
-                    raise Unavailable("the worker ended by itself")
-                if self.seen == before:
-                    raise Unavailable(
-                        f"nothing was handled for {_STALLED:g} s, after {before:,} of {self.target:,} events"
-                    )
-        finally:
-            waiting.cancel()
-
-    async def run(self, count: int, *, settled: bool) -> float:
-        """Events by second, from the first call to the `count`-th, or with `settled` until all are acknowledged."""
-        self.target = count
-        async with self.bus:
-            if self.inbox is not None and not self.inbox.is_connected:
-                await self.inbox.connect()
-            worker = self.bus.worker()
-            async with worker:
-                ending = asyncio.create_task(worker.wait())
-                await self._until_done(ending)
-                if settled:
-                    for name in self.names:
-                        await Progress(self.service, name).finished()
-                seconds, seen = time.perf_counter() - self.first, self.seen
-                await worker.stop()
-                await ending
-        return seen / seconds
+            raise Unavailable(f"not everything was acknowledged within {STALLED:g} s") from None

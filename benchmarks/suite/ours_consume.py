@@ -1,19 +1,23 @@
 """What one process of ours handles by second, with a receiver that does nothing, on streams that the relay has written."""
 
+import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
-import edgy_bus as edgy
+from benchmarks.suite.consumer import Wanted
 from benchmarks.suite.contender import Contender, Measured, Scale
-from benchmarks.suite.ours import Consumer, Service
+from benchmarks.suite.ours import Service
 from benchmarks.suite.place import Place
+from benchmarks.suite.processes import ask
 
-_BATCH = edgy.Batch(size=100, wait=0.01)
+_BATCH = (100, 0.01)
 
 
 class Consume(Contender):
-    """A new group for every round, from the beginning of the streams."""
+    """A new process and a new group for every round, from the beginning of the streams."""
 
     def __init__(
         self, service: Service, count: int, key: str, label: str, *, settled: bool = True, **options: Any
@@ -25,8 +29,10 @@ class Consume(Contender):
     async def round(self) -> Measured:
         self._rounds += 1
         group = f"{self.key.replace('.', '-')}-{self._rounds}"
-        consumer = Consumer(self._service, group, **self._options)
-        return {"rate": await consumer.run(self._count, settled=self._settled)}
+        wanted = Wanted(group, self._count, self._settled, **self._options)
+        given = [json.dumps(asdict(one)) for one in (self._service.streams, wanted)]
+        answer = await ask([sys.executable, "-m", "benchmarks.suite.consumer", *given])
+        return {"rate": float(answer["rate"])}
 
 
 @asynccontextmanager
@@ -77,7 +83,7 @@ async def tuning(stack: AsyncExitStack, place: Place, scale: Scale) -> list[Cont
             f"receivers that wait 5 ms, concurrency={concurrency}",
             settled=False,
             wait=0.005,
-            working=edgy.WorkerSettings(concurrency=concurrency),
+            concurrency=concurrency,
         )
         for concurrency in (8, 64, 256)
     ]

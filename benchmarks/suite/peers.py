@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -12,9 +11,10 @@ from pathlib import Path
 
 from benchmarks.suite.contender import Contender, Measured, Scale, Unavailable
 from benchmarks.suite.place import Place
+from benchmarks.suite.processes import ask
 
 FOLDER = Path(__file__).parents[1]
-_INSTALLING, _RUNNING = 600.0, 300.0
+_INSTALLING = 600.0
 """Seconds."""
 
 PEERS = {
@@ -83,20 +83,10 @@ class Peer(Contender):
         keys = f"peer-{self._name}-{self._what}"
         command = [str(self._environment.python), str(FOLDER / "peers" / f"{self._name}_peer.py"), self._what]
         command += [*self._arguments, "--name", self._place.prefix(keys)]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
         try:
-            async with asyncio.timeout(_RUNNING):
-                told, complaint = await process.communicate()
+            answer = await ask(command)
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
             await asyncio.to_thread(self._place.clear, keys)
-        if process.returncode:
-            raise Unavailable((complaint.decode().strip().splitlines() or ["it failed without a word"])[-1][:300])
-        answer = json.loads(told.decode().splitlines()[-1])
         self.versions = answer["versions"]
         return float(answer["rate"])
 

@@ -1,12 +1,14 @@
 """Worker processes, started as an operator starts them, and what can be seen of them from outside."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -14,7 +16,8 @@ from benchmarks.suite.contender import Unavailable
 from benchmarks.suite.ours import Service
 from benchmarks.suite.place import ROOT
 
-_GRACE = 30.0
+_GRACE, _ANSWER = 30.0, 300.0
+"""Seconds in which a program ends when it is told to, and in which one that measures has to answer."""
 
 
 @asynccontextmanager
@@ -54,6 +57,23 @@ async def workers(
     }
     async with running(command, environment, service.place.folder / f"{group}.log") as process:
         yield process
+
+
+async def ask(command: Sequence[str]) -> Any:
+    """The line of JSON that a program prints. Raises `Unavailable` with the last line of its complaint."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(_ANSWER):
+            told, complaint = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise Unavailable((complaint.decode().strip().splitlines() or ["it failed without a word"])[-1][:300])
+    return json.loads(told.decode().splitlines()[-1])
 
 
 async def settled(service: Service, group: str, processes: int, within: float = 60.0) -> None:
