@@ -75,7 +75,7 @@ class _Ready:
     columns: Columns
     own: Any
     harmless: bool = False
-    settled: "_Settled | None" = None
+    settled: _Settled | None = None
     """Of a statement that is used again."""
 
     def values(self, parameters: Mapping[str, Any]) -> MutableMapping[str, Any]:

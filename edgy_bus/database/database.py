@@ -73,9 +73,10 @@ class Database(core.Database):
 
     def connection(self) -> Connection:
         """The current task's connection; `async with` holds it. Raises `DatabaseError` when the database is not connected."""
+        self._require_connected()
         connection = self._current
         if connection is None:
-            self._refuse_without()
+            refuse_inherited(self)
             self._connection = connection = Connection(self, self._backend)
         return connection
 
@@ -84,22 +85,21 @@ class Database(core.Database):
         task = asyncio.current_task()
         return None if task is None else cast("Connection | None", self._connection_map.get(task))
 
-    def _refuse_without(self) -> None:
-        """Raise `DatabaseError` where the current task, which has no connection, cannot have one."""
+    def _require_connected(self) -> None:
         if not self.is_connected:
             raise DatabaseError(
                 "the database is not connected: use `async with database:` or `await database.connect()` first"
             )
-        refuse_inherited(self)
 
     async def _on_session(self, use: Callable[[Session], Awaitable[T]]) -> T:
         """Use the session of the task's connection. Where it has none, nobody needs to find one again: a session alone costs less."""
+        self._require_connected()
         with self._backend.translation:
             connection = self._current
             if connection is not None:
                 async with connection:
                     return await use(connection.session)
-            self._refuse_without()
+            refuse_inherited(self)
             session = self._backend.connection()
             await session.acquire()
             try:

@@ -32,9 +32,7 @@ class MetaInfo:
     publish: tuple[str, ...] | None = None
     """Patterns of the signals that go to the broker; None leaves it to the bus."""
     plain: bool = False
-    """An instance has no private attributes of the user's, and nothing of the user's runs after it was made."""
-    own_way: bool = False
-    """The user has an `__init__` or a `save`, which may change what pydantic has validated."""
+    """An instance has no private attributes of the user's, and nothing of the user's runs when it is made."""
 
     @property
     def registry(self) -> "Registry":
@@ -69,12 +67,6 @@ class MetaInfo:
     def generated(self) -> frozenset[str]:
         """The fields that the database fills in where there is no value."""
         return frozenset(name for name, field in self.fields.items() if field.generated)
-
-    @cached_property
-    def valid_when_made(self) -> bool:
-        """Whether a new instance holds what pydantic has validated, and is to be saved as it is: with no times to be filled in."""
-        stamped = any(field.auto_now or field.auto_now_add for field in self.fields.values())
-        return self.plain and not self.own_way and not stamped
 
     @cached_property
     def _mutable(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Models: pydantic classes whose instances are rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
@@ -37,9 +37,7 @@ class Model(BaseModel):
     `("post_*",)`, instead of the bus's own; an empty tuple keeps everything here).
     """
 
-    model_config = ConfigDict(
-        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     meta: ClassVar[MetaInfo]
     query: ClassVar[_Query] = _Query()
@@ -73,9 +71,6 @@ class Model(BaseModel):
             declared_table=table,
             plain=list(cls.__private_attributes__) == ["_stored"]
             and cls.model_post_init.__name__ == "init_private_attributes",  # pydantic's own
-            own_way=any(
-                name in vars(base) for base in cls.__mro__[: cls.__mro__.index(Model)] for name in ("__init__", "save")
-            ),
             publish=publish_patterns(
                 cls.__name__,
                 options.get("publish", next((one.publish for one in parents if one.publish is not None), None)),
@@ -146,18 +141,6 @@ class Model(BaseModel):
         """
         self._assign(values or {})
         is_update = self._stored is not None
-        await self._save(self._plan_update_all if is_update else self._plan_insert, is_update=is_update)
-        return self
-
-    async def save_made(self) -> Self:
-        """Save what was made just now. It has been validated then: once is enough, unless somebody may have changed it."""
-        meta = self.meta
-        if not meta.valid_when_made or meta.signals["pre_save"].receivers:
-            return await self.save()
-        await self._save(self._plan_insert_valid, is_update=False)
-        return self
-
-    async def _save(self, plan: Callable[[], Plan], *, is_update: bool) -> None:
         await perform(
             Operation(
                 model=type(self),
@@ -165,11 +148,12 @@ class Model(BaseModel):
                 instance=self,
                 model_instance=self,
                 values=self.field_values(),
-                plan=plan,
+                plan=self._plan_update_all if is_update else self._plan_insert,
                 apply=self._take,
                 is_update=is_update,
             )
         )
+        return self
 
     async def update(self, **values: Any) -> Self:
         """Assign and write these fields alone. Raises `ObjectNotFound` when the row is gone."""
@@ -235,9 +219,6 @@ class Model(BaseModel):
         """The validated values of a new row; a key that the database makes is left out."""
         self._stamp(inserting=True)
         self._validate()
-        return self._values_to_insert()
-
-    def _values_to_insert(self) -> dict[str, Any]:
         generated = self.meta.generated
         return {
             name: value for name, value in self.field_values().items() if value is not None or name not in generated
@@ -260,9 +241,6 @@ class Model(BaseModel):
 
     def _plan_insert(self) -> Plan:
         return Plan(type(self), "post_save", [(insert_row(self.meta.table), self.insert_values())])
-
-    def _plan_insert_valid(self) -> Plan:
-        return Plan(type(self), "post_save", [(insert_row(self.meta.table), self._values_to_insert())])
 
     def _plan_update_all(self) -> Plan:
         self._stamp(inserting=False)

@@ -141,7 +141,9 @@ class QuerySet(Generic[M]):
 
     async def create(self, **values: Any) -> M:
         """Save a new row."""
-        return await self.model(**values).save_made()
+        instance = self.model(**values)
+        await instance.save()
+        return instance
 
     async def get_or_create(self, defaults: Mapping[str, Any] | None = None, **values: Any) -> tuple[M, bool]:
         """The one row with these values, or a new one that has `defaults` as well; and whether it is new.

@@ -14,14 +14,16 @@ GAP = 0.002
 
 
 class Notifier(Service):
-    """Sends a notification for every ring, several rings being one."""
+    """Sends a notification for every ring, several rings being one. What was rung for before it is stopped is still told."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._database = database
         self._bell = Bell()
+        self._due = False
 
     def ring(self) -> None:
+        self._due = True
         self._bell.ring()
 
     async def stop(self) -> None:
@@ -31,10 +33,16 @@ class Notifier(Service):
 
     async def run(self) -> None:
         while not self.stopping.is_set():
-            if not await self._bell.wait(60):
-                continue
-            try:
-                await self._database.notify(CHANNEL)
-            except Exception as error:  # noqa: BLE001 - drivers share no base class; relays also look by themselves
-                telemetry.emit("notifier.failed", error=type(error).__name__)
+            await self._bell.wait(60)
+            await self._notify()
             await self.pause(GAP)
+        await self._notify()
+
+    async def _notify(self) -> None:
+        if not self._due:
+            return
+        self._due = False
+        try:
+            await self._database.notify(CHANNEL)
+        except Exception as error:  # noqa: BLE001 - drivers share no base class; relays also look by themselves
+            telemetry.emit("notifier.failed", error=type(error).__name__)

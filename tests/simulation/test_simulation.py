@@ -14,12 +14,12 @@ LONG, SHORT = range(100), range(1_000_000, 1_002_000)
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("seeds", "seconds"), [(LONG, CHAOS), (SHORT, 3.0)])
-def test_nothing_is_lost_reordered_or_done_twice(seeds: range, seconds: float) -> None:
+@pytest.mark.parametrize(("seeds", "seconds", "faults"), [(LONG, CHAOS, 5), (SHORT, 3.0, 1.4)])
+def test_nothing_is_lost_reordered_or_done_twice(seeds: range, seconds: float, faults: float) -> None:
     found = run(seeds, seconds)
     assert found.failed == {}
     assert found.commits > 3 * seconds * len(seeds), "too little happened for it to mean anything"
-    assert sum(found.faults.values()) > seconds / 8 * len(seeds)
+    assert sum(found.faults.values()) > faults * len(seeds)
     assert set(found.faults) == set(KINDS)
     assert found.redeliveries > len(seeds)
     assert found.decisions > len(seeds)

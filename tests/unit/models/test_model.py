@@ -338,16 +338,20 @@ def test_a_field_without_a_default_is_required():
         Draft(name="Ada")
 
 
-def test_a_default_that_the_field_may_not_hold_is_found_when_an_instance_is_made():
-    class Careless(edgy.Model):
-        id: int = edgy.BigIntegerField(primary_key=True)
-        name: str = edgy.CharField(max_length=3, default="nobody")
+async def test_a_default_that_the_field_may_not_hold_is_not_saved(sqlite_url):
+    def declare(own):
+        class Careless(edgy.Model):
+            id: int = edgy.BigIntegerField(primary_key=True)
+            name: str = edgy.CharField(max_length=3, default="nobody")
 
-        class Meta:
-            registry = edgy.Registry("sqlite:///nowhere.sqlite")
+            class Meta:
+                registry = own
 
-    with pytest.raises(pydantic.ValidationError, match="name"):
-        Careless()
+        return Careless
+
+    async with tables(sqlite_url, declare) as model:
+        with pytest.raises(pydantic.ValidationError, match="name"):
+            await model.query.create()
 
 
 async def test_saving_validates_what_was_assigned_since(User):

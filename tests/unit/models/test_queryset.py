@@ -261,27 +261,39 @@ def declare_wilful(registry):
         class Meta:
             registry = own
 
+    class WithValidator(Base):
+        @pydantic.model_validator(mode="after")
+        def lengthen(self):
+            self.name = "too long"
+            return self
+
+        class Meta:
+            registry = own
+
     class WithSave(Base):
         async def save(self, values=None):
-            self.name = "too long"
-            return await super().save(values)
+            self.name = values["name"] if values else self.name * 2
+            await super().save()
 
         class Meta:
             registry = own
 
-    class Derived(WithSave):
-        class Meta:
-            registry = own
-
-    return {model.__name__: model for model in (WithInit, WithHook, WithSave, Derived)}
+    return {model.__name__: model for model in (WithInit, WithHook, WithValidator, WithSave)}
 
 
-@pytest.mark.parametrize("name", ["WithInit", "WithHook", "WithSave", "Derived"])
+@pytest.mark.parametrize("name", ["WithInit", "WithHook", "WithValidator", "WithSave"])
 async def test_create_validates_what_the_model_itself_has_changed(sqlite_url, name):
     async with tables(sqlite_url, declare_wilful) as models:
         with pytest.raises(pydantic.ValidationError, match="name"):
             await models[name].query.create(name="Ada")
         assert await models[name].query.count() == 0
+
+
+async def test_create_saves_as_the_model_does_and_answers_the_instance(sqlite_url):
+    async with tables(sqlite_url, declare_wilful) as models:
+        created = await models["WithSave"].query.create(name="Al")
+        assert created.name == "AlAl"
+        assert (await models["WithSave"].query.get(pk=created.pk)).name == "AlAl"
 
 
 async def test_bulk_create_validates(User):

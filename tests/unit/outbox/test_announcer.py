@@ -8,7 +8,7 @@ import pytest
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerUnavailable
-from edgy_bus.events import PRE, Partition
+from edgy_bus.events import PRE, Event, Partition
 from edgy_bus.outbox import announcer as module
 from edgy_bus.outbox.announcer import Announcer
 from tests.support import Told, event, eventually
@@ -34,10 +34,14 @@ async def test_what_waits_is_sent_before_it_ends(broker: MemoryBroker) -> None:
     assert len(await on_stream(broker, PLACE)) == 500
 
 
+def never() -> Event:
+    raise AssertionError("an event is made that nobody can send")
+
+
 async def test_before_the_start_everything_is_dropped_and_counted(broker: MemoryBroker) -> None:
     announcer = Announcer(broker)
     with Told() as told:
-        announcer.put(lambda: event("1", None, "pre_save"))
+        announcer.put(never)
     assert announcer.dropped == 1
     assert told.of("announcer.dropped") == [{"count": 1, "reason": "the bus is not running"}]
 
@@ -45,8 +49,8 @@ async def test_before_the_start_everything_is_dropped_and_counted(broker: Memory
 async def test_more_than_fits_is_dropped_and_counted(broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING", 10)
     async with Announcer(broker) as announcer:
-        for _ in range(15):
-            announcer.put(lambda: event("1", None, "pre_save"))
+        for number in range(15):
+            announcer.put(never if number >= 10 else lambda: event("1", None, "pre_save"))
         assert announcer.dropped == 5
     assert len(await on_stream(broker, PLACE)) == 10
 

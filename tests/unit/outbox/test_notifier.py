@@ -41,12 +41,18 @@ async def test_a_ring_is_told_at_once_and_those_in_the_gap_after_it_together(mon
         await eventually(lambda: len(heard.channels) == 2)
 
 
-async def test_it_ends_at_once_in_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rings", [0, 1])
+async def test_it_ends_at_once_in_a_gap_and_tells_what_was_rung_for_meanwhile(
+    rings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "GAP", 60)
     heard = Heard()
     async with asyncio.timeout(5), notifier(heard) as one:
         one.ring()
         await eventually(lambda: heard.channels == [CHANNEL])
+        for _ in range(rings):
+            one.ring()
+    assert heard.channels == [CHANNEL] * (1 + rings)
 
 
 async def test_a_database_that_is_away_is_told_and_asked_again() -> None:
