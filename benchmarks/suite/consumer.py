@@ -1,7 +1,6 @@
 """A worker in a process of its own, as an operator has it and as every peer is measured: `python -m benchmarks.suite.consumer STREAMS WANTED`."""
 
 import asyncio
-import gc
 import json
 import sys
 import time
@@ -16,6 +15,7 @@ import edgy_bus as edgy
 from benchmarks.suite.contender import Unavailable
 from benchmarks.suite.ours import KEYS, STALLED, Progress, Streams, define, names_of
 from benchmarks.suite.place import SERVICE
+from edgy_bus.cli.running import collect_less
 from edgy_bus.signals import post_save
 
 
@@ -122,8 +122,7 @@ class Consumer:
         async with self.bus:
             if self.inbox is not None and not self.inbox.is_connected:
                 await self.inbox.connect()
-            gc.collect()
-            gc.freeze()  # as `edgy-bus worker` does
+            collect_less()
             worker = self.bus.worker()
             async with worker, redis.asyncio.Redis.from_url(self.streams.redis_url) as client:
                 ending = asyncio.create_task(worker.wait())

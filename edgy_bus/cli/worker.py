@@ -1,7 +1,6 @@
 """`edgy-bus worker app:bus`: run receivers."""
 
 import asyncio
-import gc
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 
 from edgy_bus.bus import Bus
 from edgy_bus.cli.loading import load_bus
-from edgy_bus.cli.running import connect, patiently, run, toucher
+from edgy_bus.cli.running import collect_less, connect, patiently, run, toucher
 from edgy_bus.cli.supervisor import supervise
 from edgy_bus.settings import WorkerSettings
 
@@ -53,9 +52,7 @@ async def _work(
         # It may be cut off again before the hooks have run and the tables are there.
         if not await patiently(lambda: stack.enter_async_context(bus), stopping, touch):
             return
-        # What the program consists of is not looked at again by every full round of the collector.
-        gc.collect()
-        gc.freeze()
+        collect_less()
         running = await stack.enter_async_context(bus.worker(groups, settings, touch))
         asked = asyncio.create_task(stopping.wait())
         ended = asyncio.create_task(running.wait())
