@@ -1,4 +1,4 @@
-"""Short chaos runs, as part of the tests: real processes and servers, every kind of fault, nothing lost, reordered or done twice."""
+"""Chaos for a minute, as part of the tests: real processes and servers, every kind of fault, nothing lost, reordered or done twice."""
 
 from itertools import islice
 
@@ -20,13 +20,13 @@ async def _right(options: Options) -> Result:
 
 @pytest.mark.timeout(300)
 async def test_on_postgresql() -> None:
-    result = await _right(Options(seconds=25, seed=1, faulters=2, between=0.6, database=OWN))
+    result = await _right(Options(seconds=40, seed=1, faulters=2, between=0.6, database=OWN))
     assert result.faults[DATABASE_RESTARTS] >= 1, described(result)
 
 
 @pytest.mark.timeout(300)
 async def test_on_sqlite() -> None:
-    await _right(Options(seconds=15, seed=2, faulters=2, between=0.6, database=SQLITE))
+    await _right(Options(seconds=20, seed=2, faulters=2, between=0.6, database=SQLITE))
 
 
 def test_the_same_seed_makes_the_same_faults() -> None:
