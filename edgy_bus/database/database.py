@@ -198,9 +198,13 @@ class Database(core.Database):
         return isinstance(self._backend, PostgresBackend)
 
     async def notify(self, channel: str) -> None:
-        """Wake whoever listens to `channel`, at once and outside of any transaction. Does nothing on SQLite."""
+        """Wake whoever listens to `channel`, at once and outside of any transaction. Does nothing on SQLite.
+
+        Raises `DatabaseError`, for example `DatabaseUnavailable`.
+        """
         if isinstance(self._backend, PostgresBackend):
-            await self._backend.notify(channel)
+            with self._backend.translation:
+                await self._backend.notify(channel)
 
     @asynccontextmanager
     async def listen(self, channel: str, callback: Callable[[], None]) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ notification stands for all commits while the one before is on its way, and for 
 
 from edgy_bus import telemetry
 from edgy_bus.database import Database
+from edgy_bus.errors import DatabaseError
 from edgy_bus.services import Bell, Service
 
 CHANNEL = "edgy_bus_outbox"
@@ -44,5 +45,5 @@ class Notifier(Service):
         self._due = False
         try:
             await self._database.notify(CHANNEL)
-        except Exception as error:  # noqa: BLE001 - drivers share no base class; relays also look by themselves
+        except DatabaseError as error:  # relays also look by themselves
             telemetry.emit("notifier.failed", error=type(error).__name__)

@@ -329,6 +329,11 @@ async def test_a_notification_does_not_wait_for_the_transaction_of_the_task(post
         await asyncio.wait_for(woken.wait(), PATIENCE)
 
 
+async def test_a_notification_that_is_refused_is_an_error_of_ours(postgres):
+    with pytest.raises(DatabaseError, match="channel name too long"):
+        await postgres.notify("x" * 64)
+
+
 async def test_a_listener_that_lost_its_connection_comes_back_and_is_woken(postgres, channel):
     woken = asyncio.Event()
     kill = sa.text("SELECT pg_terminate_backend(pid) AS done FROM pg_stat_activity WHERE query = :query")

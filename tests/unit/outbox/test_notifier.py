@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 
 from edgy_bus.database import Database
+from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.outbox import notifier as module
 from edgy_bus.outbox.notifier import CHANNEL, Notifier
 from tests.support import Told, eventually
@@ -39,6 +40,7 @@ async def test_a_ring_is_told_at_once_and_those_in_the_gap_after_it_together(mon
             await asyncio.sleep(0)
         assert heard.channels == [CHANNEL]
         await eventually(lambda: len(heard.channels) == 2)
+    assert heard.channels == [CHANNEL] * 2
 
 
 @pytest.mark.parametrize("rings", [0, 1])
@@ -56,11 +58,11 @@ async def test_it_ends_at_once_in_a_gap_and_tells_what_was_rung_for_meanwhile(
 
 
 async def test_a_database_that_is_away_is_told_and_asked_again() -> None:
-    heard = Heard(OSError("away"))
+    heard = Heard(DatabaseUnavailable("away"))
     with Told() as told:
         async with notifier(heard) as one:
             one.ring()
             await eventually(lambda: len(told.of("notifier.failed")) == 1)
             one.ring()
             await eventually(lambda: len(heard.channels) == 2)
-    assert told.of("notifier.failed") == [{"error": "OSError"}]
+    assert told.of("notifier.failed") == [{"error": "DatabaseUnavailable"}]
