@@ -95,7 +95,9 @@ class Bench:
 
     def batches(self) -> list[tuple[Partition, list[list[Wire]]]]:
         heads = HeadPacker("bench", ALONE)
-        wires: dict[Partition, list[Wire]] = {place: [] for place in partitions_of(ALONE, PARTITIONS)}
+        wires: dict[Partition, list[Wire]] = {
+            place: [] for place in partitions_of(ALONE, PARTITIONS)
+        }
         for number, row in enumerate(events(ALONE, self.rows)):
             head = heads.pack(
                 row["event_id"],
@@ -106,9 +108,14 @@ class Bench:
                 incarnation=1,
                 traceparent=None,
             )
-            wires[Partition(ALONE, row["label"])].append(Wire(row["event_id"], head, row["data"].encode()))
+            wires[Partition(ALONE, row["label"])].append(
+                Wire(row["event_id"], head, row["data"].encode())
+            )
         size = SETTINGS.batch
-        return [(place, [one[at : at + size] for at in range(0, len(one), size)]) for place, one in wires.items()]
+        return [
+            (place, [one[at : at + size] for at in range(0, len(one), size)])
+            for place, one in wires.items()
+        ]
 
     async def read_and_mark(self) -> None:
         """What the relay asks of the database, alone."""
@@ -120,7 +127,9 @@ class Bench:
         await self.fill(RELAYED)
         work, found = time.process_time(), {}
         found["relay"] = await self._speed(self.drain)
-        found["relay, share of a core"] = (time.process_time() - work) / (self.rows / found["relay"])
+        found["relay, share of a core"] = (time.process_time() - work) / (
+            self.rows / found["relay"]
+        )
         batches = self.batches()
         found["publishing script alone"] = await self._speed(lambda: self.append(batches))
         await self.fill(ALONE)
@@ -170,7 +179,9 @@ def main() -> None:
         figures = [one[name] for one in rounds]
         form = ",.0f" if min(figures) > 10 else ".2f"
         table.add_row(
-            name, format(statistics.median(figures), form), ", ".join(format(figure, form) for figure in figures)
+            name,
+            format(statistics.median(figures), form),
+            ", ".join(format(figure, form) for figure in figures),
         )
     Console().print(table)
 

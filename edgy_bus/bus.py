@@ -116,7 +116,9 @@ class Bus:
         self.relaying = relaying or RelaySettings()
         self.working = working or WorkerSettings()
         self.registries: list[Registry] = []
-        self._patterns = None if publish is None else tuple([publish] if isinstance(publish, str) else publish)
+        self._patterns = (
+            None if publish is None else tuple([publish] if isinstance(publish, str) else publish)
+        )
         self._relay_here = relay
         self._named: list[_Named] = []
         self._hooks: list[Hook] = []
@@ -151,7 +153,9 @@ class Bus:
             store=store,
             broker=self.broker,
             service=self.service,
-            models=lambda: {self._name(model): self.events.partitions for model in registry.models.values()},
+            models=lambda: {
+                self._name(model): self.events.partitions for model in registry.models.values()
+            },
             settings=self.relaying,
             bell=bell,
             signer=self._signer,
@@ -232,7 +236,9 @@ class Bus:
             for hook in self._hooks:
                 await hook()
             if self.broker is not None:
-                stack.push_async_callback(self.broker.close)  # after everything that uses it has stopped
+                stack.push_async_callback(
+                    self.broker.close
+                )  # after everything that uses it has stopped
             for publisher in self._publishers:
                 await publisher.store.prepare()
                 await self._enter(stack, publisher.notifier)
@@ -253,7 +259,10 @@ class Bus:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.stop()
 
@@ -277,7 +286,11 @@ class Bus:
                     f"no receiver runs in group {name!r}; the groups are: {', '.join(known) or 'none'}"
                 )
         return Worker(
-            broker, [Subscriptions(name, every) for name in names], settings or self.working, alive, self._signer
+            broker,
+            [Subscriptions(name, every) for name in names],
+            settings or self.working,
+            alive,
+            self._signer,
         )
 
     async def forget(self, group: str) -> int:
@@ -289,7 +302,9 @@ class Bus:
         broker = self._require_broker("forgetting a group")
         alive = (await broker.members(group)).alive
         if alive:
-            raise ConfigurationError(f"the group {group!r} has {len(alive)} workers that are alive: stop them first")
+            raise ConfigurationError(
+                f"the group {group!r} has {len(alive)} workers that are alive: stop them first"
+            )
         found = 0
         for publisher in self._publishers:
             for model in publisher.registry.models.values():
@@ -308,7 +323,9 @@ class Bus:
                 for row, state in (await broker.held(place, group)).items():
                     parked = await broker.parked(place, group, row)
                     reason = parked[0].letter.reason if parked else ""
-                    found.append(HeldRow(group, model, row.subject, row.receiver, reason, state.retrying))
+                    found.append(
+                        HeldRow(group, model, row.subject, row.receiver, reason, state.retrying)
+                    )
         return found
 
     async def release(self, row: HeldRow, *, skip: bool = False) -> bool:
@@ -319,7 +336,9 @@ class Bus:
         broker = self._require_broker("a held row")
         partitions = (await broker.declared()).get(row.model, self.events.partitions)
         place = Partition(row.model, partition_label(row.subject, "", partitions))
-        return await broker.decide(place, row.group, BrokerRow(row.receiver, row.subject), skip=skip)
+        return await broker.decide(
+            place, row.group, BrokerRow(row.receiver, row.subject), skip=skip
+        )
 
     def relays(self) -> list[Relay]:
         """The relays of this service, for a program that does nothing else. Raises `ConfigurationError` where there is none."""
@@ -333,7 +352,11 @@ class Bus:
     def databases(self) -> list[Database]:
         """The databases of the registries and of the receivers' inboxes."""
         inboxes = [one.receiver.options.inbox for one in self.subscriptions()]
-        return list(dict.fromkeys([*self._databases(), *(one for one in inboxes if isinstance(one, Database))]))
+        return list(
+            dict.fromkeys(
+                [*self._databases(), *(one for one in inboxes if isinstance(one, Database))]
+            )
+        )
 
     def subscriptions(self) -> list[Subscription]:
         """Every receiver that runs in workers."""
@@ -345,7 +368,9 @@ class Bus:
                 for signal in model.meta.signals:
                     if self._publishes(model, signal.name):
                         found += [
-                            self._by_class(model, signal.name, one) for one in signal.receivers if not one.options.local
+                            self._by_class(model, signal.name, one)
+                            for one in signal.receivers
+                            if not one.options.local
                         ]
         return found
 
@@ -384,7 +409,9 @@ class Bus:
             return
         for named in self._named:
             if named.model == self._name(model) and named.signal in model.meta.signals:
-                model.meta.signals[named.signal].connect(named.receiver.function, named.receiver.options)
+                model.meta.signals[named.signal].connect(
+                    named.receiver.function, named.receiver.options
+                )
 
     def _publishes(self, model: type[Model], signal: str) -> bool:
         if model.meta.publish is not None:
@@ -392,7 +419,8 @@ class Bus:
         if self._patterns is None:
             return True
         return any(
-            fnmatchcase(signal, one) or fnmatchcase(f"{model.meta.name}.{signal}", one) for one in self._patterns
+            fnmatchcase(signal, one) or fnmatchcase(f"{model.meta.name}.{signal}", one)
+            for one in self._patterns
         )
 
     def _name(self, model: type[Model]) -> str:
@@ -417,5 +445,7 @@ def _broker(url: str, prefix: str) -> Broker:
     scheme = urlsplit(url).scheme
     if scheme not in _BROKERS:
         known = ", ".join(f"{name}://" for name in _BROKERS)
-        raise ConfigurationError(f"unknown broker scheme {scheme!r}: the supported ones are {known}")
+        raise ConfigurationError(
+            f"unknown broker scheme {scheme!r}: the supported ones are {known}"
+        )
     return _BROKERS[scheme](url, prefix)

@@ -50,15 +50,40 @@ class Envelope(NamedTuple):
         data = loads(self.raw)
         if type(data) is not dict:
             raise EventError(f"the data of event {self.id} is not a JSON object")
-        event_id, source, model, signal, subject, time, sequence, incarnation, version, traceparent, _ = self
-        attributes = event_id, source, model, signal, subject, _time(time), data, sequence, incarnation, version
+        (
+            event_id,
+            source,
+            model,
+            signal,
+            subject,
+            time,
+            sequence,
+            incarnation,
+            version,
+            traceparent,
+            _,
+        ) = self
+        attributes = (
+            event_id,
+            source,
+            model,
+            signal,
+            subject,
+            _time(time),
+            data,
+            sequence,
+            incarnation,
+            version,
+        )
         return tuple.__new__(Event, (*attributes, traceparent))
 
 
 def dumps(value: Any) -> bytes:
     """JSON with the types that rows hold: dates as ISO 8601, decimals as text, bytes as base64. Raises `EventError`."""
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+        return orjson.dumps(
+            value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+        )
     except (TypeError, ValueError, RecursionError) as error:
         raise EventError(f"cannot be written as JSON: {error.__cause__ or error}") from error
 
@@ -150,7 +175,9 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     known = head.get
     version = known("schemaversion", SCHEMA_VERSION)
     if known("specversion") != SPEC_VERSION or version != SCHEMA_VERSION:
-        raise EventError(f"unknown version: specversion {known('specversion')!r}, schemaversion {version!r}")
+        raise EventError(
+            f"unknown version: specversion {known('specversion')!r}, schemaversion {version!r}"
+        )
     event_id, source, kind, time = known("id"), known("source"), known("type"), known("time")
     subject, traceparent = known("subject"), known("traceparent")
     sequence, incarnation = known("sequence"), known("incarnation", 1)
@@ -166,7 +193,17 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     model, _, signal = kind.rpartition(".")
     if not model:
         raise EventError(_misfit(head))
-    attributes = event_id, source, model, signal, subject or None, time, sequence, incarnation or 1, version
+    attributes = (
+        event_id,
+        source,
+        model,
+        signal,
+        subject or None,
+        time,
+        sequence,
+        incarnation or 1,
+        version,
+    )
     # What `Envelope(…)` does, at half the price: this is done for every event.
     return tuple.__new__(Envelope, (*attributes, traceparent or None, data))
 

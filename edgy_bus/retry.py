@@ -24,7 +24,9 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise ConfigurationError(f"Retry(attempts={self.attempts}): a receiver is called at least once")
+            raise ConfigurationError(
+                f"Retry(attempts={self.attempts}): a receiver is called at least once"
+            )
         if self.delay < 0 or self.ceiling < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
             raise ConfigurationError(
                 f"{self}: delay and ceiling must not be negative, factor at least 1, jitter between 0 and 1"

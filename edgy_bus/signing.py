@@ -20,8 +20,13 @@ class Signer:
 
     def __init__(self, keys: Mapping[str, str | bytes]) -> None:
         if not keys:
-            raise ConfigurationError("signing_keys is empty: give at least one key, or leave it out")
-        self._keys = {check_name(name, "the signing key"): _secret(name, secret) for name, secret in keys.items()}
+            raise ConfigurationError(
+                "signing_keys is empty: give at least one key, or leave it out"
+            )
+        self._keys = {
+            check_name(name, "the signing key"): _secret(name, secret)
+            for name, secret in keys.items()
+        }
         self._current = next(iter(self._keys))
 
     def sign(self, place: Partition, event_id: bytes, head: bytes, data: bytes) -> bytes:
@@ -34,9 +39,13 @@ class Signer:
         if not name:
             raise EventError("the entry is not signed")
         if name not in self._keys:
-            raise EventError(f"the entry is signed with the key {name[:40]!r}, which is not known here")
+            raise EventError(
+                f"the entry is signed with the key {name[:40]!r}, which is not known here"
+            )
         parts = (fields.get(part, b"") for part in (b"id", b"head", b"data"))
-        if not hmac.compare_digest(digest.encode(), _digest(self._keys[name], place, *parts).encode()):
+        if not hmac.compare_digest(
+            digest.encode(), _digest(self._keys[name], place, *parts).encode()
+        ):
             raise EventError("the entry's signature is wrong")
 
 

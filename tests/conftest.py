@@ -79,7 +79,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Which servers are used, unless only unit tests were asked for, which use none."""
     unit = Path(__file__).parent / "unit"
-    paths = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+    paths = [
+        (config.invocation_params.dir / argument.split("::")[0]).resolve()
+        for argument in config.args
+    ]
     if config.option.collectonly or all(path.is_relative_to(unit) for path in paths):
         return []
     return [config.stash[_servers].describe(kind) for kind in _FINDERS]
@@ -128,7 +131,9 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """Every test that uses it runs on both databases."""
-    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    url: str = request.getfixturevalue(
+        "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    )
     return url
 
 

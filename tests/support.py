@@ -27,7 +27,9 @@ async def eventually(condition: Callable[[], Any], what: str = "the condition") 
         await asyncio.sleep(0.01)
 
 
-def event(subject: str | None, sequence: int | None, signal: str = "post_save", **data: Any) -> Event:
+def event(
+    subject: str | None, sequence: int | None, signal: str = "post_save", **data: Any
+) -> Event:
     return Event(
         id=new_event_id(),
         source="accounts",

@@ -33,7 +33,9 @@ class SearchEntry(edgy.Model):
 async def index(sender: str, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
     await SearchEntry.query.filter(user_id=instance.id).delete()
     if event.signal != "post_delete":
-        await SearchEntry.query.create(user_id=instance.id, name=instance.name, email=instance.email)
+        await SearchEntry.query.create(
+            user_id=instance.id, name=instance.name, email=instance.email
+        )
 
 
 if __name__ == "__main__":

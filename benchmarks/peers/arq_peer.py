@@ -24,7 +24,9 @@ async def main() -> None:
         "job_deserializer": json.loads,
     }
     pool = await create_pool(
-        RedisSettings.from_dsn(TASK.redis), default_queue_name=QUEUE, job_serializer=coding["job_serializer"]
+        RedisSettings.from_dsn(TASK.redis),
+        default_queue_name=QUEUE,
+        job_serializer=coding["job_serializer"],
     )
     rows = peer.events(TASK.count)
 

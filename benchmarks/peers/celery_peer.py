@@ -46,7 +46,12 @@ logging.disable(logging.CRITICAL)
 RATE = publish()
 if TASK.what == "consume":
     WORKER = APP.WorkController(
-        pool="solo", concurrency=1, without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True
+        pool="solo",
+        concurrency=1,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
     )
     WORKER.start()
     RATE = COUNTER.rate

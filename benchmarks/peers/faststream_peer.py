@@ -50,7 +50,9 @@ async def main() -> None:
     rows = peer.events(TASK.count)
     async with broker:
         if TASK.what in ("publish", "batch"):
-            rate = await peer.timed(lambda: {"publish": publish, "batch": batch}[TASK.what](broker, rows), TASK.count)
+            rate = await peer.timed(
+                lambda: {"publish": publish, "batch": batch}[TASK.what](broker, rows), TASK.count
+            )
             peer.say(rate, "faststream", "redis")
             return
         await batch(broker, rows)

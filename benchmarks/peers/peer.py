@@ -102,7 +102,9 @@ async def timed(work: Callable[[], Awaitable[Any]], count: int) -> float:
 
 def say(rate: float, *packages: str) -> None:
     """The line that the suite reads."""
-    sys.stdout.write(json.dumps({"rate": rate, "versions": {name: version(name) for name in packages}}) + "\n")
+    sys.stdout.write(
+        json.dumps({"rate": rate, "versions": {name: version(name) for name in packages}}) + "\n"
+    )
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -45,7 +45,9 @@ async def main() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(WORKER.run_async)
             await peer.until(lambda: COUNTER.seen >= TASK.count)
-            await anyio.sleep(0.5)  # it writes down what the last handlers did; not part of the rate
+            await anyio.sleep(
+                0.5
+            )  # it writes down what the last handlers did; not part of the rate
             tasks.cancel_scope.cancel()
         rate = COUNTER.rate
     peer.say(rate, "streaq", "coredis")

@@ -33,7 +33,9 @@ async def main() -> None:
     rate = await peer.timed(publish, TASK.count)
     if TASK.what == "consume":
         BROKER.is_worker_process = True
-        worker = asyncio.create_task(run_receiver_task(BROKER, max_async_tasks=100, max_prefetch=100))
+        worker = asyncio.create_task(
+            run_receiver_task(BROKER, max_async_tasks=100, max_prefetch=100)
+        )
         await peer.until(lambda: COUNTER.seen >= TASK.count)
         worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -17,7 +17,17 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from benchmarks.suite import check, growth, latency, limits, ours_consume, ours_operations, ours_publish, peers, report
+from benchmarks.suite import (
+    check,
+    growth,
+    latency,
+    limits,
+    ours_consume,
+    ours_operations,
+    ours_publish,
+    peers,
+    report,
+)
 from benchmarks.suite.contender import QUICK, Contender, Result, Scale, measure
 from benchmarks.suite.place import ROOT, Place, place
 
@@ -40,18 +50,38 @@ _PAGE = ROOT / "docs" / "performance.md"
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument(
-        "--only", default="", help=f"some of {','.join(SECTIONS)}, with commas between; all of them otherwise"
+        "--only",
+        default="",
+        help=f"some of {','.join(SECTIONS)}, with commas between; all of them otherwise",
     )
-    parser.add_argument("--rounds", type=int, help="rounds of every contender; five otherwise, three with --quick")
-    parser.add_argument("--quick", action="store_true", help="a few minutes instead of many: figures to develop with")
-    parser.add_argument("--redis", help="URL; otherwise EDGY_BUS_REDIS_URL, localhost, or a server of the run's own")
     parser.add_argument(
-        "--postgres", help="URL; otherwise EDGY_BUS_POSTGRES_URL, localhost, or a server of the run's own"
+        "--rounds", type=int, help="rounds of every contender; five otherwise, three with --quick"
     )
-    parser.add_argument("--docs", action="store_true", help="write the table and the plot of this run into docs/")
-    parser.add_argument("--keep", action="store_true", help="also measure what make bench-check does, into ratios.json")
     parser.add_argument(
-        "--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder for JSON and plot"
+        "--quick",
+        action="store_true",
+        help="a few minutes instead of many: figures to develop with",
+    )
+    parser.add_argument(
+        "--redis", help="URL; otherwise EDGY_BUS_REDIS_URL, localhost, or a server of the run's own"
+    )
+    parser.add_argument(
+        "--postgres",
+        help="URL; otherwise EDGY_BUS_POSTGRES_URL, localhost, or a server of the run's own",
+    )
+    parser.add_argument(
+        "--docs", action="store_true", help="write the table and the plot of this run into docs/"
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="also measure what make bench-check does, into ratios.json",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=ROOT / "benchmarks" / "results",
+        help="folder for JSON and plot",
     )
     return parser.parse_args()
 
@@ -69,7 +99,12 @@ async def sections(names: list[str], where: Place, scale: Scale, console: Consol
                         result.notes = dict(getattr(one, "versions", {}))
             except Exception as error:  # noqa: BLE001 - the other sections are still of use
                 results = [
-                    Result(name, f"{name}.all", "the whole section", failed=f"{type(error).__name__}: {error}"[:300])
+                    Result(
+                        name,
+                        f"{name}.all",
+                        "the whole section",
+                        failed=f"{type(error).__name__}: {error}"[:300],
+                    )
                 ]
         found += results
         console.print(f"{name}: {time.perf_counter() - start:.0f} s", highlight=False)
@@ -88,8 +123,13 @@ def main() -> int:
     logging.getLogger("databases").setLevel(logging.WARNING)
     console = Console()
     load, code = os.getloadavg(), report.commit()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what the run made is removed
-    with place(asked.redis, asked.postgres) as where, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C: what the run made is removed
+    with (
+        place(asked.redis, asked.postgres) as where,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         console.print(f"{where.redis.origin}; {where.postgres.origin}")
         results = runner.run(sections(names, where, scale, console))
         kept = runner.run(check.ratios(where))[0] if asked.keep else None
@@ -102,7 +142,9 @@ def main() -> int:
     if kept is not None:
         check.keep(kept, told, when)
     if asked.docs:
-        page = report.between(_PAGE.read_text("utf-8"), "figures", report.markdown(results, told, when))
+        page = report.between(
+            _PAGE.read_text("utf-8"), "figures", report.markdown(results, told, when)
+        )
         _PAGE.write_text(page, "utf-8")
         if drawn:
             shutil.copy(folder / "performance.svg", _PAGE.with_suffix(".svg"))

@@ -31,7 +31,9 @@ async def main(url: str, stream: str, heard: str) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, reading.cancel)
     with suppress(asyncio.CancelledError):
         await reading
-    await asyncio.to_thread(Path(heard).write_text, "".join(f"{row} {moment}\n" for row, moment in found))
+    await asyncio.to_thread(
+        Path(heard).write_text, "".join(f"{row} {moment}\n" for row, moment in found)
+    )
     await client.aclose()
     await acknowledging.aclose()
 

@@ -49,7 +49,9 @@ def fallen(kept_ratios: Mapping[str, float], found: Mapping[str, float | None]) 
     return told
 
 
-async def ratios(place: Place, scale: Scale = SCALE) -> tuple[dict[str, float | None], list[Result]]:
+async def ratios(
+    place: Place, scale: Scale = SCALE
+) -> tuple[dict[str, float | None], list[Result]]:
     """Those that are kept, of a short run of its own."""
     async with Service(place, "check") as service:
         await service.backlog(scale.backlog)

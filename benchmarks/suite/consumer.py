@@ -40,7 +40,11 @@ class Wanted:
     @property
     def names(self) -> list[str]:
         """The groups that the process serves."""
-        return [f"{self.group}-{number}" for number in range(self.groups)] if self.groups > 1 else [self.group]
+        return (
+            [f"{self.group}-{number}" for number in range(self.groups)]
+            if self.groups > 1
+            else [self.group]
+        )
 
 
 class Consumer:
@@ -63,7 +67,9 @@ class Consumer:
             prefix=streams.prefix,
             relay=False,
             signing_keys=KEYS if streams.signed else None,
-            working=edgy.WorkerSettings(concurrency=wanted.concurrency) if wanted.concurrency else None,
+            working=edgy.WorkerSettings(concurrency=wanted.concurrency)
+            if wanted.concurrency
+            else None,
             events=edgy.EventSettings(partitions=streams.partitions),
         )
         self.inbox = edgy.Database(streams.database_url) if wanted.inbox else None
@@ -75,7 +81,9 @@ class Consumer:
             return
         for group in wanted.names:
             for model in names_of(streams.models):
-                listen = self.bus.receiver(f"{SERVICE}.{model}", "post_save", name="count", group=group, **options)
+                listen = self.bus.receiver(
+                    f"{SERVICE}.{model}", "post_save", name="count", group=group, **options
+                )
                 listen(self._receiver())
 
     def _receiver(self) -> Callable[..., Awaitable[None]]:
@@ -106,7 +114,9 @@ class Consumer:
         try:
             while not self.done.is_set():
                 before = self.seen
-                await asyncio.wait((waiting, ending), timeout=STALLED, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    (waiting, ending), timeout=STALLED, return_when=asyncio.FIRST_COMPLETED
+                )
                 if ending.done():
                     await ending
                     raise Unavailable("the worker ended by itself")

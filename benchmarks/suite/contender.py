@@ -100,7 +100,9 @@ class Result:
 Tell = Callable[[str], None]
 
 
-async def measure(section: str, contenders: Sequence[Contender], rounds: int, tell: Tell) -> list[Result]:
+async def measure(
+    section: str, contenders: Sequence[Contender], rounds: int, tell: Tell
+) -> list[Result]:
     """Rounds in turn, every second one backwards, so that what the machine does meanwhile hits all alike."""
     results = {one.key: Result(section, one.key, one.label) for one in contenders}
     ready = [one for one in contenders if await _prepared(one, results[one.key])]

@@ -49,7 +49,11 @@ def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     figure.legend(handles=patches, loc="upper center", ncols=3, frameon=False)
     figure.tight_layout(rect=(0, 0.02, 1, 0.97))
     for kind in ("svg", "png"):
-        figure.savefig(folder / f"performance.{kind}", dpi=130, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(
+            folder / f"performance.{kind}",
+            dpi=130,
+            metadata={"Date": None} if kind == "svg" else None,
+        )
     plt.close(figure)
 
 
@@ -64,7 +68,11 @@ def _chosen(results: Sequence[Result], what: str) -> list[Result]:
         for one in results
         if not one.failed
         and one.rounds.get("rate")
-        and (one.key in limits or one.section == what or (one.section == "peers" and one.key.endswith(ends)))
+        and (
+            one.key in limits
+            or one.section == what
+            or (one.section == "peers" and one.key.endswith(ends))
+        )
     ]
 
 
@@ -78,7 +86,9 @@ def _operations(results: Sequence[Result]) -> list[Result]:
     ]
 
 
-def _bars(axes: Any, title: str, rows: Sequence[Result], metric: str = "rate", *, logarithmic: bool = True) -> None:
+def _bars(
+    axes: Any, title: str, rows: Sequence[Result], metric: str = "rate", *, logarithmic: bool = True
+) -> None:
     axes.set_title(title, loc="left", fontweight="bold")
     if not rows:
         axes.set_axis_off()
@@ -89,11 +99,22 @@ def _bars(axes: Any, title: str, rows: Sequence[Result], metric: str = "rate", *
     high = [max(one.rounds[metric]) - value for one, value in zip(rows, values, strict=True)]
     colours = [_colour(one) for one in rows]
     places = range(len(rows))
-    axes.barh(places, values, xerr=(low, high), color=colours, error_kw={"elinewidth": 0.8, "ecolor": "#444444"})
+    axes.barh(
+        places,
+        values,
+        xerr=(low, high),
+        color=colours,
+        error_kw={"elinewidth": 0.8, "ecolor": "#444444"},
+    )
     axes.set_yticks(list(places), [_label(one) for one in rows])
     for place, (value, above) in enumerate(zip(values, high, strict=True)):
         axes.annotate(
-            f"{value:,.0f}", (value + above, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7
+            f"{value:,.0f}",
+            (value + above, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
         )
     if logarithmic:
         axes.set_xscale("log")
@@ -109,7 +130,9 @@ def _colour(one: Result) -> str:
 
 
 def _label(one: Result) -> str:
-    label = one.label.replace("insert, postgresql: ", "insert: ").replace("update, postgresql: ", "update: ")
+    label = one.label.replace("insert, postgresql: ", "insert: ").replace(
+        "update, postgresql: ", "update: "
+    )
     for long, short in _SHORT.items():
         label = label.replace(long, short)
     return "\n".join(textwrap.wrap(label, 46))
@@ -129,10 +152,17 @@ def _lines(axes: Any, results: Sequence[Result]) -> None:
         points = sorted(
             (int(one.key.removeprefix(beginning)), median)
             for one in results
-            if one.key.startswith(beginning) and not one.failed and (median := one.median()) is not None
+            if one.key.startswith(beginning)
+            and not one.failed
+            and (median := one.median()) is not None
         )
         if len(points) > 1:
-            axes.plot([x for x, _ in points], [y / points[0][1] for _, y in points], marker="o", label=label)
+            axes.plot(
+                [x for x, _ in points],
+                [y / points[0][1] for _, y in points],
+                marker="o",
+                label=label,
+            )
     axes.set_xscale("log")
     axes.set_yscale("log", base=2)
     axes.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["¼", "½", "1", "2", "4", "8"])

@@ -36,12 +36,15 @@ class Figures:
     def best(self, beginning: str, end: str = "", metric: str = "rate") -> float | None:
         """The fastest of those whose keys look like this."""
         keys = [key for key in self._results if key.startswith(beginning) and key.endswith(end)]
-        return max((value for key in keys if (value := self.of(key, metric)) is not None), default=None)
+        return max(
+            (value for key in keys if (value := self.of(key, metric)) is not None), default=None
+        )
 
     def ends(self, beginning: str) -> tuple[float | None, float | None]:
         """The first and the last of a row of figures that differ in the number at their end."""
         keys = sorted(
-            (key for key in self._results if key.startswith(beginning)), key=lambda key: int(key.rpartition("-")[2])
+            (key for key in self._results if key.startswith(beginning)),
+            key=lambda key: int(key.rpartition("-")[2]),
         )
         return (self.of(keys[0]), self.of(keys[-1])) if len(keys) > 1 else (None, None)
 
@@ -64,7 +67,10 @@ def verdicts(results: Sequence[Result]) -> list[Verdict]:
     of = (figures := Figures(results)).of
     faststream, peer = of("peers.faststream-publish"), figures.best("peers.", "-consume")
     raw = of("operations.insert-raw-postgresql", "us")
-    outbox, service = of("operations.insert-outbox-postgresql", "us"), of("operations.insert-service-postgresql", "us")
+    outbox, service = (
+        of("operations.insert-outbox-postgresql", "us"),
+        of("operations.insert-service-postgresql", "us"),
+    )
     small, large = figures.ends("growth.backlog-")
     by_hand = of("latency.by-hand", "p50")
     return [
@@ -76,15 +82,43 @@ def verdicts(results: Sequence[Result]) -> list[Verdict]:
             0.5,
             "times",
         ),
-        Verdict("pre_* from memory / FastStream's publish", ratio(of("publish.announce"), faststream), 20, "times"),
+        Verdict(
+            "pre_* from memory / FastStream's publish",
+            ratio(of("publish.announce"), faststream),
+            20,
+            "times",
+        ),
         Verdict("consume by name", of("consume.name"), 60_000, "events/s"),
         Verdict("consume by class", of("consume.class"), 40_000, "events/s"),
-        Verdict("consume by name / best peer, a call for each event", ratio(of("consume.name"), peer), 10, "times"),
+        Verdict(
+            "consume by name / best peer, a call for each event",
+            ratio(of("consume.name"), peer),
+            10,
+            "times",
+        ),
         Verdict("create() with its event / raw INSERT", ratio(outbox, raw), 1.5, "times", True),
-        Verdict("the same in a running service / raw INSERT", ratio(service, raw), 1.5, "times", True),
-        Verdict("Edgy's create / ours with its event", ratio(of("operations.edgy", "us"), outbox), 3, "times"),
-        Verdict("commit to receiver, p50 / by hand", ratio(of("latency.ours", "p50"), by_hand), 3, "times", True),
-        Verdict("8 workers / 1, receivers that wait", ratio(of("processes.8"), of("processes.1")), 7, "times"),
+        Verdict(
+            "the same in a running service / raw INSERT", ratio(service, raw), 1.5, "times", True
+        ),
+        Verdict(
+            "Edgy's create / ours with its event",
+            ratio(of("operations.edgy", "us"), outbox),
+            3,
+            "times",
+        ),
+        Verdict(
+            "commit to receiver, p50 / by hand",
+            ratio(of("latency.ours", "p50"), by_hand),
+            3,
+            "times",
+            True,
+        ),
+        Verdict(
+            "8 workers / 1, receivers that wait",
+            ratio(of("processes.8"), of("processes.1")),
+            7,
+            "times",
+        ),
         Verdict("largest backlog / smallest", ratio(large, small), 0.9, "times"),
         Verdict("growth of a worker's memory", of("growth.memory", "mb"), 20, "MB", True),
     ]

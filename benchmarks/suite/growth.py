@@ -32,7 +32,9 @@ class _Prepared(Consume):
         groups: int = 1,
     ) -> None:
         self._stack = AsyncExitStack()
-        self._make = partial(Service, place, key.replace(".", "-"), partitions=partitions, models=models)
+        self._make = partial(
+            Service, place, key.replace(".", "-"), partitions=partitions, models=models
+        )
         self.key, self.label = key, label
         self._backlog = backlog
         self._count, self._settled = count * groups, False
@@ -63,7 +65,9 @@ class Memory(Contender):
         async with Service(self._place, "growth-memory") as service:
             await service.backlog(self._count)
             async with workers(service, "memory") as process:
-                return await self._watch(Progress(service.streams, service.redis, "memory"), process)
+                return await self._watch(
+                    Progress(service.streams, service.redis, "memory"), process
+                )
 
     async def _watch(self, progress: Progress, process: asyncio.subprocess.Process) -> Measured:
         begun: tuple[float, int] | None = None
@@ -72,13 +76,18 @@ class Memory(Contender):
             if process.returncode is not None:
                 raise Unavailable("the worker died")
             found = await progress.open()
-            left = sum(one for one in found if one is not None) if None not in found else self._count
+            left = (
+                sum(one for one in found if one is not None) if None not in found else self._count
+            )
             done = self._count - left
             if begun is None and done >= self._count // 100:
                 begun, before = (time.perf_counter(), done), resident(process.pid)
             if not left and begun is not None:
                 seconds = time.perf_counter() - begun[0]
-                return {"rate": (self._count - begun[1]) / seconds, "mb": resident(process.pid) - before}
+                return {
+                    "rate": (self._count - begun[1]) / seconds,
+                    "mb": resident(process.pid) - before,
+                }
             await asyncio.sleep(0.05)
 
 
@@ -88,29 +97,51 @@ class Processes(Contender):
     most = 3
 
     def __init__(self, place: Place, service: Service, processes: int, scale: Scale) -> None:
-        self.key, self.label = f"processes.{processes}", f"{processes} worker process{'es' * (processes > 1)}"
-        self._place, self._service, self._processes, self._window = place, service, processes, scale.window
+        self.key, self.label = (
+            f"processes.{processes}",
+            f"{processes} worker process{'es' * (processes > 1)}",
+        )
+        self._place, self._service, self._processes, self._window = (
+            place,
+            service,
+            processes,
+            scale.window,
+        )
         self._rounds = 0
 
     async def round(self) -> Measured:
         self._rounds += 1
         group = f"processes-{self._processes}-{self._rounds}"
-        async with workers(self._service, group, processes=self._processes, concurrency=_CONCURRENCY, wait=str(_WAIT)):
+        async with workers(
+            self._service,
+            group,
+            processes=self._processes,
+            concurrency=_CONCURRENCY,
+            wait=str(_WAIT),
+        ):
             await settled(self._service, group, self._processes)
             progress = Progress(self._service.streams, self._service.redis, group)
             before, start = await progress.open(), time.perf_counter()
             await asyncio.sleep(self._window)
             after, seconds = await progress.open(), time.perf_counter() - start
         if None in before or not all(after):
-            raise Unavailable(f"a partition was not held or had run out of events: {before} before, {after} after")
-        return {"rate": (sum(one or 0 for one in before) - sum(one or 0 for one in after)) / seconds}
+            raise Unavailable(
+                f"a partition was not held or had run out of events: {before} before, {after} after"
+            )
+        return {
+            "rate": (sum(one or 0 for one in before) - sum(one or 0 for one in after)) / seconds
+        }
 
 
 @asynccontextmanager
 async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
     found: list[Contender] = [
         _Prepared(
-            place, f"growth.backlog-{backlog}", f"backlog of {backlog:,} events", backlog, min(backlog, scale.backlog)
+            place,
+            f"growth.backlog-{backlog}",
+            f"backlog of {backlog:,} events",
+            backlog,
+            min(backlog, scale.backlog),
         )
         for backlog in scale.backlogs
     ]

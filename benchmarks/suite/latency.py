@@ -58,7 +58,10 @@ def _quantile(values: list[float], share: float) -> float:
 
 
 class Ours(Contender):
-    key, label = "latency.ours", "create() with its outbox row, relay in the service, edgy-bus worker"
+    key, label = (
+        "latency.ours",
+        "create() with its outbox row, relay in the service, edgy-bus worker",
+    )
     most = 3
 
     def __init__(self, place: Place, count: int) -> None:
@@ -80,7 +83,9 @@ class Ours(Contender):
                 async with workers(service, "latency", heard=str(heard)):
                     await settled(service, "latency", 1)
                     committed = await paced(insert, self._count)
-                    await asyncio.sleep(1)  # what is on its way; whatever needs longer fails the round
+                    await asyncio.sleep(
+                        1
+                    )  # what is on its way; whatever needs longer fails the round
         return compare(committed, heard)
 
 
@@ -117,7 +122,9 @@ class ByHand(Contender):
         self._stack.push_async_callback(self._redis.aclose)
 
     async def _connect(self) -> Any:
-        connection = await asyncpg.connect(self._address, server_settings={"search_path": self._schema})
+        connection = await asyncpg.connect(
+            self._address, server_settings={"search_path": self._schema}
+        )
         self._stack.push_async_callback(connection.close)
         return connection
 
@@ -130,7 +137,13 @@ class ByHand(Contender):
         stream = f"{self._place.prefix('chain')}:events"
         await self._redis.delete(stream)
         await self._redis.xgroup_create(stream, "g", "0", mkstream=True)
-        command = [sys.executable, str(Path(__file__).with_name("chain.py")), self._place.redis.url, stream, str(heard)]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("chain.py")),
+            self._place.redis.url,
+            stream,
+            str(heard),
+        ]
         values = [payload(number).decode() for number in range(self._count + _WARM)]
 
         async def insert(number: int) -> int:

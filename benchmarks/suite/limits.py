@@ -33,7 +33,14 @@ class Benchmark(Contender):
 
     async def round(self) -> Measured:
         address = urlsplit(self._place.redis.url)
-        command = ["redis-benchmark", "-h", address.hostname or "127.0.0.1", "-p", str(address.port or 6379), "-q"]
+        command = [
+            "redis-benchmark",
+            "-h",
+            address.hostname or "127.0.0.1",
+            "-p",
+            str(address.port or 6379),
+            "-q",
+        ]
         if address.password:
             command += ["-a", unquote(address.password)]
         if address.username:
@@ -62,7 +69,9 @@ class _Raw(Contender):
         self._client: Any = None
 
     async def setup(self) -> None:
-        self._client = redis.asyncio.Redis.from_url(self._place.redis.url, protocol=2, single_connection_client=True)
+        self._client = redis.asyncio.Redis.from_url(
+            self._place.redis.url, protocol=2, single_connection_client=True
+        )
         await self._client.initialize()
         self._connection = self._client.connection
 
@@ -127,20 +136,36 @@ class Read(_Raw):
     """XREADGROUP, orjson for every event, one XACK for what was read."""
 
     def __init__(self, place: Place, count: int, page: int) -> None:
-        self.key, self.label = f"limits.read-{page}", f"XREADGROUP COUNT {page}, orjson, one XACK, raw connection"
+        self.key, self.label = (
+            f"limits.read-{page}",
+            f"XREADGROUP COUNT {page}, orjson, one XACK, raw connection",
+        )
         super().__init__(place, count)
         self._page = page
         self._groups = 0
 
     async def setup(self) -> None:
         await super().setup()
-        await self.append(await self.ask("SCRIPT", "LOAD", _APPEND), [payload(number) for number in range(self._count)])
+        await self.append(
+            await self.ask("SCRIPT", "LOAD", _APPEND),
+            [payload(number) for number in range(self._count)],
+        )
 
     async def round(self) -> Measured:
         self._groups += 1
         group = f"g{self._groups}"
         await self.ask("XGROUP", "CREATE", self._stream, group, "0")
-        read = ("XREADGROUP", "GROUP", group, "me", "COUNT", self._page, "STREAMS", self._stream, ">")
+        read = (
+            "XREADGROUP",
+            "GROUP",
+            group,
+            "me",
+            "COUNT",
+            self._page,
+            "STREAMS",
+            self._stream,
+            ">",
+        )
         seen = 0
         start = time.perf_counter()
         while reply := await self.ask(*read):

@@ -61,7 +61,10 @@ def define(registry: edgy.Registry, count: int = 1) -> list[Any]:
             abstract = True
 
     metaclass: Any = type(Row)
-    return [metaclass(name, (Row,), {"__module__": __name__, "__qualname__": name}) for name in names_of(count)]
+    return [
+        metaclass(name, (Row,), {"__module__": __name__, "__qualname__": name})
+        for name in names_of(count)
+    ]
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ class Service:
         self.name = name
         self.prefix = place.prefix(name)
         self.database_url = place.schema(name)
-        self.streams = Streams(place.redis.url, self.database_url, self.prefix, models, partitions, signed)
+        self.streams = Streams(
+            place.redis.url, self.database_url, self.prefix, models, partitions, signed
+        )
         self.bus = edgy.Bus(
             place.redis.url,
             service=SERVICE,
@@ -127,7 +132,10 @@ class Service:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.bus.stop()
         await self.redis.aclose()

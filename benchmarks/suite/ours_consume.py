@@ -20,7 +20,14 @@ class Consume(Contender):
     """A new process and a new group for every round, from the beginning of the streams."""
 
     def __init__(
-        self, service: Service, count: int, key: str, label: str, *, settled: bool = True, **options: Any
+        self,
+        service: Service,
+        count: int,
+        key: str,
+        label: str,
+        *,
+        settled: bool = True,
+        **options: Any,
     ) -> None:
         self.key, self.label = key, label
         self._service, self._count, self._settled, self._options = service, count, settled, options
@@ -46,9 +53,23 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
         yield [
             Consume(plain, scale.backlog, "consume.name", "by name, a plain record"),
             Consume(plain, scale.backlog, "consume.class", "by class, an instance", by_class=True),
-            Consume(plain, scale.backlog, "consume.name-unordered", "by name, ordered=False", ordered=False),
-            Consume(plain, scale.backlog, "consume.name-batch", "by name, a receiver of batches", batch=_BATCH),
-            Consume(signed, scale.backlog // 5, "consume.name-signed", "by name, signatures checked"),
+            Consume(
+                plain,
+                scale.backlog,
+                "consume.name-unordered",
+                "by name, ordered=False",
+                ordered=False,
+            ),
+            Consume(
+                plain,
+                scale.backlog,
+                "consume.name-batch",
+                "by name, a receiver of batches",
+                batch=_BATCH,
+            ),
+            Consume(
+                signed, scale.backlog // 5, "consume.name-signed", "by name, signatures checked"
+            ),
             Consume(
                 plain,
                 scale.inbox,

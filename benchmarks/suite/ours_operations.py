@@ -73,7 +73,10 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
         url = place.schema("operations")
         stack.callback(place.drop, url)
         found: list[Contender] = []
-        for name, database_url in (("postgresql", url), ("sqlite", f"sqlite:///{place.folder / 'operations.sqlite'}")):
+        for name, database_url in (
+            ("postgresql", url),
+            ("sqlite", f"sqlite:///{place.folder / 'operations.sqlite'}"),
+        ):
             found += await _on(stack, name, database_url, scale)
         [served] = (await stack.enter_async_context(Service(place, "operations-service"))).models
         found.append(
@@ -92,7 +95,14 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
             urlunsplit(address._replace(scheme="postgresql+asyncpg")),
         )
         found.append(
-            Edgy(place, "edgy", "publish", arguments, "operations.edgy", "insert, postgresql: Edgy, query.create")
+            Edgy(
+                place,
+                "edgy",
+                "publish",
+                arguments,
+                "operations.edgy",
+                "insert, postgresql: Edgy, query.create",
+            )
         )
         yield found
 
@@ -100,7 +110,8 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
 async def _on(stack: AsyncExitStack, name: str, url: str, scale: Scale) -> list[Contender]:
     database = await stack.enter_async_context(edgy.Database(url))
     plain, recorded, heard = (
-        _Users(database, table, bus) for table, bus in (("plain", None), ("recorded", _bus()), ("heard", _bus()))
+        _Users(database, table, bus)
+        for table, bus in (("plain", None), ("recorded", _bus()), ("heard", _bus()))
     )
     for users in (plain, recorded, heard):
         await users.registry.create_all()
@@ -109,17 +120,38 @@ async def _on(stack: AsyncExitStack, name: str, url: str, scale: Scale) -> list[
     async def nothing(sender: Any, **kwargs: Any) -> None: ...
 
     raw_insert, raw_update = await _raw(stack, name, url)
-    one, other = await plain.model.query.create(**rows(1)[0]), await recorded.model.query.create(**rows(1)[0])
+    one, other = (
+        await plain.model.query.create(**rows(1)[0]),
+        await recorded.model.query.create(**rows(1)[0]),
+    )
     insert = sa.insert(plain.model.meta.table).returning(*plain.model.meta.table.c)
     work: dict[str, tuple[str, Work]] = {
         "insert-raw": ("insert, {}: raw driver", raw_insert),
-        "insert-databases": ("insert, {}: databases", lambda row: database.fetch_one(insert.values(**row))),
-        "insert-local": ("insert, {}: create, local mode", lambda row: plain.model.query.create(**row)),
-        "insert-outbox": ("insert, {}: create with its outbox row", lambda row: recorded.model.query.create(**row)),
-        "insert-heard": ("insert, {}: the same and a local receiver", lambda row: heard.model.query.create(**row)),
+        "insert-databases": (
+            "insert, {}: databases",
+            lambda row: database.fetch_one(insert.values(**row)),
+        ),
+        "insert-local": (
+            "insert, {}: create, local mode",
+            lambda row: plain.model.query.create(**row),
+        ),
+        "insert-outbox": (
+            "insert, {}: create with its outbox row",
+            lambda row: recorded.model.query.create(**row),
+        ),
+        "insert-heard": (
+            "insert, {}: the same and a local receiver",
+            lambda row: heard.model.query.create(**row),
+        ),
         "update-raw": ("update, {}: raw driver", raw_update),
-        "update-local": ("update, {}: update, local mode", lambda row: one.update(name=row["name"])),
-        "update-outbox": ("update, {}: update with its outbox row", lambda row: other.update(name=row["name"])),
+        "update-local": (
+            "update, {}: update, local mode",
+            lambda row: one.update(name=row["name"]),
+        ),
+        "update-outbox": (
+            "update, {}: update with its outbox row",
+            lambda row: other.update(name=row["name"]),
+        ),
     }
     return [
         Operation(f"operations.{key}-{name}", label.format(name), do, scale.operations)
@@ -132,14 +164,20 @@ async def _raw(stack: AsyncExitStack, name: str, url: str) -> tuple[Work, Work]:
     columns = ", ".join(("id", *_COLUMNS))
     if name == "postgresql":
         address, _, schema = url.rpartition("schema=")
-        connection = await asyncpg.connect(address.rstrip("?&"), server_settings={"search_path": schema})
-        stack.push_async_callback(connection.close)
-        into = f"INSERT INTO plain ({', '.join(_COLUMNS)}) VALUES ($1, $2, $3, $4) RETURNING {columns}"
-        change = f"UPDATE plain SET name = $1 WHERE id = $2 RETURNING {columns}"
-        return lambda row: connection.fetchrow(into, *row.values()), lambda row: connection.fetchrow(
-            change, row["name"], 1
+        connection = await asyncpg.connect(
+            address.rstrip("?&"), server_settings={"search_path": schema}
         )
-    file = await stack.enter_async_context(aiosqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None))
+        stack.push_async_callback(connection.close)
+        into = (
+            f"INSERT INTO plain ({', '.join(_COLUMNS)}) VALUES ($1, $2, $3, $4) RETURNING {columns}"
+        )
+        change = f"UPDATE plain SET name = $1 WHERE id = $2 RETURNING {columns}"
+        return lambda row: connection.fetchrow(
+            into, *row.values()
+        ), lambda row: connection.fetchrow(change, row["name"], 1)
+    file = await stack.enter_async_context(
+        aiosqlite.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    )
     into = f"INSERT INTO plain ({', '.join(_COLUMNS)}) VALUES (?, ?, ?, ?) RETURNING {columns}"
     change = f"UPDATE plain SET name = ? WHERE id = ? RETURNING {columns}"
     return (

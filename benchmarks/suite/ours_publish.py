@@ -34,7 +34,9 @@ class Drain(Contender):
 
     async def round(self) -> Measured:
         name = self.key.replace(".", "-")
-        async with Service(self._place, name, signed=self._signed, relaying=self._relaying) as service:
+        async with Service(
+            self._place, name, signed=self._signed, relaying=self._relaying
+        ) as service:
             await service.fill(self._count)
             return {"rate": self._count / await service.drain(self._count)}
 
@@ -63,7 +65,10 @@ class _Sending(Contender):
 
 
 class BulkCreate(_Sending):
-    key, label = "publish.bulk-create", "bulk_create of 1,000 rows: rows and their events into the database"
+    key, label = (
+        "publish.bulk-create",
+        "bulk_create of 1,000 rows: rows and their events into the database",
+    )
 
     async def round(self) -> Measured:
         start = time.perf_counter()
@@ -93,7 +98,10 @@ class CustomSignal(_Sending):
 class Announce(_Sending):
     """`pre_save` events as operations announce them, until the server has them: a thousand, wait until they are there, again."""
 
-    key, label = "publish.announce", "pre_save events from memory, announced one by one, sent in batches"
+    key, label = (
+        "publish.announce",
+        "pre_save events from memory, announced one by one, sent in batches",
+    )
     chunk = 1_000
 
     async def setup(self) -> None:
@@ -101,7 +109,9 @@ class Announce(_Sending):
         [model] = self.service.models
         self._values = rows(self.chunk)
         self._instances = [model(**one) for one in self._values]
-        self._stream = f"{self.service.prefix}:{{{self.service.bus.service}.{model.meta.name}:pre}}:events"
+        self._stream = (
+            f"{self.service.prefix}:{{{self.service.bus.service}.{model.meta.name}:pre}}:events"
+        )
 
     async def _arrived(self) -> int:
         try:
@@ -109,7 +119,9 @@ class Announce(_Sending):
         except ResponseError:  # there is no stream before the first event
             return 0
         if "entries-added" not in information:
-            raise Unavailable("this server does not tell how many entries a stream has had (Redis 7.0 or newer)")
+            raise Unavailable(
+                "this server does not tell how many entries a stream has had (Redis 7.0 or newer)"
+            )
         return int(information["entries-added"])
 
     async def round(self) -> Measured:
@@ -123,7 +135,9 @@ class Announce(_Sending):
                 recorder.announce(model, "pre_save", instance, values)
             while (now := await self._arrived()) < arrived + self.chunk:
                 if time.perf_counter() > deadline:
-                    raise Unavailable(f"{now - begun} events arrived within 60 s: the others were dropped")
+                    raise Unavailable(
+                        f"{now - begun} events arrived within 60 s: the others were dropped"
+                    )
                 await asyncio.sleep(0)
             arrived = now
         return {"rate": (arrived - begun) / (time.perf_counter() - start)}
@@ -132,8 +146,15 @@ class Announce(_Sending):
 @asynccontextmanager
 async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
     yield [
-        Drain(place, scale.bulk, "publish.relay", "relay: a full outbox on PostgreSQL, published and marked"),
-        Drain(place, scale.bulk, "publish.relay-signed", "the same, every event signed", signed=True),
+        Drain(
+            place,
+            scale.bulk,
+            "publish.relay",
+            "relay: a full outbox on PostgreSQL, published and marked",
+        ),
+        Drain(
+            place, scale.bulk, "publish.relay-signed", "the same, every event signed", signed=True
+        ),
         BulkCreate(place, scale.bulk // 5),
         CustomSignal(place, scale.single // 4),
         Announce(place, scale.bulk // 2),
@@ -142,6 +163,8 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
 
 def tuning(place: Place, scale: Scale) -> list[Any]:
     return [
-        Drain(place, scale.bulk, f"tuning.batch-{batch}", f"relay, batch={batch}", batch=batch, most=3)
+        Drain(
+            place, scale.bulk, f"tuning.batch-{batch}", f"relay, batch={batch}", batch=batch, most=3
+        )
         for batch in (50, 200, 500, 2_000)
     ]

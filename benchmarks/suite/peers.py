@@ -55,9 +55,14 @@ class Environment:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.parent.mkdir(exist_ok=True)
         pip = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        for command in ([sys.executable, "-m", "venv", str(self._folder)], [*pip, "-r", str(self._requirements)]):
+        for command in (
+            [sys.executable, "-m", "venv", str(self._folder)],
+            [*pip, "-r", str(self._requirements)],
+        ):
             try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALLING, check=False)
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=_INSTALLING, check=False
+                )
             except subprocess.TimeoutExpired:
                 raise Unavailable(f"cannot be installed within {_INSTALLING:g} s") from None
             if done.returncode:
@@ -69,7 +74,9 @@ class Environment:
 class Peer(Contender):
     """Every round is a process of its own, with keys of its own."""
 
-    def __init__(self, place: Place, name: str, what: str, arguments: Sequence[str], key: str, label: str) -> None:
+    def __init__(
+        self, place: Place, name: str, what: str, arguments: Sequence[str], key: str, label: str
+    ) -> None:
         self.key, self.label = key, label
         self._place, self._name, self._what, self._arguments = place, name, what, arguments
         self._environment = Environment(name)
@@ -81,7 +88,11 @@ class Peer(Contender):
     async def ask(self) -> float:
         """The rate that the script tells."""
         keys = f"peer-{self._name}-{self._what}"
-        command = [str(self._environment.python), str(FOLDER / "peers" / f"{self._name}_peer.py"), self._what]
+        command = [
+            str(self._environment.python),
+            str(FOLDER / "peers" / f"{self._name}_peer.py"),
+            self._what,
+        ]
         command += [*self._arguments, "--name", self._place.prefix(keys)]
         try:
             answer = await ask(command)

@@ -81,7 +81,9 @@ class Place:
     def drop(self, url: str) -> None:
         """A process that has just ended may hold locks for a moment longer."""
         schema = url.rpartition("schema=")[2]
-        postgres_execute(self.postgres.url, "SET lock_timeout = '30s'", f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        postgres_execute(
+            self.postgres.url, "SET lock_timeout = '30s'", f"DROP SCHEMA IF EXISTS {schema} CASCADE"
+        )
 
     def clear(self, name: str = "") -> None:
         """Remove every key of a prefix, or of the run. Streams are freed by the server in the background."""
@@ -116,5 +118,6 @@ def _drop_schemas(one: Place) -> None:
     found = f"SELECT nspname FROM pg_namespace WHERE nspname LIKE '{one.token}%'"
     drop = "EXECUTE format('DROP SCHEMA %I CASCADE', name)"
     postgres_execute(
-        one.postgres.url, f"DO $$ DECLARE name text; BEGIN FOR name IN {found} LOOP {drop}; END LOOP; END $$"
+        one.postgres.url,
+        f"DO $$ DECLARE name text; BEGIN FOR name IN {found} LOOP {drop}; END LOOP; END $$",
     )

@@ -27,7 +27,12 @@ async def running(
     """A process that is asked to end, and then killed, when the context is left."""
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, env={**os.environ, **environment}, stdout=file, stderr=file, start_new_session=True
+            *command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
     try:
         yield process
@@ -44,10 +49,23 @@ async def running(
 
 @asynccontextmanager
 async def workers(
-    service: Service, group: str, *, processes: int = 1, concurrency: int | None = None, **settings: str
+    service: Service,
+    group: str,
+    *,
+    processes: int = 1,
+    concurrency: int | None = None,
+    **settings: str,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`edgy-bus worker` with `processes` processes, on a service's streams."""
-    command = [sys.executable, "-m", "edgy_bus", "worker", "benchmarks.suite.apps:bus", "--processes", str(processes)]
+    command = [
+        sys.executable,
+        "-m",
+        "edgy_bus",
+        "worker",
+        "benchmarks.suite.apps:bus",
+        "--processes",
+        str(processes),
+    ]
     command += [] if concurrency is None else ["--concurrency", str(concurrency)]
     environment = {
         "BENCH_REDIS": service.place.redis.url,
@@ -72,7 +90,9 @@ async def ask(command: Sequence[str]) -> Any:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise Unavailable((complaint.decode().strip().splitlines() or ["it failed without a word"])[-1][:300])
+        raise Unavailable(
+            (complaint.decode().strip().splitlines() or ["it failed without a word"])[-1][:300]
+        )
     return json.loads(told.decode().splitlines()[-1])
 
 
@@ -84,7 +104,10 @@ async def settled(service: Service, group: str, processes: int, within: float = 
     while asyncio.get_running_loop().time() < deadline:
         members = await broker.members(group) if broker is not None else None
         if members is not None and len(members.alive) == processes:
-            held = [orjson.loads(members.reports.get(name) or b"{}").get("partitions") for name in members.alive]
+            held = [
+                orjson.loads(members.reports.get(name) or b"{}").get("partitions")
+                for name in members.alive
+            ]
             if held == [share] * processes:
                 return
         await asyncio.sleep(0.1)

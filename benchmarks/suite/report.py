@@ -33,7 +33,17 @@ TITLES = {
     "growth": "How it grows",
     "tuning": "What tuning does",
 }
-PACKAGES = ("redis", "hiredis", "asyncpg", "databases", "SQLAlchemy", "pydantic", "orjson", "uvloop", "aiosqlite")
+PACKAGES = (
+    "redis",
+    "hiredis",
+    "asyncpg",
+    "databases",
+    "SQLAlchemy",
+    "pydantic",
+    "orjson",
+    "uvloop",
+    "aiosqlite",
+)
 
 
 def circumstances(place: Place, scale: Scale, load: Sequence[float], code: str) -> dict[str, Any]:
@@ -49,7 +59,8 @@ def circumstances(place: Place, scale: Scale, load: Sequence[float], code: str) 
         "redis": f"{server.get('server_name', 'redis')} {server.get('valkey_version', server['redis_version'])}",
         "postgresql": postgres_value(place.postgres.url, "SHOW server_version"),
         "fsync, synchronous_commit": ", ".join(
-            str(postgres_value(place.postgres.url, f"SHOW {name}")) for name in ("fsync", "synchronous_commit")
+            str(postgres_value(place.postgres.url, f"SHOW {name}"))
+            for name in ("fsync", "synchronous_commit")
         ),
         "packages": {name: version(name) for name in PACKAGES},
         "commit": code,
@@ -70,7 +81,9 @@ def _processor() -> str:
 def commit() -> str:
     """The code that is measured: asked before the run, during which the files may change."""
     command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+    )
     return done.stdout.strip()
 
 
@@ -92,7 +105,11 @@ def _line(result: Result) -> list[str]:
         unit = UNITS[metric]
         name = f"{metric} " if metric in ("p50", "p99") else ""
         medians.append(f"{name}{figure(statistics.median(values), unit)} {unit}")
-        spans.append(f"{figure(min(values), unit)} to {figure(max(values), unit)}" if len(values) > 1 else "one round")
+        spans.append(
+            f"{figure(min(values), unit)} to {figure(max(values), unit)}"
+            if len(values) > 1
+            else "one round"
+        )
     return [result.label, ", ".join(medians), ", ".join(spans)]
 
 
@@ -127,7 +144,9 @@ def show(results: Sequence[Result], told: Mapping[str, Any], console: Console) -
     console.print(
         f"{told['processor']}, {told['cores']} cores, Python {told['python']}, {told['redis']}, PostgreSQL {told['postgresql']}"
     )
-    console.print(f"load of the machine before and after: {told['load_before'][0]}, {told['load_after'][0]}")
+    console.print(
+        f"load of the machine before and after: {told['load_before'][0]}, {told['load_after'][0]}"
+    )
 
 
 def _rich(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -154,7 +173,11 @@ def markdown(results: Sequence[Result], told: Mapping[str, Any], when: str) -> s
 
 def _busy(told: Mapping[str, Any]) -> str:
     """The run loads the machine itself, so it is the time before that tells."""
-    return ": **others used the machine, so mistrust absolute figures**" if told["load_before"][0] > 0.5 else ""
+    return (
+        ": **others used the machine, so mistrust absolute figures**"
+        if told["load_before"][0] > 0.5
+        else ""
+    )
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -181,7 +204,8 @@ def save(folder: Path, results: Sequence[Result], told: Mapping[str, Any], when:
         "when": when,
         **told,
         "results": [
-            {**dataclasses.asdict(one), "medians": {name: one.median(name) for name in one.rounds}} for one in results
+            {**dataclasses.asdict(one), "medians": {name: one.median(name) for name in one.rounds}}
+            for one in results
         ],
         "verdicts": [{**dataclasses.asdict(one), "met": one.met} for one in verdicts(results)],
         "ratios_to_limit": ratios_to_limit(Figures(results)),

@@ -26,7 +26,9 @@ class EntryId(NamedTuple):
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
         ms, _, seq = (text if isinstance(text, bytes) else text.encode()).partition(b"-")
-        return tuple.__new__(cls, (int(ms), int(seq or 0)))  # what `cls(…)` does, at a third of the price
+        return tuple.__new__(
+            cls, (int(ms), int(seq or 0))
+        )  # what `cls(…)` does, at a third of the price
 
     @property
     def next(self) -> "EntryId":
@@ -257,11 +259,15 @@ class Broker(ABC):
     # Publishing
 
     @abstractmethod
-    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+    async def publish(
+        self, partition: Partition, head: Head, batch: Sequence[Wire]
+    ) -> list[EntryId] | None:
         """Append the batch if the stream stands at `head`; otherwise append nothing and answer None."""
 
     @abstractmethod
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
+    async def inspect(
+        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+    ) -> StreamState:
         """Where the stream stands; gives it `fresh_epoch` if it has none, or if it does not hold `head` any more, of the same epoch.
 
         A stream that lost its tail gives the same numbers out again, to other events. So nothing is appended behind a loss
@@ -304,9 +310,13 @@ class Broker(ABC):
     async def renew(self, lease: Lease, ttl: float) -> bool:
         """Hold it for `ttl` more seconds; False if it is held no longer. Works on a broker that is full."""
 
-    async def renew_all(self, leases: Sequence[Lease], ttl: float) -> Sequence[bool | BaseException]:
+    async def renew_all(
+        self, leases: Sequence[Lease], ttl: float
+    ) -> Sequence[bool | BaseException]:
         """What `renew` answers or raises for each of them. Raises `BrokerUnavailable` if nothing is known about any."""
-        return await asyncio.gather(*(self.renew(lease, ttl) for lease in leases), return_exceptions=True)
+        return await asyncio.gather(
+            *(self.renew(lease, ttl) for lease in leases), return_exceptions=True
+        )
 
     @abstractmethod
     async def release(self, lease: Lease) -> None: ...
@@ -322,22 +332,30 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
+    async def settle(
+        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+    ) -> None:
         """The group is done with these entries, because of what was `kept` among others. Works on a broker that is full.
 
         Raises `LeaseLost`, also if an entry is unfinished and the broker does not know that it was kept.
         """
 
     @abstractmethod
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+    async def note(
+        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+    ) -> None:
         """Keep something about entries for whoever owns them next. Raises `LeaseLost`, also if the broker does not know what was `kept`."""
 
     @abstractmethod
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()) -> None:
+    async def bury(
+        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
+    ) -> None:
         """Keep a dead letter, and the notes that say so, in one step; if it is kept already, nothing. `kept` and raised is as for `note`."""
 
     @abstractmethod
-    async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]: ...
+    async def dead_letters(
+        self, partition: Partition, group: str, count: int = 100
+    ) -> list[DeadLetter]: ...
 
     # Held rows: events that were given up, and the later ones of their rows, wait until somebody decides
 
@@ -361,7 +379,9 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
+    async def tails(
+        self, partition: Partition, group: str, rows: Sequence[Row]
+    ) -> Mapping[Row, EntryId]:
         """Where the last of each row's parked events was put, of those rows that have any."""
 
     @abstractmethod
@@ -369,7 +389,9 @@ class Broker(ABC):
         """The rows that are held."""
 
     @abstractmethod
-    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+    async def parked(
+        self, partition: Partition, group: str, row: Row, count: int = 1
+    ) -> list[Parked]:
         """A row's first parked events."""
 
     @abstractmethod

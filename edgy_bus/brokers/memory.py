@@ -102,7 +102,9 @@ class MemoryBroker(Broker):
 
     # Publishing
 
-    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+    async def publish(
+        self, partition: Partition, head: Head, batch: Sequence[Wire]
+    ) -> list[EntryId] | None:
         stream = self._streams[partition]
         newest = stream.landmark(stream.newest()) or Landmark(START, "")
         if stream.epoch is None or (stream.epoch, newest.entry, newest.event_id) != (
@@ -113,9 +115,13 @@ class MemoryBroker(Broker):
             return None
         return await self._append(stream, batch)
 
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
+    async def inspect(
+        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+    ) -> StreamState:
         stream = self._streams[partition]
-        if stream.epoch is None or (stream.epoch == head.epoch and head.entry != START and not stream.holds(head)):
+        if stream.epoch is None or (
+            stream.epoch == head.epoch and head.entry != START and not stream.holds(head)
+        ):
             stream.epoch = fresh_epoch
         after = head.entry if stream.epoch == head.epoch else START
         behind = [stream.mark(entry) for entry in stream.entries if entry > after][:count]
@@ -127,7 +133,9 @@ class MemoryBroker(Broker):
         stream = self._streams[partition]
         if not stream.holds(newest):
             return None
-        return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][:count]
+        return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][
+            :count
+        ]
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
         stream = self._streams[partition]
@@ -139,7 +147,11 @@ class MemoryBroker(Broker):
         if not self._streams[partition].holds(head):
             return {}
         groups = self._streams[partition].groups
-        return {name: min(group.pending, default=group.position.next) for name, group in groups.items() if group.exists}
+        return {
+            name: min(group.pending, default=group.position.next)
+            for name, group in groups.items()
+            if group.exists
+        }
 
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
         stream = self._streams[partition]
@@ -186,13 +198,17 @@ class MemoryBroker(Broker):
         for entry in fresh:
             group.pending[entry] = lease.holder
             group.position = entry
-        return Fetched([Entry(entry, dict(stream.entries[entry])) for entry in fresh], False, group.position)
+        return Fetched(
+            [Entry(entry, dict(stream.entries[entry])) for entry in fresh], False, group.position
+        )
 
     def _left(self, group: _Group, lease: Lease) -> list[EntryId]:
         """What former owners have not finished."""
         return [entry for entry, holder in sorted(group.pending.items()) if holder != lease.holder]
 
-    def _hand_over(self, stream: _Stream, group: _Group, lease: Lease, left: Sequence[EntryId]) -> Fetched:
+    def _hand_over(
+        self, stream: _Stream, group: _Group, lease: Lease, left: Sequence[EntryId]
+    ) -> Fetched:
         missing = [entry for entry in left if entry not in stream.entries]
         for entry in missing:
             del group.pending[entry]
@@ -202,11 +218,16 @@ class MemoryBroker(Broker):
             group.pending[entry] = lease.holder
             group.deliveries[entry] = group.deliveries.get(entry, 1) + 1
         entries = [
-            Entry(entry, dict(stream.entries[entry]), group.notes.get(entry), group.deliveries[entry]) for entry in kept
+            Entry(
+                entry, dict(stream.entries[entry]), group.notes.get(entry), group.deliveries[entry]
+            )
+            for entry in kept
         ]
         return Fetched(entries, True, START, missing)
 
-    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
+    async def settle(
+        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+    ) -> None:
         _, group = self._owned(lease)
         if any(one not in group.kept and one.entry in group.pending for one in kept):
             raise self._rolled_back(lease)
@@ -216,11 +237,15 @@ class MemoryBroker(Broker):
             group.deliveries.pop(entry, None)
             group.notes.pop(entry, None)
 
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+    async def note(
+        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+    ) -> None:
         group = self._knowing(lease, kept)
         group.notes.update(notes)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()) -> None:
+    async def bury(
+        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
+    ) -> None:
         group = self._knowing(lease, kept)
         if letter.kept in group.kept:
             return  # the answer to the first call was lost
@@ -228,7 +253,9 @@ class MemoryBroker(Broker):
         group.notes[letter.entry] = notes
         group.kept.add(letter.kept)
 
-    async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
+    async def dead_letters(
+        self, partition: Partition, group: str, count: int = 100
+    ) -> list[DeadLetter]:
         groups = self._streams[partition].groups
         return groups[group].dead[:count] if group in groups else []
 
@@ -263,15 +290,23 @@ class MemoryBroker(Broker):
         group.kept.add(letter.kept)
         return place
 
-    async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
+    async def tails(
+        self, partition: Partition, group: str, rows: Sequence[Row]
+    ) -> Mapping[Row, EntryId]:
         known = self._streams[partition].groups.get(group)
-        return {} if known is None else {row: known.parked[row][-1].id for row in rows if known.parked.get(row)}
+        return (
+            {}
+            if known is None
+            else {row: known.parked[row][-1].id for row in rows if known.parked.get(row)}
+        )
 
     async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
         known = self._streams[partition].groups.get(group)
         return {} if known is None else dict(known.held)
 
-    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+    async def parked(
+        self, partition: Partition, group: str, row: Row, count: int = 1
+    ) -> list[Parked]:
         known = self._streams[partition].groups.get(group)
         return [] if known is None else known.parked.get(row, [])[:count]
 
@@ -316,7 +351,11 @@ class MemoryBroker(Broker):
 
     async def members(self, group: str) -> Members:
         now = self._clock()
-        known = {name: seen for name, seen in self._workers[group].items() if seen[0] > now - _REPORTS_KEPT}
+        known = {
+            name: seen
+            for name, seen in self._workers[group].items()
+            if seen[0] > now - _REPORTS_KEPT
+        }
         self._workers[group] = known
         return Members(
             [name for name, (until, _) in known.items() if until > now],
@@ -340,7 +379,11 @@ class MemoryBroker(Broker):
         known = self._streams[partition].groups.get(group)
         if known is not None:
             self._streams[partition].groups[group] = _Group(
-                dead=known.dead, held=known.held, parked=known.parked, last_parked=known.last_parked, exists=False
+                dead=known.dead,
+                held=known.held,
+                parked=known.parked,
+                last_parked=known.last_parked,
+                exists=False,
             )
 
     async def erase(self) -> None:
@@ -351,9 +394,13 @@ class MemoryBroker(Broker):
     async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
         ids = []
         for wire in batch:
-            stream.last = max(EntryId(int(self._clock() * 1000), 0), EntryId(stream.last.ms, stream.last.seq + 1))
+            stream.last = max(
+                EntryId(int(self._clock() * 1000), 0), EntryId(stream.last.ms, stream.last.seq + 1)
+            )
             fields = {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
-            stream.entries[stream.last] = fields | ({FIELD: wire.signature} if wire.signature else {})
+            stream.entries[stream.last] = fields | (
+                {FIELD: wire.signature} if wire.signature else {}
+            )
             ids.append(stream.last)
         async with self._news:
             self._news.notify_all()
@@ -370,7 +417,9 @@ class MemoryBroker(Broker):
         return group
 
     def _rolled_back(self, lease: Lease) -> LeaseLost:
-        return LeaseLost(f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}")
+        return LeaseLost(
+            f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}"
+        )
 
     def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
         stream = self._streams[lease.place]
@@ -391,7 +440,9 @@ class MemoryBell(Bell):
         found: set[Partition] = set()
 
         def look() -> bool:
-            found.update(p for p, at in positions.items() if (self._streams[p].newest() or START) > at)
+            found.update(
+                p for p, at in positions.items() if (self._streams[p].newest() or START) > at
+            )
             return bool(found) or self._interrupted
 
         try:

@@ -10,7 +10,9 @@ from edgy_bus.cli.loading import load_bus
 
 
 def forget(
-    target: Annotated[str, typer.Argument(metavar="MODULE:BUS", help="Where the publishing service's bus is.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:BUS", help="Where the publishing service's bus is.")
+    ],
     group: Annotated[str, typer.Argument(help="The group that no worker runs any more.")],
 ) -> None:
     """Forget a group of receivers, so that streams no longer wait for it to read them.
@@ -20,7 +22,9 @@ def forget(
     """
     count = asyncio.run(_forget(load_bus(target), group))
     typer.echo(
-        f"the group {group!r} was removed from {count} models" if count else f"no model knew the group {group!r}"
+        f"the group {group!r} was removed from {count} models"
+        if count
+        else f"no model knew the group {group!r}"
     )
 
 

@@ -12,7 +12,9 @@ from edgy_bus.cli.loading import load_bus
 from edgy_bus.errors import ConfigurationError
 
 Target = Annotated[str, typer.Argument(metavar="MODULE:BUS", help="Where the receivers' bus is.")]
-Group = Annotated[str | None, typer.Option("--group", "-g", help="The group; the bus's own if it is not given.")]
+Group = Annotated[
+    str | None, typer.Option("--group", "-g", help="The group; the bus's own if it is not given.")
+]
 
 
 def held(target: Target, group: Group = None) -> None:
@@ -23,7 +25,9 @@ def held(target: Target, group: Group = None) -> None:
         return
     table = Table("model", "row", "receiver", "why")
     for row in rows:
-        table.add_row(row.model, row.subject, row.receiver, "released" if row.released else row.reason)
+        table.add_row(
+            row.model, row.subject, row.receiver, "released" if row.released else row.reason
+        )
     Console().print(table)
 
 
@@ -34,13 +38,19 @@ def release(
     group: Group = None,
     receiver: Annotated[str | None, typer.Option(help="Only for this receiver.")] = None,
     skip: Annotated[
-        bool, typer.Option("--skip", help="Leave the event out that the receiver gave up; it goes to the dead letters.")
+        bool,
+        typer.Option(
+            "--skip",
+            help="Leave the event out that the receiver gave up; it goes to the dead letters.",
+        ),
     ] = False,
 ) -> None:
     """Let workers handle the parked events of a held row, and then hold it no more."""
     count = asyncio.run(_release(load_bus(target), model, subject, group, receiver, skip))
     if not count:
-        raise ConfigurationError(f"the row {subject!r} of {model} is not held; `edgy-bus held {target}` lists what is")
+        raise ConfigurationError(
+            f"the row {subject!r} of {model} is not held; `edgy-bus held {target}` lists what is"
+        )
     typer.echo(f"released for {count} receivers" if count > 1 else "released")
 
 
@@ -49,11 +59,15 @@ async def _held(bus: Bus, group: str | None) -> list[HeldRow]:
         return await bus.held(group)
 
 
-async def _release(bus: Bus, model: str, subject: str, group: str | None, receiver: str | None, skip: bool) -> int:
+async def _release(
+    bus: Bus, model: str, subject: str, group: str | None, receiver: str | None, skip: bool
+) -> int:
     async with bus:
         rows = [
             row
             for row in await bus.held(group)
-            if (row.model, row.subject) == (model, subject) and receiver in (None, row.receiver) and not row.released
+            if (row.model, row.subject) == (model, subject)
+            and receiver in (None, row.receiver)
+            and not row.released
         ]
         return sum([await bus.release(row, skip=skip) for row in rows])

@@ -16,15 +16,21 @@ def load_bus(target: str) -> Bus:
     """
     name, _, attribute = target.partition(":")
     if not name or not attribute:
-        raise ConfigurationError(f"{target!r} does not name a bus: write MODULE:ATTRIBUTE, for example app:bus")
+        raise ConfigurationError(
+            f"{target!r} does not name a bus: write MODULE:ATTRIBUTE, for example app:bus"
+        )
     module = _module(name)
     found = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigurationError(f"the module {name!r} has no {attribute!r}{_instead(name, module)}")
+            raise ConfigurationError(
+                f"the module {name!r} has no {attribute!r}{_instead(name, module)}"
+            )
         found = getattr(found, part)
     if not isinstance(found, Bus):
-        raise ConfigurationError(f"{target} is not a Bus but a {type(found).__name__}{_instead(name, module)}")
+        raise ConfigurationError(
+            f"{target} is not a Bus but a {type(found).__name__}{_instead(name, module)}"
+        )
     return found
 
 

@@ -14,9 +14,14 @@ from edgy_bus.services import happens
 
 
 def relay(
-    target: Annotated[str, typer.Argument(metavar="MODULE:BUS", help="Where the bus is, for example app:bus.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:BUS", help="Where the bus is, for example app:bus.")
+    ],
     health_file: Annotated[
-        Path | None, typer.Option(help="Touched every few seconds while the relay works; see `edgy-bus health`.")
+        Path | None,
+        typer.Option(
+            help="Touched every few seconds while the relay works; see `edgy-bus health`."
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:

@@ -32,9 +32,13 @@ HEALTH_AGE = 30.0
 """Seconds after which a health file that was not touched means that something hangs."""
 
 
-def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, verbose: bool = False) -> None:
+def run(
+    main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, verbose: bool = False
+) -> None:
     """Run `main(stopping)`; the event is set by SIGTERM or SIGINT, and a second SIGINT interrupts."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
     logging.getLogger("edgy_bus").setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("databases").setLevel(logging.WARNING)
     stop_logging = log_telemetry()
@@ -77,7 +81,10 @@ def _heard(stopping: asyncio.Event) -> None:
 
 
 async def connect(
-    databases: Iterable[Database], stack: AsyncExitStack, stopping: asyncio.Event, touch: Callable[[], None]
+    databases: Iterable[Database],
+    stack: AsyncExitStack,
+    stopping: asyncio.Event,
+    touch: Callable[[], None],
 ) -> bool:
     """Connect these databases for as long as the stack is open, waiting for those that do not answer; False if stopped."""
     for database in databases:
@@ -87,7 +94,9 @@ async def connect(
     return True
 
 
-async def patiently(start: Callable[[], Awaitable[object]], stopping: asyncio.Event, touch: Callable[[], None]) -> bool:
+async def patiently(
+    start: Callable[[], Awaitable[object]], stopping: asyncio.Event, touch: Callable[[], None]
+) -> bool:
     """Try it again for as long as a database cannot be reached; False if stopped meanwhile."""
     pause, told = 0.2, False
     while not stopping.is_set():

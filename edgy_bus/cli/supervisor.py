@@ -21,7 +21,10 @@ async def supervise(
     command: Sequence[str], count: int, grace: float, health: Path | None, stopping: asyncio.Event
 ) -> None:
     """Keep `count` processes of `command` running until `stopping`; then each has `grace` seconds before it is killed."""
-    files = [None if health is None else health.with_name(f"{health.name}.{number}") for number in range(count)]
+    files = [
+        None if health is None else health.with_name(f"{health.name}.{number}")
+        for number in range(count)
+    ]
     children = [_Child(command, file, grace, stopping) for file in files]
     async with asyncio.TaskGroup() as group:
         for child in children:
@@ -35,7 +38,9 @@ async def supervise(
 class _Child:
     """One process and its successors."""
 
-    def __init__(self, command: Sequence[str], health: Path | None, grace: float, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, command: Sequence[str], health: Path | None, grace: float, stopping: asyncio.Event
+    ) -> None:
         self._command = [*command, *(["--health-file", str(health)] if health else [])]
         self._grace = grace
         self._stopping = stopping

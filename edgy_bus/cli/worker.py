@@ -16,22 +16,37 @@ from edgy_bus.settings import WorkerSettings
 
 
 def worker(
-    target: Annotated[str, typer.Argument(metavar="MODULE:BUS", help="Where the bus is, for example app:bus.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:BUS", help="Where the bus is, for example app:bus.")
+    ],
     group: Annotated[
-        list[str] | None, typer.Option("--group", "-g", help="Run this group only; may be repeated.")
+        list[str] | None,
+        typer.Option("--group", "-g", help="Run this group only; may be repeated."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", min=1, help="Receivers at the same time, in each process.")
+        int | None,
+        typer.Option(
+            "--concurrency", "-c", min=1, help="Receivers at the same time, in each process."
+        ),
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", "-p", min=1, help="Processes to run.")] = 1,
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, help="Processes to run.")
+    ] = 1,
     health_file: Annotated[
-        Path | None, typer.Option(help="Touched every few seconds while the worker works; see `edgy-bus health`.")
+        Path | None,
+        typer.Option(
+            help="Touched every few seconds while the worker works; see `edgy-bus health`."
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
     """Run the receivers of a bus until SIGTERM or Ctrl-C, which let running receivers finish first."""
     bus = load_bus(target)
-    settings = bus.working if concurrency is None else bus.working.model_copy(update={"concurrency": concurrency})
+    settings = (
+        bus.working
+        if concurrency is None
+        else bus.working.model_copy(update={"concurrency": concurrency})
+    )
     bus.worker(group, settings)  # says at once what is wrong, before any process is started
     if processes == 1:
         run(lambda stopping: _work(bus, group, settings, health_file, stopping), verbose=verbose)
@@ -39,11 +54,18 @@ def worker(
     command = [sys.executable, "-m", "edgy_bus", "worker", target]
     command += [part for name in group or () for part in ("--group", name)]
     command += ["--concurrency", str(settings.concurrency)] + (["--verbose"] if verbose else [])
-    run(lambda stopping: supervise(command, processes, settings.grace + 10, health_file, stopping), verbose=verbose)
+    run(
+        lambda stopping: supervise(command, processes, settings.grace + 10, health_file, stopping),
+        verbose=verbose,
+    )
 
 
 async def _work(
-    bus: Bus, groups: list[str] | None, settings: WorkerSettings, health: Path | None, stopping: asyncio.Event
+    bus: Bus,
+    groups: list[str] | None,
+    settings: WorkerSettings,
+    health: Path | None,
+    stopping: asyncio.Event,
 ) -> None:
     touch = toucher(health)
     async with AsyncExitStack() as stack:

@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from sqlalchemy import CompoundSelect, Delete, Dialect, Executable, Insert, Select, TextClause, TextualSelect, Update
+from sqlalchemy import (
+    CompoundSelect,
+    Delete,
+    Dialect,
+    Executable,
+    Insert,
+    Select,
+    TextClause,
+    TextualSelect,
+    Update,
+)
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import BaseDDLElement
@@ -86,7 +96,11 @@ class _Ready:
         if self.settled is None:
             return _finish(self.compiled, self.values(parameters))
         values = [
-            constant if name is None else parameters[name] if process is None else process(parameters[name])
+            constant
+            if name is None
+            else parameters[name]
+            if process is None
+            else process(parameters[name])
             for name, constant, process in self.settled.sources
         ]
         return self.settled.sql, tuple(values)
@@ -100,7 +114,9 @@ class Compiler:
         self._kept: OrderedDict[Any, tuple[SQLCompiler, Columns, bool]] = OrderedDict()
         self._reused: OrderedDict[tuple[ClauseElement, tuple[str, ...]], _Ready] = OrderedDict()
 
-    def prepare(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Statement:
+    def prepare(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Statement:
         """Make a statement ready; `parameters` are values for its named binds, or columns of an INSERT or UPDATE."""
         element = cast(ClauseElement, statement)
         if isinstance(element, BaseDDLElement):
@@ -115,7 +131,9 @@ class Compiler:
     ) -> tuple[str, list[tuple[Any, ...]]]:
         """The SQL and one tuple of values for each of `parameters`, which all have the same names."""
         ready = self._ready(cast(ClauseElement, statement), tuple(parameters[0]))
-        return ready.compiled.string, [_bound(ready.compiled, ready.values(one)) for one in parameters]
+        return ready.compiled.string, [
+            _bound(ready.compiled, ready.values(one)) for one in parameters
+        ]
 
     def _ready(self, element: ClauseElement, names: tuple[str, ...] | None) -> "_Ready":
         """A statement with parameters is meant to be used again: it is found by its identity, without looking into it."""
@@ -150,9 +168,15 @@ class Compiler:
         compiled = element.compile(
             dialect=self.dialect,
             cache_key=key,
-            column_keys=None if names is None or isinstance(element, Select | CompoundSelect) else list(names),
+            column_keys=None
+            if names is None or isinstance(element, Select | CompoundSelect)
+            else list(names),
         )
-        return cast(SQLCompiler, compiled), self._columns(cast(SQLCompiler, compiled)), is_harmless(element)
+        return (
+            cast(SQLCompiler, compiled),
+            self._columns(cast(SQLCompiler, compiled)),
+            is_harmless(element),
+        )
 
     def _columns(self, compiled: SQLCompiler) -> Columns:
         entries = compiled._result_columns
@@ -200,7 +224,10 @@ def is_harmless(element: ClauseElement) -> bool:
             return False
         if getattr(part, "is_literal", False) and getattr(part, "name", "") != "*":
             return False
-        if isinstance(part, FunctionElement) and getattr(part, "name", "") not in _HARMLESS_FUNCTIONS:
+        if (
+            isinstance(part, FunctionElement)
+            and getattr(part, "name", "") not in _HARMLESS_FUNCTIONS
+        ):
             return False
     return True
 
@@ -208,7 +235,9 @@ def is_harmless(element: ClauseElement) -> bool:
 def _settled(ready: _Ready, names: tuple[str, ...]) -> _Settled | None:
     """Worked out once for all uses of a statement; None where its text or values depend on more than its parameters."""
     compiled = ready.compiled
-    given = {name: bind.key if bind.key in names else name for bind, name in compiled.bind_names.items()}
+    given = {
+        name: bind.key if bind.key in names else name for bind, name in compiled.bind_names.items()
+    }
     written_out = {compiled.bind_names[bind] for bind in compiled.literal_execute_params}
     if compiled.post_compile_params - compiled.literal_execute_params or any(
         given[one] in names for one in written_out
@@ -225,7 +254,11 @@ def _settled(ready: _Ready, names: tuple[str, ...]) -> _Settled | None:
     sources = tuple(
         (given[name], None, processors.get(name))
         if given[name] in names
-        else (None, processors[name](constants[name]) if name in processors else constants[name], None)
+        else (
+            None,
+            processors[name](constants[name]) if name in processors else constants[name],
+            None,
+        )
         for name in order
     )
     return _Settled(sql, sources)
@@ -237,12 +270,18 @@ def _finish(compiled: SQLCompiler, values: MutableMapping[str, Any]) -> tuple[st
         return compiled.string, _bound(compiled, values)
     expanded = compiled._process_parameters_for_postcompile(values)
     processors = {**compiled._bind_processors, **expanded.processors}
-    return expanded.statement, _processed(expanded.positiontup or (), expanded.parameters, processors)
+    return expanded.statement, _processed(
+        expanded.positiontup or (), expanded.parameters, processors
+    )
 
 
 def _bound(compiled: SQLCompiler, values: Mapping[str, Any]) -> tuple[Any, ...]:
     return _processed(compiled.positiontup or (), values, compiled._bind_processors)
 
 
-def _processed(names: Sequence[str], values: Mapping[str, Any], processors: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(processors[name](values[name]) if name in processors else values[name] for name in names)
+def _processed(
+    names: Sequence[str], values: Mapping[str, Any], processors: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    return tuple(
+        processors[name](values[name]) if name in processors else values[name] for name in names
+    )

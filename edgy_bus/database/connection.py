@@ -113,12 +113,16 @@ class Transaction(core.Transaction):
         return wrapper
 
     def _again(self) -> "Transaction":
-        return Transaction(self._find, self._force_rollback, isolation=self._isolation, readonly=self._readonly)
+        return Transaction(
+            self._find, self._force_rollback, isolation=self._isolation, readonly=self._readonly
+        )
 
     async def start(self) -> "Transaction":
         """Begin. When that fails or is cancelled, the connection is back in the pool, or closed."""
         if self._held is not None:
-            raise DatabaseError("this transaction is open already: call `database.transaction()` for another one")
+            raise DatabaseError(
+                "this transaction is open already: call `database.transaction()` for another one"
+            )
         connection = self._find()
         await connection.__aenter__()
         depth = len(connection.open_transactions)

@@ -19,7 +19,9 @@ from edgy_bus.errors import ConfigurationError, DatabaseError
 
 T = TypeVar("T")
 
-_DDL_LOCK = 0x6564_6779  # "edgy": one process at a time creates or drops tables in a PostgreSQL database
+_DDL_LOCK = (
+    0x6564_6779  # "edgy": one process at a time creates or drops tables in a PostgreSQL database
+)
 
 _BACKENDS = {
     "sqlite": "edgy_bus.database.backends.sqlite:SQLiteBackend",
@@ -138,7 +140,9 @@ class Database(core.Database):
             )
         connection.open_transactions[-1].callbacks.append(callback)
 
-    async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Result:
+    async def run(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Result:
         """Run a SQLAlchemy statement on the task's connection.
 
         Args:
@@ -151,7 +155,9 @@ class Database(core.Database):
         prepared = self._compiler.prepare(statement, parameters)
         return await self._on_session(lambda session: session.fetch(prepared))
 
-    async def read(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+    async def read(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[Sequence[Any]]:
         """Run a statement that returns rows, many of them perhaps: each as the driver made it, in the order of its columns.
 
         Nothing turns their values into Python's: for columns of numbers and text only.
@@ -159,7 +165,9 @@ class Database(core.Database):
         prepared = self._compiler.prepare(statement, parameters)
         return await self._on_session(lambda session: session.read(prepared))
 
-    async def run_many(self, statement: Executable, parameters: Sequence[Mapping[str, Any]]) -> None:
+    async def run_many(
+        self, statement: Executable, parameters: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Run a statement once for each mapping; all or none take effect. The mappings have the same names."""
         if not parameters:
             return

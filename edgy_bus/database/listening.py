@@ -25,7 +25,9 @@ class Listener(Service):
     reconnection, and why whoever relies on it has to look, now and then, without having been called.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], channel: str, callback: Callable[[], None]) -> None:
+    def __init__(
+        self, arguments: Mapping[str, Any], channel: str, callback: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._arguments = arguments
         self._channel = channel
@@ -40,7 +42,9 @@ class Listener(Service):
                 await self._listen()
                 pause = FIRST_PAUSE
             except _LOST as error:
-                telemetry.emit("database.listener_lost", channel=self._channel, error=type(error).__name__)
+                telemetry.emit(
+                    "database.listener_lost", channel=self._channel, error=type(error).__name__
+                )
                 self.tried.set()
                 await self.pause(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -14,7 +14,10 @@ def creation(tables: Tables, dialect: Dialect) -> list[str]:
     for table in _sorted(tables):
         statements.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        statements += [str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)) for index in indexes]
+        statements += [
+            str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect))
+            for index in indexes
+        ]
     return statements
 
 

@@ -60,7 +60,9 @@ def parse(url: str) -> Target:
         # urlunsplit drops the empty host of "sqlite:///file", which databases needs to find the path.
         return Target(kind, f"sqlite://{parts.netloc}{parts.path}", options, uri=uri)
     schema = query.pop("schema", None)
-    return Target(kind, address, _convert(query, _POSTGRES_OPTIONS, also=("schema",)), schema=schema)
+    return Target(
+        kind, address, _convert(query, _POSTGRES_OPTIONS, also=("schema",)), schema=schema
+    )
 
 
 def _split(url: str) -> SplitResult:
@@ -96,9 +98,13 @@ def _convert(
     for name, value in query.items():
         if name not in known:
             names = ", ".join(sorted([*known, *also]))
-            raise ConfigurationError(f"unknown option {name!r} in the database URL: the known ones are {names}")
+            raise ConfigurationError(
+                f"unknown option {name!r} in the database URL: the known ones are {names}"
+            )
         try:
             options["ssl" if name == "sslmode" else name] = known[name](value)
         except ValueError as error:
-            raise ConfigurationError(f"the database URL's option {name!r} does not take {value!r}") from error
+            raise ConfigurationError(
+                f"the database URL's option {name!r} does not take {value!r}"
+            ) from error
     return options

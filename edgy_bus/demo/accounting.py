@@ -47,7 +47,9 @@ def expected_effects(versions: Mapping[int, int]) -> set[Effect]:
     return {(user, version) for user, last in versions.items() for version in range(1, last + 1)}
 
 
-def account_of(name: str, expected: set[Effect], effects: Sequence[Effect], differing: int = 0) -> GroupAccount:
+def account_of(
+    name: str, expected: set[Effect], effects: Sequence[Effect], differing: int = 0
+) -> GroupAccount:
     """Compare the effects of a group, in the order in which they happened, with those there should be."""
     counted = Counter(effects)
     return GroupAccount(

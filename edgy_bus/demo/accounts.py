@@ -8,7 +8,9 @@ from edgy_bus.signals import pre_save
 
 place = Place.from_environment()
 database = edgy.Database(place.accounts)
-bus = edgy.Bus(place.broker, service="accounts", prefix=place.prefix, relay=False, relaying=place.relaying)
+bus = edgy.Bus(
+    place.broker, service="accounts", prefix=place.prefix, relay=False, relaying=place.relaying
+)
 registry = edgy.Registry(database=database, bus=bus)
 
 

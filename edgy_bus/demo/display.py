@@ -45,13 +45,18 @@ class Display(ABC):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         return None
 
     def account(self, account: Account) -> None:
         """The end of the story."""
-        table = Table(title="The account", title_justify="left", box=SIMPLE_HEAD, padding=0)  # 80 columns will do
+        table = Table(
+            title="The account", title_justify="left", box=SIMPLE_HEAD, padding=0
+        )  # 80 columns will do
         table.add_column("group", no_wrap=True)
         for name in (
             "committed",
@@ -64,10 +69,21 @@ class Display(ABC):
         ):
             table.add_column(name, justify="right")
         for group in account.groups:
-            numbers = (group.handled, group.lost, group.doubled, group.disordered, group.phantom, group.differing)
-            table.add_row(group.name, f"{account.committed:,}", *(f"{number:,}" for number in numbers))
+            numbers = (
+                group.handled,
+                group.lost,
+                group.doubled,
+                group.disordered,
+                group.phantom,
+                group.differing,
+            )
+            table.add_row(
+                group.name, f"{account.committed:,}", *(f"{number:,}" for number in numbers)
+            )
         self.console.print(table)
-        self.say(f"vetoed by pre_save: {account.vetoed:,}   rolled back on purpose: {account.rolled_back:,}")
+        self.say(
+            f"vetoed by pre_save: {account.vetoed:,}   rolled back on purpose: {account.rolled_back:,}"
+        )
         self.say("Everything adds up." if account.good else "IT DOES NOT ADD UP.")
 
 
@@ -77,7 +93,11 @@ class LiveDisplay(Display):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
         )
         self._task = self._progress.add_task("operations in accounts", total=None)
         self._live = Live(self._progress, console=console, refresh_per_second=8)
@@ -91,14 +111,19 @@ class LiveDisplay(Display):
         for group in groups:
             numbers = (group.workers, group.handled, group.pending, group.lag, group.retries)
             table.add_row(group.name, *(f"{number:,}" for number in numbers))
-        self._live.update(Group(self._progress, table, f"in the outbox, not yet published: {outbox:,}"))
+        self._live.update(
+            Group(self._progress, table, f"in the outbox, not yet published: {outbox:,}")
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._live.stop()
 

@@ -63,7 +63,9 @@ class Driver:
     async def _create(self, number: int) -> None:
         if number % _SPAM_EVERY == 0:
             await self._create_spam(number)
-        user = await User.query.create(name=f"User {number}", email=f"User{number}@Example.org", password="hunter2")
+        user = await User.query.create(
+            name=f"User {number}", email=f"User{number}@Example.org", password="hunter2"
+        )
         self._users.append(user)
         self.ledger.versions[user.id] = 1
 

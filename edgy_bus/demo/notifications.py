@@ -41,6 +41,8 @@ PATIENT = edgy.Retry(attempts=20, delay=0.05, factor=1.5)
 async def queue_mail(sender: str, instance: UserRow, event: edgy.Event, **kwargs: Any) -> None:
     """In one transaction with the inbox: however often the event is delivered, there is one mail."""
     version = instance.version + (event.signal == "post_delete")
-    await Mail.query.create(user_id=instance.id, version=version, text=f"{event.signal}: {instance.name}")
+    await Mail.query.create(
+        user_id=instance.id, version=version, text=f"{event.signal}: {instance.name}"
+    )
     if random.random() < 0.01:
         raise ConnectionError("the mail server hung up")

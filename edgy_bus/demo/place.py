@@ -29,7 +29,9 @@ class Place(BaseModel):
         """The place that the demonstration chose for this process."""
         text = os.environ.get(VARIABLE)
         if not text:
-            raise ConfigurationError("this module is a part of the demonstration: run `edgy-bus demo`")
+            raise ConfigurationError(
+                "this module is a part of the demonstration: run `edgy-bus demo`"
+            )
         return cls.model_validate_json(text)
 
     def environment(self) -> dict[str, str]:

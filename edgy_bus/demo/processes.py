@@ -15,7 +15,9 @@ _GRACE = 15.0
 class Program:
     """One process of ours, whose output goes to a file."""
 
-    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
         self.name = name
         self.killed = False
         self._arguments = arguments

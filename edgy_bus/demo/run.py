@@ -70,7 +70,9 @@ def _beside(url: str, name: str) -> str:
     path = Path(url.removeprefix("sqlite:///").partition("?")[0])
     chosen = path.with_name(f"{path.stem}-{name}{path.suffix}")
     if chosen.exists():
-        raise ConfigurationError(f"{chosen} is there already, and the demonstration only uses files that it made")
+        raise ConfigurationError(
+            f"{chosen} is there already, and the demonstration only uses files that it made"
+        )
     return f"sqlite:///{chosen}"
 
 
@@ -156,16 +158,23 @@ class _Run:
             vetoed=ledger.vetoed,
             rolled_back=ledger.rolled_back,
             groups=(
-                account_of("notifications", expected, [(mail.user_id, mail.version) for mail in mails]),
                 account_of(
-                    "search", expected, [(step.user_id, step.version) for step in steps], await self._differing_rows()
+                    "notifications", expected, [(mail.user_id, mail.version) for mail in mails]
+                ),
+                account_of(
+                    "search",
+                    expected,
+                    [(step.user_id, step.version) for step in steps],
+                    await self._differing_rows(),
                 ),
             ),
         )
 
     async def _differing_rows(self) -> int:
         users = {(user.id, user.name, user.email) for user in await self._accounts.User.query}
-        entries = {(entry.user_id, entry.name, entry.email) for entry in await self._search.Entry.query}
+        entries = {
+            (entry.user_id, entry.name, entry.email) for entry in await self._search.Entry.query
+        }
         return len(users ^ entries)
 
     # Meanwhile
@@ -179,7 +188,9 @@ class _Run:
         await self._half_way.wait()
         victim = self._workers["notifications"][0]
         victim.kill()
-        self._display.say(f"killed {victim.name} (process {victim.pid}) with SIGKILL; the others go on")
+        self._display.say(
+            f"killed {victim.name} (process {victim.pid}) with SIGKILL; the others go on"
+        )
 
     async def _all_workers_are_up(self) -> bool:
         return all([len((await self._broker.members(group)).alive) == WORKERS for group in GROUPS])
@@ -190,7 +201,8 @@ class _Run:
         backlogs = [await self._broker.backlog(stream) for stream in self._streams]
         # A group that has not come to a stream yet has no backlog there, and everything to do.
         return all(
-            {one.group for one in found} >= set(GROUPS) and not any(one.pending or one.lag for one in found)
+            {one.group for one in found} >= set(GROUPS)
+            and not any(one.pending or one.lag for one in found)
             for found in backlogs
         )
 
@@ -211,15 +223,22 @@ class _Run:
             await asyncio.sleep(0.4)
 
     async def _show(self) -> None:
-        self._display.show(self._done, self._driver.operations, await self._unpublished(), await self._states())
+        self._display.show(
+            self._done, self._driver.operations, await self._unpublished(), await self._states()
+        )
 
     async def _unpublished(self) -> int:
-        result = await self._accounts.database.run(text("SELECT count(*) AS n FROM edgy_bus_pending"))
+        result = await self._accounts.database.run(
+            text("SELECT count(*) AS n FROM edgy_bus_pending")
+        )
         return int(result.rows[0]["n"])
 
     async def _states(self) -> list[GroupState]:
         backlogs = [one for stream in self._streams for one in await self._broker.backlog(stream)]
-        return [await self._state(group, [one for one in backlogs if one.group == group]) for group in GROUPS]
+        return [
+            await self._state(group, [one for one in backlogs if one.group == group])
+            for group in GROUPS
+        ]
 
     async def _state(self, group: str, backlogs: Sequence[Backlog]) -> GroupState:
         members = await self._broker.members(group)

@@ -62,7 +62,11 @@ class Field:
         )
 
     def _target(self) -> str:
-        return "" if self.references is None else f"{self.references.meta.tablename}.{self.references.meta.pk}"
+        return (
+            ""
+            if self.references is None
+            else f"{self.references.meta.tablename}.{self.references.meta.pk}"
+        )
 
 
 def field_of(info: FieldInfo) -> Field | None:
@@ -97,7 +101,9 @@ def _make(
     filled_in = generated or auto_now or auto_now_add
     if default is REQUIRED and (null or filled_in):
         default = None
-    given: dict[str, Any] = {"default_factory": default} if callable(default) else {"default": default}
+    given: dict[str, Any] = (
+        {"default_factory": default} if callable(default) else {"default": default}
+    )
     # pydantic's annotations do not know that a field's keywords may come from a mapping.
     info = cast(FieldInfo, pydantic.Field(repr=not secret, **given, **constraints))
     info.metadata.append(
@@ -124,12 +130,16 @@ def _make(
 
 def IntegerField(*, primary_key: bool = False, **options: Any) -> Any:
     """A whole number of 32 bits. As a primary key it is generated."""
-    return _make(sa.Integer(), primary_key=primary_key, generated=primary_key, **_bounds(31), **options)
+    return _make(
+        sa.Integer(), primary_key=primary_key, generated=primary_key, **_bounds(31), **options
+    )
 
 
 def BigIntegerField(*, primary_key: bool = False, **options: Any) -> Any:
     """A whole number of 64 bits. As a primary key it is generated, on every database."""
-    return _make(big_key(), primary_key=primary_key, generated=primary_key, **_bounds(63), **options)
+    return _make(
+        big_key(), primary_key=primary_key, generated=primary_key, **_bounds(63), **options
+    )
 
 
 def CharField(*, max_length: int, **options: Any) -> Any:
@@ -144,7 +154,12 @@ def TextField(**options: Any) -> Any:
 
 def EmailField(*, max_length: int = 254, **options: Any) -> Any:
     """An address: something, an @, something with a dot, and no blanks."""
-    return _make(sa.String(max_length), max_length=max_length, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", **options)
+    return _make(
+        sa.String(max_length),
+        max_length=max_length,
+        pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$",
+        **options,
+    )
 
 
 def BooleanField(**options: Any) -> Any:
@@ -179,7 +194,9 @@ def TimeField(**options: Any) -> Any:
 def BinaryField(*, max_length: int | None = None, **options: Any) -> Any:
     """Bytes. In an event they are base64 text."""
     bounds: dict[str, Any] = {} if max_length is None else {"max_length": max_length}
-    return _make(sa.LargeBinary(max_length), snapshot_type=pydantic.Base64Bytes, **bounds, **options)
+    return _make(
+        sa.LargeBinary(max_length), snapshot_type=pydantic.Base64Bytes, **bounds, **options
+    )
 
 
 def ChoiceField(choices: type[enum.Enum] | Sequence[str], **options: Any) -> Any:
@@ -215,7 +232,13 @@ def ForeignKey(to: Any, *, on_delete: str = RESTRICT, **options: Any) -> Any:
         column = to.meta.table.c[to.meta.pk].type
     else:
         raise ModelError(f'ForeignKey takes a model or "self", not {to!r}')
-    return _make(column, references=to, on_delete=on_delete, validators=[pydantic.BeforeValidator(key_of)], **options)
+    return _make(
+        column,
+        references=to,
+        on_delete=on_delete,
+        validators=[pydantic.BeforeValidator(key_of)],
+        **options,
+    )
 
 
 def key_of(value: Any) -> Any:
@@ -225,7 +248,9 @@ def key_of(value: Any) -> Any:
 
 def _longest(texts: Sequence[Any]) -> int:
     if not texts or not all(isinstance(one, str) for one in texts):
-        raise ModelError(f"the choices of a ChoiceField are texts, and at least one: not {list(texts)!r}")
+        raise ModelError(
+            f"the choices of a ChoiceField are texts, and at least one: not {list(texts)!r}"
+        )
     return max(len(one) for one in texts)
 
 

@@ -46,7 +46,9 @@ def condition(model: str, table: Table, pk: str, name: str, value: Any) -> Colum
     field, _, lookup = name.partition("__")
     column = column_of(model, table, pk, field)
     if (lookup or "exact") not in LOOKUPS:
-        raise OperationError(f"unknown lookup {lookup!r} in {name!r}: the known ones are {', '.join(LOOKUPS)}")
+        raise OperationError(
+            f"unknown lookup {lookup!r} in {name!r}: the known ones are {', '.join(LOOKUPS)}"
+        )
     return LOOKUPS[lookup or "exact"](column, key_of(value))
 
 

@@ -38,7 +38,9 @@ class MetaInfo:
     def registry(self) -> "Registry":
         """The registry. Raises `ModelError` for a model without one."""
         if self.bound is None:
-            raise ModelError(f"{self.name} has no registry: add `class Meta: registry = registry` to it")
+            raise ModelError(
+                f"{self.name} has no registry: add `class Meta: registry = registry` to it"
+            )
         return self.bound
 
     @property
@@ -70,7 +72,9 @@ class MetaInfo:
 
     @cached_property
     def _mutable(self) -> tuple[str, ...]:
-        return tuple(name for name, field in self.fields.items() if isinstance(field.column_type, sa.JSON))
+        return tuple(
+            name for name, field in self.fields.items() if isinstance(field.column_type, sa.JSON)
+        )
 
     def kept(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row that stays as it is when the instance's lists and dictionaries change."""
@@ -86,11 +90,15 @@ class MetaInfo:
 def options_of(name: str, declared: type | None) -> dict[str, Any]:
     """The options of a `class Meta`. Raises `ModelError` for one that is not known."""
     found = (
-        {key: value for key, value in vars(declared or object).items() if not key.startswith("_")} if declared else {}
+        {key: value for key, value in vars(declared or object).items() if not key.startswith("_")}
+        if declared
+        else {}
     )
     for key in found:
         if key not in _KNOWN:
-            raise ModelError(f"{name}.Meta has an unknown option {key!r}: the known ones are {', '.join(_KNOWN)}")
+            raise ModelError(
+                f"{name}.Meta has an unknown option {key!r}: the known ones are {', '.join(_KNOWN)}"
+            )
     return found
 
 
@@ -108,7 +116,11 @@ def publish_patterns(name: str, declared: Any) -> tuple[str, ...] | None:
 
 
 def make_table(
-    name: str, tablename: str, fields: Mapping[str, Field], options: Mapping[str, Any], metadata: sa.MetaData
+    name: str,
+    tablename: str,
+    fields: Mapping[str, Field],
+    options: Mapping[str, Any],
+    metadata: sa.MetaData,
 ) -> sa.Table:
     """The SQLAlchemy table of a model. Raises `ModelError` when the declaration does not add up."""
     keys = [key for key, field in fields.items() if field.primary_key]
@@ -118,8 +130,12 @@ def make_table(
             "declare one, for example `id: int = edgy_bus.BigIntegerField(primary_key=True)`"
         )
     if tablename in metadata.tables:
-        raise ModelError(f"{name}: another model of this registry has the table {tablename!r} already")
-    parts: list[Any] = [field.column(key, f"{tablename}.{keys[0]}") for key, field in fields.items()]
+        raise ModelError(
+            f"{name}: another model of this registry has the table {tablename!r} already"
+        )
+    parts: list[Any] = [
+        field.column(key, f"{tablename}.{keys[0]}") for key, field in fields.items()
+    ]
     for together in options.get("unique_together", ()):
         parts.append(sa.UniqueConstraint(*_known(name, fields, together)))
     for together in options.get("indexes", ()):

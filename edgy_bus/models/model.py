@@ -37,7 +37,9 @@ class Model(BaseModel):
     `("post_*",)`, instead of the bus's own; an empty tuple keeps everything here).
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
     meta: ClassVar[MetaInfo]
     query: ClassVar[_Query] = _Query()
@@ -47,10 +49,18 @@ class Model(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        parents = [meta for base in cls.__bases__ if isinstance(meta := getattr(base, "meta", None), MetaInfo)]
+        parents = [
+            meta
+            for base in cls.__bases__
+            if isinstance(meta := getattr(base, "meta", None), MetaInfo)
+        ]
         options = options_of(cls.__name__, cls.__dict__.get("Meta"))
-        registry: Registry | None = options.get("registry") or next((one.bound for one in parents if one.bound), None)
-        fields = {name: field for name, info in cls.model_fields.items() if (field := field_of(info))}
+        registry: Registry | None = options.get("registry") or next(
+            (one.bound for one in parents if one.bound), None
+        )
+        fields = {
+            name: field for name, info in cls.model_fields.items() if (field := field_of(info))
+        }
         unknown = [name for name in cls.model_fields if name not in fields]
         if unknown:
             raise ModelError(
@@ -73,7 +83,10 @@ class Model(BaseModel):
             and cls.model_post_init.__name__ == "init_private_attributes",  # pydantic's own
             publish=publish_patterns(
                 cls.__name__,
-                options.get("publish", next((one.publish for one in parents if one.publish is not None), None)),
+                options.get(
+                    "publish",
+                    next((one.publish for one in parents if one.publish is not None), None),
+                ),
             ),
         )
         if registry is not None and not abstract:
@@ -161,8 +174,12 @@ class Model(BaseModel):
         checked = self.checked_values(values)
 
         def plan() -> Plan:
-            names = dict.fromkeys([*checked, *(name for name in self.meta.fields if self._is_changed(name))])
-            return self._plan_update(self.checked_values({name: getattr(self, name) for name in names}), "post_update")
+            names = dict.fromkeys(
+                [*checked, *(name for name in self.meta.fields if self._is_changed(name))]
+            )
+            return self._plan_update(
+                self.checked_values({name: getattr(self, name) for name in names}), "post_update"
+            )
 
         self._assign(checked)
         await perform(
@@ -221,7 +238,9 @@ class Model(BaseModel):
         self._validate()
         generated = self.meta.generated
         return {
-            name: value for name, value in self.field_values().items() if value is not None or name not in generated
+            name: value
+            for name, value in self.field_values().items()
+            if value is not None or name not in generated
         }
 
     @classmethod
@@ -230,12 +249,18 @@ class Model(BaseModel):
         blank = cls.model_construct()
         for name, value in values.items():
             if name not in cls.meta.fields:
-                raise OperationError(f"{cls.__name__} has no field {name!r}: it has {', '.join(cls.meta.fields)}")
+                raise OperationError(
+                    f"{cls.__name__} has no field {name!r}: it has {', '.join(cls.meta.fields)}"
+                )
             if cls.meta.fields[name].primary_key:
-                raise OperationError(f"the primary key {name!r} cannot be changed: delete the row and create another")
+                raise OperationError(
+                    f"the primary key {name!r} cannot be changed: delete the row and create another"
+                )
             cls.__pydantic_validator__.validate_assignment(blank, name, value)
         stamps = {
-            name: current_time() for name, field in cls.meta.fields.items() if field.auto_now and name not in values
+            name: current_time()
+            for name, field in cls.meta.fields.items()
+            if field.auto_now and name not in values
         }
         return {name: getattr(blank, name) for name in values} | stamps
 
@@ -256,7 +281,9 @@ class Model(BaseModel):
 
     def _take(self, rows: list[Row]) -> None:
         if not rows:
-            raise ObjectNotFound(f"the {type(self).__name__} with {self.meta.pk} {self.pk!r} is not there any more")
+            raise ObjectNotFound(
+                f"the {type(self).__name__} with {self.meta.pk} {self.pk!r} is not there any more"
+            )
         self.take_row(rows[0])
 
     def take_row(self, row: Row) -> None:
@@ -283,7 +310,9 @@ class Model(BaseModel):
 
     def _is_changed(self, name: str) -> bool:
         """Whether a field differs from the row: a `pre_update` receiver may have set it."""
-        return not self.meta.fields[name].primary_key and self.stored_row.get(name) != getattr(self, name)
+        return not self.meta.fields[name].primary_key and self.stored_row.get(name) != getattr(
+            self, name
+        )
 
     def _stamp(self, *, inserting: bool) -> None:
         now = current_time()
@@ -297,7 +326,9 @@ class Model(BaseModel):
 
     def _require_stored(self, verb: str) -> None:
         if self._stored is None:
-            raise OperationError(f"cannot {verb} a {type(self).__name__} that was never saved, or was deleted")
+            raise OperationError(
+                f"cannot {verb} a {type(self).__name__} that was never saved, or was deleted"
+            )
 
 
 _readers: dict[type[Model], type[BaseModel]] = {}

@@ -57,7 +57,9 @@ class Plan:
         meta = self.model.meta
         public = meta.public_row(row)
         key = row[meta.pk]
-        return Change(key, public, self._changes(public, self.old.get(key, {})) if self.is_update else None)
+        return Change(
+            key, public, self._changes(public, self.old.get(key, {})) if self.is_update else None
+        )
 
     def changes_of(self, values: Mapping[str, Any]) -> Changes | None:
         """What the plan will change in its only row, which is about to get these values."""
@@ -95,10 +97,14 @@ class Recorder(Protocol):
     async def run(self, database: Database, plan: Plan) -> list[Row]:
         """Run a plan and record what it did, both or neither; answers the affected rows."""
 
-    def announce(self, model: "type[Model]", signal: str, instance: Any, values: Mapping[str, Any]) -> None:
+    def announce(
+        self, model: "type[Model]", signal: str, instance: Any, values: Mapping[str, Any]
+    ) -> None:
         """An operation is about to happen. Never waits and never fails."""
 
-    async def send(self, model: "type[Model]", signal: str, instance: Any, kwargs: Mapping[str, Any]) -> None:
+    async def send(
+        self, model: "type[Model]", signal: str, instance: Any, kwargs: Mapping[str, Any]
+    ) -> None:
         """Record that somebody sent a signal."""
 
 
@@ -112,10 +118,14 @@ class LocalRecorder:
     async def run(self, database: Database, plan: Plan) -> list[Row]:
         return await run_plan(database, plan)
 
-    def announce(self, model: "type[Model]", signal: str, instance: Any, values: Mapping[str, Any]) -> None:
+    def announce(
+        self, model: "type[Model]", signal: str, instance: Any, values: Mapping[str, Any]
+    ) -> None:
         del model, signal, instance, values
 
-    async def send(self, model: "type[Model]", signal: str, instance: Any, kwargs: Mapping[str, Any]) -> None:
+    async def send(
+        self, model: "type[Model]", signal: str, instance: Any, kwargs: Mapping[str, Any]
+    ) -> None:
         del model, signal, instance, kwargs
 
 
@@ -170,7 +180,12 @@ class Operation:
         given = {"model_instance": self.model_instance}
         if self.action == "delete":
             return given
-        return {**given, "values": self.values, "column_values": self.values, "is_update": self.is_update}
+        return {
+            **given,
+            "values": self.values,
+            "column_values": self.values,
+            "is_update": self.is_update,
+        }
 
 
 async def perform(operation: Operation) -> list[Row]:
@@ -227,8 +242,14 @@ async def _deliver(signal: Signal, operation: Operation, plan: Plan, rows: Seque
         kwargs["keys"] = [row[plan.model.meta.pk] for row in rows]
     elif rows:
         kwargs["changes"] = plan.change(rows[0]).changes
-    later = [one for one in receivers if one.options.on_commit] if registry.database.in_transaction else []
+    later = (
+        [one for one in receivers if one.options.on_commit]
+        if registry.database.in_transaction
+        else []
+    )
     if later:
-        registry.database.on_commit(lambda: signal.deliver(later, plan.model, operation.instance, kwargs))
+        registry.database.on_commit(
+            lambda: signal.deliver(later, plan.model, operation.instance, kwargs)
+        )
     now = [one for one in receivers if one not in later]
     await signal.deliver(now, plan.model, operation.instance, kwargs)

@@ -127,7 +127,11 @@ class QuerySet(Generic[M]):
         if flat and len(names) != 1:
             raise OperationError(f"values_list(flat=True) takes one field, not {len(names)}")
         rows = await self.values(*names)
-        return [next(iter(row.values())) for row in rows] if flat else [tuple(row.values()) for row in rows]
+        return (
+            [next(iter(row.values())) for row in rows]
+            if flat
+            else [tuple(row.values()) for row in rows]
+        )
 
     async def exists(self, **lookups: Any) -> bool:
         query = self.filter(**lookups).limit(1)._select(self._column("pk"))
@@ -145,7 +149,9 @@ class QuerySet(Generic[M]):
         await instance.save()
         return instance
 
-    async def get_or_create(self, defaults: Mapping[str, Any] | None = None, **values: Any) -> tuple[M, bool]:
+    async def get_or_create(
+        self, defaults: Mapping[str, Any] | None = None, **values: Any
+    ) -> tuple[M, bool]:
         """The one row with these values, or a new one that has `defaults` as well; and whether it is new.
 
         Sends the save signals if it creates. Where another task creates the row at the same moment, and a unique constraint
@@ -163,7 +169,9 @@ class QuerySet(Generic[M]):
                 raise
             return found, False
 
-    async def update_or_create(self, defaults: Mapping[str, Any] | None = None, **values: Any) -> tuple[M, bool]:
+    async def update_or_create(
+        self, defaults: Mapping[str, Any] | None = None, **values: Any
+    ) -> tuple[M, bool]:
         """The one row with these values, updated with `defaults`, or a new one that has both; and whether it is new.
 
         Sends the update signals or the save signals.
@@ -181,11 +189,19 @@ class QuerySet(Generic[M]):
             return 0
 
         def plan() -> Plan:
-            values = [self.model.checked_values({name: getattr(one, name) for name in names}) for one in instances]
+            values = [
+                self.model.checked_values({name: getattr(one, name) for name in names})
+                for one in instances
+            ]
             statement = update_row(self.model.meta.table, self.model.meta.pk)
-            steps = [(statement, {**given, KEY: one.pk}) for one, given in zip(instances, values, strict=True)]
+            steps = [
+                (statement, {**given, KEY: one.pk})
+                for one, given in zip(instances, values, strict=True)
+            ]
             old = {one.pk: one.stored_row for one in instances}
-            return Plan(self.model, "post_update", steps, assigned=tuple(values[0]), old=old, is_update=True)
+            return Plan(
+                self.model, "post_update", steps, assigned=tuple(values[0]), old=old, is_update=True
+            )
 
         assigned = [{name: getattr(one, name) for name in names} for one in instances]
         saved = await self._perform("update", assigned, plan, is_update=True)
@@ -206,12 +222,20 @@ class QuerySet(Generic[M]):
             alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
             for one in values:
                 alike.setdefault(tuple(one), []).append(one)
-            chunks = [group[at : at + BULK] for group in alike.values() for at in range(0, len(group), BULK)]
+            chunks = [
+                group[at : at + BULK]
+                for group in alike.values()
+                for at in range(0, len(group), BULK)
+            ]
             return Plan(
-                self.model, "post_save", [(insert(table).values(chunk).returning(*table.c), None) for chunk in chunks]
+                self.model,
+                "post_save",
+                [(insert(table).values(chunk).returning(*table.c), None) for chunk in chunks],
             )
 
-        saved = await self._perform("save", [instance.field_values() for instance in instances], plan)
+        saved = await self._perform(
+            "save", [instance.field_values() for instance in instances], plan
+        )
         return [self.model.from_row(row) for row in saved]
 
     async def update(self, *, expand: bool = True, **values: Any) -> int:
@@ -226,9 +250,13 @@ class QuerySet(Generic[M]):
         def plan() -> Plan:
             checked = self.model.checked_values(values)
             if not expand:
-                statement = update(table).where(*self.where).values(**checked).returning(self._column("pk"))
+                statement = (
+                    update(table).where(*self.where).values(**checked).returning(self._column("pk"))
+                )
                 told = self.model.meta.public_row(checked)
-                return Plan(self.model, "post_update", [(statement, None)], is_update=True, whole=told)
+                return Plan(
+                    self.model, "post_update", [(statement, None)], is_update=True, whole=told
+                )
             old = [self._column("pk"), *(table.c[name] for name in checked)]
 
             def change(rows: QuerySet[M]) -> Plan:
@@ -256,7 +284,11 @@ class QuerySet(Generic[M]):
             return len(await self._perform("delete", None, lambda: plan))
 
         def remove(rows: QuerySet[M]) -> Plan:
-            return Plan(self.model, "post_delete", [(delete(table).where(*rows.where).returning(*table.c), None)])
+            return Plan(
+                self.model,
+                "post_delete",
+                [(delete(table).where(*rows.where).returning(*table.c), None)],
+            )
 
         return len(await self._perform("delete", None, lambda: self._paged(remove)))
 
@@ -267,7 +299,9 @@ class QuerySet(Generic[M]):
         paging = Paging((keys, None), lambda page: plan(QuerySet(self.model).filter(pk__in=page)))
         return replace(plan(self), paging=paging)
 
-    async def _perform(self, action: str, values: Any, plan: Any, *, is_update: bool = False) -> list[Row]:
+    async def _perform(
+        self, action: str, values: Any, plan: Any, *, is_update: bool = False
+    ) -> list[Row]:
         return await perform(
             Operation(
                 model=self.model,
@@ -286,7 +320,10 @@ class QuerySet(Generic[M]):
 
     def _select(self, *columns: ColumnElement[Any]) -> Select[Any]:
         query = (
-            select(*(columns or (self.model.meta.table,))).where(*self.where).limit(self.limited).offset(self.skipped)
+            select(*(columns or (self.model.meta.table,)))
+            .where(*self.where)
+            .limit(self.limited)
+            .offset(self.skipped)
         )
         for name in self.ordering:
             column = self._column(name.removeprefix("-"))
@@ -299,11 +336,16 @@ class QuerySet(Generic[M]):
 
     def _conditions(self, lookups: Mapping[str, Any]) -> list[ColumnElement[bool]]:
         meta = self.model.meta
-        return [condition(meta.name, meta.table, meta.pk, name, value) for name, value in lookups.items()]
+        return [
+            condition(meta.name, meta.table, meta.pk, name, value)
+            for name, value in lookups.items()
+        ]
 
     def _require_whole(self, verb: str) -> None:
         if self.limited is not None or self.skipped is not None:
-            raise OperationError(f"cannot {verb} a set with a limit or an offset: filter by primary key instead")
+            raise OperationError(
+                f"cannot {verb} a set with a limit or an offset: filter by primary key instead"
+            )
 
 
 def _described(lookups: Mapping[str, Any]) -> str:

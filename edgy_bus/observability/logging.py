@@ -39,7 +39,12 @@ def log_telemetry() -> Callable[[], None]:
     def write(name: str, fields: dict[str, Any]) -> None:
         level = _LEVELS.get(name, logging.INFO)
         if _logger.isEnabledFor(level):
-            _logger.log(level, "%s %s", name, " ".join(f"{key}={_plain(value)}" for key, value in fields.items()))
+            _logger.log(
+                level,
+                "%s %s",
+                name,
+                " ".join(f"{key}={_plain(value)}" for key, value in fields.items()),
+            )
 
     return telemetry.listen(write)
 

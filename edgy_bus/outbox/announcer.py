@@ -78,7 +78,9 @@ class Announcer(Service):
         if self._signer is None:
             return wire
         place = Partition(event.model, PRE)
-        return wire._replace(signature=self._signer.sign(place, wire.id.encode(), wire.head, wire.data))
+        return wire._replace(
+            signature=self._signer.sign(place, wire.id.encode(), wire.head, wire.data)
+        )
 
     def _drop(self, count: int, reason: str) -> None:
         self.dropped += count

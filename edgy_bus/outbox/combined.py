@@ -82,13 +82,32 @@ def with_event(statement: Any, names: Sequence[str], kind: Kind) -> Executable:
     """
     if not isinstance(statement, Delete):
         statement = statement.values(
-            {name: bindparam(_own(name), type_=kind.table.c[name].type) for name in names if name != KEY}
+            {
+                name: bindparam(_own(name), type_=kind.table.c[name].type)
+                for name in names
+                if name != KEY
+            }
         )
     row = statement.cte("changed")
-    pairs = [part for name in kind.public for part in (_constant(name), _json(row.c[name], kind.table.c[name].type))]
-    data = _constant('{"instance":') + cast(func.json_build_object(*pairs), Text) + _parameter("rest", Text())
-    event = select(cast(row.c[kind.pk], Text).label("subject"), data.label("data")).select_from(row).subquery("event")
-    hashed = cast(cast(_constant("x") + func.left(func.md5(event.c.subject), _constant(8)), BIT(32)), BigInteger)
+    pairs = [
+        part
+        for name in kind.public
+        for part in (_constant(name), _json(row.c[name], kind.table.c[name].type))
+    ]
+    data = (
+        _constant('{"instance":')
+        + cast(func.json_build_object(*pairs), Text)
+        + _parameter("rest", Text())
+    )
+    event = (
+        select(cast(row.c[kind.pk], Text).label("subject"), data.label("data"))
+        .select_from(row)
+        .subquery("event")
+    )
+    hashed = cast(
+        cast(_constant("x") + func.left(func.md5(event.c.subject), _constant(8)), BIT(32)),
+        BigInteger,
+    )
     small = func.octet_length(event.c.data) <= _constant(kind.max_bytes)
     values: dict[str, Any] = {name: _parameter(name, outbox.c[name].type) for name in FIXED}
     values |= {

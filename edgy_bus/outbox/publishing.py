@@ -41,7 +41,9 @@ class _Page:
 class Publisher:
     """Appends and marks. `batch`: events per append, at most."""
 
-    def __init__(self, store: OutboxStore, broker: Broker, service: str, batch: int, signer: Signer | None) -> None:
+    def __init__(
+        self, store: OutboxStore, broker: Broker, service: str, batch: int, signer: Signer | None
+    ) -> None:
         self.published = 0
         self._store = store
         self._broker = broker
@@ -86,7 +88,9 @@ class Publisher:
                 page.refused[partition] = head
                 return
             new = Head(head.epoch, entries[-1], rows[-1].event_id)
-            await page.appended.put(Batch(partition, head, new, Placed([row.id for row in rows], entries)))
+            await page.appended.put(
+                Batch(partition, head, new, Placed([row.id for row in rows], entries))
+            )
             head = new
 
     async def _mark_all(self, page: _Page) -> None:
@@ -108,7 +112,9 @@ class Publisher:
                 self.published += count
                 telemetry.emit("relay.published", partition=str(batch.partition), count=count)
 
-    def _wire(self, partition: Partition, heads: HeadPacker, incarnations: Incarnations, row: PendingRow) -> Wire:
+    def _wire(
+        self, partition: Partition, heads: HeadPacker, incarnations: Incarnations, row: PendingRow
+    ) -> Wire:
         number, event_id, signal, subject, time, traceparent, text = row
         head = heads.pack(
             event_id,
@@ -120,7 +126,11 @@ class Publisher:
             traceparent=traceparent,
         )
         data = text.encode()
-        signature = b"" if self._signer is None else self._signer.sign(partition, event_id.encode(), head, data)
+        signature = (
+            b""
+            if self._signer is None
+            else self._signer.sign(partition, event_id.encode(), head, data)
+        )
         return Wire(event_id, head, data, signature)
 
 
@@ -145,7 +155,10 @@ def joined(batches: Sequence[Batch]) -> list[Batch]:
 
 
 def _joined(one: Batch, next_one: Batch) -> Batch:
-    ids, entries = [*one.placed.ids, *next_one.placed.ids], [*one.placed.entries, *next_one.placed.entries]
+    ids, entries = (
+        [*one.placed.ids, *next_one.placed.ids],
+        [*one.placed.entries, *next_one.placed.entries],
+    )
     return Batch(one.partition, one.old, next_one.new, Placed(ids, entries))
 
 

@@ -107,7 +107,9 @@ class OutboxRecorder:
             self._ring()
         return rows
 
-    async def send(self, model: type[Model], signal: str, instance: Any, kwargs: Mapping[str, Any]) -> None:
+    async def send(
+        self, model: type[Model], signal: str, instance: Any, kwargs: Mapping[str, Any]
+    ) -> None:
         """Write the event of a signal that somebody sends, in the open transaction or in one of its own."""
         database = self._store.database
         data: dict[str, Any] = {"kwargs": dict(kwargs)}
@@ -121,12 +123,18 @@ class OutboxRecorder:
             await self._store.append([self._row(model, signal, subject, data)])
             database.on_commit(self._ring)
 
-    def announce(self, model: type[Model], signal: str, instance: Any, values: Mapping[str, Any]) -> None:
+    def announce(
+        self, model: type[Model], signal: str, instance: Any, values: Mapping[str, Any]
+    ) -> None:
         if self.records(model, signal):
             self._announcer.put(lambda: self._announcement(model, signal, instance, values))
 
-    def _announcement(self, model: type[Model], signal: str, instance: Any, values: Mapping[str, Any]) -> Event:
-        data: dict[str, Any] = {"values": model.meta.public_row(values) if isinstance(values, Mapping) else None}
+    def _announcement(
+        self, model: type[Model], signal: str, instance: Any, values: Mapping[str, Any]
+    ) -> Event:
+        data: dict[str, Any] = {
+            "values": model.meta.public_row(values) if isinstance(values, Mapping) else None
+        }
         subject = None
         if isinstance(instance, Model):
             data["instance"] = instance.snapshot()
@@ -145,7 +153,9 @@ class OutboxRecorder:
         table = model.meta.table
         column = table.c[model.meta.pk]
         # SQLite's transactions hold the lock of the whole file; there, FOR UPDATE compiles to nothing.
-        return bool((await database.run(select(column).where(column == key).with_for_update())).rows)
+        return bool(
+            (await database.run(select(column).where(column == key).with_for_update())).rows
+        )
 
     def _events(self, plan: Plan, rows: Sequence[Row]) -> list[dict[str, Any]]:
         if plan.whole is None:
@@ -160,7 +170,9 @@ class OutboxRecorder:
             data["changes"] = change.changes
         return self._row(plan.model, plan.signal, key_text(change.key), data)
 
-    def _row(self, model: type[Model], signal: str, subject: str | None, data: Mapping[str, Any]) -> dict[str, Any]:
+    def _row(
+        self, model: type[Model], signal: str, subject: str | None, data: Mapping[str, Any]
+    ) -> dict[str, Any]:
         name = self._model_name(model)
         try:
             raw = dumps(data)
@@ -181,7 +193,9 @@ class OutboxRecorder:
             "created": time.time_ns() // 1_000_000,
         }
 
-    def _too_large(self, model: type[Model], signal: str, subject: str | None = None, size: int | None = None) -> str:
+    def _too_large(
+        self, model: type[Model], signal: str, subject: str | None = None, size: int | None = None
+    ) -> str:
         which = "" if subject is None else f" of {subject!r}"
         has = "has more" if size is None else f"has {size:,} bytes, more"
         return (

@@ -127,7 +127,10 @@ class Relay(Service):
                     f"{model} was published with {declared} partitions and cannot change to {partitions}: "
                     f"set EventSettings(partitions={declared}); its events wait in the outbox"
                 )
-        repaired = [await self._repair(partition, head) for partition, head in (await self._store.heads()).items()]
+        repaired = [
+            await self._repair(partition, head)
+            for partition, head in (await self._store.heads()).items()
+        ]
         self._verified = all(repaired)
 
     async def _correct_labels(self, page: Mapping[Partition, Pending]) -> bool:
@@ -228,7 +231,9 @@ class Relay(Service):
             below = min(head.entry, finished)
             # By the clock that numbers entries, not by ours, which may be ahead of it.
             young = EntryId(max(0, head.entry.ms - int(self._settings.keep * 1000)), 0)
-            await self._broker.trim(partition, head, min(below, young) if self._settings.keep else below)
+            await self._broker.trim(
+                partition, head, min(below, young) if self._settings.keep else below
+            )
 
     async def _hand_back(self) -> None:
         lease, self._lease = self._lease, None

@@ -35,10 +35,22 @@ from edgy_bus.outbox.table import batches, outbox, pending, streams
 
 POSTGRESQL = "postgresql"
 
-DURABILITY = select(*(func.current_setting(name).label(name) for name in ("fsync", "synchronous_commit")))
+DURABILITY = select(
+    *(func.current_setting(name).label(name) for name in ("fsync", "synchronous_commit"))
+)
 """Settings of the server and of the session that may not be off."""
 
-WRITTEN = ("model", "label", "event_id", "signal", "subject", "time", "traceparent", "data", "created")
+WRITTEN = (
+    "model",
+    "label",
+    "event_id",
+    "signal",
+    "subject",
+    "time",
+    "traceparent",
+    "data",
+    "created",
+)
 """What an event's row is given; its id comes from the database."""
 
 MARKED: dict[str, TypeEngine[Any]] = {
@@ -66,10 +78,14 @@ def appending(*, many: bool) -> Executable:
     """PostgreSQL: write events and that they are pending, one event of parameters or several in arrays."""
     written = insert(outbox)
     if many:
-        given = _arrays("given", {name: BigInteger() if name == "created" else Text() for name in WRITTEN})
+        given = _arrays(
+            "given", {name: BigInteger() if name == "created" else Text() for name in WRITTEN}
+        )
         written = written.from_select(list(WRITTEN), select(*given.c))
     else:
-        written = written.values({name: bindparam(name, type_=outbox.c[name].type) for name in WRITTEN})
+        written = written.values(
+            {name: bindparam(name, type_=outbox.c[name].type) for name in WRITTEN}
+        )
     return then_pending(written)
 
 
@@ -80,7 +96,8 @@ def then_pending(written: Any) -> Insert:
 
 
 LAST_PENDING = insert(pending).from_select(
-    ["id"], select(outbox.c.id).order_by(outbox.c.id.desc()).limit(bindparam("count", type_=Integer()))
+    ["id"],
+    select(outbox.c.id).order_by(outbox.c.id.desc()).limit(bindparam("count", type_=Integer())),
 )
 """SQLite: the last rows are those of this transaction, which holds the lock of the whole file."""
 
@@ -96,24 +113,43 @@ def reading(dialect: str) -> Executable:
 
     By way of the ids: neither what was published before nor what the planner believes of the tables makes it look at more of the outbox.
     """
-    first = select(pending.c.id).order_by(pending.c.id).limit(bindparam("limit", type_=Integer())).subquery("first")
+    first = (
+        select(pending.c.id)
+        .order_by(pending.c.id)
+        .limit(bindparam("limit", type_=Integer()))
+        .subquery("first")
+    )
     event: Any = outbox
     joined: Any = first.outerjoin(outbox, outbox.c.id == first.c.id)
     if dialect == POSTGRESQL:
         event = select(outbox).where(outbox.c.id == first.c.id).limit(1).lateral("event")
         joined = first.outerjoin(event, true())
-    rows = select(event.c.model, event.c.label, first.c.id, *(event.c[name] for name in EVENT[1:])).select_from(joined)
+    rows = select(
+        event.c.model, event.c.label, first.c.id, *(event.c[name] for name in EVENT[1:])
+    ).select_from(joined)
     nothing = null()
     text = {"event_id": streams.c.epoch, "subject": streams.c.head_event, "data": _head_numbers()}
-    heads = select(streams.c.model, streams.c.label, *(text.get(name, nothing).label(name) for name in EVENT))
+    heads = select(
+        streams.c.model, streams.c.label, *(text.get(name, nothing).label(name) for name in EVENT)
+    )
     return union_all(rows, heads)
 
 
 def _head_numbers() -> ColumnElement[str]:
     """As JSON: the numbers of the head's entry, then those of `Incarnations`."""
-    numbers = (streams.c.head_ms, streams.c.head_seq, streams.c.incarnation, streams.c.since, streams.c.former)
+    numbers = (
+        streams.c.head_ms,
+        streams.c.head_seq,
+        streams.c.incarnation,
+        streams.c.since,
+        streams.c.former,
+    )
     texts: list[ColumnElement[str]] = [cast(one, Text) for one in numbers]
-    return literal("[", Text) + reduce(lambda one, other: one + literal(",", Text) + other, texts) + literal("]", Text)
+    return (
+        literal("[", Text)
+        + reduce(lambda one, other: one + literal(",", Text) + other, texts)
+        + literal("]", Text)
+    )
 
 
 @cache
@@ -135,13 +171,24 @@ def marking() -> Executable:
             streams.c.head_seq == one.c.old_seq,
             streams.c.head_event == one.c.old_event,
         )
-        .values(epoch=one.c.new_epoch, head_ms=one.c.new_ms, head_seq=one.c.new_seq, head_event=one.c.new_event)
+        .values(
+            epoch=one.c.new_epoch,
+            head_ms=one.c.new_ms,
+            head_seq=one.c.new_seq,
+            head_event=one.c.new_event,
+        )
         .returning(one.c.number, *batch)
         .cte("moved")
     )
-    gone = delete(pending).where(pending.c.id == which.c.id, which.c.batch == moved.c.number).cte("gone")
+    gone = (
+        delete(pending)
+        .where(pending.c.id == which.c.id, which.c.batch == moved.c.number)
+        .cte("gone")
+    )
     columns = [moved.c[one.name] for one in batch]
-    kept = insert(batches).from_select([one.name for one in batches.c], select(*columns)).cte("kept")
+    kept = (
+        insert(batches).from_select([one.name for one in batches.c], select(*columns)).cte("kept")
+    )
     return select(moved.c.number).add_cte(gone, kept)
 
 
@@ -160,7 +207,9 @@ def taking(dialect: str) -> Executable:
 @cache
 def sending_again(dialect: str) -> Executable:
     """Those of `ids` that are in the outbox are pending."""
-    there = select(outbox.c.id).where(_among(dialect, outbox.c.id), ~exists().where(pending.c.id == outbox.c.id))
+    there = select(outbox.c.id).where(
+        _among(dialect, outbox.c.id), ~exists().where(pending.c.id == outbox.c.id)
+    )
     return insert(pending).from_select(["id"], there)
 
 
@@ -172,11 +221,15 @@ def ids_for(dialect: str, ids: Sequence[int]) -> dict[str, Any]:
 def _among(dialect: str, of: Column[Any]) -> ColumnElement[bool]:
     if dialect == POSTGRESQL:
         return of == any_(bindparam("ids", type_=ARRAY(BigInteger)))
-    return of.in_(select(func.json_each(bindparam("ids", type_=Text())).table_valued("value").c.value))
+    return of.in_(
+        select(func.json_each(bindparam("ids", type_=Text())).table_valued("value").c.value)
+    )
 
 
 def _arrays(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
     """Arrays of parameters, named like their columns, as a table."""
     given = [bindparam(one, type_=ARRAY(kind)) for one, kind in columns.items()]
-    rows = func.unnest(*given).table_valued(*(column(one, kind) for one, kind in columns.items()), name=name)
+    rows = func.unnest(*given).table_valued(
+        *(column(one, kind) for one, kind in columns.items()), name=name
+    )
     return rows.render_derived()

@@ -121,7 +121,11 @@ class OutboxStore:
         """Write events; the caller's transaction decides whether they ever happened."""
         if self._dialect == statements.POSTGRESQL:
             many = len(rows) > 1
-            given = {name: [row[name] for row in rows] for name in statements.WRITTEN} if many else rows[0]
+            given = (
+                {name: [row[name] for row in rows] for name in statements.WRITTEN}
+                if many
+                else rows[0]
+            )
             await self.database.run(statements.appending(many=many), given)
             return
         async with self.database.transaction():
@@ -143,7 +147,12 @@ class OutboxStore:
             if not (await self.database.run(known)).rows:
                 await self.database.run(
                     insert(streams).values(
-                        model=partition.model, label=partition.label, epoch="", head_ms=0, head_seq=0, head_event=""
+                        model=partition.model,
+                        label=partition.label,
+                        epoch="",
+                        head_ms=0,
+                        head_seq=0,
+                        head_event="",
                     )
                 )
 
@@ -156,7 +165,9 @@ class OutboxStore:
         rows = await self.database.read(statements.reading(self._dialect), {"limit": limit})
         heads: dict[tuple[str, str], Pending] = {}
         events: dict[tuple[str, str], list[PendingRow]] = {}
-        orphans: list[int] = []  # somebody has deleted their events: they would fill the page for ever
+        orphans: list[
+            int
+        ] = []  # somebody has deleted their events: they would fill the page for ever
         for row in rows:
             place = (row[0], row[1])
             if row[2] is None:
@@ -204,7 +215,9 @@ class OutboxStore:
         sequences = [one.sequence for one in numbers if one.sequence is not None]
         rows = await self._among(statements.known(self._dialect), sequences)
         known = {row["id"]: row["event_id"] for row in rows}
-        oldest = (await self.database.run(select(func.min(outbox.c.id).label("id")))).rows[0]["id"] or 0
+        oldest = (await self.database.run(select(func.min(outbox.c.id).label("id")))).rows[0][
+            "id"
+        ] or 0
         ids: list[int] = []
         entries: list[EntryId] = []
         strangers = 0
@@ -219,7 +232,12 @@ class OutboxStore:
         return Recognised(Placed(ids, entries), strangers)
 
     async def resynchronise(
-        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed], strangers: int = 0
+        self,
+        partition: Partition,
+        old: Head,
+        new: Head,
+        found: Sequence[Placed],
+        strangers: int = 0,
     ) -> Repair:
         """Believe the stream, which stands at `new`: what was found in it is published. If its epoch is another, what was published and is not
         there is pending again, unless every group has finished it. Nothing is changed if the head was not `old`.
@@ -236,7 +254,9 @@ class OutboxStore:
                 ids = await self._take_pending(placed.ids)
                 await self._keep(partition, ledger.only(placed, ids))
                 published = max([published, *ids])
-            restored = bool(strangers) and await self._raise_incarnation(partition, strangers, published)
+            restored = bool(strangers) and await self._raise_incarnation(
+                partition, strangers, published
+            )
         return Repair(done=True, restored=restored)
 
     async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
@@ -251,9 +271,13 @@ class OutboxStore:
             "confirmed_seq": case((further, below.seq), else_=seq),
         }
         async with self.database.transaction():
-            result = await self.database.run(update(streams).where(_stands_at(partition, head)).values(values))
+            result = await self.database.run(
+                update(streams).where(_stands_at(partition, head)).values(values)
+            )
             if result.rowcount == 1:
-                await self.database.run(delete(batches).where(_is(batches, partition), _ends_below(below)))
+                await self.database.run(
+                    delete(batches).where(_is(batches, partition), _ends_below(below))
+                )
         return result.rowcount == 1
 
     async def groups(self) -> dict[str, set[str]]:
@@ -288,7 +312,11 @@ class OutboxStore:
                 return pruned
             # What commits only now, with a smaller id than others have, is young, and pending.
             waiting = select(pending.c.id).where(pending.c.id < end)
-            old = (outbox.c.id < end, outbox.c.created < created_before, outbox.c.id.not_in(waiting))
+            old = (
+                outbox.c.id < end,
+                outbox.c.created < created_before,
+                outbox.c.id.not_in(waiting),
+            )
             gone = (await self.database.run(delete(outbox).where(*old))).rowcount
             if not gone:
                 return pruned
@@ -301,20 +329,31 @@ class OutboxStore:
         if not rows or rows[0]["created"] >= created_before:
             return None
         stays = (await self.database.run(select(func.min(pending.c.id).label("id")))).rows[0]["id"]
-        young: int = next((row["id"] for row in rows if row["created"] >= created_before), rows[-1]["id"])
+        young: int = next(
+            (row["id"] for row in rows if row["created"] >= created_before), rows[-1]["id"]
+        )
         return young if stays is None else min(stays, young)
 
     async def count_pending(self) -> int:
-        return int((await self.database.run(select(func.count(pending.c.id).label("n")))).rows[0]["n"])
+        return int(
+            (await self.database.run(select(func.count(pending.c.id).label("n")))).rows[0]["n"]
+        )
 
     async def count_all(self) -> int:
-        return int((await self.database.run(select(func.count(outbox.c.id).label("n")))).rows[0]["n"])
+        return int(
+            (await self.database.run(select(func.count(outbox.c.id).label("n")))).rows[0]["n"]
+        )
 
     async def _move_head(self, partition: Partition, old: Head, new: Head) -> bool:
         result = await self.database.run(
             update(streams)
             .where(_stands_at(partition, old))
-            .values(epoch=new.epoch, head_ms=new.entry.ms, head_seq=new.entry.seq, head_event=new.event_id)
+            .values(
+                epoch=new.epoch,
+                head_ms=new.entry.ms,
+                head_seq=new.entry.seq,
+                head_event=new.event_id,
+            )
         )
         return result.rowcount == 1
 
@@ -323,21 +362,29 @@ class OutboxStore:
         mine = _is(streams, partition)
         row = (await self.database.run(select(streams).where(mine))).rows[0]
         confirmed = EntryId(row["confirmed_ms"], row["confirmed_seq"])
-        ordered = select(batches).where(_is(batches, partition)).order_by(batches.c.last_ms, batches.c.last_seq)
+        ordered = (
+            select(batches)
+            .where(_is(batches, partition))
+            .order_by(batches.c.last_ms, batches.c.last_seq)
+        )
         while rows := (await self.database.run(ordered.limit(_BATCHES_AT_ONCE))).rows:
             for one in rows:
                 again = ledger.since(ledger.decode(one["events"]), confirmed)
                 await self._among(statements.sending_again(self._dialect), again)
             last = EntryId(rows[-1]["last_ms"], rows[-1]["last_seq"])
             await self.database.run(
-                delete(batches).where(_is(batches, partition), or_(_ends_below(last), _ends_at(last)))
+                delete(batches).where(
+                    _is(batches, partition), or_(_ends_below(last), _ends_at(last))
+                )
             )
         # The ledger knows it now. What the stream appends from here on may have smaller numbers than it had.
         await self.database.run(update(streams).where(mine).values(confirmed_ms=0, confirmed_seq=0))
 
     async def _newest_published(self, partition: Partition) -> int:
         """The greatest id of a row that is not pending; 0 if there is none."""
-        mine = select(outbox.c.id).where(_is(outbox, partition), ~exists().where(pending.c.id == outbox.c.id))
+        mine = select(outbox.c.id).where(
+            _is(outbox, partition), ~exists().where(pending.c.id == outbox.c.id)
+        )
         rows = (await self.database.run(mine.order_by(outbox.c.id.desc()).limit(1))).rows
         return int(rows[0]["id"]) if rows else 0
 
@@ -378,10 +425,19 @@ class OutboxStore:
 def _arrays_of(marked: Sequence[Batch]) -> dict[str, list[Any]]:
     """The parameters of `statements.marking`."""
     rows = [
-        (number, *_place_of(one.partition), *_head_of(one.old), *_head_of(one.new), ledger.encode(one.placed), _now())
+        (
+            number,
+            *_place_of(one.partition),
+            *_head_of(one.old),
+            *_head_of(one.new),
+            ledger.encode(one.placed),
+            _now(),
+        )
         for number, one in enumerate(marked)
     ]
-    arrays: dict[str, list[Any]] = dict(zip(statements.MARKED, map(list, zip(*rows, strict=True)), strict=True))
+    arrays: dict[str, list[Any]] = dict(
+        zip(statements.MARKED, map(list, zip(*rows, strict=True)), strict=True)
+    )
     arrays["id"] = [number for one in marked for number in one.placed.ids]
     arrays["batch"] = [place for place, one in enumerate(marked) for _ in one.placed.ids]
     return arrays

@@ -19,7 +19,9 @@ class Acknowledger:
         told: called whenever the broker was told something.
     """
 
-    def __init__(self, broker: Broker, lease: Lease, backoff: float, told: Callable[[], None]) -> None:
+    def __init__(
+        self, broker: Broker, lease: Lease, backoff: float, told: Callable[[], None]
+    ) -> None:
         self._broker = broker
         self._lease = lease
         self._backoff = backoff
@@ -86,7 +88,9 @@ class Acknowledger:
             notes = {one.entry.id: one.packed() for one in unfinished}
             await self._broker.note(self._lease, notes, _kept(unfinished))
         if finished:
-            await self._broker.settle(self._lease, [one.entry.id for one in finished], _kept(finished))
+            await self._broker.settle(
+                self._lease, [one.entry.id for one in finished], _kept(finished)
+            )
 
 
 def _kept(handlings: Sequence[Handling]) -> list[Kept]:

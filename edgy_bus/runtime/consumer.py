@@ -50,7 +50,14 @@ class Consumer(Service):
         self._subscriptions = subscriptions
         self._settings = settings
         self._tools = Tools(
-            broker, subscriptions, settings, slots, self.stats, Window(settings.window), self._rearm, signer
+            broker,
+            subscriptions,
+            settings,
+            slots,
+            self.stats,
+            Window(settings.window),
+            self._rearm,
+            signer,
         )
         self._sessions: dict[Partition, PartitionSession] = {}
         self._ended = asyncio.Event()
@@ -72,7 +79,10 @@ class Consumer(Service):
 
     async def run(self) -> None:
         bell = self._broker.bell()
-        helpers = [asyncio.create_task(one) for one in (self._keep_leases(), self._listen(bell), self._interrupt(bell))]
+        helpers = [
+            asyncio.create_task(one)
+            for one in (self._keep_leases(), self._listen(bell), self._interrupt(bell))
+        ]
         try:
             while not self.stopping.is_set():
                 await self._sleep(await self._step())
@@ -89,7 +99,9 @@ class Consumer(Service):
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(
-                *helpers, *(session.abort() for session in self._sessions.values()), return_exceptions=True
+                *helpers,
+                *(session.abort() for session in self._sessions.values()),
+                return_exceptions=True,
             )
             await bell.close()
 
@@ -101,7 +113,9 @@ class Consumer(Service):
             waiting = await self._round()
         except BrokerUnavailable as error:
             if not self._away:
-                telemetry.emit("broker.unavailable", part=f"worker of group {self.group}", error=str(error))
+                telemetry.emit(
+                    "broker.unavailable", part=f"worker of group {self.group}", error=str(error)
+                )
             self._away = True
             return min(1.0, self._settings.backoff)
         except BrokerError as error:
@@ -115,16 +129,26 @@ class Consumer(Service):
     async def _round(self) -> bool:
         """Hand back, and take what is our share; whether some of it is not to be had yet."""
         await self._collect()
-        members = await self._broker.join(self.group, self.worker, self._settings.lease, self._report())
-        share = {place for place, owner in assign(members.alive, await self._places()).items() if owner == self.worker}
+        members = await self._broker.join(
+            self.group, self.worker, self._settings.lease, self._report()
+        )
+        share = {
+            place
+            for place, owner in assign(members.alive, await self._places()).items()
+            if owner == self.worker
+        }
         for place, session in self._sessions.items():
             if place not in share:
                 session.finish()
         now = asyncio.get_running_loop().time()
         wanted = [
-            place for place in sorted(share) if place not in self._sessions and self._backoff.get(place, 0) <= now
+            place
+            for place in sorted(share)
+            if place not in self._sessions and self._backoff.get(place, 0) <= now
         ]
-        _first_error(await asyncio.gather(*(self._take(place) for place in wanted), return_exceptions=True))
+        _first_error(
+            await asyncio.gather(*(self._take(place) for place in wanted), return_exceptions=True)
+        )
         return bool(share - self._sessions.keys())
 
     async def _step_down(self) -> None:
@@ -151,7 +175,9 @@ class Consumer(Service):
         lease = await self._broker.acquire(place, self.group, owner, self._settings.lease)
         if lease is None:
             return
-        session = self._sessions[place] = PartitionSession(lease, asked + self._settings.lease, self._tools)
+        session = self._sessions[place] = PartitionSession(
+            lease, asked + self._settings.lease, self._tools
+        )
         await session.start()
         telemetry.emit("partition.taken", group=self.group, partition=str(place))
 
@@ -172,7 +198,9 @@ class Consumer(Service):
         sessions = [session for session in self._sessions.values() if session.running]
         if not sessions:
             return
-        answers = await self._broker.renew_all([session.lease for session in sessions], self._settings.lease)
+        answers = await self._broker.renew_all(
+            [session.lease for session in sessions], self._settings.lease
+        )
         for session, answer in zip(sessions, answers, strict=True):
             if answer is True:
                 session.extend(asked + self._settings.lease)
@@ -229,7 +257,9 @@ class Consumer(Service):
         while True:
             self._stale.clear()
             idle = {place: session.position for place, session in self._sessions.items()}
-            positions = {place: position for place, position in idle.items() if position is not None}
+            positions = {
+                place: position for place, position in idle.items() if position is not None
+            }
             if not positions:
                 await self._stale.wait()
                 continue

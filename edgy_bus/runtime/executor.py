@@ -44,7 +44,10 @@ def _nothing() -> None: ...
 
 
 async def execute(
-    subscription: Subscription, envelope: Envelope, deadline: float, waits: Callable[[], None] = _nothing
+    subscription: Subscription,
+    envelope: Envelope,
+    deadline: float,
+    waits: Callable[[], None] = _nothing,
 ) -> Outcome:
     """Run the receiver, for at most `deadline` seconds. What it raises becomes an outcome; cancelling it does not.
 
@@ -80,7 +83,10 @@ async def finish(subscription: Subscription, begun: Begun, deadline: float) -> O
 
 
 async def execute_batch(
-    subscription: Subscription, envelopes: Sequence[Envelope], deadline: float, waits: Callable[[], None] = _nothing
+    subscription: Subscription,
+    envelopes: Sequence[Envelope],
+    deadline: float,
+    waits: Callable[[], None] = _nothing,
 ) -> Sequence[Outcome]:
     """Run a batch receiver once with all events; an outcome for each of them, as `execute` answers them.
 
@@ -130,7 +136,9 @@ def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any,
     return call if inbox is None else _once(subscription, envelope, call, inbox)
 
 
-async def _once(subscription: Subscription, envelope: Envelope, call: Coroutine[Any, Any, Any], inbox: Inbox) -> Any:
+async def _once(
+    subscription: Subscription, envelope: Envelope, call: Coroutine[Any, Any, Any], inbox: Inbox
+) -> Any:
     """Make the call, if the inbox does not know the event yet, in the transaction of the inbox."""
     try:
         async with inbox.transaction():
@@ -152,7 +160,11 @@ def _keywords(event: Event, instance: Any) -> dict[str, Any]:
     after = signal.startswith("post_")
     if after or signal.startswith("pre_"):
         changes = data.get("changes")
-        values = {name: change["new"] for name, change in changes.items()} if changes else data.get("values")
+        values = (
+            {name: change["new"] for name, change in changes.items()}
+            if changes
+            else data.get("values")
+        )
         given = {
             "instance": instance,
             "model_instance": instance,
@@ -180,7 +192,9 @@ def _outcome(answer: Any) -> Outcome:
 # A batch
 
 
-async def _call_batch(subscription: Subscription, envelopes: Sequence[Envelope]) -> list[Outcome] | _Undone:
+async def _call_batch(
+    subscription: Subscription, envelopes: Sequence[Envelope]
+) -> list[Outcome] | _Undone:
     inbox = subscription.receiver.options.inbox
     if inbox is None:
         return await _handle_batch(subscription, envelopes, None)
@@ -212,10 +226,15 @@ async def _handle_batch(
         instance = subscription.read(event.data.get("instance"))
         if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
             continue
-        if inbox is None or await advance(inbox, f"{subscription.group}/{subscription.name}", envelope):
+        if inbox is None or await advance(
+            inbox, f"{subscription.group}/{subscription.name}", envelope
+        ):
             wanted.append((place, event, instance))
     if wanted:
-        instances, events = [instance for _, _, instance in wanted], [event for _, event, _ in wanted]
+        instances, events = (
+            [instance for _, _, instance in wanted],
+            [event for _, event, _ in wanted],
+        )
         answer = await receiver.function(subscription.sender, instances=instances, events=events)
         for place, _, _ in wanted:
             outcomes[place] = _asked(answer, envelopes[place]) or _DONE

@@ -8,7 +8,18 @@ import time
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Executable, Integer, MetaData, String, Table, Text, and_, or_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Executable,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    or_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edgy_bus.codec import Envelope

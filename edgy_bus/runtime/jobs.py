@@ -42,7 +42,9 @@ class Handling:
     def kept(self) -> list[Kept]:
         """What the broker has to know still when it is told of this entry."""
         event_id = self.entry.fields.get(b"id", b"")
-        return [Kept(self.entry.id, name, event_id) for name, note in self.notes.items() if note.kept]
+        return [
+            Kept(self.entry.id, name, event_id) for name, note in self.notes.items() if note.kept
+        ]
 
     def packed(self, also: dict[str, Note] | None = None) -> bytes:
         return pack_notes(self.event_id, {**self.notes, **(self.begun or {}), **(also or {})})

@@ -67,7 +67,13 @@ Decision = Finish | Again | GiveUp
 
 
 def decide(
-    outcome: Outcome, note: Note, retry: Retry, now: float, chance: float | None = None, *, shared: bool = False
+    outcome: Outcome,
+    note: Note,
+    retry: Retry,
+    now: float,
+    chance: float | None = None,
+    *,
+    shared: bool = False,
 ) -> Decision:
     """What to do after a call, given what was known before it.
 
@@ -82,7 +88,9 @@ def decide(
     if isinstance(outcome, Snooze):
         return Again(Note(note.attempts, now + outcome.seconds), "snoozed")
     attempts = note.attempts + 1
-    reason = outcome.reason if isinstance(outcome, Failed) else "the receiver asked for another attempt"
+    reason = (
+        outcome.reason if isinstance(outcome, Failed) else "the receiver asked for another attempt"
+    )
     wait = retry.wait(attempts, chance)
     if wait is None:
         blameless = shared and isinstance(outcome, Failed)
@@ -94,7 +102,12 @@ def decide(
 
 def pack_notes(event_id: str, notes: Mapping[str, Note]) -> bytes:
     """Notes by receiver as bytes, with the event that they are about."""
-    return dumps([event_id, {name: [note.attempts, note.due, note.done, note.kept] for name, note in notes.items()}])
+    return dumps(
+        [
+            event_id,
+            {name: [note.attempts, note.due, note.done, note.kept] for name, note in notes.items()},
+        ]
+    )
 
 
 def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
@@ -108,6 +121,9 @@ def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
         about, found = loads(raw)
         if about != event_id:
             return {}
-        return {name: Note(int(one[0]), float(one[1]), bool(one[2]), bool(one[3])) for name, one in found.items()}
+        return {
+            name: Note(int(one[0]), float(one[1]), bool(one[2]), bool(one[3]))
+            for name, one in found.items()
+        }
     except (EventError, AttributeError, TypeError, ValueError, IndexError, KeyError):
         return {}

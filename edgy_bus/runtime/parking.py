@@ -85,7 +85,16 @@ class Parking:
         row = row_of(job)
         notes = job.handling.packed({row.receiver: Note(letter.attempts, done=True, kept=True)})
         after = START if begin else self.rows.get(row, START)
-        call = partial(self._broker.park, self._lease, row, letter, notes, job.handling.kept, begin=begin, after=after)
+        call = partial(
+            self._broker.park,
+            self._lease,
+            row,
+            letter,
+            notes,
+            job.handling.kept,
+            begin=begin,
+            after=after,
+        )
         place = await self._patiently(call)
         if place is None:
             if row not in self._freed:
@@ -127,7 +136,9 @@ class Parking:
         place, group = self._lease.place, self._lease.role
         try:
             found = await self._broker.held(place, group)
-            tails = await self._broker.tails(place, group, [row for row in found if row not in self.rows])
+            tails = await self._broker.tails(
+                place, group, [row for row in found if row not in self.rows]
+            )
         except BrokerUnavailable:
             return
         # What is held only since the broker looked is missing in its answer. Where the last event was put is known better here.
@@ -144,7 +155,9 @@ class Parking:
     async def _handle(self, row: Row, attempts: int) -> None:
         """Handle a row's parked events one after another, until none is left or one is given up again."""
         while not self._stopping.is_set():
-            parked = await self._patiently(partial(self._broker.parked, self._lease.place, self._lease.role, row))
+            parked = await self._patiently(
+                partial(self._broker.parked, self._lease.place, self._lease.role, row)
+            )
             if not parked:
                 await self._free(row)
                 break
@@ -164,11 +177,18 @@ class Parking:
         else:
             return
         # It stays in `rows` until `park` or `_look` learns it: it may be held again already.
-        telemetry.emit("row.released", group=self._lease.role, partition=str(self._lease.place), receiver=row.receiver)
+        telemetry.emit(
+            "row.released",
+            group=self._lease.role,
+            partition=str(self._lease.place),
+            receiver=row.receiver,
+        )
 
     async def _free(self, row: Row) -> None:
         """Somebody has left out the last of its parked events."""
-        held = await self._patiently(partial(self._broker.held, self._lease.place, self._lease.role))
+        held = await self._patiently(
+            partial(self._broker.held, self._lease.place, self._lease.role)
+        )
         if row not in held:
             raise self._lost(row)
         if not await self._patiently(partial(self._broker.unpark, self._lease, row, _NOTHING)):
@@ -176,9 +196,13 @@ class Parking:
 
     def _lost(self, row: Row) -> LeaseLost:
         """The broker was rolled back: what this tenure has parked will come again, before what came later, in the next one."""
-        return LeaseLost(f"{self._lease.role} has lost parked events of {row.subject} in {self._lease.place}")
+        return LeaseLost(
+            f"{self._lease.role} has lost parked events of {row.subject} in {self._lease.place}"
+        )
 
-    async def _handle_first(self, row: Row, parked: Parked, subscription: Subscription, attempts: int) -> bool:
+    async def _handle_first(
+        self, row: Row, parked: Parked, subscription: Subscription, attempts: int
+    ) -> bool:
         """Whether it was handled; if not, the row is held again, or the next owner goes on."""
         envelope, retry = unpack(parked.letter.fields), subscription.receiver.options.retry
         while attempts < retry.attempts:
@@ -206,7 +230,11 @@ class Parking:
     async def _hold(self, row: Row, reason: str) -> None:
         await self._change(row, HeldState())
         telemetry.emit(
-            "row.held", group=self._lease.role, partition=str(self._lease.place), receiver=row.receiver, reason=reason
+            "row.held",
+            group=self._lease.role,
+            partition=str(self._lease.place),
+            receiver=row.receiver,
+            reason=reason,
         )
 
     async def _change(self, row: Row, state: HeldState) -> None:

@@ -66,8 +66,12 @@ class PartitionSession(Service):
         self._tools = tools
         self._lanes: Lanes[Work] = Lanes()
         self._batches = Batches(self._pump)
-        self._acknowledger = Acknowledger(tools.broker, lease, tools.settings.backoff, self._made_room)
-        self._parking = Parking(tools.broker, lease, tools.subscriptions, tools.settings, self._is_over)
+        self._acknowledger = Acknowledger(
+            tools.broker, lease, tools.settings.backoff, self._made_room
+        )
+        self._parking = Parking(
+            tools.broker, lease, tools.subscriptions, tools.settings, self._is_over
+        )
         self._runners: dict[asyncio.Task[None], None] = {}
         """In the order in which they began, as far as they have not ended."""
         self._postponed: dict[Lane[Work], asyncio.TimerHandle] = {}
@@ -145,20 +149,30 @@ class PartitionSession(Service):
                 fetched = await tools.broker.fetch(self.lease, count, inherit=inherit)
             except BrokerUnavailable as error:
                 # Entries may be ours without our knowing them: only a new tenure finds them again.
-                telemetry.emit("session.doubt", partition=str(self.place), group=self.lease.role, error=str(error))
+                telemetry.emit(
+                    "session.doubt",
+                    partition=str(self.place),
+                    group=self.lease.role,
+                    error=str(error),
+                )
                 self.finish()
                 return
             except LeaseLost:
                 self.lose()
                 return
             if fetched.missing:
-                telemetry.emit("session.missing", partition=str(self.place), count=len(fetched.missing))
+                telemetry.emit(
+                    "session.missing", partition=str(self.place), count=len(fetched.missing)
+                )
             inherit = inherit and fetched.inherited
             if fetched.entries:
                 if fetched.entries[0].id <= read_up_to:
                     # The server was rolled back, and gives numbers out again: an acknowledgement by number may be for another event.
                     telemetry.emit(
-                        "session.doubt", partition=str(self.place), group=self.lease.role, error="it was rolled back"
+                        "session.doubt",
+                        partition=str(self.place),
+                        group=self.lease.role,
+                        error="it was rolled back",
                     )
                     self.lose()
                     return
@@ -187,7 +201,10 @@ class PartitionSession(Service):
     def _has_room(self) -> bool:
         """Whether it is worth while to read: there is room for half of what may be in hand, and the broker was told about the rest."""
         prefetch = self._tools.settings.prefetch
-        return self._lanes.room(prefetch) >= max(1, prefetch // 2) and len(self._acknowledger) <= prefetch * 4
+        return (
+            self._lanes.room(prefetch) >= max(1, prefetch // 2)
+            and len(self._acknowledger) <= prefetch * 4
+        )
 
     def _made_room(self) -> None:
         if not self._room.is_set() and self._has_room():
@@ -248,7 +265,9 @@ class PartitionSession(Service):
                 continue
             handling.unfinished += 1
             key = (row if row is not None and options.ordered else _alone(entry), name)
-            self._lanes.add(key, Job(handling, envelope, subscription, first and options.batch is None))
+            self._lanes.add(
+                key, Job(handling, envelope, subscription, first and options.batch is None)
+            )
         if not handling.unfinished:
             self._acknowledger.owe(handling)
 
@@ -256,7 +275,11 @@ class PartitionSession(Service):
 
     def _pump(self) -> None:
         """See to it that somebody runs what is ready. A runner that waits for something calls it, so that others go on meanwhile."""
-        if not (self._lanes.ready or self._batches.ready) or self.stopping.is_set() or self._is_over():
+        if (
+            not (self._lanes.ready or self._batches.ready)
+            or self.stopping.is_set()
+            or self._is_over()
+        ):
             return
         if self._tools.slots.take(self._pump):
             self._own(asyncio.create_task(self._run_lanes())).add_done_callback(self._runner_ended)
@@ -300,7 +323,12 @@ class PartitionSession(Service):
                 await self._run_batch(batch)
             elif lane := self._lanes.take():
                 job = lane.jobs[0]
-                if type(job) is Job and job.plain and not job.handling.notes and not self._parking.rows:
+                if (
+                    type(job) is Job
+                    and job.plain
+                    and not job.handling.notes
+                    and not self._parking.rows
+                ):
                     # Nearly every job, and nearly every receiver waits for nothing: no coroutine of ours stands in between.
                     answer = attempt(job.subscription, job.envelope)
                     if type(answer) is Done:
@@ -323,7 +351,11 @@ class PartitionSession(Service):
         if handling.notes and job.note.due > time.time():
             self._postpone(lane, job.note.due)
             return
-        if self._parking.rows and row_of(job) in self._parking.rows and await self._park_behind(lane, job):
+        if (
+            self._parking.rows
+            and row_of(job) in self._parking.rows
+            and await self._park_behind(lane, job)
+        ):
             return
         batch = job.subscription.receiver.options.batch
         if batch is not None and not job.alone:
@@ -331,7 +363,9 @@ class PartitionSession(Service):
             return
         if handling.entry.deliveries > 1 and not await self._begin([(lane, job)]):
             return
-        outcome = await execute(job.subscription, job.envelope, self._tools.settings.deadline, self._pump)
+        outcome = await execute(
+            job.subscription, job.envelope, self._tools.settings.deadline, self._pump
+        )
         await self._conclude(lane, job, outcome)
 
     async def _go_on_with(self, lane: Lane[Work], job: Job, answer: Outcome | Begun) -> None:
@@ -350,7 +384,9 @@ class PartitionSession(Service):
             return
         envelopes = [job.envelope for _, job in begun]
         subscription = begun[0][1].subscription
-        outcomes = await execute_batch(subscription, envelopes, self._tools.settings.deadline, self._pump)
+        outcomes = await execute_batch(
+            subscription, envelopes, self._tools.settings.deadline, self._pump
+        )
         for (lane, job), outcome in zip(begun, outcomes, strict=True):
             await self._conclude(lane, job, outcome, shared=len(begun) > 1)
 
@@ -382,7 +418,9 @@ class PartitionSession(Service):
             self._lanes.give_back(lane)
         return []
 
-    async def _conclude(self, lane: Lane[Work], job: Job, outcome: Outcome, *, shared: bool = False) -> None:
+    async def _conclude(
+        self, lane: Lane[Work], job: Job, outcome: Outcome, *, shared: bool = False
+    ) -> None:
         """Note what came of a job; `shared` with others, in one call."""
         subscription, handling, stats = job.subscription, job.handling, self._tools.stats
         if handling.begun:
@@ -390,7 +428,9 @@ class PartitionSession(Service):
         if type(outcome) is Done:
             self._done(lane, job, outcome)
             return
-        decision = decide(outcome, job.note, subscription.receiver.options.retry, time.time(), shared=shared)
+        decision = decide(
+            outcome, job.note, subscription.receiver.options.retry, time.time(), shared=shared
+        )
         if isinstance(decision, GiveUp):
             await self._give_up(lane, job, decision)
         elif isinstance(decision, Again):
@@ -399,7 +439,9 @@ class PartitionSession(Service):
             handling.notes[subscription.name] = decision.note
             self._acknowledger.owe(handling)
             self._postpone(lane, decision.note.due)
-            self._tell("receiver.retried", job, attempts=decision.note.attempts, reason=decision.reason)
+            self._tell(
+                "receiver.retried", job, attempts=decision.note.attempts, reason=decision.reason
+            )
 
     def _done(self, lane: Lane[Work], job: Job, outcome: Done) -> None:
         subscription, stats = job.subscription, self._tools.stats
@@ -466,7 +508,9 @@ class PartitionSession(Service):
     async def _park(self, job: Job, decision: GiveUp, *, begin: bool) -> bool:
         self._pump()
         try:
-            return await self._parking.park(job, _letter(job.handling, job.subscription.name, decision), begin=begin)
+            return await self._parking.park(
+                job, _letter(job.handling, job.subscription.name, decision), begin=begin
+            )
         except LeaseLost:
             self.lose()
             raise asyncio.CancelledError from None
@@ -476,7 +520,12 @@ class PartitionSession(Service):
         handling = job.handling
         if not handling.notes.get(STREAM, NOTHING).done:
             await self._bury(handling, STREAM, GiveUp(0, job.reason))
-            telemetry.emit("stream.foreign", partition=str(self.place), entry=str(handling.entry.id), reason=job.reason)
+            telemetry.emit(
+                "stream.foreign",
+                partition=str(self.place),
+                entry=str(handling.entry.id),
+                reason=job.reason,
+            )
         self._put_aside(handling, STREAM, 0)
 
     async def _bury(self, handling: Handling, receiver: str, decision: GiveUp) -> None:

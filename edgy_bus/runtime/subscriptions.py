@@ -54,7 +54,9 @@ class Subscriptions:
     @property
     def ordered_models(self) -> tuple[str, ...]:
         """Models of which something else than a `pre_*` signal is subscribed to."""
-        return tuple(dict.fromkeys(one.model for one in self._all if not one.signal.startswith("pre_")))
+        return tuple(
+            dict.fromkeys(one.model for one in self._all if not one.signal.startswith("pre_"))
+        )
 
     @property
     def pre_models(self) -> tuple[str, ...]:
@@ -64,7 +66,11 @@ class Subscriptions:
     @property
     def inboxes(self) -> tuple[Inbox, ...]:
         """The databases that receivers keep an inbox in."""
-        found = {id(inbox): inbox for one in self._all if (inbox := one.receiver.options.inbox) is not None}
+        found = {
+            id(inbox): inbox
+            for one in self._all
+            if (inbox := one.receiver.options.inbox) is not None
+        }
         return tuple(found.values())
 
 

@@ -55,7 +55,10 @@ class Worker(Service):
         if not await self._until_it_works(self._broker.connect, "broker", BrokerUnavailable):
             return
         slots = Slots(self._settings.concurrency)
-        self.consumers = [Consumer(self._broker, group, self._settings, slots, self._signer) for group in self._groups]
+        self.consumers = [
+            Consumer(self._broker, group, self._settings, slots, self._signer)
+            for group in self._groups
+        ]
         for consumer in self.consumers:
             await consumer.start()
         telemetry.emit("worker.started", groups=[group.group for group in self._groups])

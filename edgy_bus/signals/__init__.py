@@ -2,7 +2,14 @@
 
 from edgy_bus.errors import SignalError, SkipOperation
 from edgy_bus.signals.broadcaster import BUILT_IN, POST_SIGNALS, PRE_SIGNALS, Broadcaster
-from edgy_bus.signals.decorators import post_delete, post_save, post_update, pre_delete, pre_save, pre_update
+from edgy_bus.signals.decorators import (
+    post_delete,
+    post_save,
+    post_update,
+    pre_delete,
+    pre_save,
+    pre_update,
+)
 from edgy_bus.signals.receiver import Batch, Inbox, OnExhausted, Options, Receiver, ReceiverFunction
 from edgy_bus.signals.signal import Route, Signal
 

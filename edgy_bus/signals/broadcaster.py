@@ -23,7 +23,9 @@ class Broadcaster:
     _route: Route | None
     _owner: str
 
-    def __init__(self, owner: str, route: Route | None = None, parents: Sequence["Broadcaster"] = ()) -> None:
+    def __init__(
+        self, owner: str, route: Route | None = None, parents: Sequence["Broadcaster"] = ()
+    ) -> None:
         vars(self).update(_signals={}, _parents=tuple(parents), _route=route, _owner=owner)
         for name in BUILT_IN:
             self._signals[name] = self._inherited(name)
@@ -39,17 +41,25 @@ class Broadcaster:
 
     def __setattr__(self, name: str, signal: Signal) -> None:
         if not isinstance(signal, Signal):
-            raise SignalError(f"{self._owner}.meta.signals.{name} must be a Signal(), not {signal!r}")
+            raise SignalError(
+                f"{self._owner}.meta.signals.{name} must be a Signal(), not {signal!r}"
+            )
         if name in BUILT_IN:
-            raise SignalError(f"{name!r} is a built-in signal of {self._owner} and cannot be replaced")
+            raise SignalError(
+                f"{name!r} is a built-in signal of {self._owner} and cannot be replaced"
+            )
         check_name(name, "the signal's name")
         if "." in name or name.startswith("_"):
-            raise SignalError(f"the signal's name {name!r} may not hold a dot or begin with an underscore")
+            raise SignalError(
+                f"the signal's name {name!r} may not hold a dot or begin with an underscore"
+            )
         if name not in self and self._resembling(name):
             raise SignalError(
                 f"{name!r} would be a new signal of {self._owner}{self._hint(name)} If it is meant, choose a name that differs more."
             )
-        signal.bind(name, self._route, [getattr(parent, name) for parent in self._parents if name in parent])
+        signal.bind(
+            name, self._route, [getattr(parent, name) for parent in self._parents if name in parent]
+        )
         self._signals[name] = signal
 
     def __getitem__(self, name: str) -> Signal:
@@ -67,7 +77,9 @@ class Broadcaster:
 
     def _inherited(self, name: str) -> Signal:
         signal = Signal()
-        signal.bind(name, self._route, [getattr(parent, name) for parent in self._parents if name in parent])
+        signal.bind(
+            name, self._route, [getattr(parent, name) for parent in self._parents if name in parent]
+        )
         return signal
 
     def _resembling(self, name: str) -> str | None:

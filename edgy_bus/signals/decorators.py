@@ -56,7 +56,8 @@ class Connector:
             schema=schema,
         )
         signals = [
-            self._signal(sender) for sender in (senders if isinstance(senders, list | tuple | set) else [senders])
+            self._signal(sender)
+            for sender in (senders if isinstance(senders, list | tuple | set) else [senders])
         ]
 
         def connect(function: F) -> F:
@@ -74,7 +75,9 @@ class Connector:
                 if isinstance(sender, str)
                 else ""
             )
-            raise SignalError(f"@{self.name} takes a model or a list of models, not {sender!r}{hint}")
+            raise SignalError(
+                f"@{self.name} takes a model or a list of models, not {sender!r}{hint}"
+            )
         return signals[self.name]
 
 

@@ -91,13 +91,19 @@ class Options:
             )
         object.__setattr__(self, "when_changed", tuple(self.when_changed))
         if self.where is not None and not callable(self.where):
-            raise SignalError(f"where={self.where!r} must be callable: where=lambda user: user.is_verified")
+            raise SignalError(
+                f"where={self.where!r} must be callable: where=lambda user: user.is_verified"
+            )
         if self.inbox is not None and not self.ordered:
-            raise SignalError("an inbox keeps the order of rows: leave out ordered=False, or the inbox")
+            raise SignalError(
+                "an inbox keeps the order of rows: leave out ordered=False, or the inbox"
+            )
         if self.on_exhausted not in get_args(OnExhausted):
             raise SignalError(f'on_exhausted={self.on_exhausted!r}: write "dead_letter" or "hold"')
         if self.on_exhausted == "hold" and not self.ordered:
-            raise SignalError('on_exhausted="hold" keeps the order of rows: leave it out, or ordered=False')
+            raise SignalError(
+                'on_exhausted="hold" keeps the order of rows: leave it out, or ordered=False'
+            )
         if self.batch is not None and not isinstance(self.batch, Batch):
             raise SignalError(f"batch={self.batch!r}: write batch=Batch(size=100, wait=0.1)")
         if self.deadline is not None and self.deadline <= 0:
@@ -145,7 +151,11 @@ def check(function: Any) -> ReceiverFunction:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise SignalError(f"the receiver {name} has no readable signature: {error}") from error
-    if not parameters or parameters[0].name != "sender" or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+    if (
+        not parameters
+        or parameters[0].name != "sender"
+        or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY
+    ):
         raise SignalError(
             f"the receiver {name} must take `sender` as its first parameter: "
             "async def receiver(sender, instance, **kwargs)"
@@ -156,7 +166,9 @@ def check(function: Any) -> ReceiverFunction:
             "and it must not break then"
         )
     if not _is_async(function):
-        raise SignalError(f"the receiver {name} must be async (`async def`): model operations are awaited")
+        raise SignalError(
+            f"the receiver {name} must be async (`async def`): model operations are awaited"
+        )
     checked: ReceiverFunction = function
     return checked
 

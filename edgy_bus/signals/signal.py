@@ -37,7 +37,9 @@ class Signal:
     def bind(self, name: str, route: Route | None, parents: Sequence["Signal"] = ()) -> None:
         """Give the signal its place at a model. Raises `SignalError` if it has another name already."""
         if self.name and self.name != name:
-            raise SignalError(f"this signal is {self.name!r} already; make another Signal() for {name!r}")
+            raise SignalError(
+                f"this signal is {self.name!r} already; make another Signal() for {name!r}"
+            )
         self.name, self._route, self.parents = name, route, tuple(parents)
 
     @property
@@ -49,7 +51,9 @@ class Signal:
         found = {key: receiver for key, receiver in found.items() if key not in self._refused}
         return tuple((found | self._own).values())
 
-    def connect(self, function: ReceiverFunction, options: Options | None = None) -> ReceiverFunction:
+    def connect(
+        self, function: ReceiverFunction, options: Options | None = None
+    ) -> ReceiverFunction:
         """Call `function` from now on. Raises `SignalError` naming the rule that it breaks."""
         receiver = Receiver(check(function), options or Options())
         self._refused.discard(function)
@@ -60,7 +64,11 @@ class Signal:
         """Stop calling `function` for this model, whether it was connected here or inherited; whether it was connected."""
         known = any(receiver.function == function for receiver in self.receivers)
         self._own.pop(function, None)
-        if any(receiver.function == function for parent in self.parents for receiver in parent.receivers):
+        if any(
+            receiver.function == function
+            for parent in self.parents
+            for receiver in parent.receivers
+        ):
             self._refused.add(function)
         return known
 
@@ -78,7 +86,9 @@ class Signal:
 
     @property
     def is_muted(self) -> bool:
-        return bool(found := _muted.get()) and (self in found or any(parent.is_muted for parent in self.parents))
+        return bool(found := _muted.get()) and (
+            self in found or any(parent.is_muted for parent in self.parents)
+        )
 
     async def send(self, sender: Any, instance: Any = None, **kwargs: Any) -> None:
         """Announce. With a broker, receivers in workers hear of it once the transaction has committed.
@@ -99,7 +109,11 @@ class Signal:
         changes = kwargs.get("changes")
         for receiver in receivers:
             if receiver.wants(changes, kwargs.get("model_instance", instance)):
-                own = {"instances": [instance], "events": []} if receiver.options.batch else {"instance": instance}
+                own = (
+                    {"instances": [instance], "events": []}
+                    if receiver.options.batch
+                    else {"instance": instance}
+                )
                 await receiver.function(sender, **own, **kwargs)
 
     def find(self, function: ReceiverFunction) -> Receiver:

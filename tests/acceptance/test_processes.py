@@ -64,7 +64,10 @@ async def test_a_relay_that_is_killed_loses_and_doubles_nothing(shop: Shop) -> N
 
 
 async def test_a_worker_that_is_told_to_end_finishes_what_runs(shop: Shop) -> None:
-    with shop.program("relay", "shop:bus"), shop.program("worker", "shop:mail", SHOP_SLOW="1") as worker:
+    with (
+        shop.program("relay", "shop:bus"),
+        shop.program("worker", "shop:mail", SHOP_SLOW="1") as worker,
+    ):
         await shop.Order.query.create()
         await asyncio.to_thread(worker.wait_for_output, "begun")
         assert await asyncio.to_thread(worker.terminate) == 0
@@ -72,7 +75,10 @@ async def test_a_worker_that_is_told_to_end_finishes_what_runs(shop: Shop) -> No
 
 
 async def test_several_processes_share_the_work_and_one_that_dies_is_replaced(shop: Shop) -> None:
-    with shop.program("relay", "shop:bus"), shop.program("worker", "shop:mail", "--processes", "2") as worker:
+    with (
+        shop.program("relay", "shop:bus"),
+        shop.program("worker", "shop:mail", "--processes", "2") as worker,
+    ):
         expected = await orders(shop, 20)
         await shop.all_sent(len(expected))
         processes = {one.process for one in await shop.effects()}
@@ -87,7 +93,10 @@ async def test_several_processes_share_the_work_and_one_that_dies_is_replaced(sh
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_processes_whose_supervisor_was_killed_end_by_themselves(shop: Shop) -> None:
-    with shop.program("relay", "shop:bus"), shop.program("worker", "shop:mail", "--processes", "2") as worker:
+    with (
+        shop.program("relay", "shop:bus"),
+        shop.program("worker", "shop:mail", "--processes", "2") as worker,
+    ):
         await orders(shop, 10)
         await shop.all_sent(30)
         orphans = psutil.Process(worker.process.pid).children()
@@ -104,7 +113,9 @@ async def test_a_worker_waits_for_a_redis_that_is_away_and_says_so_once(
     async with Proxy(redis_server.url, is_open=False) as proxy:
         with (
             shop.program("relay", "shop:bus"),
-            shop.program("worker", "shop:mail", "--health-file", "alive", SHOP_BROKER=proxy.url) as worker,
+            shop.program(
+                "worker", "shop:mail", "--health-file", "alive", SHOP_BROKER=proxy.url
+            ) as worker,
         ):
             await asyncio.to_thread(worker.wait_for_output, "broker.unavailable")
             await asyncio.sleep(1.5)
@@ -135,7 +146,10 @@ async def test_a_health_file_tells_a_probe_that_it_works(shop: Shop, tmp_path: P
         (("worker", "shop:nothing"), "the module 'shop' has no 'nothing'; it has the bus shop:bus"),
         (("worker", "shop"), "write MODULE:ATTRIBUTE, for example app:bus"),
         (("worker", "no_shop:bus"), "there is no module 'no_shop'"),
-        (("worker", "shop:mail", "--group", "search"), "no receiver runs in group 'search'; the groups are: mail"),
+        (
+            ("worker", "shop:mail", "--group", "search"),
+            "no receiver runs in group 'search'; the groups are: mail",
+        ),
         (("worker", "shop:bus"), "there is nothing to do: no receiver"),
         (("relay", "shop:mail"), "this bus has no registry"),
         (("worker", "local:bus"), "this bus is in local mode"),
@@ -149,7 +163,11 @@ def test_obvious_mistakes_are_one_message_and_status_2(
     (tmp_path / "shop.py").write_text(Path(__file__).with_name("shop.py").read_text())
     (tmp_path / "local.py").write_text("import edgy_bus\nbus = edgy_bus.Bus()\n")
     (tmp_path / "kafka.py").write_text("import edgy_bus\nbus = edgy_bus.Bus('kafka://localhost')\n")
-    environment = {"SHOP_DATABASE": "sqlite:///x.sqlite", "SHOP_BROKER": "redis://127.0.0.1:1", "SHOP_PREFIX": "t"}
+    environment = {
+        "SHOP_DATABASE": "sqlite:///x.sqlite",
+        "SHOP_BROKER": "redis://127.0.0.1:1",
+        "SHOP_PREFIX": "t",
+    }
     with program(*arguments, folder=tmp_path, **environment) as one:
         assert one.process.wait(30) == 2, one.output
     assert message in one.output

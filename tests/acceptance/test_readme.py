@@ -30,7 +30,12 @@ async def test_the_example_does_what_it_says(folder: Path) -> None:
         program("worker", "mail:bus", "--processes", "2", folder=folder) as mail,
     ):
         service = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "app.py"], cwd=folder, capture_output=True, text=True, timeout=60
+            subprocess.run,
+            [sys.executable, "app.py"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert (service.returncode, service.stderr) == (0, "")
         await asyncio.to_thread(worker.wait_for_output, "welcome, ada@example.org")

@@ -76,7 +76,10 @@ def test_goals_compare_what_was_measured_in_the_run() -> None:
         result("operations.insert-raw-postgresql", 300, metric="us"),
     ]
     found = {one.what: one for one in verdicts(results)}
-    assert (found["relay, a full outbox"].value, found["relay, a full outbox"].met) == (50_000, True)
+    assert (found["relay, a full outbox"].value, found["relay, a full outbox"].met) == (
+        50_000,
+        True,
+    )
     assert found["relay / FastStream's publish"].value == 5
     assert found["consume by name / best peer, a call for each event"].value == 9
     assert found["consume by name / best peer, a call for each event"].met is False
@@ -101,7 +104,9 @@ def test_a_ratio_may_fall_by_a_fifth_and_no_more() -> None:
     assert fallen(before, {"drain": 0.079, "consume by name": 0.2}) == [
         "drain: 0.0790 of what is possible by hand, was 0.1000"
     ]
-    assert fallen(before, {"drain": 0.1, "consume by name": None}) == ["consume by name: was not measured"]
+    assert fallen(before, {"drain": 0.1, "consume by name": None}) == [
+        "consume by name: was not measured"
+    ]
 
 
 def test_every_event_has_300_bytes() -> None:
@@ -112,7 +117,10 @@ def test_every_event_has_300_bytes() -> None:
 
 def test_the_page_keeps_what_stands_outside_of_the_marks() -> None:
     page = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n"
-    assert between(page, "figures", r"new \1") == "before\n<!-- figures -->\nnew \\1\n<!-- /figures -->\nafter\n"
+    assert (
+        between(page, "figures", r"new \1")
+        == "before\n<!-- figures -->\nnew \\1\n<!-- /figures -->\nafter\n"
+    )
     with pytest.raises(ValueError, match="no <!-- figures -->"):
         between("a page", "figures", "new")
 
@@ -127,7 +135,10 @@ def test_latencies_are_refused_where_an_event_was_not_heard_of(tmp_path: Path) -
 
 def test_the_report_names_what_was_not_measured_and_a_busy_machine() -> None:
     told = {
-        **dict.fromkeys(("commit", "processor", "python", "redis", "postgresql", "fsync, synchronous_commit"), "x"),
+        **dict.fromkeys(
+            ("commit", "processor", "python", "redis", "postgresql", "fsync, synchronous_commit"),
+            "x",
+        ),
         "cores": 2,
         "memory_gb": 8,
         "scale": {"rounds": 5, "bulk": 10_000},
@@ -139,10 +150,14 @@ def test_the_report_names_what_was_not_measured_and_a_busy_machine() -> None:
     assert "| arq | not measured | cannot be installed: no network |" in text
     assert "| limits.script | 2,000 events/s | 1,000 to 3,000 |" in text
     assert "others used the machine" in text
-    assert "others used the machine" not in markdown([gone], {**told, "load_before": [0.1]}, "2026-11-24 12:00")
+    assert "others used the machine" not in markdown(
+        [gone], {**told, "load_before": [0.1]}, "2026-11-24 12:00"
+    )
 
 
-def test_nothing_is_kept_of_a_run_that_lacks_a_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_of_a_run_that_lacks_a_ratio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(check, "KEPT", tmp_path / "ratios.json")
     told = {"commit": "x", "processor": "y"}
     with pytest.raises(ValueError, match="'drain' was not measured"):

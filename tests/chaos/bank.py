@@ -110,9 +110,9 @@ async def hear(sender: str, event: Any, **kwargs: Any) -> None:
 
 
 for name in ("post_save", "post_update", "post_delete"):
-    consumers.receiver("bank.Account", name, group="ledger", name="write", retry=PATIENT, inbox=consumers_database)(
-        write
-    )
+    consumers.receiver(
+        "bank.Account", name, group="ledger", name="write", retry=PATIENT, inbox=consumers_database
+    )(write)
     consumers.receiver("bank.Account", name, group="mail", name="hear", retry=PATIENT)(hear)
 
 

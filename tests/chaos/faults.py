@@ -92,12 +92,16 @@ async def flush(place: Place, draw: Random) -> bool:
 
 async def delete(what: str, place: Place, draw: Random) -> bool:
     async with place.alone("redis"):
-        keys = sorted([key async for key in place.redis.client.scan_iter(f"{place.prefix}:*:events")])
+        keys = sorted(
+            [key async for key in place.redis.client.scan_iter(f"{place.prefix}:*:events")]
+        )
         if not keys:
             return False
         key = draw.choice(keys)
         if what == "a group":
-            return bool(await place.redis.client.xgroup_destroy(key, draw.choice(("ledger", "mail"))))
+            return bool(
+                await place.redis.client.xgroup_destroy(key, draw.choice(("ledger", "mail")))
+            )
         if what == "an epoch":
             key = key.removesuffix(b":events") + b":epoch"
         return bool(await place.redis.client.delete(key))

@@ -12,7 +12,9 @@ from pathlib import Path
 class Program:
     """A process in a session of its own, with its output in a file that those before it of the same name have begun."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> None:
         self.name = name
         self.began = time.monotonic()
         self._log = folder / f"{name}.log"
@@ -43,7 +45,9 @@ class Program:
         except subprocess.TimeoutExpired:
             self.signal(signal.SIGUSR1)
             time.sleep(1)  # it writes what its tasks wait for
-            raise AssertionError(f"{self.name} did not end after SIGTERM; its tasks: {self.log[-20_000:]}") from None
+            raise AssertionError(
+                f"{self.name} did not end after SIGTERM; its tasks: {self.log[-20_000:]}"
+            ) from None
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)

@@ -109,7 +109,10 @@ def described(found: Sequence[Recovery]) -> str:
     kinds: Mapping[str, list[Recovery]] = defaultdict(list)
     for one in found:
         kinds[one.outage.kind].append(one)
-    return "; ".join(f"{kind}: {_summary(ones)}" for kind, ones in sorted(kinds.items())) or "nothing to measure"
+    return (
+        "; ".join(f"{kind}: {_summary(ones)}" for kind, ones in sorted(kinds.items()))
+        or "nothing to measure"
+    )
 
 
 def _summary(ones: Sequence[Recovery]) -> str:
@@ -121,4 +124,6 @@ def spread(values: Sequence[float]) -> str:
     """In seconds, for people."""
     if not values:
         return "unknown"
-    return f"p50 {quantile(values, 0.5):.2f} p99 {quantile(values, 0.99):.2f} max {max(values):.2f} s"
+    return (
+        f"p50 {quantile(values, 0.5):.2f} p99 {quantile(values, 0.99):.2f} max {max(values):.2f} s"
+    )

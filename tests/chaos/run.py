@@ -76,7 +76,9 @@ class Options:
 
     def faults(self) -> list[str]:
         """The kinds that apply to this database."""
-        missing = {OWN: set(), SQLITE: {DATABASE_CUTS, DATABASE_RESTARTS}}.get(self.database, {DATABASE_RESTARTS})
+        missing = {OWN: set(), SQLITE: {DATABASE_CUTS, DATABASE_RESTARTS}}.get(
+            self.database, {DATABASE_RESTARTS}
+        )
         return [kind for kind in self.kinds or FAULTS if kind not in missing]
 
 
@@ -100,7 +102,9 @@ class Result:
 class Run:
     """Everything of a run."""
 
-    def __init__(self, folder: Path, options: Options, database_url: str, postgres: PostgresServer | None) -> None:
+    def __init__(
+        self, folder: Path, options: Options, database_url: str, postgres: PostgresServer | None
+    ) -> None:
         self.prefix = PREFIX
         self.redis = RedisServer(folder)
         self.proxy = Proxy(self.redis.url)
@@ -110,7 +114,9 @@ class Run:
         self.outages: list[Outage] = []
         self._folder = folder
         self._options = options
-        self._database = edgy.Database(database_url.replace("application_name=chaos", "application_name=runner"))
+        self._database = edgy.Database(
+            database_url.replace("application_name=chaos", "application_name=runner")
+        )
         self._faults: Counter[str] = Counter()
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ended: list[str] = []
@@ -325,7 +331,10 @@ async def _schema(url: str) -> AsyncIterator[str]:
 async def run(options: Options, tell: Callable[[str], None] = print) -> Result:
     """One run. Raises `AssertionError` if something of it does not start or end."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="edgy_bus_chaos_") as name, _own_postgres(options) as postgres:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgy_bus_chaos_") as name,
+        _own_postgres(options) as postgres,
+    ):
         folder = Path(name)
         url = options.database
         if postgres is not None:
@@ -368,7 +377,9 @@ def vacuous(options: Options, result: Result) -> list[str]:
         wanted["events redelivered to another process"] = result.shared, max(1, kills // 4)
         wanted["measured recoveries"] = len(result.recoveries), max(1, kills // 4)
     return [
-        f"{count:,} {what}, at least {least:,} are wanted" for what, (count, least) in wanted.items() if count < least
+        f"{count:,} {what}, at least {least:,} are wanted"
+        for what, (count, least) in wanted.items()
+        if count < least
     ]
 
 
@@ -384,28 +395,43 @@ def described(result: Result, reasons: Sequence[str] = ()) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=Options.seconds)
     parser.add_argument("--seed", type=int, default=Options.seed)
     parser.add_argument(
-        "--between", type=float, default=Options.between, help="mean seconds between a faulter's faults"
+        "--between",
+        type=float,
+        default=Options.between,
+        help="mean seconds between a faulter's faults",
     )
     parser.add_argument("--even", action="store_true", help="always that long, for measurements")
-    parser.add_argument("--faulters", type=int, default=Options.faulters, help="how many make faults, side by side")
     parser.add_argument(
-        "--database", default=OWN, help="own (a PostgreSQL server of the run's), sqlite, or a PostgreSQL URL"
+        "--faulters", type=int, default=Options.faulters, help="how many make faults, side by side"
+    )
+    parser.add_argument(
+        "--database",
+        default=OWN,
+        help="own (a PostgreSQL server of the run's), sqlite, or a PostgreSQL URL",
     )
     parser.add_argument("--kinds", default="", help=f"comma-separated, of: {', '.join(FAULTS)}")
-    parser.add_argument("--pause", type=float, default=Options.pause, help="longest pause of a writer, in seconds")
     parser.add_argument(
-        "--defaults", action="store_true", help="the library's default settings, instead of shorter times"
+        "--pause", type=float, default=Options.pause, help="longest pause of a writer, in seconds"
+    )
+    parser.add_argument(
+        "--defaults",
+        action="store_true",
+        help="the library's default settings, instead of shorter times",
     )
     given = vars(parser.parse_args())
     kinds = tuple(kind.strip() for kind in given.pop("kinds").split(",") if kind.strip())
     if unknown := set(kinds) - FAULTS.keys():
         parser.error(f"unknown kinds of faults: {', '.join(sorted(unknown))}")
     options = Options(kinds=kinds, **given)
-    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # the runner's own connections are cut as well
+    logging.getLogger("asyncpg").setLevel(
+        logging.CRITICAL
+    )  # the runner's own connections are cut as well
     result = asyncio.run(_interruptible(options))
     reasons = vacuous(options, result)
     sys.stdout.write(f"{described(result, reasons)}\n{dict(sorted(result.faults.items()))}\n")

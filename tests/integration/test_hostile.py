@@ -28,7 +28,9 @@ def with_head(**changes: Any) -> Fields:
     """A good entry whose head has other attributes; `...` takes one away."""
     fields = dict(good(1))
     head = json.loads(fields[b"head"]) | changes
-    fields[b"head"] = json.dumps({name: value for name, value in head.items() if value is not ...}).encode()
+    fields[b"head"] = json.dumps(
+        {name: value for name, value in head.items() if value is not ...}
+    ).encode()
     return fields
 
 

@@ -76,7 +76,9 @@ class Accounts:
         @post_update(self.User, inbox=self.database, name="keep", retry=QUICK)
         @post_delete(self.User, inbox=self.database, name="keep", retry=QUICK)
         async def keep(sender: Any, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
-            await self.Effect.query.create(user_id=instance.id, signal=event.signal, name=instance.name)
+            await self.Effect.query.create(
+                user_id=instance.id, signal=event.signal, name=instance.name
+            )
 
     @asynccontextmanager
     async def running(self, *, worker: bool = True) -> AsyncIterator[None]:
@@ -89,7 +91,9 @@ class Accounts:
             yield
 
     async def effects(self) -> list[tuple[int, str, str]]:
-        return [(one.user_id, one.signal, one.name) for one in await self.Effect.query.order_by("id")]
+        return [
+            (one.user_id, one.signal, one.name) for one in await self.Effect.query.order_by("id")
+        ]
 
     async def everything_handled(self, count: int) -> bool:
         return len(await self.effects()) >= count and await self.backlog() == 0
@@ -98,7 +102,9 @@ class Accounts:
         assert self.bus.broker is not None
         places = partitions_of("accounts.User", 2)
         backlogs = [one for place in places for one in await self.bus.broker.backlog(place)]
-        return await self.store.count_pending() + sum(one.pending + (one.lag or 0) for one in backlogs)
+        return await self.store.count_pending() + sum(
+            one.pending + (one.lag or 0) for one in backlogs
+        )
 
 
 @pytest.fixture
@@ -238,7 +244,9 @@ async def test_an_entry_that_is_not_ours_goes_to_the_dead_letters_and_stops_noth
             assert letter.reason
 
 
-async def test_a_redis_that_lost_everything_gets_it_again_and_effects_happen_once(accounts: Accounts) -> None:
+async def test_a_redis_that_lost_everything_gets_it_again_and_effects_happen_once(
+    accounts: Accounts,
+) -> None:
     accounts.keep_effects()
     async with accounts.running():
         assert accounts.bus.broker is not None
@@ -285,7 +293,11 @@ async def test_two_service_processes_on_one_database_publish_everything_once(
     one.keep_effects()
     async with one.running(), two.running(worker=False):
         await asyncio.gather(
-            *(service.User.query.create(name=f"u{number}") for number in range(20) for service in (one, two))
+            *(
+                service.User.query.create(name=f"u{number}")
+                for number in range(20)
+                for service in (one, two)
+            )
         )
         await eventually(lambda: one.everything_handled(40))
         assert sorted(user for user, _, _ in await one.effects()) == list(range(1, 41))
@@ -302,7 +314,9 @@ async def test_workers_that_come_and_go_lose_and_double_nothing(accounts: Accoun
                     await asyncio.sleep(0.3)
         await eventually(lambda: accounts.everything_handled(60))
         effects = by_user(await accounts.effects())
-    assert all([signal for signal, _ in one] == ["post_save", "post_update"] for one in effects.values())
+    assert all(
+        [signal for signal, _ in one] == ["post_save", "post_update"] for one in effects.values()
+    )
     assert len(effects) == 30
 
 
@@ -345,7 +359,11 @@ async def test_secrets_are_neither_in_redis_nor_in_what_is_told(
             await Login.query.create(name="Ada", password="hunter2")
             await eventually(lambda: told.of("receiver.gave_up"))
             keys = [key async for key in redis_client.scan_iter(match=f"{prefix}:*")]
-            dump = [await redis_client.xrange(key) for key in keys if await redis_client.type(key) == b"stream"]
+            dump = [
+                await redis_client.xrange(key)
+                for key in keys
+                if await redis_client.type(key) == b"stream"
+            ]
     assert "Ada" in str(dump)
     assert "hunter2" not in str(dump)
     assert "Ada" not in str(told.all)
@@ -361,12 +379,18 @@ def _place(key: bytes) -> Partition:
 async def test_only_events_that_are_signed_are_heard(
     redis_url: str, database_url: str, prefix: str, redis_client: Redis
 ) -> None:
-    accounts = Accounts(redis_url, database_url, prefix, signing_keys={"k1": "a secret of more than 16 bytes"})
+    accounts = Accounts(
+        redis_url, database_url, prefix, signing_keys={"k1": "a secret of more than 16 bytes"}
+    )
     accounts.keep_effects()
     async with accounts.running():
         user = await accounts.User.query.create(name="real")
         await eventually(lambda: accounts.everything_handled(1))
-        (place,) = [one for one in partitions_of("accounts.User", 2) if await redis_client.xlen(_key(prefix, one))]
+        (place,) = [
+            one
+            for one in partitions_of("accounts.User", 2)
+            if await redis_client.xlen(_key(prefix, one))
+        ]
         (_, fields), *_ = await redis_client.xrange(_key(prefix, place))
         assert fields[b"sig"].startswith(b"k1:")
         forged = {**fields, b"id": b"forged", b"data": fields[b"data"].replace(b"real", b"fake")}
@@ -396,7 +420,9 @@ async def test_a_row_is_held_until_somebody_decides(
     broken = True
 
     @post_save(accounts.User, name="app.fragile", retry=edgy.Retry(attempts=1), on_exhausted="hold")
-    @post_update(accounts.User, name="app.fragile", retry=edgy.Retry(attempts=1), on_exhausted="hold")
+    @post_update(
+        accounts.User, name="app.fragile", retry=edgy.Retry(attempts=1), on_exhausted="hold"
+    )
     async def fragile(sender: Any, instance: Any, **kwargs: Any) -> None:
         if broken and instance.name == "bad":
             raise ValueError("the name is bad")
@@ -407,7 +433,9 @@ async def test_a_row_is_held_until_somebody_decides(
         place = ModuleType("somewhere")
         place.bus = edgy.Bus(redis_url, service="accounts", prefix=prefix)
         monkeypatch.setitem(sys.modules, "somewhere", place)
-        told = await asyncio.to_thread(CliRunner().invoke, app, [arguments[0], "somewhere:bus", *arguments[1:]])
+        told = await asyncio.to_thread(
+            CliRunner().invoke, app, [arguments[0], "somewhere:bus", *arguments[1:]]
+        )
         return told.output if told.exception is None else str(told.exception)
 
     async with accounts.running():
@@ -423,7 +451,9 @@ async def test_a_row_is_held_until_somebody_decides(
         assert "the name is bad" in await say("held")
         assert "no row is held" in await say("held", "--group", "nobody")
         assert "is not held" in await say("release", "accounts.User", "0")
-        assert "is not held" in await say("release", "accounts.User", str(user.id), "--receiver", "app.other")
+        assert "is not held" in await say(
+            "release", "accounts.User", str(user.id), "--receiver", "app.other"
+        )
         broken = False
         assert "released" in await say("release", "accounts.User", str(user.id))
         await eventually(lambda: seen == ["other", "bad", "second"])
@@ -439,7 +469,11 @@ async def test_a_row_is_held_until_somebody_decides(
         await eventually(lambda: seen[-1] == "fifth")
         await eventually(lambda: _is_free(accounts))
         assert not await accounts.bus.release(row)
-        letters = [one for place in partitions_of("accounts.User", 2) for one in await _letters(accounts, place)]
+        letters = [
+            one
+            for place in partitions_of("accounts.User", 2)
+            for one in await _letters(accounts, place)
+        ]
     assert seen == ["other", "bad", "second", "third", "fifth"]
     assert [letter.reason for letter in letters] == ["ValueError: the name is bad"]
 
@@ -459,7 +493,9 @@ async def test_a_batch_receiver_hears_of_everything_once_and_in_order(accounts: 
     async def keep(sender: Any, instances: Any, events: Any, **kwargs: Any) -> None:
         sizes.append(len(events))
         for one, instance in zip(events, instances, strict=True):
-            await accounts.Effect.query.create(user_id=instance.id, signal=one.signal, name=instance.name)
+            await accounts.Effect.query.create(
+                user_id=instance.id, signal=one.signal, name=instance.name
+            )
 
     sizes: list[int] = []
     async with accounts.running():
@@ -469,7 +505,9 @@ async def test_a_batch_receiver_hears_of_everything_once_and_in_order(accounts: 
         await eventually(lambda: accounts.everything_handled(60), "all events handled")
         effects = by_user(await accounts.effects())
     assert max(sizes) > 1
-    assert all([signal for signal, _ in one] == ["post_save", "post_update"] for one in effects.values())
+    assert all(
+        [signal for signal, _ in one] == ["post_save", "post_update"] for one in effects.values()
+    )
     assert sum(map(len, effects.values())) == 60
 
 

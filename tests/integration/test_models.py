@@ -14,7 +14,13 @@ from sqlalchemy import select
 
 import edgy_bus as edgy
 from edgy_bus.codec import dumps, loads
-from edgy_bus.errors import DatabaseError, IntegrityError, ModelError, ObjectNotFound, OperationError
+from edgy_bus.errors import (
+    DatabaseError,
+    IntegrityError,
+    ModelError,
+    ObjectNotFound,
+    OperationError,
+)
 from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import EventSettings
 
@@ -93,7 +99,9 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in VALUES.items() for value in values])
+@pytest.mark.parametrize(
+    ("field", "value"), [(name, value) for name, values in VALUES.items() for value in values]
+)
 async def test_what_was_stored_comes_back(models: tuple[Any, Any], field: str, value: Any) -> None:
     _, Everything = models
     created = await Everything.query.create(**{field: value})
@@ -102,8 +110,12 @@ async def test_what_was_stored_comes_back(models: tuple[Any, Any], field: str, v
     assert isinstance(getattr(loaded, field), type(value))
 
 
-@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in VALUES.items() for value in values])
-async def test_what_travelled_in_an_event_is_what_was_stored(models: tuple[Any, Any], field: str, value: Any) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"), [(name, value) for name, values in VALUES.items() for value in values]
+)
+async def test_what_travelled_in_an_event_is_what_was_stored(
+    models: tuple[Any, Any], field: str, value: Any
+) -> None:
     _, Everything = models
     created = await Everything.query.create(**{field: value})
     travelled = Everything.from_snapshot(loads(dumps(created.snapshot())))
@@ -112,19 +124,26 @@ async def test_what_travelled_in_an_event_is_what_was_stored(models: tuple[Any, 
     assert travelled == created
 
 
-@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in VALUES.items() for value in values])
+@pytest.mark.parametrize(
+    ("field", "value"), [(name, value) for name, values in VALUES.items() for value in values]
+)
 async def test_an_event_that_was_recorded_tells_what_was_stored(
     database: edgy.Database, field: str, value: Any
 ) -> None:
     """On PostgreSQL the database itself writes the event of a single row."""
-    bus = edgy.Bus("memory://", service="shop", relay=False, events=EventSettings(max_bytes=20_000_000))
+    bus = edgy.Bus(
+        "memory://", service="shop", relay=False, events=EventSettings(max_bytes=20_000_000)
+    )
     registry = edgy.Registry(database, bus=bus)
     _, Everything = declare(registry)
     async with bus:
         await registry.create_all()
         created = await Everything.query.create(**{field: value})
         await created.update(number=7)
-        events = [loads(row["data"]) for row in (await database.run(select(outbox).order_by(outbox.c.id))).rows]
+        events = [
+            loads(row["data"])
+            for row in (await database.run(select(outbox).order_by(outbox.c.id))).rows
+        ]
     for event, number in zip(events, (value if field == "number" else 0, 7), strict=True):
         travelled = Everything.from_snapshot(event["instance"])
         for name in Everything.meta.fields:
@@ -165,14 +184,18 @@ async def test_times_come_back_aware_and_in_utc(models: tuple[Any, Any]) -> None
         {"flag": "perhaps"},
     ],
 )
-async def test_what_does_not_fit_is_refused_before_any_sql(models: tuple[Any, Any], values: Any) -> None:
+async def test_what_does_not_fit_is_refused_before_any_sql(
+    models: tuple[Any, Any], values: Any
+) -> None:
     _, Everything = models
     with pytest.raises((pydantic.ValidationError, DatabaseError, TypeError)):
         await Everything.query.create(**values)
     assert await Everything.query.count() == 0
 
 
-async def test_a_nul_is_stored_or_refused_with_a_clear_error(models: tuple[Any, Any], database: edgy.Database) -> None:
+async def test_a_nul_is_stored_or_refused_with_a_clear_error(
+    models: tuple[Any, Any], database: edgy.Database
+) -> None:
     _, Everything = models
     if database.dialect.name == "sqlite":
         one = await Everything.query.create(char="a\x00b")

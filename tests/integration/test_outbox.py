@@ -22,7 +22,9 @@ class Shop:
 
     def __init__(self, database: edgy.Database) -> None:
         self.database = database
-        self.bus = edgy.Bus("memory://", service="shop", relay=False, events=EventSettings(max_bytes=1_000))
+        self.bus = edgy.Bus(
+            "memory://", service="shop", relay=False, events=EventSettings(max_bytes=1_000)
+        )
         own = self.registry = edgy.Registry(database, bus=self.bus)
 
         class Item(edgy.Model):
@@ -99,7 +101,9 @@ async def test_every_kind_of_key_finds_its_partition(shop: Shop) -> None:
     for event in events:
         assert event["label"] == str(partition_number(event["subject"], 8))
         assert event["created"] > 1_700_000_000_000
-    assert [row["id"] for row in (await shop.database.run(select(pending))).rows] == [event["id"] for event in events]
+    assert [row["id"] for row in (await shop.database.run(select(pending))).rows] == [
+        event["id"] for event in events
+    ]
 
 
 async def test_a_single_row_and_its_event_are_one_statement_on_postgresql(

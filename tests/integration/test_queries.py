@@ -36,7 +36,9 @@ class Shop:
         self.Item: Any = Item
 
     async def fill(self, count: int) -> list[Any]:
-        made = await self.Item.query.bulk_create({"name": f"i{n}", "stock": n} for n in range(count))
+        made = await self.Item.query.bulk_create(
+            {"name": f"i{n}", "stock": n} for n in range(count)
+        )
         await self.database.run(outbox.delete())
         return list(made)
 
@@ -73,7 +75,10 @@ async def test_what_is_not_there_is_told_by_either_name(shop: Shop) -> None:
 async def test_values_are_dicts_and_tuples(shop: Shop) -> None:
     await shop.fill(2)
     query = shop.Item.query.order_by("id")
-    assert await query.values("name", "stock") == [{"name": "i0", "stock": 0}, {"name": "i1", "stock": 1}]
+    assert await query.values("name", "stock") == [
+        {"name": "i0", "stock": 0},
+        {"name": "i1", "stock": 1},
+    ]
     assert (await query.values())[0] == {"id": 1, "name": "i0", "stock": 0, "secret": ""}
     assert await query.values_list("stock", "name") == [(0, "i0"), (1, "i1")]
     assert await query.values_list("name", flat=True) == ["i0", "i1"]
@@ -85,7 +90,9 @@ async def test_values_are_dicts_and_tuples(shop: Shop) -> None:
         await query.values("nmae")
 
 
-async def test_iteration_reads_pages_and_holds_no_transaction(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_iteration_reads_pages_and_holds_no_transaction(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(queryset, "PAGE", 3)
     await shop.fill(10)
     seen = []
@@ -154,7 +161,10 @@ async def test_an_update_of_a_set_tells_the_old_and_the_new_of_every_row(shop: S
 async def test_what_an_update_of_a_set_leaves_as_it_was_is_no_change(shop: Shop) -> None:
     await shop.fill(2)
     await shop.Item.query.update(stock=1)
-    assert [changes for _, _, changes in await shop.events()] == [{"stock": {"old": 0, "new": 1}}, {}]
+    assert [changes for _, _, changes in await shop.events()] == [
+        {"stock": {"old": 0, "new": 1}},
+        {},
+    ]
 
 
 async def test_updates_of_a_set_at_the_same_moment_tell_what_really_was(shop: Shop) -> None:
@@ -211,7 +221,9 @@ async def test_a_large_set_is_updated_with_an_event_for_every_row(shop: Shop) ->
     assert len(await shop.events()) == 5_000
 
 
-async def test_a_set_is_changed_page_by_page_and_all_or_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_set_is_changed_page_by_page_and_all_or_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(operations, "PAGE", 3)
     await shop.fill(10)
     calls = listen(shop.Item, "post_update", local=True)

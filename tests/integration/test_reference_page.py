@@ -104,7 +104,9 @@ def watch(place: Place, calls: list[tuple[str, bool]]) -> None:
         one(signal, signal.name)
 
 
-async def test_save_signals_are_sent_by_save_and_by_create_before_and_after_the_row_is_stored(place: Place) -> None:
+async def test_save_signals_are_sent_by_save_and_by_create_before_and_after_the_row_is_stored(
+    place: Place,
+) -> None:
     calls: list[tuple[str, bool]] = []
     watch(place, calls)
     async with place.running():
@@ -169,7 +171,9 @@ async def test_a_receiver_is_called_when_a_record_is_created(place: Place) -> No
         (lambda sender, **kwargs: None, "must be async"),
     ],
 )
-def test_a_receiver_that_breaks_a_requirement_is_refused_with_it(place: Place, receiver: Any, rule: str) -> None:
+def test_a_receiver_that_breaks_a_requirement_is_refused_with_it(
+    place: Place, receiver: Any, rule: str
+) -> None:
     with pytest.raises(edgy.SignalError, match=rule):
         post_save(place.User)(receiver)
 
@@ -209,7 +213,9 @@ async def test_several_receivers_for_one_model_are_all_executed(place: Place) ->
 
 
 @pytest.mark.parametrize("through", ["class", "instance"])
-async def test_a_disconnected_receiver_does_not_run_for_that_model(place: Place, through: str) -> None:
+async def test_a_disconnected_receiver_does_not_run_for_that_model(
+    place: Place, through: str
+) -> None:
     @post_save([place.User, place.Profile])
     async def after_creation(sender, instance, **kwargs):
         place.send_mail(getattr(instance, "email", "profile"))

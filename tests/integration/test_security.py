@@ -50,7 +50,9 @@ def url_of(server: Server, user: str) -> str:
     return server.url.replace("redis://", f"redis://{user}:{password}@")
 
 
-async def test_service_and_worker_need_no_other_rights(server: Server, admin: Redis, sqlite_url: str) -> None:
+async def test_service_and_worker_need_no_other_rights(
+    server: Server, admin: Redis, sqlite_url: str
+) -> None:
     database = edgy.Database(sqlite_url)
     bus = edgy.Bus(url_of(server, "service"), service="accounts", relaying=RELAYING)
     own = edgy.Registry(database, bus=bus)
@@ -74,7 +76,9 @@ async def test_service_and_worker_need_no_other_rights(server: Server, admin: Re
 
     broken = True
 
-    @consumers.receiver("accounts.User", "post_save", retry=edgy.Retry(attempts=1), on_exhausted="hold")
+    @consumers.receiver(
+        "accounts.User", "post_save", retry=edgy.Retry(attempts=1), on_exhausted="hold"
+    )
     async def strict(sender: Any, instance: Any, **kwargs: Any) -> None:
         if broken and instance.name != "good":
             raise ValueError(instance.name)
@@ -152,7 +156,9 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, seen: None) -
 
 
 @pytest.mark.parametrize("right", NEEDED)
-async def test_an_observer_needs_every_right_that_it_has(server: Server, admin: Redis, seen: None, right: str) -> None:
+async def test_an_observer_needs_every_right_that_it_has(
+    server: Server, admin: Redis, seen: None, right: str
+) -> None:
     await admin.execute_command("ACL", "SETUSER", "observer", right.replace("+", "-", 1))
     async with looking(server) as broker:
         with pytest.raises(BrokerError):
@@ -208,14 +214,20 @@ async def _trimmed(admin: Redis) -> bool:
         ("worker", ("EVAL", "return 1", "0")),
         ("service", ("FLUSHALL",)),
         ("service", ("XGROUP", "DESTROY", "edgy:{accounts.User:0}:events", "mail")),
-        ("service", ("XREADGROUP", "GROUP", "mail", "me", "STREAMS", "edgy:{accounts.User:0}:events", ">")),
+        (
+            "service",
+            ("XREADGROUP", "GROUP", "mail", "me", "STREAMS", "edgy:{accounts.User:0}:events", ">"),
+        ),
         ("service", ("CONFIG", "SET", "maxmemory", "1")),
         ("service", ("SET", "somebody:else", "1")),
         ("service", ("KEYS", "*")),
         ("observer", ("XADD", "edgy:{accounts.User:0}:events", "*", "id", "forged")),
         ("observer", ("XADD", "edgy:{accounts.User:0}:dead:mail", "*", "reason", "forged")),
         ("observer", ("XACK", "edgy:{accounts.User:0}:events", "mail", "1-1")),
-        ("observer", ("XREADGROUP", "GROUP", "mail", "me", "STREAMS", "edgy:{accounts.User:0}:events", ">")),
+        (
+            "observer",
+            ("XREADGROUP", "GROUP", "mail", "me", "STREAMS", "edgy:{accounts.User:0}:events", ">"),
+        ),
         ("observer", ("XGROUP", "CREATE", "edgy:{accounts.User:0}:events", "mine", "0")),
         ("observer", ("XGROUP", "DESTROY", "edgy:{accounts.User:0}:events", "mail")),
         ("observer", ("XTRIM", "edgy:{accounts.User:0}:events", "MAXLEN", "0")),

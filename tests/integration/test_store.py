@@ -26,11 +26,17 @@ async def store(database: Database) -> OutboxStore:
 
 
 async def waiting(store: OutboxStore) -> list[int]:
-    return [row["id"] for row in (await store.database.run(select(pending).order_by(pending.c.id))).rows]
+    return [
+        row["id"] for row in (await store.database.run(select(pending).order_by(pending.c.id))).rows
+    ]
 
 
 async def published(store: OutboxStore) -> int:
-    return int((await store.database.run(select(func.count().label("n")).select_from(batches))).rows[0]["n"])
+    return int(
+        (await store.database.run(select(func.count().label("n")).select_from(batches))).rows[0][
+            "n"
+        ]
+    )
 
 
 async def all_published(store: OutboxStore) -> bool:
@@ -50,7 +56,13 @@ async def stand(store: OutboxStore, *entries: int, epoch: str = "e") -> Head:
 
 def landmark(entry: int, event_id: str, sequence: int | None, incarnation: int = 1) -> Landmark:
     head = HeadPacker("accounts", PLACE.model).pack(
-        event_id, "post_save", subject="1", time="now", sequence=sequence, incarnation=incarnation, traceparent=None
+        event_id,
+        "post_save",
+        subject="1",
+        time="now",
+        sequence=sequence,
+        incarnation=incarnation,
+        traceparent=None,
     )
     return Landmark(EntryId(entry, 0), event_id, head)
 
@@ -100,13 +112,17 @@ async def test_what_is_confirmed_stays_so_when_a_group_begins_anew(store: Outbox
     assert await waiting(store) == [4]
 
 
-async def test_after_a_loss_what_was_not_confirmed_and_is_not_found_is_pending_again(store: OutboxStore) -> None:
+async def test_after_a_loss_what_was_not_confirmed_and_is_not_found_is_pending_again(
+    store: OutboxStore,
+) -> None:
     ids = await write(store, 6)
     await stand(store, 10, 11, 12, 13, 14)
     head = (await store.heads())[PLACE]
     assert await store.confirm(PLACE, head, EntryId(12, 0))
     new = Head("f", EntryId(3, 0), ids[3])
-    found = await store.recognise([landmark(2, ids[0], 1), landmark(3, ids[3], 4), landmark(4, "forged", None)])
+    found = await store.recognise(
+        [landmark(2, ids[0], 1), landmark(3, ids[3], 4), landmark(4, "forged", None)]
+    )
     assert found.placed == Placed([1, 4], [EntryId(2, 0), EntryId(3, 0)])
     assert found.strangers == 0
     assert (await store.resynchronise(PLACE, head, new, [found.placed])).done
@@ -131,15 +147,21 @@ async def test_in_the_same_epoch_only_what_is_found_changes(store: OutboxStore) 
 
 async def test_an_event_is_recognised_by_its_number_and_its_id(store: OutboxStore) -> None:
     (event_id,) = await write(store, 1)
-    found = await store.recognise([landmark(1, event_id, 1), landmark(2, "other", 1), landmark(3, event_id, 2**62)])
+    found = await store.recognise(
+        [landmark(1, event_id, 1), landmark(2, "other", 1), landmark(3, event_id, 2**62)]
+    )
     assert found.placed.ids == [1]
     assert found.strangers == 1
-    hostile = [Landmark(EntryId(1, 0), event_id, head) for head in (b"", b"[]", b"\xff", b'{"sequence":1}')]
+    hostile = [
+        Landmark(EntryId(1, 0), event_id, head) for head in (b"", b"[]", b"\xff", b'{"sequence":1}')
+    ]
     huge = landmark(1, "x", 2**63), landmark(1, "x", 5, 2**40), landmark(1, "x", -1)
     assert await store.recognise([*hostile, *huge]) == (Placed([], []), 0)
 
 
-async def test_pruning_keeps_what_is_pending_what_is_younger_and_the_newest(store: OutboxStore) -> None:
+async def test_pruning_keeps_what_is_pending_what_is_younger_and_the_newest(
+    store: OutboxStore,
+) -> None:
     await write(store, 3, created=10)
     await write(store, 1, created=30)
     await write(store, 1, created=10)
@@ -172,7 +194,9 @@ async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore)
     async def writer(number: int) -> None:
         for _ in range(rounds):
             async with database.transaction():
-                await write(store, random.choice((1, 3)), (PLACE, OTHER)[number % 2], time=str(number))
+                await write(
+                    store, random.choice((1, 3)), (PLACE, OTHER)[number % 2], time=str(number)
+                )
                 await asyncio.sleep(random.choice((0, 0.002)))
 
     async with relay:
@@ -199,7 +223,9 @@ async def test_the_last_rows_are_those_of_the_transaction(store: OutboxStore) ->
     assert await waiting(store) == list(range(1, 35))
 
 
-async def test_the_number_of_an_event_that_was_deleted_is_not_given_out_again(store: OutboxStore) -> None:
+async def test_the_number_of_an_event_that_was_deleted_is_not_given_out_again(
+    store: OutboxStore,
+) -> None:
     await write(store, 3)
     for table in (pending, outbox):
         await store.database.run(delete(table))
@@ -207,13 +233,17 @@ async def test_the_number_of_an_event_that_was_deleted_is_not_given_out_again(st
     assert await waiting(store) == [4]
 
 
-async def test_a_database_that_may_lose_what_it_has_confirmed_is_told(postgres_url: str, sqlite_url: str) -> None:
+async def test_a_database_that_may_lose_what_it_has_confirmed_is_told(
+    postgres_url: str, sqlite_url: str
+) -> None:
     async def told_with(setting: str) -> list[str]:
         options = {"server_settings": {"synchronous_commit": setting}}
         async with Database(postgres_url, **options) as database:
             with Told() as told:
                 await OutboxStore(database).prepare()
-        return [name for fields in told.of("outbox.not_durable") for name in fields["off"].split(", ")]
+        return [
+            name for fields in told.of("outbox.not_durable") for name in fields["off"].split(", ")
+        ]
 
     assert "synchronous_commit" in await told_with("off")
     assert "synchronous_commit" not in await told_with("on")
@@ -228,7 +258,10 @@ async def test_a_database_that_may_lose_what_it_has_confirmed_is_told(postgres_u
 
 async def copy_of(database: Database) -> dict[str, list[dict[str, object]]]:
     """What its tables hold."""
-    return {table.name: list((await database.run(select(table))).rows) for table in metadata.sorted_tables}
+    return {
+        table.name: list((await database.run(select(table))).rows)
+        for table in metadata.sorted_tables
+    }
 
 
 async def restore(database: Database, copy: dict[str, list[dict[str, object]]]) -> None:
@@ -239,10 +272,14 @@ async def restore(database: Database, copy: dict[str, list[dict[str, object]]]) 
     newest = max((int(str(row["id"])) for row in copy["edgy_bus_outbox"]), default=0)
     if database.dialect.name == "postgresql":
         await database.run(
-            text(f"SELECT setval(pg_get_serial_sequence('edgy_bus_outbox', 'id'), {max(newest, 1)}, {newest > 0})")
+            text(
+                f"SELECT setval(pg_get_serial_sequence('edgy_bus_outbox', 'id'), {max(newest, 1)}, {newest > 0})"
+            )
         )
     else:
-        await database.run(text(f"UPDATE sqlite_sequence SET seq = {newest} WHERE name = 'edgy_bus_outbox'"))
+        await database.run(
+            text(f"UPDATE sqlite_sequence SET seq = {newest} WHERE name = 'edgy_bus_outbox'")
+        )
 
 
 def numbers(broker: MemoryBroker) -> list[tuple[int | None, int]]:
@@ -368,5 +405,11 @@ async def test_what_a_forger_put_there_raises_the_incarnation_once(store: Outbox
             stream.epoch = None
     assert len(told.of("relay.restored")) == 1
     assert Incarnations(2, 1, 1) == Incarnations(
-        *(await store.database.run(select(streams.c.incarnation, streams.c.since, streams.c.former))).rows[0].values()
+        *(
+            await store.database.run(
+                select(streams.c.incarnation, streams.c.since, streams.c.former)
+            )
+        )
+        .rows[0]
+        .values()
     )

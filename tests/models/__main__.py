@@ -12,10 +12,14 @@ from tests.models.rows import ROWS, Row
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("model", nargs="?", choices=["publish", "consume"])
     options.add_argument("flags", nargs="*", help="as in the models, without -D")
-    options.add_argument("--large", action="store_true", help="also the rows that take minutes and gigabytes")
+    options.add_argument(
+        "--large", action="store_true", help="also the rows that take minutes and gigabytes"
+    )
     options.add_argument("--trace", action="store_true", help="tell the shortest counter-example")
     options.add_argument("--timeout", type=float, default=900.0, help="seconds for each search")
     given = options.parse_args()

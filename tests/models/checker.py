@@ -15,7 +15,9 @@ _HASH_BITS = 24
 _MEMORY = 8_000
 """Bounds of the search: steps, buckets (as a power of two), megabytes. A search that meets one of them is incomplete."""
 
-_INCOMPLETE = re.compile(r"max search depth too small|Search not completed|out of memory|memory limit|reached -DMEMLIM")
+_INCOMPLETE = re.compile(
+    r"max search depth too small|Search not completed|out of memory|memory limit|reached -DMEMLIM"
+)
 
 
 class ModelError(Exception):
@@ -56,7 +58,19 @@ def check(model: str, flags: Sequence[str], timeout: float) -> Verdict:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(MODELS / f"{model}.pml", folder)
         _call(folder, timeout, "spin", *flags, "-a", f"{model}.pml")
-        _call(folder, timeout, "cc", "-O1", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={_MEMORY}", "-o", "pan", "pan.c")
+        _call(
+            folder,
+            timeout,
+            "cc",
+            "-O1",
+            "-w",
+            "-DSAFETY",
+            "-DCOLLAPSE",
+            f"-DMEMLIM={_MEMORY}",
+            "-o",
+            "pan",
+            "pan.c",
+        )
         began = time.perf_counter()
         told = _call(folder, timeout, "./pan", "-E", f"-m{_DEPTH}", f"-w{_HASH_BITS}")
         return read(told, time.perf_counter() - began)
@@ -97,12 +111,16 @@ def read(told: str, seconds: float) -> Verdict:
     found = re.search(r"^pan:\d+: (.*?)(?: \(at depth \d+\))?$", told, re.MULTILINE)
     wrong = int(errors[1])
     complete = not wrong and not _INCOMPLETE.search(told)
-    return Verdict(wrong, complete, int(float(states[1])), seconds, found[1].strip() if found else "")
+    return Verdict(
+        wrong, complete, int(float(states[1])), seconds, found[1].strip() if found else ""
+    )
 
 
 def _call(folder: str, timeout: float, *command: str) -> str:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"{command[0]} took longer than {timeout:g} s") from error
     if done.returncode != 0:

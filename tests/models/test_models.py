@@ -49,7 +49,10 @@ def test_search_of_everything_holds() -> None:
 
 
 def test_counter_example_is_told() -> None:
-    told = "pan:1: assertion violated (live) (at depth 49)\nWarning: Search not completed" + _TOLD.format(errors=1)
+    told = (
+        "pan:1: assertion violated (live) (at depth 49)\nWarning: Search not completed"
+        + _TOLD.format(errors=1)
+    )
     found = read(told, 0.1)
     assert not found.holds
     assert str(found) == "counter-example: assertion violated (live)"
@@ -61,6 +64,8 @@ def test_words_that_are_no_verdict_are_an_error() -> None:
 
 
 @pytest.mark.usefixtures("_spin")
-def test_search_that_is_cut_short_is_not_taken_for_one_that_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_that_is_cut_short_is_not_taken_for_one_that_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("tests.models.checker._DEPTH", 100)
     assert not check("consume", ["-DEVENTS=2", "-DTENURES=2"], timeout=60).complete

@@ -48,7 +48,9 @@ def run(seeds: Iterable[int], chaos: float = CHAOS) -> Sum:
     given = list(seeds)
     for first in range(0, len(given), _POOL):
         with ProcessPoolExecutor(mp_context=context, initializer=own_collecting) as pool:
-            for one in pool.map(partial(simulate, chaos=chaos), given[first : first + _POOL], chunksize=10):
+            for one in pool.map(
+                partial(simulate, chaos=chaos), given[first : first + _POOL], chunksize=10
+            ):
                 found.add(one)
                 _tell(one)
     return found
@@ -59,7 +61,10 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=1_000)
     options.add_argument("--first", type=int, default=0)
     options.add_argument(
-        "--seconds", type=float, default=CHAOS, help="virtual seconds of a run in which things go wrong"
+        "--seconds",
+        type=float,
+        default=CHAOS,
+        help="virtual seconds of a run in which things go wrong",
     )
     given = options.parse_args()
     began = time.perf_counter()

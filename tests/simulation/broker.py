@@ -17,7 +17,19 @@ from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
 from tests.simulation.loop import Process, VirtualLoop
 
-GROWING = ("publish", "announce", "note", "bury", "park", "hold", "decide", "acquire", "inspect", "declare", "join")
+GROWING = (
+    "publish",
+    "announce",
+    "note",
+    "bury",
+    "park",
+    "hold",
+    "decide",
+    "acquire",
+    "inspect",
+    "declare",
+    "join",
+)
 """Calls that a full Redis refuses."""
 
 State = tuple[dict[Partition, _Stream], dict[str, int]]
@@ -103,7 +115,11 @@ class Redis(MemoryBroker):
         found = set()
         for stream in self._streams.values():
             group = stream.groups.get("mail", _Group())
-            left = [entry for entry in stream.entries if entry > group.position or entry in group.pending]
+            left = [
+                entry
+                for entry in stream.entries
+                if entry > group.position or entry in group.pending
+            ]
             found |= {stream.entries[entry][b"id"].decode() for entry in left}
         return found
 
@@ -149,12 +165,18 @@ class Redis(MemoryBroker):
         self.appended.clear()
         for place, stream in self._streams.items():
             if stream.epoch is not None:
-                self.appended[place] = [fields[b"id"].decode() for fields in stream.entries.values()]
+                self.appended[place] = [
+                    fields[b"id"].decode() for fields in stream.entries.values()
+                ]
 
 
 def latency(random: Random) -> float:
     """Of one way to a server, in seconds: once in a while long enough for a lease to run out."""
-    return random.uniform(0.5, 6.0) if random.random() < 0.004 else random.choice((0.0005, 0.001, 0.002, 0.02))
+    return (
+        random.uniform(0.5, 6.0)
+        if random.random() < 0.004
+        else random.choice((0.0005, 0.001, 0.002, 0.02))
+    )
 
 
 class Network:
@@ -174,7 +196,11 @@ class Network:
         if self.redis.away:
             await asyncio.sleep(self._timeout())
             raise BrokerUnavailable("the server does not answer")
-        fault = self.random.choice(("request", "answer", "late")) if self.random.random() < self.trouble else ""
+        fault = (
+            self.random.choice(("request", "answer", "late"))
+            if self.random.random() < self.trouble
+            else ""
+        )
         self.faults += bool(fault)
         if fault == "late":
             # The client gives up, and the server does it all the same.
@@ -220,7 +246,9 @@ class _Client:
 def client(network: Network) -> Broker:
     """The broker as one process sees it: every method a call through its network."""
     names = Broker.__abstractmethods__ - {"bell", "close"}
-    kind = type("Client", (_Client, Broker), {name: _forward(name) for name in names} | {"close": _nothing})
+    kind = type(
+        "Client", (_Client, Broker), {name: _forward(name) for name in names} | {"close": _nothing}
+    )
     made = kind()
     made.network = network
     return cast(Broker, made)
@@ -244,7 +272,9 @@ class PollingBell(Bell):
             if self._network.redis.away:
                 raise BrokerUnavailable("the server does not answer")
             streams = self._network.redis._streams
-            found = {place for place, at in positions.items() if (streams[place].newest() or START) > at}
+            found = {
+                place for place, at in positions.items() if (streams[place].newest() or START) > at
+            }
             if found:
                 return found
             await asyncio.sleep(0.2)

@@ -73,7 +73,9 @@ class Bug:
 
 
 class PublishComparesNothing(Redis):
-    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+    async def publish(
+        self, partition: Partition, head: Head, batch: Sequence[Wire]
+    ) -> list[EntryId] | None:
         stream = self._streams[partition]
         return None if stream.epoch is None else await self._append(stream, batch)
 
@@ -140,7 +142,9 @@ class SkippedEventsDropped(Redis):
 
 
 class NewestParkedFirst(Redis):
-    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+    async def parked(
+        self, partition: Partition, group: str, row: Row, count: int = 1
+    ) -> list[Parked]:
         return (await super().parked(partition, group, row, 1_000))[::-1][:count]
 
 
@@ -164,7 +168,9 @@ class ParksBehindNothing(Redis):
 class ParksBehindWhatIsThere(Redis):
     """Parked events that a failover has lost come again behind later ones."""
 
-    async def park(self, lease: Lease, row: Row, *what: Any, begin: bool, after: EntryId) -> EntryId | None:
+    async def park(
+        self, lease: Lease, row: Row, *what: Any, begin: bool, after: EntryId
+    ) -> EntryId | None:
         known = await self.tails(lease.place, lease.role, [row])
         return await super().park(lease, row, *what, begin=begin, after=known.get(row, START))
 
@@ -172,7 +178,9 @@ class ParksBehindWhatIsThere(Redis):
 class SettlesWithoutProof(Redis):
     """An entry is settled because its event was parked, though a failover has lost that."""
 
-    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
+    async def settle(
+        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+    ) -> None:
         self._owned(lease)[1].kept.update(kept)
         await super().settle(lease, entries, kept)
 
@@ -187,7 +195,9 @@ class NotesWithoutProof(Redis):
 class LossNotNoticed(Redis):
     """Takes any stream of the epoch for the one that the publisher knows."""
 
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
+    async def inspect(
+        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+    ) -> StreamState:
         stream = self._streams[partition]
         if stream.epoch != head.epoch:
             return await super().inspect(partition, head, fresh_epoch, count)
@@ -202,7 +212,9 @@ class MarksFirst(Publisher):
     async def _append_all(self, page: Any, partition: Partition, one: Pending) -> None:
         head = one.head or Head()
         places = [EntryId(head.entry.ms, head.entry.seq + 1)] * len(one.rows)
-        await self._store.mark([Batch(partition, head, head, Placed([row.id for row in one.rows], places))])
+        await self._store.mark(
+            [Batch(partition, head, head, Placed([row.id for row in one.rows], places))]
+        )
         await super()._append_all(page, partition, one)
 
 
@@ -210,15 +222,23 @@ class HeadsReadLast(Store):
     async def pending(self, limit: int) -> dict[Partition, Pending]:
         found = await super().pending(limit)
         heads = await self.heads()
-        return {place: Pending(heads.get(place), one.incarnations, one.rows) for place, one in found.items()}
+        return {
+            place: Pending(heads.get(place), one.incarnations, one.rows)
+            for place, one in found.items()
+        }
 
 
 class HeadsReadFirst(Store):
     async def pending(self, limit: int) -> dict[Partition, Pending]:
         heads = await self.heads()
-        await asyncio.sleep(4.0)  # longer than the lease: two relays stand in the gap, and one failover is enough
+        await asyncio.sleep(
+            4.0
+        )  # longer than the lease: two relays stand in the gap, and one failover is enough
         found = await super().pending(limit)
-        return {place: Pending(heads.get(place), one.incarnations, one.rows) for place, one in found.items()}
+        return {
+            place: Pending(heads.get(place), one.incarnations, one.rows)
+            for place, one in found.items()
+        }
 
 
 class GoesOnAfterRefusal(Publisher):
@@ -269,13 +289,17 @@ class MarkMovesTheHeadOnly(Store):
 
 
 class FoundNotMarked(Store):
-    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
+    def _resynchronise(
+        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+    ) -> bool:
         del found
         return super()._resynchronise(partition, old, new, [])
 
 
 class LostNotPending(Store):
-    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
+    def _resynchronise(
+        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+    ) -> bool:
         before = {row.id: (row.status, row.entry) for row in self._published(partition)}
         done = super()._resynchronise(partition, old, new, found)
         for number, (status, entry) in before.items():
@@ -285,7 +309,9 @@ class LostNotPending(Store):
 
 
 class ConfirmedKept(Store):
-    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
+    def _resynchronise(
+        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+    ) -> bool:
         kept = self._db.streams[partition].confirmed
         done = super()._resynchronise(partition, old, new, found)
         self._db.streams[partition].confirmed = kept
@@ -440,21 +466,29 @@ BUGS: dict[str, Bug] = {
     "what is new comes before what is inherited": _redis(NewBeforeInherited, *DEATHS),
     "groups begin at the end": _redis(GroupsBeginAtTheEnd, *LOSSES),
     "unfinished entries are trimmed": _redis(UnfinishedForgotten, *DEATHS),
-    "parked events that were lost come again behind later ones": _redis(ParksBehindWhatIsThere, "failover"),
+    "parked events that were lost come again behind later ones": _redis(
+        ParksBehindWhatIsThere, "failover"
+    ),
     "entries are settled because of what was lost": _redis(SettlesWithoutProof, "failover"),
-    "it is noted that an event was parked when that was lost": _redis(NotesWithoutProof, "failover"),
+    "it is noted that an event was parked when that was lost": _redis(
+        NotesWithoutProof, "failover"
+    ),
     "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
     "rows are marked first": _publisher(MarksFirst, *DEATHS),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),
     "heads are read before the rows": _store(HeadsReadFirst, "failover"),
     "a relay goes on after a refusal": _publisher(GoesOnAfterRefusal, *DEATHS, *LOSSES),
     "streams are never looked at again": _relay(NeverLooksAgain, "flush", "delete stream"),
-    "groups that are lost do not hold trimming up": _relay(TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"),
+    "groups that are lost do not hold trimming up": _relay(
+        TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"
+    ),
     "a mark compares nothing": _store(MarkComparesNothing, "network", "flush"),
     "a mark moves the head only": _store(MarkMovesTheHeadOnly, "kill"),
     "what is found is not marked": _store(FoundNotMarked, *DEATHS),
     "what is lost is not pending again": _store(LostNotPending, *LOSSES),
-    "what was confirmed outlives its stream": _store(ConfirmedKept, "delete stream", "server clock", "flush"),
+    "what was confirmed outlives its stream": _store(
+        ConfirmedKept, "delete stream", "server clock", "flush"
+    ),
     "the outbox is read by a cursor": _store(ReadsByCursor, "kill"),
     "pending rows are pruned": _store(PrunesPending, "kill", "outage"),
     "the inbox compares nothing": _inbox(InboxComparesNothing, *DEATHS),
@@ -462,11 +496,17 @@ BUGS: dict[str, Bug] = {
     "effects are outside the transaction": _inbox(EffectsOutsideTheTransaction, "kill"),
     "every job has a lane": _runtime(Lanes, "add", _a_lane_for_every_job, "kill"),
     "a retry lets the next event pass": _runtime(Lanes, "block", _next_goes_first, "kill"),
-    "entries are acknowledged on arrival": _runtime(PartitionSession, "_admit", _acknowledged_on_arrival, "kill"),
+    "entries are acknowledged on arrival": _runtime(
+        PartitionSession, "_admit", _acknowledged_on_arrival, "kill"
+    ),
     "dead letters are dropped": _runtime(PartitionSession, "_bury", _nothing_buried, "kill"),
-    "a tenure outlives its lease": _runtime(PartitionSession, "__init__", _never_ends, "pause", "network"),
+    "a tenure outlives its lease": _runtime(
+        PartitionSession, "__init__", _never_ends, "pause", "network"
+    ),
     "a lost answer to a fetch is not a doubt": _runtime(Network, "call", _no_doubts, "network"),
-    "a held row's next event is handled": _runtime(PartitionSession, "_park_behind", _not_parked, "kill"),
+    "a held row's next event is handled": _runtime(
+        PartitionSession, "_park_behind", _not_parked, "kill"
+    ),
     "the next owner does not know what is held": _runtime(Parking, "load", _nothing_known, "kill"),
     "parked events are dropped": _redis(ParkedEventsDropped, "kill"),
     "parked events are handled newest first": _redis(NewestParkedFirst, "kill"),
@@ -475,7 +515,11 @@ BUGS: dict[str, Bug] = {
     "an event of a batch that failed lets the next one of its row pass": _runtime(
         PartitionSession, "_conclude", _next_in_batch_goes_first, "kill"
     ),
-    "attempts are not counted before they are made": _runtime(PartitionSession, "_begin", _nothing_counted, "kill"),
-    "attempts at parked events are not counted": _runtime(Parking, "_change", _held_without_attempts, "kill"),
+    "attempts are not counted before they are made": _runtime(
+        PartitionSession, "_begin", _nothing_counted, "kill"
+    ),
+    "attempts at parked events are not counted": _runtime(
+        Parking, "_change", _held_without_attempts, "kill"
+    ),
     "ids are drawn before the row is locked": Bug(Parts(locked_ids=False, faults=("kill",))),
 }

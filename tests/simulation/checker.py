@@ -70,7 +70,9 @@ def check_group(
     report.events += sum(len(one) for one in committed.values())
 
 
-def check_effects(report: Report, name: str, effects: Sequence[Effect], committed: Mapping[str, Sequence[int]]) -> None:
+def check_effects(
+    report: Report, name: str, effects: Sequence[Effect], committed: Mapping[str, Sequence[int]]
+) -> None:
     """Exactly once and in order."""
     rows: dict[str, list[int]] = defaultdict(list)
     done: dict[str, set[int]] = defaultdict(set)
@@ -79,7 +81,10 @@ def check_effects(report: Report, name: str, effects: Sequence[Effect], committe
         if effect.sequence in done[effect.subject] or effect.event_id in events:
             report.add("double", f"{name}: {effect.sequence} of {effect.subject}")
         elif rows[effect.subject] and rows[effect.subject][-1] > effect.sequence:
-            report.add("stale", f"{name}: {effect.sequence} of {effect.subject} after {rows[effect.subject][-1]}")
+            report.add(
+                "stale",
+                f"{name}: {effect.sequence} of {effect.subject} after {rows[effect.subject][-1]}",
+            )
         rows[effect.subject].append(effect.sequence)
         done[effect.subject].add(effect.sequence)
         events.add(effect.event_id)

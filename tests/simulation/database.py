@@ -143,10 +143,16 @@ class Store:
         found: dict[Partition, Pending] = {}
         for row in self.pending_rows()[:limit]:
             stream = self._db.streams.get(row.partition)
-            known = Pending(stream.head, stream.incarnations) if stream else Pending(None, Incarnations())
+            known = (
+                Pending(stream.head, stream.incarnations)
+                if stream
+                else Pending(None, Incarnations())
+            )
             one = found.setdefault(row.partition, known)
             time = "2026-01-01T00:00:00+00:00"
-            one.rows.append(PendingRow(row.id, row.event_id, "post_save", row.subject, time, None, row.data))
+            one.rows.append(
+                PendingRow(row.id, row.event_id, "post_save", row.subject, time, None, row.data)
+            )
         return found
 
     def pending_rows(self) -> list[Row]:
@@ -183,7 +189,12 @@ class Store:
         return Recognised(Placed(ids, entries), strangers)
 
     async def resynchronise(
-        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed], strangers: int = 0
+        self,
+        partition: Partition,
+        old: Head,
+        new: Head,
+        found: Sequence[Placed],
+        strangers: int = 0,
     ) -> Repair:
         def step() -> Repair:
             done = self._resynchronise(partition, old, new, found)
@@ -192,7 +203,9 @@ class Store:
         repair: Repair = await self._step("resynchronise", step)
         return repair
 
-    def _resynchronise(self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]) -> bool:
+    def _resynchronise(
+        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+    ) -> bool:
         if not self._move(partition, old, new):
             return False
         if new.epoch != old.epoch:
@@ -244,7 +257,11 @@ class Store:
         return int(await self._step("prune", step))
 
     def _published(self, partition: Partition) -> list[Row]:
-        return [row for row in self._db.rows.values() if row.partition == partition and row.status == PUBLISHED]
+        return [
+            row
+            for row in self._db.rows.values()
+            if row.partition == partition and row.status == PUBLISHED
+        ]
 
     def _move(self, partition: Partition, old: Head, new: Head) -> bool:
         stream = self._db.streams.get(partition)
@@ -297,7 +314,9 @@ class Inbox:
         self.tables = tables
         self._process = process
         self._pause = pause
-        self._running: dict[Any, tuple[dict[tuple[str, ...], tuple[int, int]], list[tuple[str, Effect]]]] = {}
+        self._running: dict[
+            Any, tuple[dict[tuple[str, ...], tuple[int, int]], list[tuple[str, Effect]]]
+        ] = {}
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncIterator[None]:

@@ -58,7 +58,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def spawn(self, process: Process | None, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    def spawn(
+        self, process: Process | None, coroutine: Coroutine[Any, Any, Any]
+    ) -> "asyncio.Task[Any]":
         """Run a coroutine as part of a process, or of none."""
         context = copy_context()
         context.run(current_process.set, process)

@@ -77,7 +77,12 @@ def test_every_fault_of_effects_is_seen() -> None:
 
 def test_an_event_that_takes_effect_twice_is_double_whatever_its_number() -> None:
     report = Report()
-    check_effects(report, "write", [Effect("1", 1, "e1"), Effect("2", 2, "e2"), Effect("1", 3, "e1")], COMMITTED)
+    check_effects(
+        report,
+        "write",
+        [Effect("1", 1, "e1"), Effect("2", 2, "e2"), Effect("1", 3, "e1")],
+        COMMITTED,
+    )
     assert report.kinds == ["double"]
 
 

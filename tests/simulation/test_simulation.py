@@ -15,7 +15,9 @@ LONG, SHORT = range(100), range(1_000_000, 1_002_000)
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("seeds", "seconds", "faults"), [(LONG, CHAOS, 5), (SHORT, 3.0, 1.4)])
-def test_nothing_is_lost_reordered_or_done_twice(seeds: range, seconds: float, faults: float) -> None:
+def test_nothing_is_lost_reordered_or_done_twice(
+    seeds: range, seconds: float, faults: float
+) -> None:
     found = run(seeds, seconds)
     assert found.failed == {}
     assert found.commits > 3 * seconds * len(seeds), "too little happened for it to mean anything"
@@ -36,5 +38,7 @@ def test_every_planted_bug_is_found() -> None:
 
 
 def test_a_seed_replays_exactly() -> None:
-    assert [simulate(seed).digest for seed in range(5)] == [simulate(seed).digest for seed in range(5)]
+    assert [simulate(seed).digest for seed in range(5)] == [
+        simulate(seed).digest for seed in range(5)
+    ]
     assert len({simulate(seed).digest for seed in range(5)}) == 5

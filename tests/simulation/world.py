@@ -172,7 +172,9 @@ class World:
             backoff=0.6,
         )
         subscriptions = self._subscriptions(process)
-        worker = Worker(broker, [Subscriptions(name, subscriptions) for name in ("ledger", "mail")], settings)
+        worker = Worker(
+            broker, [Subscriptions(name, subscriptions) for name in ("ledger", "mail")], settings
+        )
         self.workers[process] = worker
         self.loop.spawn(process, worker.start())
         return Member(process, network, self.start_worker)
@@ -210,7 +212,9 @@ class World:
                     await self._die(process)
             await self._hear("held", event)
 
-        async def batch(sender: Any, instances: Any, events: Any, **kwargs: Any) -> dict[str, Asked]:
+        async def batch(
+            sender: Any, instances: Any, events: Any, **kwargs: Any
+        ) -> dict[str, Asked]:
             for event in events:
                 self._begins("batch", event)
             await asyncio.sleep(self.random.choice((0.001, 0.02, 0.3)))
@@ -223,16 +227,27 @@ class World:
         hold = Options(name="held", retry=Retry(attempts=2, delay=0.1), on_exhausted="hold")
         patient = Retry(attempts=1_000, delay=0.2, factor=1.5, ceiling=2.0)
         return [
-            self._subscription("ledger", Receiver(write, Options(name="write", retry=patient, inbox=inbox))),
-            self._subscription("ledger", Receiver(bulk, Options(name="bulk", retry=patient, inbox=inbox, batch=size))),
+            self._subscription(
+                "ledger", Receiver(write, Options(name="write", retry=patient, inbox=inbox))
+            ),
+            self._subscription(
+                "ledger",
+                Receiver(bulk, Options(name="bulk", retry=patient, inbox=inbox, batch=size)),
+            ),
             self._subscription("mail", Receiver(held, hold)),
-            self._subscription("mail", Receiver(batch, Options(name="batch", retry=patient, batch=size))),
+            self._subscription(
+                "mail", Receiver(batch, Options(name="batch", retry=patient, batch=size))
+            ),
             self._subscription("mail", Receiver(plain, Options(name="plain", retry=patient))),
-            self._subscription("mail", Receiver(picky, Options(name="picky", retry=Retry(attempts=3, delay=0.1)))),
+            self._subscription(
+                "mail", Receiver(picky, Options(name="picky", retry=Retry(attempts=3, delay=0.1)))
+            ),
         ]
 
     def _subscription(self, group: str, receiver: Receiver) -> Subscription:
-        return Subscription(group, MODEL, "post_save", receiver, MODEL, lambda row: Instance(row or {}))
+        return Subscription(
+            group, MODEL, "post_save", receiver, MODEL, lambda row: Instance(row or {})
+        )
 
     async def _hear(self, name: str, event: Any) -> None:
         self._begins(name, event)
@@ -260,7 +275,9 @@ class World:
         await asyncio.sleep(self.random.choice((0.001, 0.5)))
         self.deaths += 1
         self.note("dies", process.name)
-        self.loop.spawn(None, self._kill(next(one for one in self.members if one.process is process)))
+        self.loop.spawn(
+            None, self._kill(next(one for one in self.members if one.process is process))
+        )
         await asyncio.sleep(1e6)
 
     def _look_for_zombies(self, name: str, event: Any) -> None:
@@ -278,7 +295,9 @@ class World:
         while self.writing:
             await asyncio.sleep(self.random.choice((0.01, 0.2, 1.0)))
             subjects = sorted(
-                self.random.sample(self.subjects, self.random.choice((1, 1, 1, min(2, len(self.subjects)))))
+                self.random.sample(
+                    self.subjects, self.random.choice((1, 1, 1, min(2, len(self.subjects))))
+                )
             )
             one = self.database.begin(process)
             for subject in subjects:
@@ -291,7 +310,9 @@ class World:
                 label = partition_label(subject, "", self.partitions)
                 poison, deadly = (self._maybe(share) for share in (0.05, 0.003))
                 data = f'{{"instance":{{"id":{subject},"poison":{poison},"deadly":{deadly}}}}}'
-                one.rows.append(Row(number, Partition(MODEL, label), f"e{number}", subject, data, time.time()))
+                one.rows.append(
+                    Row(number, Partition(MODEL, label), f"e{number}", subject, data, time.time())
+                )
                 await asyncio.sleep(self.random.choice((0.001, 0.05, 0.3)))
             if self.random.random() < 0.1:
                 self.database.end(one)
@@ -367,7 +388,9 @@ class World:
             self.redis.restore(draw.choice(self.images[-6:]))
         elif kind == "server clock":
             self.redis.clock_offset += draw.choice((-30.0, -1.0, 1.0))
-            self.redis.lost_at = self.loop.time()  # leases run by the server's clock: they may end early now
+            self.redis.lost_at = (
+                self.loop.time()
+            )  # leases run by the server's clock: they may end early now
         elif kind == "process clock":
             member.process.clock_offset += draw.choice((-5.0, 5.0))
         elif kind == "database":
@@ -416,7 +439,10 @@ class World:
         for name, heard in self.heard.items():
             if ids - heard.finished - self._given_up(name) - self._excused(name):
                 return True
-        written = [{effect.event_id for effect in self.inboxes.effects.get(name, ())} for name in ("write", "bulk")]
+        written = [
+            {effect.event_id for effect in self.inboxes.effects.get(name, ())}
+            for name in ("write", "bulk")
+        ]
         return any(ids - one for one in written)
 
     def _given_up(self, receiver: str) -> set[str]:
@@ -449,7 +475,9 @@ class World:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        stop = telemetry.listen(lambda name, fields: self.note(name, sorted(fields.items(), key=str)))
+        stop = telemetry.listen(
+            lambda name, fields: self.note(name, sorted(fields.items(), key=str))
+        )
         try:
             yield
         finally:
@@ -509,10 +537,16 @@ def _frozen(world: World) -> Iterator[None]:
 
     def now() -> float:
         process = current_process.get()
-        return 1_000_000.0 + world.loop.time() + (process.clock_offset if process is not None else 0.0)
+        return (
+            1_000_000.0 + world.loop.time() + (process.clock_offset if process is not None else 0.0)
+        )
 
     kept = (time.time, secrets.token_hex, random_module.random)
-    time.time, secrets.token_hex, random_module.random = now, lambda n=8: draw.randbytes(n).hex(), draw.random
+    time.time, secrets.token_hex, random_module.random = (
+        now,
+        lambda n=8: draw.randbytes(n).hex(),
+        draw.random,
+    )
     try:
         yield
     finally:

@@ -37,7 +37,9 @@ async def queries() -> None:
     assert_type(await User.query.create(email="a@b.c"), User)
     assert_type(await User.query.get_or_create(email="a@b.c"), tuple[User, bool])
     assert_type(await User.query.update_or_create({"age": 3}, email="a@b.c"), tuple[User, bool])
-    assert_type(await User.query.filter(age__gte=3).exclude(id=1).order_by("-age").limit(3), list[User])
+    assert_type(
+        await User.query.filter(age__gte=3).exclude(id=1).order_by("-age").limit(3), list[User]
+    )
     assert_type(await User.query.bulk_create([User(email="a@b.c"), {"email": "d@e.f"}]), list[User])
     assert_type(await User.query.values("email"), list[dict[str, Any]])
     assert_type(await User.query.count(), int)

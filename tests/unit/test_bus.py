@@ -53,7 +53,9 @@ class Heard:
 
 
 @asynccontextmanager
-async def running(bus: edgy.Bus, *registries: edgy.Registry, worker: bool = True) -> AsyncIterator[None]:
+async def running(
+    bus: edgy.Bus, *registries: edgy.Registry, worker: bool = True
+) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(bus)
         for registry in registries:
@@ -68,7 +70,9 @@ async def running(bus: edgy.Bus, *registries: edgy.Registry, worker: bool = True
 
 @pytest.mark.parametrize("url", ["kafka://localhost", "localhost:6379", ""])
 def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"unknown broker scheme .*redis://, rediss://, unix://, memory://"):
+    with pytest.raises(
+        ConfigurationError, match=r"unknown broker scheme .*redis://, rediss://, unix://, memory://"
+    ):
         edgy.Bus(url)
 
 
@@ -87,7 +91,9 @@ def test_a_group_name_that_would_spoil_keys_is_refused() -> None:
         bus.subscriptions()
 
 
-@pytest.mark.parametrize(("model", "signal"), [("User", "post_save"), (".User", "post_save"), ("accounts.User", "")])
+@pytest.mark.parametrize(
+    ("model", "signal"), [("User", "post_save"), (".User", "post_save"), ("accounts.User", "")]
+)
 def test_a_subscription_by_name_names_service_model_and_signal(model: str, signal: str) -> None:
     with pytest.raises(SignalError, match="does not name a"):
         edgy.Bus(service="mail").receiver(model, signal)
@@ -114,7 +120,9 @@ async def test_without_a_broker_every_receiver_runs_here(sqlite_url: str) -> Non
     assert [(sender, instance) for sender, instance, _ in heard.calls] == [(User, user)] * 2
 
 
-async def test_in_local_mode_a_name_may_be_subscribed_to_before_its_model_is_declared(sqlite_url: str) -> None:
+async def test_in_local_mode_a_name_may_be_subscribed_to_before_its_model_is_declared(
+    sqlite_url: str,
+) -> None:
     bus, heard = edgy.Bus(service="accounts"), Heard()
     bus.receiver("accounts.User", "post_save")(heard.receiver())
     registry = edgy.Registry(sqlite_url, bus=bus)
@@ -197,7 +205,9 @@ async def test_events_of_a_row_arrive_in_the_order_of_their_commits(sqlite_url: 
     assert sequences == sorted(set(sequences))
 
 
-async def test_a_receiver_by_name_gets_the_row_as_attributes_or_as_its_schema(sqlite_url: str) -> None:
+async def test_a_receiver_by_name_gets_the_row_as_attributes_or_as_its_schema(
+    sqlite_url: str,
+) -> None:
     class Contract(BaseModel):
         name: str
 
@@ -264,7 +274,9 @@ async def test_signals_that_are_not_published_are_heard_here(sqlite_url: str) ->
 def test_a_group_without_receivers_is_refused_with_those_that_have_some() -> None:
     bus = edgy.Bus("memory://", service="mail")
     bus.receiver("accounts.User", "post_save")(Heard().receiver())
-    with pytest.raises(ConfigurationError, match="no receiver runs in group 'main'; the groups are: mail"):
+    with pytest.raises(
+        ConfigurationError, match="no receiver runs in group 'main'; the groups are: mail"
+    ):
         bus.worker(["main"])
 
 
@@ -286,7 +298,9 @@ def test_two_receivers_of_one_name_are_refused() -> None:
         bus.worker()
 
 
-async def test_hooks_run_once_the_databases_are_connected_and_starting_twice_is_starting_once(sqlite_url: str) -> None:
+async def test_hooks_run_once_the_databases_are_connected_and_starting_twice_is_starting_once(
+    sqlite_url: str,
+) -> None:
     bus = edgy.Bus("memory://", service="accounts")
     registry = edgy.Registry(sqlite_url, bus=bus)
     ran: list[bool] = []

@@ -48,7 +48,10 @@ def test_the_head_is_read_without_the_data():
         ({b"head": b"[" * 5000, b"data": b"{}"}, "not JSON"),
         ({b"head": b'{"specversion":"9"}', b"data": b"{}"}, "unknown version"),
         ({b"head": b'{"specversion":"1.0","type":"x"}', b"data": b"{}"}, "service.Model.signal"),
-        ({b"head": b'{"specversion":"1.0","type":5}', b"data": b"{}"}, "'type' is missing or not text"),
+        (
+            {b"head": b'{"specversion":"1.0","type":5}', b"data": b"{}"},
+            "'type' is missing or not text",
+        ),
     ],
 )
 def test_what_is_not_ours_is_refused_with_a_reason(entry, reason):
@@ -57,7 +60,10 @@ def test_what_is_not_ours_is_refused_with_a_reason(entry, reason):
 
 
 def test_values_of_rows_have_a_json_form():
-    assert loads(dumps({"price": Decimal("1.50"), "raw": b"\x00\xff"})) == {"price": "1.50", "raw": "AP8="}
+    assert loads(dumps({"price": Decimal("1.50"), "raw": b"\x00\xff"})) == {
+        "price": "1.50",
+        "raw": "AP8=",
+    }
     assert loads(dumps(math.nan)) is None
     with pytest.raises(EventError, match="object has no JSON form"):
         dumps(object())

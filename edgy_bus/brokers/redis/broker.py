@@ -49,7 +49,9 @@ class RedisBroker(Broker):
             await self._client.ping()
         try:
             async with self._turns.asking():
-                policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+                policy = (await self._client.config_get("maxmemory-policy")).get(
+                    "maxmemory-policy", "noeviction"
+                )
         except BrokerUnavailable:
             raise
         except BrokerError:
@@ -74,7 +76,9 @@ class RedisBroker(Broker):
 
     # Publishing
 
-    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+    async def publish(
+        self, partition: Partition, head: Head, batch: Sequence[Wire]
+    ) -> list[EntryId] | None:
         arguments: list[Any] = [*_known(head)]
         for wire in batch:
             arguments += wire
@@ -86,16 +90,24 @@ class RedisBroker(Broker):
             return [EntryId(first.ms, seq) for seq in range(first.seq, first.seq + len(batch))]
         return [EntryId.parse(one) for one in ids]
 
-    async def inspect(self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE) -> StreamState:
+    async def inspect(
+        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+    ) -> StreamState:
         epoch, newest, behind = await self._scripts.call(
             "inspect", self._stream(partition), (*_known(head), fresh_epoch, count)
         )
-        return StreamState(epoch.decode(), _landmark(newest) if newest else None, [_landmark(raw) for raw in behind])
+        return StreamState(
+            epoch.decode(),
+            _landmark(newest) if newest else None,
+            [_landmark(raw) for raw in behind],
+        )
 
     async def landmarks(
         self, partition: Partition, newest: Head, after: EntryId, count: int = PAGE
     ) -> Sequence[Landmark] | None:
-        found = await self._scripts.call("landmarks", self._stream(partition), (*_known(newest), str(after), count))
+        found = await self._scripts.call(
+            "landmarks", self._stream(partition), (*_known(newest), str(after), count)
+        )
         return None if found is None else [_landmark(raw) for raw in found]
 
     async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
@@ -112,31 +124,48 @@ class RedisBroker(Broker):
         }
 
     async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
-        return int(await self._scripts.call("trim", self._stream(partition), (*_known(head), str(below))))
+        return int(
+            await self._scripts.call("trim", self._stream(partition), (*_known(head), str(below)))
+        )
 
     # Leases
 
     async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
         keys = (self.keys.lease(place, role), self.keys.fence(place, role), self.keys.epoch(place))
-        answer = await self._scripts.call("acquire", keys, (owner, _milliseconds(ttl), secrets.token_hex(8)))
-        return None if answer is None else Lease(place, role, owner, int(answer[0]), answer[1].decode())
+        answer = await self._scripts.call(
+            "acquire", keys, (owner, _milliseconds(ttl), secrets.token_hex(8))
+        )
+        return (
+            None
+            if answer is None
+            else Lease(place, role, owner, int(answer[0]), answer[1].decode())
+        )
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
         keys = (self.keys.lease(lease.place, lease.role),)
         return bool(await self._scripts.call("renew", keys, (lease.holder, _milliseconds(ttl))))
 
-    async def renew_all(self, leases: Sequence[Lease], ttl: float) -> Sequence[bool | BaseException]:
-        calls = [((self.keys.lease(one.place, one.role),), (one.holder, _milliseconds(ttl))) for one in leases]
+    async def renew_all(
+        self, leases: Sequence[Lease], ttl: float
+    ) -> Sequence[bool | BaseException]:
+        calls = [
+            ((self.keys.lease(one.place, one.role),), (one.holder, _milliseconds(ttl)))
+            for one in leases
+        ]
         return [bool(answer) for answer in await self._scripts.call_all("renew", calls)]
 
     async def release(self, lease: Lease) -> None:
-        await self._scripts.call("release", (self.keys.lease(lease.place, lease.role),), (lease.holder,))
+        await self._scripts.call(
+            "release", (self.keys.lease(lease.place, lease.role),), (lease.holder,)
+        )
 
     # Consuming
 
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         keys = (self.keys.events(lease.place), *self._owned(lease))
-        reply = await self._scripts.call("fetch", keys, (lease.role, *_held(lease), count, int(inherit)))
+        reply = await self._scripts.call(
+            "fetch", keys, (lease.role, *_held(lease), count, int(inherit))
+        )
         if reply is None:
             raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
         rows, inherited, position, notes, missing, deliveries = reply
@@ -148,30 +177,55 @@ class RedisBroker(Broker):
         else:
             # What `Entry(…)` does, at a third of the price: this is done for every event.
             new, parse = tuple.__new__, EntryId.parse
-            entries = [new(Entry, (parse(entry), _fields(fields), None, 1)) for entry, fields in rows]
-        return Fetched(entries, bool(inherited), EntryId.parse(position), [EntryId.parse(one) for one in missing])
+            entries = [
+                new(Entry, (parse(entry), _fields(fields), None, 1)) for entry, fields in rows
+            ]
+        return Fetched(
+            entries,
+            bool(inherited),
+            EntryId.parse(position),
+            [EntryId.parse(one) for one in missing],
+        )
 
-    async def settle(self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()) -> None:
+    async def settle(
+        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+    ) -> None:
         keys = (self.keys.events(lease.place), *self._owned(lease))
         arguments: list[Any] = [lease.role, *_held(lease), len(kept)]
         for one in kept:
             arguments += (str(one.entry), *_proof(one))
         self._require(
-            await self._scripts.call("settle", keys, (*arguments, *[f"{ms}-{seq}" for ms, seq in entries])), lease
+            await self._scripts.call(
+                "settle", keys, (*arguments, *[f"{ms}-{seq}" for ms, seq in entries])
+            ),
+            lease,
         )
 
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+    async def note(
+        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+    ) -> None:
         arguments: list[Any] = [*_held(lease), *_proofs(kept)]
         for entry, note in notes.items():
             arguments += (str(entry), note)
         self._require(await self._scripts.call("note", self._owned(lease), arguments), lease)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()) -> None:
+    async def bury(
+        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
+    ) -> None:
         keys = (*self._owned(lease), self.keys.dead(lease.place, lease.role))
-        arguments = [*_held(lease), *_proofs(kept), *_proof(letter.kept), str(letter.entry), notes, *_flat(letter)]
+        arguments = [
+            *_held(lease),
+            *_proofs(kept),
+            *_proof(letter.kept),
+            str(letter.entry),
+            notes,
+            *_flat(letter),
+        ]
         self._require(await self._scripts.call("bury", keys, arguments), lease)
 
-    async def dead_letters(self, partition: Partition, group: str, count: int = 100) -> list[DeadLetter]:
+    async def dead_letters(
+        self, partition: Partition, group: str, count: int = 100
+    ) -> list[DeadLetter]:
         async with self._turns.asking():
             rows = await self._client.xrange(self.keys.dead(partition, group), count=count)
         return [_letter(fields) for _, fields in rows]
@@ -190,14 +244,26 @@ class RedisBroker(Broker):
         after: EntryId,
     ) -> EntryId | None:
         keys = (*self._owned(lease), *self._row(lease.place, lease.role, row))
-        about = [*_proofs(kept), *_proof(letter.kept), str(letter.entry), notes, str(row), int(begin), str(after)]
+        about = [
+            *_proofs(kept),
+            *_proof(letter.kept),
+            str(letter.entry),
+            notes,
+            str(row),
+            int(begin),
+            str(after),
+        ]
         answer = await self._scripts.call("park", keys, [*_held(lease), *about, *_flat(letter)])
         self._require(answer, lease)
         if answer == 1:
-            raise LeaseLost(f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}")
+            raise LeaseLost(
+                f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}"
+            )
         return None if answer == 2 else EntryId.parse(answer)
 
-    async def tails(self, partition: Partition, group: str, rows: Sequence[Row]) -> Mapping[Row, EntryId]:
+    async def tails(
+        self, partition: Partition, group: str, rows: Sequence[Row]
+    ) -> Mapping[Row, EntryId]:
         if not rows:
             return {}
         async with self._turns.asking():
@@ -205,14 +271,20 @@ class RedisBroker(Broker):
             for row in rows:
                 pipeline.xrevrange(self.keys.parked(partition, group, row), count=1)
             found = await pipeline.execute()
-        return {row: EntryId.parse(last[0][0]) for row, last in zip(rows, found, strict=True) if last}
+        return {
+            row: EntryId.parse(last[0][0]) for row, last in zip(rows, found, strict=True) if last
+        }
 
     async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
         async with self._turns.asking():
             found = await self._client.hgetall(self.keys.held(partition, group))
-        return {Row.parse(row.decode()): HeldState.parse(state.decode()) for row, state in found.items()}
+        return {
+            Row.parse(row.decode()): HeldState.parse(state.decode()) for row, state in found.items()
+        }
 
-    async def parked(self, partition: Partition, group: str, row: Row, count: int = 1) -> list[Parked]:
+    async def parked(
+        self, partition: Partition, group: str, row: Row, count: int = 1
+    ) -> list[Parked]:
         async with self._turns.asking():
             rows = await self._client.xrange(self.keys.parked(partition, group, row), count=count)
         return [Parked(EntryId.parse(entry), _letter(fields)) for entry, fields in rows]
@@ -225,7 +297,11 @@ class RedisBroker(Broker):
 
     async def _unpark(self, lease: Lease, row: Row, state: str, *first: str | bytes) -> int:
         place, group = lease.place, lease.role
-        keys = (self.keys.lease(place, group), self.keys.epoch(place), *self._row(place, group, row))
+        keys = (
+            self.keys.lease(place, group),
+            self.keys.epoch(place),
+            *self._row(place, group, row),
+        )
         answer = await self._scripts.call("unpark", keys, (*_held(lease), str(row), state, *first))
         self._require(answer, lease)
         return int(answer)
@@ -286,14 +362,20 @@ class RedisBroker(Broker):
         keys = (self.keys.seen(group), self.keys.reports(group))
         alive, reports = await self._scripts.call("join", keys, (worker, ttl, report))
         pairs = dict(zip(reports[::2], reports[1::2], strict=True))
-        return Members([name.decode() for name in alive], {name.decode(): one for name, one in pairs.items()})
+        return Members(
+            [name.decode() for name in alive], {name.decode(): one for name, one in pairs.items()}
+        )
 
     def _stream(self, partition: Partition) -> tuple[str, str]:
         return self.keys.events(partition), self.keys.epoch(partition)
 
     def _owned(self, lease: Lease) -> tuple[str, str, str]:
         place = lease.place
-        return self.keys.lease(place, lease.role), self.keys.epoch(place), self.keys.notes(place, lease.role)
+        return (
+            self.keys.lease(place, lease.role),
+            self.keys.epoch(place),
+            self.keys.notes(place, lease.role),
+        )
 
     @staticmethod
     def _require(answer: Any, lease: Lease) -> None:
@@ -318,7 +400,14 @@ class RedisBell(Bell):
             async with asking(timeout + TIMEOUT):
                 reader = await self._open()
                 reply = await reader.execute_command(
-                    "XREAD", "COUNT", 1, "BLOCK", max(1, int(timeout * 1000)), "STREAMS", *streams, *arguments
+                    "XREAD",
+                    "COUNT",
+                    1,
+                    "BLOCK",
+                    max(1, int(timeout * 1000)),
+                    "STREAMS",
+                    *streams,
+                    *arguments,
                 )
         except (BrokerError, asyncio.CancelledError):
             await self.close()

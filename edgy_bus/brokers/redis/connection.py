@@ -73,7 +73,8 @@ def make_client(url: str, *, single: bool = False) -> Any:
             legacy_responses=True,
             decode_responses=False,
             single_connection_client=single,
-            max_connections=2**16,  # `Turns` keeps them few, and makes who comes too late wait instead of fail
+            max_connections=2
+            ** 16,  # `Turns` keeps them few, and makes who comes too late wait instead of fail
         )
     except ValueError as error:
         raise ConfigurationError(f"this is not a Redis URL: {error}") from None
@@ -88,7 +89,9 @@ async def asking(timeout: float | None = None) -> AsyncIterator[None]:
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise BrokerError(f"Redis refuses these credentials: {error}") from error
     except _TEMPORARY as error:
-        raise BrokerUnavailable(f"Redis does not answer: {type(error).__name__}: {error}") from error
+        raise BrokerUnavailable(
+            f"Redis does not answer: {type(error).__name__}: {error}"
+        ) from error
     except ResponseError as error:
         if str(error).startswith(_TEMPORARY_CODES):
             raise BrokerUnavailable(f"Redis cannot do this now: {error}") from error
@@ -112,7 +115,9 @@ class Turns:
 
 def _commands(digest: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[bytes]:
     """EVALSHA, packed: the client would encode argument by argument, which costs more than the rest."""
-    return [pack_command(("EVALSHA", digest, len(keys), *keys, *arguments)) for keys, arguments in calls]
+    return [
+        pack_command(("EVALSHA", digest, len(keys), *keys, *arguments)) for keys, arguments in calls
+    ]
 
 
 @cache
@@ -136,7 +141,9 @@ class Scripts:
             except NoScriptError:
                 return await self._evaluate(await self._load(name), keys, arguments)
 
-    async def call_all(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> Sequence[Any]:
+    async def call_all(
+        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]
+    ) -> Sequence[Any]:
         """Many calls of one script that may be repeated, in one conversation, which waits for nobody's turn: leases are kept so."""
         async with asking():
             digest = self._digests.get(name) or await self._load(name)

@@ -114,7 +114,9 @@ def _translated(error: Exception) -> DatabaseError | None:
     """Details hold values of the row: they stay in the cause."""
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
         return IntegrityError(f"PostgreSQL refuses the row: {error.args[0]}")
-    if isinstance(error, _AWAY) or (isinstance(error, asyncpg.InterfaceError) and _CUT.search(str(error))):
+    if isinstance(error, _AWAY) or (
+        isinstance(error, asyncpg.InterfaceError) and _CUT.search(str(error))
+    ):
         return DatabaseUnavailable(
             f"PostgreSQL cannot be reached: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
         )
@@ -159,7 +161,9 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
             await connection.reset()
 
     async def disconnect(self) -> None:
-        self._closing = True  # the pool waits for every connection: none may be kept at hand from here on
+        self._closing = (
+            True  # the pool waits for every connection: none may be kept at hand from here on
+        )
         while self._at_hand:
             await self.pool.release(self._at_hand.pop()[0])
         await super().disconnect()
@@ -184,7 +188,13 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         """The task is done with it; `clean`: its last statement has ended, and nothing of the session was changed."""
         if self._pool is None or connection._con is None:
             return
-        if not clean or self._closing or self._asking or connection.is_closed() or connection.is_in_transaction():
+        if (
+            not clean
+            or self._closing
+            or self._asking
+            or connection.is_closed()
+            or connection.is_in_transaction()
+        ):
             await self.pool.release(connection)
             return
         now = time.monotonic()
@@ -238,7 +248,10 @@ class _Watched:
         return None
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is not None:
             self._session.failed = True
@@ -317,7 +330,9 @@ class PostgresSession(Session, postgres.PostgresConnection):
         if returns_rows is None:
             return await self._fetch_text(statement)
         if not returns_rows:
-            return Result(rowcount=_count(await self._raw.execute(statement.sql, *statement.arguments)))
+            return Result(
+                rowcount=_count(await self._raw.execute(statement.sql, *statement.arguments))
+            )
         records = await self._raw.fetch(statement.sql, *statement.arguments)
         return _result(statement, records)
 
@@ -331,7 +346,9 @@ class PostgresSession(Session, postgres.PostgresConnection):
     async def read(self, statement: Statement) -> Sequence[Sequence[Any]]:
         self._touched = self._touched or not statement.harmless
         with self._watched():
-            rows: Sequence[Sequence[Any]] = await self._raw.fetch(statement.sql, *statement.arguments)
+            rows: Sequence[Sequence[Any]] = await self._raw.fetch(
+                statement.sql, *statement.arguments
+            )
         return rows
 
     async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
@@ -348,7 +365,9 @@ class PostgresSession(Session, postgres.PostgresConnection):
 
     async def begin(self, *, isolation: str | None, readonly: bool) -> None:
         if isolation is not None and isolation.replace("_", " ") not in _ISOLATION:
-            raise DatabaseError(f"unknown isolation level {isolation!r}: use one of {', '.join(_ISOLATION)}")
+            raise DatabaseError(
+                f"unknown isolation level {isolation!r}: use one of {', '.join(_ISOLATION)}"
+            )
         level = f" ISOLATION LEVEL {isolation.replace('_', ' ').upper()}" if isolation else ""
         await self.issue(f"BEGIN{level}{' READ ONLY' if readonly else ''}")
 
@@ -366,7 +385,15 @@ class PostgresSession(Session, postgres.PostgresConnection):
         await self.issue("ROLLBACK")
 
 
-_POOL = ("min_size", "max_size", "max_queries", "max_inactive_connection_lifetime", "setup", "init", "reset")
+_POOL = (
+    "min_size",
+    "max_size",
+    "max_queries",
+    "max_inactive_connection_lifetime",
+    "setup",
+    "init",
+    "reset",
+)
 
 
 def _settings(url: DatabaseURL, target: Target, options: dict[str, Any]) -> dict[str, Any]:
@@ -377,7 +404,13 @@ def _settings(url: DatabaseURL, target: Target, options: dict[str, Any]) -> dict
     if target.schema is not None:
         server["search_path"] = quoted(target.schema)
     place = {"host": url.hostname, "port": url.port, "user": url.username, "password": url.password}
-    return {**place, "database": url.database or None, "server_settings": server, **named, **options}
+    return {
+        **place,
+        "database": url.database or None,
+        "server_settings": server,
+        **named,
+        **options,
+    }
 
 
 def quoted(name: str) -> str:

@@ -124,11 +124,18 @@ def _translated(error: Exception) -> DatabaseError | None:
     """SQLite's texts name tables and columns, but no values."""
     if isinstance(error, sqlite3.IntegrityError):
         return IntegrityError(f"SQLite refuses the row: {error}")
-    if isinstance(error, sqlite3.OperationalError) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if isinstance(error, sqlite3.OperationalError) and _code(error) in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    ):
         return DatabaseUnavailable(f"SQLite: {error}")
     if isinstance(error, sqlite3.Error):
         return DatabaseError(f"SQLite: {error}")
-    return DatabaseError(f"SQLite cannot store a value: {error}") if isinstance(error, OverflowError) else None
+    return (
+        DatabaseError(f"SQLite cannot store a value: {error}")
+        if isinstance(error, OverflowError)
+        else None
+    )
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -159,7 +166,9 @@ class SQLiteBackend(Backend, sqlite.SQLiteBackend):
         return SQLiteSession(self._pool, self._dialect)
 
 
-def _fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> tuple[list[str], list[Any], int]:
+def _fetch(
+    connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]
+) -> tuple[list[str], list[Any], int]:
     """Names of columns, rows, and the number of rows changed; in the connection's thread, because every visit there costs."""
     with closing(connection.execute(sql, arguments)) as cursor:
         if cursor.description is None:
@@ -213,18 +222,24 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
     @property
     def _open(self) -> aiosqlite.Connection:
         if self._connection is None:
-            raise sqlite3.OperationalError("the connection was closed because an earlier statement was interrupted")
+            raise sqlite3.OperationalError(
+                "the connection was closed because an earlier statement was interrupted"
+            )
         return self._connection
 
     async def fetch(self, statement: Statement) -> Result:
         connection: Any = self._open
-        names, found, changed = await connection._execute(_fetch, connection._conn, statement.sql, statement.arguments)
+        names, found, changed = await connection._execute(
+            _fetch, connection._conn, statement.sql, statement.arguments
+        )
         rows = [statement.columns.row(names, values) for values in found]
         return Result(rows, len(rows) if names else changed)
 
     async def read(self, statement: Statement) -> Sequence[Sequence[Any]]:
         connection: Any = self._open
-        _, found, _ = await connection._execute(_fetch, connection._conn, statement.sql, statement.arguments)
+        _, found, _ = await connection._execute(
+            _fetch, connection._conn, statement.sql, statement.arguments
+        )
         rows: Sequence[Sequence[Any]] = found
         return rows
 

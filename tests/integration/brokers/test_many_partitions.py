@@ -31,7 +31,9 @@ async def test_a_worker_keeps_hundreds_of_partitions(redis_url: str, prefix: str
     await broker.declare(PLACE.model, MANY)
     for number, place in enumerate(partitions_of(PLACE.model, MANY)):
         await publish(broker, event(str(number), 1), place=place)
-    worker = Worker(broker, [Subscriptions("mail", [subscribe(receiver)])], WorkerSettings(lease=LEASE))
+    worker = Worker(
+        broker, [Subscriptions("mail", [subscribe(receiver)])], WorkerSettings(lease=LEASE)
+    )
     with Told() as told:
         async with worker:
             await eventually(lambda: len(seen) == MANY, "an event of every partition")

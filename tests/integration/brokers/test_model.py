@@ -78,7 +78,9 @@ class Both(RuleBasedStateMachine):
         self.count += count
 
         async def call(side: Side) -> bool:
-            entries = await side.broker.publish(PLACE, side.head, [Wire(one, b"{}", b"{}") for one in ids])
+            entries = await side.broker.publish(
+                PLACE, side.head, [Wire(one, b"{}", b"{}") for one in ids]
+            )
             if entries is None:
                 return False
             side.names.update(zip(entries, ids, strict=True))
@@ -94,7 +96,11 @@ class Both(RuleBasedStateMachine):
         async def call(side: Side) -> Any:
             state = await side.broker.inspect(PLACE, side.head if known else Head(), fresh)
             old, side.head = side.head, state.head
-            return [mark.event_id for mark in state.behind], state.epoch == fresh, state.epoch == old.epoch
+            return (
+                [mark.event_id for mark in state.behind],
+                state.epoch == fresh,
+                state.epoch == old.epoch,
+            )
 
         self.both(call)
 
@@ -108,7 +114,8 @@ class Both(RuleBasedStateMachine):
             unfinished = {one.group for one in await side.broker.backlog(PLACE) if one.pending}
             # The number before the place after the last entry that was read is that entry's.
             last = {
-                group: EntryId(place.ms, place.seq - (group not in unfinished)) for group, place in progress.items()
+                group: EntryId(place.ms, place.seq - (group not in unfinished))
+                for group, place in progress.items()
             }
             return {group: side.name(entry) for group, entry in last.items()}, trimmed
 
@@ -143,9 +150,16 @@ class Both(RuleBasedStateMachine):
             lease = side.leases[group][0 if old else -1]
             found: Fetched = await side.broker.fetch(lease, count, inherit=inherit)
             side.fetched[group] += [entry.id for entry in found.entries]
-            entries = [(side.name(entry.id), dict(entry.fields), entry.notes) for entry in found.entries]
+            entries = [
+                (side.name(entry.id), dict(entry.fields), entry.notes) for entry in found.entries
+            ]
             position = None if found.inherited else side.name(found.position)
-            return entries, found.inherited, position, sorted(side.name(one) for one in found.missing)
+            return (
+                entries,
+                found.inherited,
+                position,
+                sorted(side.name(one) for one in found.missing),
+            )
 
         self.both(call)
 
@@ -167,7 +181,9 @@ class Both(RuleBasedStateMachine):
             elif how == "note":
                 await side.broker.note(lease, {entry: b"a note"}, kept)
             else:
-                await side.broker.bury(lease, DeadLetter(entry, "r", "no", 1, {b"id": b"x"}), b"buried")
+                await side.broker.bury(
+                    lease, DeadLetter(entry, "r", "no", 1, {b"id": b"x"}), b"buried"
+                )
             return how
 
         self.both(call)
@@ -176,7 +192,11 @@ class Both(RuleBasedStateMachine):
     def look(self) -> None:
         async def call(side: Side) -> Any:
             groups = await side.broker.backlog(PLACE)
-            return sorted((one.group, one.pending, one.lag, one.dead) for one in groups if one.pending or one.lag)
+            return sorted(
+                (one.group, one.pending, one.lag, one.dead)
+                for one in groups
+                if one.pending or one.lag
+            )
 
         self.both(call)
 
@@ -210,6 +230,9 @@ def test_the_model_answers_as_redis_does(redis_url: str) -> None:
     run_state_machine_as_test(
         kind,
         settings=settings(
-            max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=150,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )

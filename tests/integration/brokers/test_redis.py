@@ -18,7 +18,9 @@ class TestRedisBroker(BrokerConformance):
         yield broker
         await broker.close()
 
-    async def test_a_deleted_stream_is_noticed_and_its_group_comes_back_at_the_start(self, broker, redis_client):
+    async def test_a_deleted_stream_is_noticed_and_its_group_comes_back_at_the_start(
+        self, broker, redis_client
+    ):
         head = await stand(broker, "a")
         lease = await take(broker, "w")
         assert await names(broker, lease) == ["a"]
@@ -27,7 +29,9 @@ class TestRedisBroker(BrokerConformance):
         await stand(broker, "b")
         assert await names(broker, lease) == ["b"]
 
-    async def test_what_was_put_aside_can_be_settled_in_a_group_that_is_gone(self, broker, redis_client):
+    async def test_what_was_put_aside_can_be_settled_in_a_group_that_is_gone(
+        self, broker, redis_client
+    ):
         await stand(broker, "a")
         lease = await take(broker, "w")
         (entry,) = (await broker.fetch(lease, 1, inherit=False)).entries
@@ -43,7 +47,9 @@ class TestRedisBroker(BrokerConformance):
         assert await broker.renew_all([lease] * 3, 30) == [True] * 3
         await redis_client.script_flush()
         assert await broker.renew_all([lease] * 3, 30) == [True] * 3
-        assert await names(broker, lease) == ["a"], "no answer of the calls that were refused is left on a connection"
+        assert await names(broker, lease) == ["a"], (
+            "no answer of the calls that were refused is left on a connection"
+        )
 
 
 async def test_a_server_that_is_not_there_is_unavailable():
@@ -79,7 +85,9 @@ async def _ask_for_ever(broker: RedisBroker) -> None:
         await broker.members("mail")
 
 
-async def test_a_server_that_hangs_is_unavailable(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_hangs_is_unavailable(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

@@ -39,14 +39,18 @@ async def test_the_next_operation_takes_the_same_connection(database: Database, 
     assert at_hand(database) == 1
 
 
-async def test_a_connection_that_somebody_may_have_changed_goes_back_to_the_pool(database: Database) -> None:
+async def test_a_connection_that_somebody_may_have_changed_goes_back_to_the_pool(
+    database: Database,
+) -> None:
     await database.run(text("SET application_name = 'changed'"))
     assert at_hand(database) == 0
     rows = (await database.run(text("SHOW application_name"))).rows
     assert rows[0]["application_name"] != "changed"
 
 
-async def test_a_connection_whose_statement_was_cancelled_goes_back_to_the_pool(database: Database, table: Any) -> None:
+async def test_a_connection_whose_statement_was_cancelled_goes_back_to_the_pool(
+    database: Database, table: Any
+) -> None:
     await database.run(table)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
@@ -55,9 +59,16 @@ async def test_a_connection_whose_statement_was_cancelled_goes_back_to_the_pool(
     assert (await database.run(table)).rows == [{"one": 1}]
 
 
-async def test_a_connection_that_the_server_cut_is_not_taken_again(postgres_url: str, table: Any) -> None:
-    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'")
-    async with Database(postgres_url) as other, Database(f"{postgres_url}&application_name=to+be+cut") as one:
+async def test_a_connection_that_the_server_cut_is_not_taken_again(
+    postgres_url: str, table: Any
+) -> None:
+    cut = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'"
+    )
+    async with (
+        Database(postgres_url) as other,
+        Database(f"{postgres_url}&application_name=to+be+cut") as one,
+    ):
         await one.run(table)
         assert at_hand(one) == 1
         await other.run(cut)
@@ -69,8 +80,13 @@ async def test_a_connection_that_the_server_cut_is_not_taken_again(postgres_url:
 async def test_a_task_whose_transaction_the_server_cut_goes_on_with_another_connection(
     postgres_url: str, table: Any
 ) -> None:
-    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'")
-    async with Database(postgres_url) as other, Database(f"{postgres_url}&application_name=to+be+cut") as one:
+    cut = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'"
+    )
+    async with (
+        Database(postgres_url) as other,
+        Database(f"{postgres_url}&application_name=to+be+cut") as one,
+    ):
         with pytest.raises(DatabaseUnavailable):
             async with one.transaction():
                 await one.run(table)
@@ -81,7 +97,9 @@ async def test_a_task_whose_transaction_the_server_cut_goes_on_with_another_conn
             assert (await one.run(table)).rows == [{"one": 1}]
 
 
-async def test_a_transaction_that_finds_no_server_raises_an_error_of_ours(postgres_url: str, table: Any) -> None:
+async def test_a_transaction_that_finds_no_server_raises_an_error_of_ours(
+    postgres_url: str, table: Any
+) -> None:
     async with Proxy(postgres_url) as proxy, Database(proxy.url) as one:
         await one.run(table)
         await proxy.shut()
@@ -110,13 +128,17 @@ async def test_more_tasks_than_connections_all_get_one(database: Database, table
     assert at_hand(database) <= 2
 
 
-async def test_a_failed_statement_leaves_a_connection_that_works(database: Database, table: Any) -> None:
+async def test_a_failed_statement_leaves_a_connection_that_works(
+    database: Database, table: Any
+) -> None:
     with pytest.raises(DatabaseError):
         await database.run(sa.select(sa.literal(1) / sa.literal(0)))
     assert (await database.run(table)).rows == [{"one": 1}]
 
 
-async def test_disconnecting_waits_for_what_runs_and_no_longer(postgres_url: str, table: Any) -> None:
+async def test_disconnecting_waits_for_what_runs_and_no_longer(
+    postgres_url: str, table: Any
+) -> None:
     one = Database(postgres_url)
     await one.connect()
     begun, go_on = asyncio.Event(), asyncio.Event()
@@ -138,7 +160,9 @@ async def test_disconnecting_waits_for_what_runs_and_no_longer(postgres_url: str
         await ending
 
 
-async def test_disconnecting_does_not_wait_for_what_is_at_hand(postgres_url: str, table: Any) -> None:
+async def test_disconnecting_does_not_wait_for_what_is_at_hand(
+    postgres_url: str, table: Any
+) -> None:
     async with asyncio.timeout(5):
         async with Database(postgres_url) as one:
             await one.run(table)

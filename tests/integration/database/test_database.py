@@ -58,12 +58,17 @@ things = sa.Table(
 @pytest.fixture
 async def db(database):
     await database.create_tables(metadata)
-    await database.run_many(sa.insert(people), [{"name": "Ada", "age": 36}, {"name": "Bob", "age": 17}])
+    await database.run_many(
+        sa.insert(people), [{"name": "Ada", "age": 36}, {"name": "Bob", "age": 17}]
+    )
     return database
 
 
 async def names(database):
-    return [row["name"] for row in (await database.run(sa.select(people.c.name).order_by(people.c.id))).rows]
+    return [
+        row["name"]
+        for row in (await database.run(sa.select(people.c.name).order_by(people.c.id))).rows
+    ]
 
 
 # Running statements
@@ -88,7 +93,9 @@ async def test_what_changes_rows_answers_how_many(db):
 
 
 async def test_what_changes_rows_can_return_them(db):
-    result = await db.run(sa.update(people).where(people.c.name == "Ada").values(age=37).returning(*people.c))
+    result = await db.run(
+        sa.update(people).where(people.c.name == "Ada").values(age=37).returning(*people.c)
+    )
     assert (result.rows, result.rowcount) == ([{"id": 1, "name": "Ada", "age": 37}], 1)
 
 
@@ -109,7 +116,10 @@ async def test_a_table_can_be_created_by_a_statement(database):
 async def test_parameters_are_values_of_named_binds_or_columns(db):
     await db.run(sa.insert(people), {"name": "Eva", "age": None})
     query = sa.select(people.c.name).where(people.c.name == sa.bindparam("who"))
-    assert [(await db.run(query, {"who": who})).rows for who in ("Eva", "Tom")] == [[{"name": "Eva"}], []]
+    assert [(await db.run(query, {"who": who})).rows for who in ("Eva", "Tom")] == [
+        [{"name": "Eva"}],
+        [],
+    ]
 
 
 async def test_lists_of_any_length_and_percent_signs(db):
@@ -123,7 +133,9 @@ async def test_lists_of_any_length_and_percent_signs(db):
     assert await found(people.c.name.in_(["100%"])) == [3]
     assert await found(people.c.name.contains("%", autoescape=True)) == [3]
     assert await found(people.c.id % 2 == 1) == [1, 3]
-    assert (await db.run(sa.text("SELECT name FROM people WHERE name LIKE '1%'"))).rows == [{"name": "100%"}]
+    assert (await db.run(sa.text("SELECT name FROM people WHERE name LIKE '1%'"))).rows == [
+        {"name": "100%"}
+    ]
 
 
 async def test_every_type_comes_back_as_it_was(db):
@@ -153,7 +165,9 @@ async def test_nothing_comes_back_as_none(db):
     await db.run(sa.insert(things), nothing | {"id": key})
     (found,) = (await db.run(sa.select(things))).rows
     assert found == nothing | {"id": key}
-    assert (await db.run(sa.select(things.c.id).where(things.c.data.is_(None)))).rowcount == 1, "not the JSON null"
+    assert (await db.run(sa.select(things.c.id).where(things.c.data.is_(None)))).rowcount == 1, (
+        "not the JSON null"
+    )
 
 
 async def test_times_and_decimals_are_compared_by_value(db):
@@ -162,15 +176,22 @@ async def test_times_and_decimals_are_compared_by_value(db):
     first, second = uuid.uuid4(), uuid.uuid4()
     await db.run_many(
         sa.insert(things),
-        [{"id": first, "made": noon, "price": Decimal("9.5")}, {"id": second, "made": later, "price": Decimal("10")}],
+        [
+            {"id": first, "made": noon, "price": Decimal("9.5")},
+            {"id": second, "made": later, "price": Decimal("10")},
+        ],
     )
 
     async def found(condition):
         return [row["id"] for row in (await db.run(sa.select(things.c.id).where(condition))).rows]
 
     assert await found(things.c.made > noon) == [second]
-    assert await found(things.c.made == noon.astimezone(dt.timezone(dt.timedelta(hours=3)))) == [first]
-    assert await found(things.c.made == noon.replace(tzinfo=None)) == [first], "without a zone it is UTC"
+    assert await found(things.c.made == noon.astimezone(dt.timezone(dt.timedelta(hours=3)))) == [
+        first
+    ]
+    assert await found(things.c.made == noon.replace(tzinfo=None)) == [first], (
+        "without a zone it is UTC"
+    )
     assert await found(things.c.price < Decimal("10")) == [first]
     assert await found(things.c.price == Decimal("10.00")) == [second]
 
@@ -190,7 +211,9 @@ async def test_a_statement_for_no_rows_does_nothing(db):
 
 async def test_a_script_runs_in_the_open_transaction(db):
     async with db.transaction(force_rollback=True):
-        await db.script("INSERT INTO people (name) VALUES ('a;b'); DELETE FROM people WHERE name = 'Ada';")
+        await db.script(
+            "INSERT INTO people (name) VALUES ('a;b'); DELETE FROM people WHERE name = 'Ada';"
+        )
         assert await names(db) == ["Bob", "a;b"]
     assert await names(db) == ["Ada", "Bob"]
 
@@ -203,7 +226,9 @@ async def test_what_databases_offers_works_in_the_same_transaction(db):
         assert await db.fetch_val("SELECT age FROM people WHERE name = :name", {"name": "Eva"}) == 5
         assert (await db.fetch_one(sa.select(people).where(people.c.id == 1)))["name"] == "Ada"
         assert len(await db.fetch_all(sa.select(people))) == 4
-        assert [row["name"] async for row in db.iterate("SELECT name FROM people ORDER BY id")][:2] == ["Ada", "Bob"]
+        assert [row["name"] async for row in db.iterate("SELECT name FROM people ORDER BY id")][
+            :2
+        ] == ["Ada", "Bob"]
     assert await names(db) == ["Ada", "Bob"]
 
 
@@ -212,8 +237,14 @@ async def test_what_databases_offers_works_in_the_same_transaction(db):
 
 async def test_a_database_that_is_not_connected_says_so(database_url):
     database = Database(database_url)
-    for use in (database.run(sa.text("SELECT 1")), database.script("SELECT 1"), database.transaction().start()):
-        with pytest.raises(DatabaseError, match="the database is not connected: use `async with database:`"):
+    for use in (
+        database.run(sa.text("SELECT 1")),
+        database.script("SELECT 1"),
+        database.transaction().start(),
+    ):
+        with pytest.raises(
+            DatabaseError, match="the database is not connected: use `async with database:`"
+        ):
             await use
     assert not database.in_transaction
 
@@ -336,7 +367,9 @@ async def test_a_notification_that_is_refused_is_an_error_of_ours(postgres):
 
 async def test_a_listener_that_lost_its_connection_comes_back_and_is_woken(postgres, channel):
     woken = asyncio.Event()
-    kill = sa.text("SELECT pg_terminate_backend(pid) AS done FROM pg_stat_activity WHERE query = :query")
+    kill = sa.text(
+        "SELECT pg_terminate_backend(pid) AS done FROM pg_stat_activity WHERE query = :query"
+    )
     async with postgres.listen(channel, woken.set), asyncio.timeout(PATIENCE):
         assert (await postgres.run(kill, {"query": f'LISTEN "{channel}"'})).rows == [{"done": True}]
         await woken.wait()
@@ -368,7 +401,9 @@ async def test_sqlite_has_no_notifications(sqlite_url):
 async def test_a_database_in_memory_is_one_for_all_tasks():
     async with Database("sqlite:///:memory:") as database:
         await database.create_tables(people)
-        await asyncio.gather(*[database.run(sa.insert(people).values(name=str(n))) for n in range(10)])
+        await asyncio.gather(
+            *[database.run(sa.insert(people).values(name=str(n))) for n in range(10)]
+        )
         assert len(await names(database)) == 10
 
 
@@ -423,10 +458,16 @@ async def test_no_thread_of_sqlite_is_left_after_disconnecting(sqlite_url):
     await asyncio.gather(*[database.run(sa.text("SELECT 1")) for _ in range(10)])
     await database.disconnect()
     threads = set(threading.enumerate()) - before
-    await eventually(lambda: not any(one.is_alive() and "_connection_worker_thread" in one.name for one in threads))
+    await eventually(
+        lambda: (
+            not any(one.is_alive() and "_connection_worker_thread" in one.name for one in threads)
+        )
+    )
 
 
-async def test_a_refused_row_is_an_error_of_ours_with_the_drivers_as_its_cause_and_without_values(database):
+async def test_a_refused_row_is_an_error_of_ours_with_the_drivers_as_its_cause_and_without_values(
+    database,
+):
     await database.script("CREATE TABLE refusing (a varchar(50) UNIQUE NOT NULL)")
     table = sa.table("refusing", sa.column("a", sa.String))
     await database.run(sa.insert(table).values(a="hunter2"))
@@ -471,13 +512,23 @@ async def test_what_a_callback_raises_is_left_as_it_is(database):
     "change",
     [
         lambda database: database.run(sa.text("SET application_name = 'changed'")),
-        lambda database: database.run(sa.select(sa.func.set_config("application_name", "changed", False))),
-        lambda database: database.run(sa.select(sa.literal_column("set_config('application_name', 'changed', false)"))),
+        lambda database: database.run(
+            sa.select(sa.func.set_config("application_name", "changed", False))
+        ),
+        lambda database: database.run(
+            sa.select(sa.literal_column("set_config('application_name', 'changed', false)"))
+        ),
         lambda database: database.script("SET application_name = 'changed'"),
         lambda database: database.execute("SET application_name = 'changed'"),
-        lambda database: database.fetch_all("SELECT set_config('application_name', 'changed', false)"),
-        lambda database: database.fetch_one("SELECT set_config('application_name', 'changed', false)"),
-        lambda database: database.fetch_val("SELECT set_config('application_name', 'changed', false)"),
+        lambda database: database.fetch_all(
+            "SELECT set_config('application_name', 'changed', false)"
+        ),
+        lambda database: database.fetch_one(
+            "SELECT set_config('application_name', 'changed', false)"
+        ),
+        lambda database: database.fetch_val(
+            "SELECT set_config('application_name', 'changed', false)"
+        ),
     ],
 )
 async def test_what_one_task_sets_in_its_session_the_next_one_does_not_find(postgres_url, change):

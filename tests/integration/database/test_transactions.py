@@ -14,7 +14,9 @@ PATIENCE = 20.0
 """Seconds after which something that should happen is taken not to happen any more."""
 
 metadata = sa.MetaData()
-notes = sa.Table("notes", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("n", sa.Integer))
+notes = sa.Table(
+    "notes", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("n", sa.Integer)
+)
 pairs = sa.Table(
     "pairs",
     metadata,
@@ -46,7 +48,9 @@ async def db(database):
 async def scarce(request):
     """A database with so few connections (one; two) that whoever loses one will soon wait for ever."""
     memory = request.param == "memory"
-    url = "sqlite:///:memory:" if memory else f"{request.getfixturevalue('postgres_url')}&max_size=2"
+    url = (
+        "sqlite:///:memory:" if memory else f"{request.getfixturevalue('postgres_url')}&max_size=2"
+    )
     async with Database(url) as database:
         await database.create_tables(metadata)
         yield database
@@ -58,7 +62,9 @@ async def add(database, *numbers):
 
 
 async def numbers(database):
-    return [row["n"] for row in (await database.run(sa.select(notes.c.n).order_by(notes.c.id))).rows]
+    return [
+        row["n"] for row in (await database.run(sa.select(notes.c.n).order_by(notes.c.id))).rows
+    ]
 
 
 async def add_and_fail(database, *numbers):
@@ -136,7 +142,9 @@ async def test_a_savepoint_is_taken_back_with_the_transaction_around_it(db):
 async def test_a_statement_that_fails_inside_a_savepoint_leaves_the_transaction_usable(db):
     await db.run(sa.insert(notes).values(id=1, n=0))
     async with db.transaction():
-        await add(db, 1) if db.dialect.name == "sqlite" else await db.run(sa.insert(notes).values(id=2, n=1))
+        await add(db, 1) if db.dialect.name == "sqlite" else await db.run(
+            sa.insert(notes).values(id=2, n=1)
+        )
         with pytest.raises(Exception, match=r"(?i)unique"):
             async with db.transaction():
                 await db.run(sa.insert(notes).values(id=1, n=9))
@@ -181,7 +189,9 @@ async def test_a_transaction_can_be_used_again_after_its_end(db):
 
 async def test_a_transaction_is_open_once(db):
     async with db.transaction() as transaction:
-        with pytest.raises(DatabaseError, match=r"open already: call `database\.transaction\(\)` for another one"):
+        with pytest.raises(
+            DatabaseError, match=r"open already: call `database\.transaction\(\)` for another one"
+        ):
             await transaction.start()
         await add(db, 1)
     for end in (transaction.commit, transaction.rollback):
@@ -335,7 +345,9 @@ async def test_a_commit_that_fails_takes_everything_back_and_gives_its_connectio
     seen = []
     for _ in range(5):
         with pytest.raises(Exception, match=r"(?i)foreign key constraint"):
-            await asyncio.wait_for(fail_at_commit(scarce, lambda: seen.append("committed")), PATIENCE)
+            await asyncio.wait_for(
+                fail_at_commit(scarce, lambda: seen.append("committed")), PATIENCE
+            )
         assert not scarce.in_transaction
     assert seen == []
     assert (await scarce.run(sa.select(pairs))).rows == []
@@ -422,7 +434,10 @@ async def test_a_commit_that_the_server_turned_into_a_rollback_is_an_error(postg
                 await postgres.run(sa.text("SELECT 1 / 0"))
 
     for _ in range(3):
-        with pytest.raises(DatabaseError, match=r"rolled back instead of committed.*put such a statement in a nested"):
+        with pytest.raises(
+            DatabaseError,
+            match=r"rolled back instead of committed.*put such a statement in a nested",
+        ):
             await commit()
     assert await numbers(postgres) == []
     assert await has_all_its_connections(postgres)
@@ -461,17 +476,23 @@ async def test_a_connection_that_the_server_cut_is_replaced(postgres):
     assert await has_all_its_connections(postgres)
 
 
-@pytest.mark.parametrize("level", ["serializable", "repeatable_read", "repeatable read", "read committed"])
+@pytest.mark.parametrize(
+    "level", ["serializable", "repeatable_read", "repeatable read", "read committed"]
+)
 async def test_an_isolation_level_is_that_of_the_transaction(postgres, level):
     show = sa.text("SHOW transaction_isolation")
     async with postgres.transaction(isolation=level):
-        assert (await postgres.run(show)).rows == [{"transaction_isolation": level.replace("_", " ")}]
+        assert (await postgres.run(show)).rows == [
+            {"transaction_isolation": level.replace("_", " ")}
+        ]
     assert (await postgres.run(show)).rows == [{"transaction_isolation": "read committed"}]
 
 
 async def test_an_unknown_isolation_level_is_refused_and_takes_no_connection(postgres):
     for _ in range(3):
-        with pytest.raises(DatabaseError, match="unknown isolation level 'read; DROP': use one of read committed"):
+        with pytest.raises(
+            DatabaseError, match="unknown isolation level 'read; DROP': use one of read committed"
+        ):
             await postgres.transaction(isolation="read; DROP").start()
     assert await has_all_its_connections(postgres)
 
@@ -509,7 +530,9 @@ async def test_transactions_that_read_and_then_write_do_not_lock_each_other_out(
 
     await add(sqlite, 0)
     async with Database(sqlite_url) as other:
-        await asyncio.gather(*[count_up(database) for database in (sqlite, other) for _ in range(20)])
+        await asyncio.gather(
+            *[count_up(database) for database in (sqlite, other) for _ in range(20)]
+        )
     assert await numbers(sqlite) == [40]
 
 
@@ -549,7 +572,11 @@ async def test_a_writer_that_is_cancelled_in_the_queue_does_not_hold_it_up(sqlit
             tasks[0].cancel()
             tasks[1].cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(one) for one in ended] == [asyncio.CancelledError, asyncio.CancelledError, type(None)]
+    assert [type(one) for one in ended] == [
+        asyncio.CancelledError,
+        asyncio.CancelledError,
+        type(None),
+    ]
     assert await has_all_its_connections(sqlite)
 
 
@@ -563,7 +590,9 @@ async def test_a_task_that_waits_for_a_task_that_waits_for_it_is_told_so(sqlite_
         assert await numbers(database) == [1]
 
 
-async def test_whoever_is_cancelled_while_another_process_writes_leaves_no_transaction_behind(sqlite, tmp_path):
+async def test_whoever_is_cancelled_while_another_process_writes_leaves_no_transaction_behind(
+    sqlite, tmp_path
+):
     other = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
     for _ in range(3):
         other.execute("BEGIN IMMEDIATE")
@@ -616,7 +645,10 @@ async def test_a_task_started_inside_a_transaction_may_work_when_it_is_over(any_
 
 
 async def test_a_task_started_inside_a_transaction_may_use_another_database(any_database, tmp_path):
-    async with Database(f"sqlite:///{tmp_path / 'other.sqlite'}") as other, any_database.transaction():
+    async with (
+        Database(f"sqlite:///{tmp_path / 'other.sqlite'}") as other,
+        any_database.transaction(),
+    ):
         await other.script("CREATE TABLE t (a int)")
         assert await asyncio.gather(count(other)) == [0]
 

@@ -22,7 +22,9 @@ def test_keys_below_a_prefix_are_gone_afterwards_and_no_others(prefix, redis_url
         pytest.skip("the test before this one did not run")
     assert prefix != _seen["prefix"]
     with redis.Redis.from_url(redis_url) as client:
-        assert list(client.scan_iter(match=f"{_seen['prefix']}*")) == [f"{_seen['prefix']}y:someone-else".encode()]
+        assert list(client.scan_iter(match=f"{_seen['prefix']}*")) == [
+            f"{_seen['prefix']}y:someone-else".encode()
+        ]
         client.delete(f"{_seen['prefix']}y:someone-else")
 
 
@@ -35,7 +37,10 @@ def test_a_schema_exists(postgres_url, postgres_server):
 def test_a_schema_is_gone_afterwards(postgres_server):
     if "schema" not in _seen:
         pytest.skip("the test before this one did not run")
-    postgres_execute(postgres_server.url, f"DO $$ BEGIN ASSERT to_regnamespace('{_seen['schema']}') IS NULL; END $$")
+    postgres_execute(
+        postgres_server.url,
+        f"DO $$ BEGIN ASSERT to_regnamespace('{_seen['schema']}') IS NULL; END $$",
+    )
 
 
 async def test_a_client_looks_at_redis(redis_client, prefix):

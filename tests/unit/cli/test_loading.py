@@ -39,7 +39,10 @@ def test_a_bus_is_found_in_the_current_folder() -> None:
         ("shop_for_loading.nowhere:bus", "there is no module 'shop_for_loading.nowhere'"),
         ("shop_for_loading.app:buss", "has no 'buss'; it has the bus shop_for_loading.app:bus"),
         ("shop_for_loading.empty:bus", "has no 'bus'; there is no Bus in that module"),
-        ("shop_for_loading.app:other", "is not a Bus but a int; it has the bus shop_for_loading.app:bus"),
+        (
+            "shop_for_loading.app:other",
+            "is not a Bus but a int; it has the bus shop_for_loading.app:bus",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(target: str, message: str) -> None:

@@ -24,7 +24,9 @@ t = sa.Table(
 NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
 
 
-@pytest.fixture(params=["sqlite:///nowhere", "postgresql://nowhere/db"], ids=["sqlite", "postgresql"])
+@pytest.fixture(
+    params=["sqlite:///nowhere", "postgresql://nowhere/db"], ids=["sqlite", "postgresql"]
+)
 def compiler(request):
     return Compiler(Database(request.param).dialect)
 
@@ -47,7 +49,10 @@ def prepared(compiler, statement, parameters=None):
 
 def test_values_are_bound_in_the_way_of_the_driver(sqlite, postgres):
     query = sa.select(t.c.id).where(t.c.name == "Ada", t.c.id > 7)
-    assert prepared(sqlite, query) == ("SELECT t.id FROM t WHERE t.name = ? AND t.id > ?", ("Ada", 7))
+    assert prepared(sqlite, query) == (
+        "SELECT t.id FROM t WHERE t.name = ? AND t.id > ?",
+        ("Ada", 7),
+    )
     assert prepared(postgres, query) == (
         "SELECT t.id FROM t WHERE t.name = $1::VARCHAR AND t.id > $2::INTEGER",
         ("Ada", 7),
@@ -78,13 +83,20 @@ def test_a_statement_that_is_used_again_takes_the_values_of_its_parameters(compi
 def test_statements_that_differ_in_their_own_values_alone_do_not_mix_them_up(compiler):
     for limit in (5, 6):
         query = sa.select(t.c.id).where(t.c.name == sa.bindparam("who"), t.c.id > limit)
-        assert [compiler.prepare(query, {"who": who}).arguments for who in "ab"] == [("a", limit), ("b", limit)]
+        assert [compiler.prepare(query, {"who": who}).arguments for who in "ab"] == [
+            ("a", limit),
+            ("b", limit),
+        ]
 
 
 def test_the_columns_that_are_given_decide_what_is_written(compiler):
     insert = sa.insert(t)
-    assert prepared(compiler, insert, {"name": "Ada"})[0].startswith("INSERT INTO t (name) VALUES (")
-    assert prepared(compiler, insert, {"id": 1, "name": "Ada"})[0].startswith("INSERT INTO t (id, name) VALUES (")
+    assert prepared(compiler, insert, {"name": "Ada"})[0].startswith(
+        "INSERT INTO t (name) VALUES ("
+    )
+    assert prepared(compiler, insert, {"id": 1, "name": "Ada"})[0].startswith(
+        "INSERT INTO t (id, name) VALUES ("
+    )
     assert prepared(compiler, insert, {"name": "Eva"})[1] == ("Eva",)
     assert prepared(compiler, insert, {})[0].startswith("INSERT INTO t DEFAULT VALUES")
 
@@ -93,11 +105,20 @@ def test_a_list_is_written_out_at_its_length(sqlite, postgres):
     def query(*ids):
         return sa.select(t.c.id).where(t.c.id.in_(ids), t.c.name == "Ada")
 
-    assert prepared(sqlite, query(1, 2)) == ("SELECT t.id FROM t WHERE t.id IN (?, ?) AND t.name = ?", (1, 2, "Ada"))
-    assert prepared(sqlite, query(3)) == ("SELECT t.id FROM t WHERE t.id IN (?) AND t.name = ?", (3, "Ada"))
+    assert prepared(sqlite, query(1, 2)) == (
+        "SELECT t.id FROM t WHERE t.id IN (?, ?) AND t.name = ?",
+        (1, 2, "Ada"),
+    )
+    assert prepared(sqlite, query(3)) == (
+        "SELECT t.id FROM t WHERE t.id IN (?) AND t.name = ?",
+        (3, "Ada"),
+    )
     assert prepared(sqlite, query(*"abc"))[1] == ("a", "b", "c", "Ada")
     sql, values = prepared(postgres, query(1, 2))
-    assert sql == "SELECT t.id FROM t WHERE t.id IN ($2::INTEGER, $3::INTEGER) AND t.name = $1::VARCHAR"
+    assert (
+        sql
+        == "SELECT t.id FROM t WHERE t.id IN ($2::INTEGER, $3::INTEGER) AND t.name = $1::VARCHAR"
+    )
     assert values == ("Ada", 1, 2)
 
 
@@ -150,7 +171,10 @@ def test_the_operator_that_is_a_percent_sign_is_written_once(sqlite, postgres):
 def test_a_value_can_be_written_into_the_sql_with_its_quotes_and_backslashes(compiler):
     for value in ("a\\b", "it's"):
         query = sa.select(sa.literal(value, literal_execute=True).label("x"))
-        assert prepared(compiler, query) == ("SELECT '{}' AS x".format(value.replace("'", "''")), ())
+        assert prepared(compiler, query) == (
+            "SELECT '{}' AS x".format(value.replace("'", "''")),
+            (),
+        )
 
 
 def test_what_is_written_into_the_sql_of_a_statement_that_is_used_again_stays_and_only_the_rest_is_bound(
@@ -171,7 +195,10 @@ def test_what_is_written_into_the_sql_of_a_statement_that_is_used_again_stays_an
 
 def test_a_parameter_that_is_written_into_the_sql_is_that_of_each_use(sqlite):
     query = sa.select(sa.bindparam("a", literal_execute=True, type_=sa.Integer).label("x"))
-    assert [prepared(sqlite, query, {"a": a}) for a in (1, 2)] == [("SELECT 1 AS x", ()), ("SELECT 2 AS x", ())]
+    assert [prepared(sqlite, query, {"a": a}) for a in (1, 2)] == [
+        ("SELECT 1 AS x", ()),
+        ("SELECT 2 AS x", ()),
+    ]
 
 
 def test_text_takes_named_values(sqlite, postgres):
@@ -182,7 +209,9 @@ def test_text_takes_named_values(sqlite, postgres):
 
 
 def test_a_value_that_is_missing_is_an_error(compiler):
-    with pytest.raises(sa.exc.InvalidRequestError, match="A value is required for bind parameter 'who'"):
+    with pytest.raises(
+        sa.exc.InvalidRequestError, match="A value is required for bind parameter 'who'"
+    ):
         compiler.prepare(sa.select(t.c.id).where(t.c.name == sa.bindparam("who")))
 
 

@@ -26,13 +26,20 @@ def test_schemes(url, kind, address):
 
 @pytest.mark.parametrize("scheme", ["mysql", "mariadb", "mysql+asyncmy", "mysql+aiomysql"])
 def test_a_scheme_that_is_not_supported_yet_is_refused(scheme):
-    with pytest.raises(ConfigurationError, match="MySQL and MariaDB are not supported yet; use sqlite or postgresql"):
+    with pytest.raises(
+        ConfigurationError,
+        match="MySQL and MariaDB are not supported yet; use sqlite or postgresql",
+    ):
         Database(f"{scheme}://ada:hush@db/shop")
 
 
-@pytest.mark.parametrize("url", ["", "db.sqlite", "redis://db", "oracle://db", "postgresql+psycopg2://db/shop"])
+@pytest.mark.parametrize(
+    "url", ["", "db.sqlite", "redis://db", "oracle://db", "postgresql+psycopg2://db/shop"]
+)
 def test_an_unknown_scheme_is_refused(url):
-    with pytest.raises(ConfigurationError, match=r"unknown database scheme .*: the supported ones are sqlite://"):
+    with pytest.raises(
+        ConfigurationError, match=r"unknown database scheme .*: the supported ones are sqlite://"
+    ):
         Database(url)
 
 
@@ -62,7 +69,9 @@ def test_options_of_postgresql_have_types():
     }
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("verify-full", "verify-full")])
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("False", False), ("verify-full", "verify-full")]
+)
 def test_ssl_is_yes_or_no_or_a_mode(text, value):
     assert parse(f"postgresql://db/shop?ssl={text}").options["ssl"] == value
 
@@ -70,9 +79,15 @@ def test_ssl_is_yes_or_no_or_a_mode(text, value):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("sqlite:///db?timeuot=5", r"unknown option 'timeuot' .* cached_statements, immutable, mode, timeout, vfs"),
+        (
+            "sqlite:///db?timeuot=5",
+            r"unknown option 'timeuot' .* cached_statements, immutable, mode, timeout, vfs",
+        ),
         ("sqlite:///db?schema=shop", "unknown option 'schema'"),
-        ("postgresql://ada:hush@db/shop?mode=ro", "unknown option 'mode' .* max_size, min_size, schema, ssl, sslmode"),
+        (
+            "postgresql://ada:hush@db/shop?mode=ro",
+            "unknown option 'mode' .* max_size, min_size, schema, ssl, sslmode",
+        ),
         ("postgresql://ada:hush@db/shop?password=hush", "unknown option 'password'"),
         ("sqlite:///db?timeout=soon", "option 'timeout' does not take 'soon'"),
         ("postgresql://ada:hush@db/shop?max_size=many", "option 'max_size' does not take 'many'"),
@@ -111,8 +126,13 @@ def test_a_password_may_be_percent_encoded():
 
 
 def test_a_schema_becomes_the_search_path_as_it_is_written():
-    settings = Database('postgresql://db/shop?schema=My"Shop&application_name=worker')._backend.connect_arguments()
-    assert settings["server_settings"] == {"search_path": '"My""Shop"', "application_name": "worker"}
+    settings = Database(
+        'postgresql://db/shop?schema=My"Shop&application_name=worker'
+    )._backend.connect_arguments()
+    assert settings["server_settings"] == {
+        "search_path": '"My""Shop"',
+        "application_name": "worker",
+    }
 
 
 def test_options_of_the_pool_are_not_those_of_a_connection():
@@ -128,11 +148,15 @@ def test_a_database_does_not_show_its_password():
 
 
 def test_the_force_rollback_of_databases_is_refused_because_transactions_have_it():
-    with pytest.raises(ConfigurationError, match=r"use `database\.transaction\(force_rollback=True\)`"):
+    with pytest.raises(
+        ConfigurationError, match=r"use `database\.transaction\(force_rollback=True\)`"
+    ):
         Database("sqlite://", force_rollback=True)
 
 
-@pytest.mark.parametrize(("url", "name"), [("sqlite:///db", "sqlite"), ("postgres://db/shop", "postgresql")])
+@pytest.mark.parametrize(
+    ("url", "name"), [("sqlite:///db", "sqlite"), ("postgres://db/shop", "postgresql")]
+)
 def test_a_database_names_its_dialect(url, name):
     assert Database(url).dialect.name == name
 

@@ -43,7 +43,9 @@ def lint_manifest(path: Path) -> str:
 
 
 def _complaints(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
     output = done.stdout + done.stderr
     # kubernetes-validate only warns of a kind that it does not know, which a misspelt kind is too.
     return output if done.returncode or "WARN" in output else ""
@@ -66,11 +68,15 @@ def dockerfile_faults(path: Path) -> list[str]:
     stages = {line[3] for line in words if line[:1] == ["FROM"] and len(line) == 4}
     images = [line[1] for line in words if line[:1] == ["FROM"] and line[1] not in stages]
     faults = [f"{image} is not pinned" for image in images if not _pinned(image)]
-    faults += ["a frontend would be pulled"] * lines[0].lower().replace(" ", "").startswith("#syntax=")
+    faults += ["a frontend would be pulled"] * lines[0].lower().replace(" ", "").startswith(
+        "#syntax="
+    )
     faults += [] if re.fullmatch(r"[1-9]\d*:[1-9]\d*", image_user(path)) else ["runs as root"]
     allowed = DOCKERIGNORE.read_text().splitlines()
     copied = [source for line in words if line[:1] == ["COPY"] for source in line[1:-1]]
-    return faults + [f".dockerignore keeps {source} out" for source in copied if f"!{source}" not in allowed]
+    return faults + [
+        f".dockerignore keeps {source} out" for source in copied if f"!{source}" not in allowed
+    ]
 
 
 def image_user(path: Path = DOCKERFILE) -> str:
@@ -81,13 +87,20 @@ def image_user(path: Path = DOCKERFILE) -> str:
 
 def compose_faults(path: Path) -> list[str]:
     services = yaml.safe_load(path.read_text())["services"]
-    faults = [f"{name}: {fault}" for name, service in services.items() for fault in _service_faults(service, services)]
+    faults = [
+        f"{name}: {fault}"
+        for name, service in services.items()
+        for fault in _service_faults(service, services)
+    ]
     builders = [name for name, service in services.items() if "build" in service]
     return faults + ([] if len(builders) == 1 else [f"the image is built by {builders}"])
 
 
 def _service_faults(service: dict[str, Any], services: dict[str, Any]) -> Iterator[str]:
-    image, privileges = service["image"], {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc"}
+    image, privileges = (
+        service["image"],
+        {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc"},
+    )
     yield from (f"asks for {key}" for key in sorted(privileges & set(service)))
     yield from (f"publishes port {port}" for port in service.get("ports", []))
     if not _pinned(image):
@@ -102,7 +115,9 @@ def _service_faults(service: dict[str, Any], services: dict[str, Any]) -> Iterat
             yield "runs as another user than the image's"
         if not service.get("read_only"):
             yield "may write to its image"
-        if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", []):
+        if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get(
+            "security_opt", []
+        ):
             yield "may gain privileges"
         yield from _program_faults(_service_program(service))
 
@@ -134,7 +149,11 @@ def _deployment_faults(spec: dict[str, Any], documents: list[dict[str, Any]]) ->
         yield "does not select its own pods"
     if spec["strategy"]["rollingUpdate"]["maxUnavailable"] != 0:
         yield "goes away during an update"
-    budgets = [document["spec"]["selector"]["matchLabels"] for document in documents if "Budget" in document["kind"]]
+    budgets = [
+        document["spec"]["selector"]["matchLabels"]
+        for document in documents
+        if "Budget" in document["kind"]
+    ]
     if "worker" in pod["containers"][0]["command"] and labels not in budgets:
         yield "has no disruption budget"
     if pod.get("automountServiceAccountToken") is not False:
@@ -153,7 +172,11 @@ def _container_faults(container: dict[str, Any], pod: dict[str, Any]) -> Iterato
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    yield from (f"{key} is {security.get(key)}" for key, value in expected.items() if security.get(key) != value)
+    yield from (
+        f"{key} is {security.get(key)}"
+        for key, value in expected.items()
+        if security.get(key) != value
+    )
     if f"{security.get('runAsUser')}:{security.get('runAsGroup')}" != image_user():
         yield "runs as another user than the image's"
     if security.get("privileged"):
@@ -162,7 +185,9 @@ def _container_faults(container: dict[str, Any], pod: dict[str, Any]) -> Iterato
         yield f"{container['image']} is not pinned"
     if not {"requests", "limits"} <= set(container.get("resources", {})):
         yield "has no bounds"
-    documents = [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
+    documents = [
+        document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())
+    ]
     known = {(document["kind"], document["metadata"]["name"]) for document in documents}
     for source in container.get("envFrom", []):
         for reference, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
@@ -181,7 +206,9 @@ def _container_program(container: dict[str, Any], pod: dict[str, Any]) -> Progra
     mounts = container.get("volumeMounts", [])
     return Program(
         command=container["command"],
-        probes=[probe["exec"]["command"] for key, probe in container.items() if key.endswith("Probe")],
+        probes=[
+            probe["exec"]["command"] for key, probe in container.items() if key.endswith("Probe")
+        ],
         environment={variable["name"]: variable["value"] for variable in container.get("env", [])},
         writable=[mount["mountPath"] for mount in mounts if mount["name"] in scratch],
         grace=pod.get("terminationGracePeriodSeconds", 30),
@@ -207,7 +234,9 @@ def _program_faults(program: Program) -> Iterator[str]:
 
 def _module(command: list[str]) -> str | None:
     match command:
-        case ["edgy-bus", "worker" | "relay", target, *_] if re.fullmatch(r"workers\.\w+:\w+", target):
+        case ["edgy-bus", "worker" | "relay", target, *_] if re.fullmatch(
+            r"workers\.\w+:\w+", target
+        ):
             return target.partition(":")[0]
         case ["python", "-m", module, *_] if re.fullmatch(r"workers\.\w+", module):
             return module
@@ -224,7 +253,9 @@ def kustomization_faults(path: Path) -> list[str]:
     faults += [f"{name} is an example" for name in sorted(listed & examples)]
     faults += [f"there is no {name}" for name in sorted(listed - written)]
     return faults + [
-        f"{image} is not pinned" for image in document["images"] if image.get("newTag") in (None, "latest")
+        f"{image} is not pinned"
+        for image in document["images"]
+        if image.get("newTag") in (None, "latest")
     ]
 
 
@@ -240,4 +271,6 @@ def _pinned(image: str) -> bool:
 def _seconds(duration: str) -> float:
     """`"1m30s"` as Compose writes it."""
     units = {"h": 3600, "m": 60, "s": 1}
-    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])(?!s)", duration))
+    return sum(
+        int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])(?!s)", duration)
+    )

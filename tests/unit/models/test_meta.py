@@ -93,14 +93,18 @@ def test_fields_can_be_unique_and_indexed_together(shop):
             indexes = ("colour", ["colour", "row"])
 
     table = Seat.meta.table
-    assert columns_of(one for one in table.constraints if isinstance(one, sa.UniqueConstraint)) == [["row", "number"]]
+    assert columns_of(one for one in table.constraints if isinstance(one, sa.UniqueConstraint)) == [
+        ["row", "number"]
+    ]
     assert columns_of(table.indexes) == [["colour"], ["colour", "row"]]
     assert {one.name for one in table.indexes} == {"ix_seats_colour", "ix_seats_colour_row"}
 
 
 @pytest.mark.parametrize("option", ["unique_together", "indexes"])
 def test_an_option_that_names_an_unknown_field_is_refused(shop, option):
-    with pytest.raises(ModelError, match=r"Seat\.Meta names a field 'nmuber' that the model does not have"):
+    with pytest.raises(
+        ModelError, match=r"Seat\.Meta names a field 'nmuber' that the model does not have"
+    ):
 
         class Seat(edgy.Model):
             id: int = key()
@@ -112,7 +116,8 @@ def test_an_option_that_names_an_unknown_field_is_refused(shop, option):
 
 def test_an_unknown_option_is_refused(shop):
     with pytest.raises(
-        ModelError, match=r"Person\.Meta has an unknown option 'table_name': the known ones are registry"
+        ModelError,
+        match=r"Person\.Meta has an unknown option 'table_name': the known ones are registry",
     ):
 
         class Person(edgy.Model):
@@ -126,7 +131,9 @@ def test_an_unknown_option_is_refused(shop):
 
 
 def test_a_model_without_a_primary_key_is_refused(shop):
-    with pytest.raises(ModelError, match="Person needs exactly one primary key and has 0") as caught:
+    with pytest.raises(
+        ModelError, match="Person needs exactly one primary key and has 0"
+    ) as caught:
 
         class Person(edgy.Model):
             name: str = edgy.CharField(max_length=9)
@@ -155,7 +162,9 @@ def test_a_primary_key_cannot_be_null():
 
 def test_two_models_cannot_have_the_same_table(shop):
     declare_user(shop)
-    with pytest.raises(ModelError, match="Person: another model of this registry has the table 'users' already"):
+    with pytest.raises(
+        ModelError, match="Person: another model of this registry has the table 'users' already"
+    ):
 
         class Person(edgy.Model):
             id: int = key()
@@ -173,13 +182,22 @@ def test_two_registries_may_have_the_same_table(shop):
     assert one.meta.table is not other.meta.table
 
 
-@pytest.mark.parametrize("default", [{}, {"name": "Ada"}], ids=["without a default", "with a default"])
+@pytest.mark.parametrize(
+    "default", [{}, {"name": "Ada"}], ids=["without a default", "with a default"]
+)
 def test_an_annotated_attribute_that_is_not_a_field_is_refused(default):
-    with pytest.raises(ModelError, match=r"Person\.name is annotated but not a field: give it edgy_bus\.CharField"):
+    with pytest.raises(
+        ModelError, match=r"Person\.name is annotated but not a field: give it edgy_bus\.CharField"
+    ):
         type(edgy.Model)(
             "Person",
             (edgy.Model,),
-            {"__module__": __name__, "__annotations__": {"id": int, "name": str}, "id": key(), **default},
+            {
+                "__module__": __name__,
+                "__annotations__": {"id": int, "name": str},
+                "id": key(),
+                **default,
+            },
         )
 
 
@@ -276,7 +294,9 @@ def test_a_child_of_a_table_has_a_table_of_its_own(shop):
 
 def test_a_model_without_a_registry_says_what_is_missing():
     User = declare_user()
-    with pytest.raises(ModelError, match="User has no registry: add `class Meta: registry = registry` to it"):
+    with pytest.raises(
+        ModelError, match="User has no registry: add `class Meta: registry = registry` to it"
+    ):
         _ = User.meta.registry
     with pytest.raises(ModelError, match="User has no table: it has no registry"):
         _ = User.meta.table
@@ -342,6 +362,8 @@ async def test_what_is_unique_together_is_unique_in_the_database(sqlite_url):
                 unique_together = (("row", "number"),)
 
         await shop.create_all()
-        await Seat.query.bulk_create([{"row": 1, "number": 1}, {"row": 1, "number": 2}, {"row": 2, "number": 1}])
+        await Seat.query.bulk_create(
+            [{"row": 1, "number": 1}, {"row": 1, "number": 2}, {"row": 2, "number": 1}]
+        )
         with pytest.raises(Exception, match=r"UNIQUE constraint failed: seats\.row, seats\.number"):
             await Seat.query.create(row=1, number=2)

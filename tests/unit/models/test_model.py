@@ -12,7 +12,15 @@ from edgy_bus import models as edgy
 from edgy_bus.codec import dumps, loads
 from edgy_bus.database import Database
 from edgy_bus.errors import ObjectNotFound, OperationError, SignalError
-from edgy_bus.signals import Signal, post_delete, post_save, post_update, pre_delete, pre_save, pre_update
+from edgy_bus.signals import (
+    Signal,
+    post_delete,
+    post_save,
+    post_update,
+    pre_delete,
+    pre_save,
+    pre_update,
+)
 from tests.unit.models import declare_user, listen, tables
 
 ADA = {"name": "Ada", "email": "ada@example.org"}
@@ -137,7 +145,9 @@ async def test_page_one_receiver_for_several_models(sqlite_url):
 
         @post_save([User, Profile])
         async def after_creation(sender, instance, **kwargs):
-            seen.append(instance.email if isinstance(instance, User) else (sender, instance.profile_type))
+            seen.append(
+                instance.email if isinstance(instance, User) else (sender, instance.profile_type)
+            )
 
         await User.query.create(**ADA)
         await Profile.query.create(profile_type="author")
@@ -233,7 +243,9 @@ def test_page_a_custom_signal_is_class_level():
 async def test_page_a_misspelt_custom_signal_is_an_error():
     User = declare_user()
     User.meta.signals.on_verify = Signal()
-    with pytest.raises(SignalError, match=r"User has no signal 'on_verfiy': did you mean 'on_verify'\?"):
+    with pytest.raises(
+        SignalError, match=r"User has no signal 'on_verfiy': did you mean 'on_verify'\?"
+    ):
         await User.meta.signals.on_verfiy.send(sender=User, instance=None)
 
 
@@ -488,7 +500,10 @@ def test_the_query_belongs_to_the_class():
 
 
 async def test_instances_are_equal_when_they_are_the_same_row(User):
-    ada, bob = await User.query.create(**ADA), await User.query.create(name="Bob", email="bob@example.org")
+    ada, bob = (
+        await User.query.create(**ADA),
+        await User.query.create(name="Bob", email="bob@example.org"),
+    )
     assert ada == await User.query.get(name="Ada") != bob
     assert len({ada, await User.query.get(name="Ada"), bob}) == 2
     assert User(**ADA) != User(**ADA), "what has no key yet is equal to itself alone"
@@ -602,7 +617,10 @@ async def test_a_secret_is_not_among_the_changes(User):
     user.name = "Eva"
     await user.save()
     await user.update(password="hush3")
-    assert [call.kwargs["changes"] for call in calls] == [{"name": {"old": "Ada", "new": "Eva"}}, {}]
+    assert [call.kwargs["changes"] for call in calls] == [
+        {"name": {"old": "Ada", "new": "Eva"}},
+        {},
+    ]
     assert (await User.query.get(pk=user.pk)).password == "hush3"
 
 
@@ -659,7 +677,9 @@ async def test_what_was_read_from_a_snapshot_is_known_to_be_stored(User):
     calls = listen(User, "post_update")
     await read.update(name="Eva")
     assert calls[0].kwargs["changes"] == {"name": {"old": "Ada", "new": "Eva"}}
-    assert (await User.query.get(pk=user.pk)).password == "hush", "what the snapshot did not hold stays"
+    assert (await User.query.get(pk=user.pk)).password == "hush", (
+        "what the snapshot did not hold stays"
+    )
 
 
 async def test_what_a_user_does_when_an_instance_is_made_is_done_for_rows_too(sqlite_url):

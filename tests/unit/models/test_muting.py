@@ -104,7 +104,9 @@ async def test_a_pre_receiver_can_skip_the_operation(User: Any) -> None:
     assert await user.delete() == 0
     assert await User.query.filter(name="Ada").update(name="Eve") == 0
     assert await User.query.delete() == 0
-    assert [(call.signal, call.kwargs["operation_skipped"], call.kwargs["row_count"]) for call in after] == [
+    assert [
+        (call.signal, call.kwargs["operation_skipped"], call.kwargs["row_count"]) for call in after
+    ] == [
         ("post_save", True, 0),
         ("post_update", True, 0),
         ("post_delete", True, 0),

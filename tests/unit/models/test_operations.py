@@ -7,7 +7,16 @@ import pytest
 
 from edgy_bus import models as edgy
 from edgy_bus.models import run_plan
-from edgy_bus.signals import Options, Signal, post_delete, post_save, post_update, pre_delete, pre_save, pre_update
+from edgy_bus.signals import (
+    Options,
+    Signal,
+    post_delete,
+    post_save,
+    post_update,
+    pre_delete,
+    pre_save,
+    pre_update,
+)
 from tests.unit.models import declare_user, listen, tables
 
 ADA = {"name": "Ada", "email": "ada@example.org"}
@@ -102,7 +111,12 @@ async def test_receivers_of_a_set_that_is_updated_are_called_once_with_the_set(U
     assert await query.update(age=17) == 2
     before, after = calls
     assert before.instance is after.instance is query
-    shared = {"model_instance": None, "values": {"age": 17}, "column_values": {"age": 17}, "is_update": True}
+    shared = {
+        "model_instance": None,
+        "values": {"age": 17},
+        "column_values": {"age": 17},
+        "is_update": True,
+    }
     assert before.kwargs == shared
     assert after.kwargs == shared | {"row_count": 2, "operation_skipped": False, "keys": [2, 3]}
 
@@ -115,7 +129,12 @@ async def test_receivers_of_a_set_that_is_deleted_are_called_once_with_the_set(U
     before, after = calls
     assert before.instance is after.instance is query
     assert before.kwargs == {"model_instance": None}
-    assert after.kwargs == {"model_instance": None, "row_count": 2, "operation_skipped": False, "keys": [1, 2]}
+    assert after.kwargs == {
+        "model_instance": None,
+        "row_count": 2,
+        "operation_skipped": False,
+        "keys": [1, 2],
+    }
 
 
 async def test_receivers_of_a_set_without_rows_are_called_too(User):
@@ -149,7 +168,9 @@ async def test_the_sender_is_the_class_of_the_row_and_receivers_are_inherited(sq
         await Admin.query.create(**ADA)
         await User.query.create(**BOB)
         assert [call.sender for call in calls] == [Admin, User]
-        assert (await Admin.query.count(), await User.query.count()) == (1, 1), "each has a table of its own"
+        assert (await Admin.query.count(), await User.query.count()) == (1, 1), (
+            "each has a table of its own"
+        )
 
 
 # What receivers may do
@@ -367,7 +388,9 @@ async def test_receivers_on_commit_are_called_in_the_order_of_the_operations(Use
     assert [call.signal for call in later] == ["post_save", "post_update", "post_delete"]
 
 
-async def test_what_a_receiver_on_commit_raises_reaches_the_caller_and_the_row_stays(User, database):
+async def test_what_a_receiver_on_commit_raises_reaches_the_caller_and_the_row_stays(
+    User, database
+):
     @post_save(User, on_commit=True)
     async def broken(sender, instance, **kwargs):
         raise Veto
@@ -397,7 +420,9 @@ class Elsewhere:
         return rows
 
     def announce(self, model, signal, instance, values):
-        self.log.append(("announce", signal, dict(values) if isinstance(values, dict) else list(values)))
+        self.log.append(
+            ("announce", signal, dict(values) if isinstance(values, dict) else list(values))
+        )
 
     async def send(self, model, signal, instance, kwargs):
         self.log.append(("send", signal, instance, dict(kwargs)))
@@ -414,14 +439,19 @@ def record(User, *signals):
 
 async def test_a_post_receiver_of_a_recorded_signal_does_not_run_here_unless_it_is_local(User):
     record(User, "post_save")
-    elsewhere, here = listen(User, "post_save", "post_update"), listen(User, "post_save", local=True)
+    elsewhere, here = (
+        listen(User, "post_save", "post_update"),
+        listen(User, "post_save", local=True),
+    )
     user = await User.query.create(**ADA)
     assert (elsewhere, len(here)) == ([], 1)
     await user.update(name="Eva")
     assert [call.signal for call in elsewhere] == ["post_update"], "which is not recorded"
 
 
-async def test_a_receiver_on_commit_of_a_recorded_signal_runs_here_only_if_it_is_local(User, database):
+async def test_a_receiver_on_commit_of_a_recorded_signal_runs_here_only_if_it_is_local(
+    User, database
+):
     record(User, "post_save")
     elsewhere = listen(User, "post_save", on_commit=True)
     here = listen(User, "post_save", on_commit=True, local=True)
@@ -503,7 +533,9 @@ async def test_a_custom_signal_that_is_sent_reaches_the_recorder_and_the_local_r
     await User.meta.signals.on_verify.send(sender=User, instance=user, reason="asked")
     assert recorder.log == [("send", "on_verify", user, {"reason": "asked"})]
     assert elsewhere == []
-    assert [(call.sender, call.instance, call.kwargs) for call in here] == [(User, user, {"reason": "asked"})]
+    assert [(call.sender, call.instance, call.kwargs) for call in here] == [
+        (User, user, {"reason": "asked"})
+    ]
 
 
 async def test_a_custom_signal_that_is_not_recorded_stays_here(User):

@@ -101,7 +101,9 @@ async def test_filters_add_up_and_leave_the_set_that_they_narrow_as_it_is(Item):
 
 
 async def test_exclude_leaves_out_the_rows_for_which_everything_holds(Item):
-    assert await keys(Item.query.exclude(name="Apple")) == [2, 3, 4, 5], "a row without a name is not named Apple"
+    assert await keys(Item.query.exclude(name="Apple")) == [2, 3, 4, 5], (
+        "a row without a name is not named Apple"
+    )
     assert await keys(Item.query.exclude(name="Apple", price=0)) == [1, 2, 3, 4, 5]
     assert await keys(Item.query.exclude(price__isnull=True).exclude(pk=3)) == [1, 2]
     assert await keys(Item.query.exclude()) == [1, 2, 3, 4, 5]
@@ -112,12 +114,17 @@ async def test_exclude_leaves_out_the_rows_for_which_everything_holds(Item):
 
 @pytest.mark.parametrize("describe", ["filter", "exclude"])
 def test_an_unknown_field_is_an_error_that_says_which_there_are(describe):
-    with pytest.raises(OperationError, match="Item has no field 'nmae': it has id, name, price, sold"):
+    with pytest.raises(
+        OperationError, match="Item has no field 'nmae': it has id, name, price, sold"
+    ):
         getattr(UNCONNECTED.query, describe)(nmae="Apple")
 
 
 def test_an_unknown_lookup_is_an_error_that_says_which_there_are():
-    with pytest.raises(OperationError, match="unknown lookup 'like' in 'name__like': the known ones are exact, iexact"):
+    with pytest.raises(
+        OperationError,
+        match="unknown lookup 'like' in 'name__like': the known ones are exact, iexact",
+    ):
         UNCONNECTED.query.filter(name__like="A%")
 
 
@@ -130,7 +137,9 @@ async def test_rows_are_ordered_by_fields_upwards_and_downwards(Item):
     priced = Item.query.filter(price__isnull=False)
     assert [one.pk for one in await priced.order_by("price")] == [3, 1, 2]
     assert [one.pk for one in await priced.order_by("-price")] == [2, 1, 3]
-    assert [one.pk for one in await Item.query.filter(pk__in=[4, 5, 1]).order_by("price", "-pk")][-1] == 1
+    assert [one.pk for one in await Item.query.filter(pk__in=[4, 5, 1]).order_by("price", "-pk")][
+        -1
+    ] == 1
 
 
 async def test_limit_and_offset_cut_the_ordered_rows(Item):
@@ -167,7 +176,9 @@ async def test_get_finds_no_row(Item):
 async def test_get_finds_several_rows(Item):
     with pytest.raises(MultipleObjectsReturned, match="more than one Item with price__gt"):
         await Item.query.get(price__gt=0)
-    with pytest.raises(MultipleObjectsReturned, match="more than one Item with the given conditions"):
+    with pytest.raises(
+        MultipleObjectsReturned, match="more than one Item with the given conditions"
+    ):
         await Item.query.get_or_none()
 
 
@@ -192,7 +203,9 @@ async def test_exists_and_count(Item):
 
 async def test_bulk_create_answers_the_rows_as_the_database_has_them(User):
     ada = User(name="Ada", email="ada@example.org")
-    created = await User.query.bulk_create([ada, {"name": "Bob", "email": "bob@example.org", "age": "17"}])
+    created = await User.query.bulk_create(
+        [ada, {"name": "Bob", "email": "bob@example.org", "age": "17"}]
+    )
     assert [(one.pk, one.name, one.age) for one in created] == [(1, "Ada", None), (2, "Bob", 17)]
     assert await User.query.order_by("pk") == created
     await created[0].update(name="Ada L.")
@@ -298,7 +311,9 @@ async def test_create_saves_as_the_model_does_and_answers_the_instance(sqlite_ur
 
 async def test_bulk_create_validates(User):
     with pytest.raises(pydantic.ValidationError, match="email"):
-        await User.query.bulk_create([{"name": "Ada", "email": "ada@example.org"}, {"name": "Bob", "email": "bob"}])
+        await User.query.bulk_create(
+            [{"name": "Ada", "email": "ada@example.org"}, {"name": "Bob", "email": "bob"}]
+        )
     ada = User(name="Ada", email="ada@example.org")
     ada.name = "x" * 21
     with pytest.raises(pydantic.ValidationError, match="name"):

@@ -12,12 +12,17 @@ def test_an_event_is_one_line_with_its_fields(caplog: pytest.LogCaptureFixture) 
     stop = log_telemetry()
     try:
         with caplog.at_level(logging.INFO, logger="edgy_bus"):
-            telemetry.emit("receiver.retried", receiver="app.mail", reason="ValueError: no\nsuch\x1b[31m user")
+            telemetry.emit(
+                "receiver.retried", receiver="app.mail", reason="ValueError: no\nsuch\x1b[31m user"
+            )
     finally:
         stop()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == "receiver.retried receiver=app.mail reason='ValueError: no such [31m user'"
+    assert (
+        record.getMessage()
+        == "receiver.retried receiver=app.mail reason='ValueError: no such [31m user'"
+    )
 
 
 def test_after_the_end_nothing_is_written(caplog: pytest.LogCaptureFixture) -> None:
@@ -27,7 +32,9 @@ def test_after_the_end_nothing_is_written(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.records == []
 
 
-def test_what_happens_all_the_time_is_not_written_by_default(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_happens_all_the_time_is_not_written_by_default(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stop = log_telemetry()
     try:
         with caplog.at_level(logging.INFO, logger="edgy_bus"):

@@ -17,7 +17,10 @@ from edgy_bus.settings import RelaySettings
 from tests.support import PLACE
 
 OTHER = Partition("accounts.User", "1")
-SUBJECTS = {label: next(str(key) for key in range(99) if partition_label(str(key), "", 2) == label) for label in "01"}
+SUBJECTS = {
+    label: next(str(key) for key in range(99) if partition_label(str(key), "", 2) == label)
+    for label in "01"
+}
 """A row of either of two partitions."""
 
 
@@ -38,7 +41,9 @@ class Away(MemoryBroker):
         self._answer()
         return await super().renew(lease, ttl)
 
-    async def publish(self, partition: Partition, head: Head, batch: Sequence[Wire]) -> list[EntryId] | None:
+    async def publish(
+        self, partition: Partition, head: Head, batch: Sequence[Wire]
+    ) -> list[EntryId] | None:
         self._answer()
         entries = await super().publish(partition, head, batch)
         self.published.append(len(batch))
@@ -52,7 +57,9 @@ class Away(MemoryBroker):
             raise BrokerUnavailable("away")
 
 
-def relay_of(store: OutboxStore, broker: MemoryBroker, partitions: int = 2, **settings: Any) -> Relay:
+def relay_of(
+    store: OutboxStore, broker: MemoryBroker, partitions: int = 2, **settings: Any
+) -> Relay:
     return Relay(
         store=store,
         broker=broker,
@@ -63,7 +70,9 @@ def relay_of(store: OutboxStore, broker: MemoryBroker, partitions: int = 2, **se
     )
 
 
-async def write(store: OutboxStore, count: int, place: Partition = PLACE, **columns: Any) -> list[str]:
+async def write(
+    store: OutboxStore, count: int, place: Partition = PLACE, **columns: Any
+) -> list[str]:
     """Put events into the outbox; their ids."""
     rows: list[Mapping[str, Any]] = [
         {

@@ -46,7 +46,9 @@ async def test_before_the_start_everything_is_dropped_and_counted(broker: Memory
     assert told.of("announcer.dropped") == [{"count": 1, "reason": "the bus is not running"}]
 
 
-async def test_more_than_fits_is_dropped_and_counted(broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_than_fits_is_dropped_and_counted(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "WAITING", 10)
     async with Announcer(broker) as announcer:
         for number in range(15):

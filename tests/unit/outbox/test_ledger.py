@@ -11,7 +11,9 @@ BATCH = Placed([7, 9, 8, 20], [EntryId(5, 0), EntryId(5, 1), EntryId(6, 0), Entr
 
 def test_a_batch_is_short() -> None:
     assert encode(BATCH) == "[[5,0,7,2],[6,0,8,12]]"
-    long = Placed(range(10**9, 10**9 + 1_000), [EntryId(1_700_000_000_000, seq) for seq in range(1_000)])
+    long = Placed(
+        range(10**9, 10**9 + 1_000), [EntryId(1_700_000_000_000, seq) for seq in range(1_000)]
+    )
     assert len(encode(long)) < 3_000
 
 

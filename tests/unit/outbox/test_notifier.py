@@ -29,7 +29,9 @@ def notifier(heard: Heard) -> Notifier:
     return Notifier(cast(Database, heard))
 
 
-async def test_a_ring_is_told_at_once_and_those_in_the_gap_after_it_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_ring_is_told_at_once_and_those_in_the_gap_after_it_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "GAP", 0.2)
     heard = Heard()
     async with notifier(heard) as one:

@@ -13,7 +13,10 @@ from tests.unit.outbox.support import OTHER
 
 
 def rows(*sizes: int) -> list[PendingRow]:
-    return [PendingRow(at, "e", "post_save", "1", "t", None, "x" * size) for at, size in enumerate(sizes)]
+    return [
+        PendingRow(at, "e", "post_save", "1", "t", None, "x" * size)
+        for at, size in enumerate(sizes)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,12 @@ async def test_every_operation_leaves_its_event(shop: Shop) -> None:
     user.name = "Ada L"
     await user.save()
     await user.delete()
-    assert await shop.told() == [("post_save", "1"), ("post_update", "1"), ("post_save", "1"), ("post_delete", "1")]
+    assert await shop.told() == [
+        ("post_save", "1"),
+        ("post_update", "1"),
+        ("post_save", "1"),
+        ("post_delete", "1"),
+    ]
     created, updated, saved, deleted = await shop.events()
     assert created["data"] == {"instance": {"id": 1, "name": "Ada", "age": 0}, "is_update": False}
     assert updated["data"]["changes"] == {"age": {"old": 0, "new": 36}}
@@ -144,7 +149,9 @@ async def test_an_event_that_is_too_large_is_refused_before_the_commit(sqlite_ur
     shop = Shop(sqlite_url, events=EventSettings(max_bytes=1_000))
     async with shop.bus:
         await shop.registry.create_all()
-        with pytest.raises(EventError, match=r"accounts.User.post_save of '1' has .* bytes, more than the 1,000"):
+        with pytest.raises(
+            EventError, match=r"accounts.User.post_save of '1' has .* bytes, more than the 1,000"
+        ):
             await shop.User.query.create(name="x" * 2_000)
         assert await shop.User.query.count() == 0
         assert await shop.told() == []
@@ -166,7 +173,10 @@ async def test_a_custom_signal_is_recorded_with_its_row_and_keywords(shop: Shop)
     await shop.User.meta.signals.on_verify.send(sender=shop.User, instance=user, by="mail")
     event = (await shop.events())[-1]
     assert (event["signal"], event["subject"]) == ("on_verify", "1")
-    assert event["data"] == {"instance": {"id": 1, "name": "Ada", "age": 0}, "kwargs": {"by": "mail"}}
+    assert event["data"] == {
+        "instance": {"id": 1, "name": "Ada", "age": 0},
+        "kwargs": {"by": "mail"},
+    }
 
 
 async def test_a_custom_signal_of_a_row_that_is_gone_has_no_subject(shop: Shop) -> None:
@@ -180,7 +190,9 @@ async def test_keywords_that_cannot_travel_are_refused_with_their_name(shop: Sho
     shop.User.meta.signals.on_verify = edgy.Signal()
     user = await shop.User.query.create(name="Ada")
     with pytest.raises(EventError, match="on_verify"):
-        await shop.User.meta.signals.on_verify.send(sender=shop.User, instance=user, connection=object())
+        await shop.User.meta.signals.on_verify.send(
+            sender=shop.User, instance=user, connection=object()
+        )
     assert len(await shop.told()) == 1
 
 
@@ -209,9 +221,16 @@ async def test_what_is_muted_or_skipped_leaves_no_event(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     ("publish", "told"),
-    [(("post_delete",), ["post_delete"]), ("post_[su]*", ["post_save", "post_update"]), (False, []), (True, [])],
+    [
+        (("post_delete",), ["post_delete"]),
+        ("post_[su]*", ["post_save", "post_update"]),
+        (False, []),
+        (True, []),
+    ],
 )
-async def test_a_model_says_itself_what_it_publishes(sqlite_url: str, publish: Any, told: list[str]) -> None:
+async def test_a_model_says_itself_what_it_publishes(
+    sqlite_url: str, publish: Any, told: list[str]
+) -> None:
     shop, patterns = Shop(sqlite_url, publish="nothing"), publish
     own = shop.registry
 
@@ -232,7 +251,9 @@ async def test_a_model_says_itself_what_it_publishes(sqlite_url: str, publish: A
 
 
 def test_a_pattern_that_can_never_match_is_refused() -> None:
-    with pytest.raises(edgy.ModelError, match=r"Meta.publish holds 'User.post_save': write names of signals"):
+    with pytest.raises(
+        edgy.ModelError, match=r"Meta.publish holds 'User.post_save': write names of signals"
+    ):
 
         class Team(edgy.Model):
             id: int = edgy.BigIntegerField(primary_key=True)
@@ -254,7 +275,9 @@ async def test_a_set_that_is_not_expanded_has_one_event_of_no_row(shop: Shop) ->
     assert deleted["data"] == {"values": {}, "row_count": 2, "is_update": False}
 
 
-async def test_a_key_of_an_unusual_type_is_text_that_another_language_can_read(sqlite_url: str) -> None:
+async def test_a_key_of_an_unusual_type_is_text_that_another_language_can_read(
+    sqlite_url: str,
+) -> None:
     shop = Shop(sqlite_url)
     own = shop.registry
 
@@ -274,4 +297,8 @@ async def test_a_key_of_an_unusual_type_is_text_that_another_language_can_read(s
         await own.create_all()
         await (await Paint.query.create(colour=Colour.RED)).delete()
         await Blob.query.create(digest=b"\x00\xff")
-        assert await shop.told() == [("post_save", "red"), ("post_delete", "red"), ("post_save", "AP8=")]
+        assert await shop.told() == [
+            ("post_save", "red"),
+            ("post_delete", "red"),
+            ("post_save", "AP8="),
+        ]

@@ -13,7 +13,16 @@ from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import Batch, OutboxStore
 from tests.support import PLACE, Told, eventually
-from tests.unit.outbox.support import OTHER, SUBJECTS, Away, on_stream, read_all, relay_of, store_in, write
+from tests.unit.outbox.support import (
+    OTHER,
+    SUBJECTS,
+    Away,
+    on_stream,
+    read_all,
+    relay_of,
+    store_in,
+    write,
+)
 
 
 async def drain(relay: Relay) -> None:
@@ -40,7 +49,9 @@ async def test_batches_and_pages_keep_the_order(store: OutboxStore, broker: Away
     assert max(broker.published) == 4
 
 
-async def test_a_relay_without_the_lease_publishes_nothing(store: OutboxStore, broker: Away) -> None:
+async def test_a_relay_without_the_lease_publishes_nothing(
+    store: OutboxStore, broker: Away
+) -> None:
     leading, standby = relay_of(store, broker), relay_of(store, broker)
     await leading.step()
     ids = await write(store, 3)
@@ -50,7 +61,9 @@ async def test_a_relay_without_the_lease_publishes_nothing(store: OutboxStore, b
     assert await on_stream(broker) == ids
 
 
-async def test_the_standby_takes_over_when_the_leader_stops(store: OutboxStore, broker: Away) -> None:
+async def test_the_standby_takes_over_when_the_leader_stops(
+    store: OutboxStore, broker: Away
+) -> None:
     async with relay_of(store, broker) as leader:
         await write(store, 1)
         await eventually(lambda: leader.published)
@@ -78,7 +91,9 @@ async def test_two_relays_that_both_believe_to_lead_publish_nothing_twice(
     assert await store.count_pending() == 0
 
 
-async def test_a_relay_that_died_between_append_and_mark_left_no_double(store: OutboxStore, broker: Away) -> None:
+async def test_a_relay_that_died_between_append_and_mark_left_no_double(
+    store: OutboxStore, broker: Away
+) -> None:
     ids = await write(store, 4)
     broker.lose_next_answer = True
     with pytest.raises(BrokerUnavailable):
@@ -91,7 +106,9 @@ async def test_a_relay_that_died_between_append_and_mark_left_no_double(store: O
     assert await store.count_pending() == 0
 
 
-async def test_a_lost_answer_is_no_double_for_the_same_relay_either(store: OutboxStore, broker: Away) -> None:
+async def test_a_lost_answer_is_no_double_for_the_same_relay_either(
+    store: OutboxStore, broker: Away
+) -> None:
     relay = relay_of(store, broker)
     ids = await write(store, 4)
     broker.lose_next_answer = True
@@ -102,7 +119,9 @@ async def test_a_lost_answer_is_no_double_for_the_same_relay_either(store: Outbo
     assert await on_stream(broker) == ids
 
 
-async def test_a_broker_that_lost_everything_gets_everything_again(store: OutboxStore, broker: Away) -> None:
+async def test_a_broker_that_lost_everything_gets_everything_again(
+    store: OutboxStore, broker: Away
+) -> None:
     ids = await write(store, 5)
     await drain(relay_of(store, broker))
     await broker.erase()
@@ -126,7 +145,9 @@ async def on_stream_is(broker: Away, ids: list[str]) -> bool:
     return await on_stream(broker) == ids
 
 
-async def test_a_broker_that_lost_its_newest_entries_gets_those_again(store: OutboxStore, broker: Away) -> None:
+async def test_a_broker_that_lost_its_newest_entries_gets_those_again(
+    store: OutboxStore, broker: Away
+) -> None:
     first = await write(store, 3)
     relay = relay_of(store, broker)
     await drain(relay)
@@ -139,7 +160,9 @@ async def test_a_broker_that_lost_its_newest_entries_gets_those_again(store: Out
     assert await on_stream(broker) == first + second + third
 
 
-async def test_what_every_group_has_finished_is_not_sent_again(store: OutboxStore, broker: Away) -> None:
+async def test_what_every_group_has_finished_is_not_sent_again(
+    store: OutboxStore, broker: Away
+) -> None:
     await write(store, 3)
     relay = relay_of(store, broker, trim_every=0.01)
     await drain(relay)
@@ -163,13 +186,17 @@ async def test_streams_are_trimmed_below_what_the_slowest_group_has_not_finished
     slow = await broker.acquire(PLACE, "slow", "w", 30)
     assert slow is not None
     fetched = await broker.fetch(slow, 10, inherit=False)
-    await broker.settle(slow, [entry.id for entry in fetched.entries if fetched.entries.index(entry) != 4])
+    await broker.settle(
+        slow, [entry.id for entry in fetched.entries if fetched.entries.index(entry) != 4]
+    )
     await asyncio.sleep(0.02)
     await relay.step()
     assert await on_stream(broker) == ids[4:]
 
 
-async def test_old_rows_are_pruned_and_pending_ones_are_not(store: OutboxStore, broker: Away) -> None:
+async def test_old_rows_are_pruned_and_pending_ones_are_not(
+    store: OutboxStore, broker: Away
+) -> None:
     await write(store, 3)
     relay = relay_of(store, broker, trim_every=0.01, retention=1)
     await drain(relay)
@@ -179,16 +206,22 @@ async def test_old_rows_are_pruned_and_pending_ones_are_not(store: OutboxStore, 
     assert await store.count_all() == await store.count_pending() == 2
 
 
-async def test_another_number_of_partitions_is_refused_and_nothing_is_lost(store: OutboxStore, broker: Away) -> None:
+async def test_another_number_of_partitions_is_refused_and_nothing_is_lost(
+    store: OutboxStore, broker: Away
+) -> None:
     await relay_of(store, broker, partitions=2, lease=0.2).step()
     await write(store, 2)
     wrong = relay_of(store, broker, partitions=3)
-    with pytest.raises(ConfigurationError, match=r"was published with 2 partitions.*EventSettings\(partitions=2\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"was published with 2 partitions.*EventSettings\(partitions=2\)"
+    ):
         await eventually(wrong.step)
     assert await store.count_pending() == 2
 
 
-async def test_a_broker_that_is_away_is_told_once_and_delivery_resumes(store: OutboxStore, broker: Away) -> None:
+async def test_a_broker_that_is_away_is_told_once_and_delivery_resumes(
+    store: OutboxStore, broker: Away
+) -> None:
     broker.away = True
     ids = await write(store, 3)
     with Told() as told:
@@ -219,7 +252,9 @@ async def test_stopping_gives_the_lease_back(store: OutboxStore, broker: Away) -
     assert other._verified
 
 
-async def test_a_mark_on_a_head_that_has_moved_changes_nothing(store: OutboxStore, broker: Away) -> None:
+async def test_a_mark_on_a_head_that_has_moved_changes_nothing(
+    store: OutboxStore, broker: Away
+) -> None:
     await write(store, 1)
     await drain(relay_of(store, broker))
     head = (await store.heads())[PLACE]
@@ -265,7 +300,9 @@ async def test_a_group_that_is_missing_keeps_a_stream_from_being_trimmed_until_i
     assert await on_stream(broker) == ids[-1:]
 
 
-async def test_what_is_young_is_kept_for_groups_that_start_later(store: OutboxStore, broker: Away) -> None:
+async def test_what_is_young_is_kept_for_groups_that_start_later(
+    store: OutboxStore, broker: Away
+) -> None:
     ids = await write(store, 3)
     relay = relay_of(store, broker, trim_every=0.01, keep=0.3)
     await drain(relay)
@@ -326,7 +363,9 @@ async def test_a_stream_that_is_replaced_while_it_is_read_is_read_again(
     assert await store.count_pending() == 0
 
 
-async def test_a_refused_batch_holds_up_its_own_partition_only(store: OutboxStore, broker: Away) -> None:
+async def test_a_refused_batch_holds_up_its_own_partition_only(
+    store: OutboxStore, broker: Away
+) -> None:
     first, there = await write(store, 1), await write(store, 1, OTHER)
     relay = relay_of(store, broker)
     await drain(relay)

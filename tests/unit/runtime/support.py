@@ -26,7 +26,9 @@ def read(row: Mapping[str, Any] | None) -> Any:
 
 def subscribe(function: Any, signal: str = "post_save", **options: Any) -> Subscription:
     given = Options(**{"name": "r", "retry": QUICK, **options})
-    return Subscription("mail", "accounts.User", signal, Receiver(function, given), "accounts.User", read)
+    return Subscription(
+        "mail", "accounts.User", signal, Receiver(function, given), "accounts.User", read
+    )
 
 
 def envelope(**changes: Any) -> Envelope:
@@ -58,7 +60,11 @@ class Tenure:
     """A session of one partition, and what it needs."""
 
     def __init__(
-        self, broker: Broker, *subscriptions: Subscription, idle: Callable[[], None] | None = None, **settings: Any
+        self,
+        broker: Broker,
+        *subscriptions: Subscription,
+        idle: Callable[[], None] | None = None,
+        **settings: Any,
     ) -> None:
         self.broker = broker
         self.settings = WorkerSettings(**{"grace": 5.0, "block": 0.05, "backoff": 0.05, **settings})

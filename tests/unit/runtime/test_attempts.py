@@ -27,7 +27,9 @@ class Noting(MemoryBroker):
         self.noted, self.go = asyncio.Event(), asyncio.Event()
         self.go.set()
 
-    async def note(self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()) -> None:
+    async def note(
+        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+    ) -> None:
         await super().note(lease, notes, kept)
         self.notes += notes.values()
         self.noted.set()
@@ -124,7 +126,9 @@ async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counte
     assert calls == ["handled"]
 
 
-async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_one_goes_on() -> None:
+async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_one_goes_on() -> (
+    None
+):
     """Both have an attempt begun at one entry; one of them fails before the process dies."""
     failed = asyncio.Event()
     calls: list[str] = []
@@ -141,10 +145,14 @@ async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_o
     one = event("1", 1)
     await publish(broker, one)
     patient = Retry(attempts=5, delay=3600)
-    tenure = Tenure(broker, subscribe(deadly, name="a"), subscribe(failing, name="b", retry=patient))
+    tenure = Tenure(
+        broker, subscribe(deadly, name="a"), subscribe(failing, name="b", retry=patient)
+    )
     for owner in ("w", "other"):
         session = await tenure.begin(owner)
-        await eventually(lambda owner=owner: failed.is_set() and len(calls) == (1 if owner == "w" else 2))
+        await eventually(
+            lambda owner=owner: failed.is_set() and len(calls) == (1 if owner == "w" else 2)
+        )
         if owner == "other":
             await eventually(lambda: _noted(broker, one.id).get("a") == Note(1))
             assert _noted(broker, one.id)["b"].attempts == 1
@@ -152,7 +160,9 @@ async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_o
 
 
 def _noted(broker: MemoryBroker, event_id: str) -> dict[str, Note]:
-    return unpack_notes(event_id, next(iter(broker._streams[PLACE].groups["mail"].notes.values()), None))
+    return unpack_notes(
+        event_id, next(iter(broker._streams[PLACE].groups["mail"].notes.values()), None)
+    )
 
 
 # What comes again
@@ -204,7 +214,9 @@ async def test_each_receiver_is_remembered_alone_and_what_failed_is_not() -> Non
     broker = MemoryBroker()
     one = event("1", 1)
     await publish(broker, one)
-    tenure = Tenure(broker, subscribe(good, name="good"), subscribe(bad, name="bad", retry=Retry(attempts=1)))
+    tenure = Tenure(
+        broker, subscribe(good, name="good"), subscribe(bad, name="bad", retry=Retry(attempts=1))
+    )
     session = await tenure.begin()
     await eventually(lambda: sorted(calls) == ["bad", "good"] and tenure.stats.dead == 1)
     await again(broker, one)
@@ -237,7 +249,9 @@ async def test_a_receiver_with_an_inbox_is_asked_every_time(effects: Effects) ->
 # Memory
 
 
-async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_that_cannot_bury() -> None:
+async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_that_cannot_bury() -> (
+    None
+):
     class NoGraves(MemoryBroker):
         fetched = 0
         tried = 0
@@ -266,5 +280,7 @@ async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_th
     broker.open = True
     await eventually(lambda: tenure.stats.dead == 100)
     await tenure.end(session)
-    assert {letter.receiver for letter in await broker.dead_letters(PLACE, "mail", 1000)} == {STREAM}
+    assert {letter.receiver for letter in await broker.dead_letters(PLACE, "mail", 1000)} == {
+        STREAM
+    }
     assert await tenure.unfinished() == 0

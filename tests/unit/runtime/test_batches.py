@@ -39,7 +39,9 @@ class Calls:
         return [number for numbers in self.all for number in numbers]
 
 
-async def handle(calls: Calls, *events: edgy.Event, until: int | None = None, **options: Any) -> Tenure:
+async def handle(
+    calls: Calls, *events: edgy.Event, until: int | None = None, **options: Any
+) -> Tenure:
     """Let one owner handle events until the receiver has been given `until` of them, all if it is not said."""
     broker = MemoryBroker()
     await publish(broker, *events)
@@ -80,7 +82,9 @@ async def test_a_batch_has_one_event_of_a_row_and_the_order_of_rows_is_kept() ->
 
 async def test_without_order_events_of_one_row_share_a_batch() -> None:
     calls = Calls()
-    await handle(calls, *(event("1", n) for n in range(1, 5)), ordered=False, batch=edgy.Batch(4, LONG))
+    await handle(
+        calls, *(event("1", n) for n in range(1, 5)), ordered=False, batch=edgy.Batch(4, LONG)
+    )
     assert calls.all == [[1, 2, 3, 4]]
 
 
@@ -89,7 +93,9 @@ async def test_every_subscription_has_batches_of_its_own() -> None:
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("2", 2))
     pair = edgy.Batch(2, LONG)
-    tenure = Tenure(broker, subscribe(calls, name="a", batch=pair), subscribe(others, name="b", batch=pair))
+    tenure = Tenure(
+        broker, subscribe(calls, name="a", batch=pair), subscribe(others, name="b", batch=pair)
+    )
     session = await tenure.begin()
     await eventually(lambda: tenure.stats.handled == 4)
     await tenure.end(session)
@@ -133,7 +139,11 @@ async def test_outcomes_by_event_concern_those_events_alone() -> None:
         if asked:
             return None
         asked = True
-        return {events[0].id: edgy.retry(after=0.01), events[1].id: edgy.dead_letter("no good"), "unknown": 1}
+        return {
+            events[0].id: edgy.retry(after=0.01),
+            events[1].id: edgy.dead_letter("no good"),
+            "unknown": 1,
+        }
 
     seen: list[list[int]] = []
     broker = MemoryBroker()
@@ -210,7 +220,9 @@ async def test_what_kills_the_process_in_a_batch_is_tried_alone_and_takes_no_oth
 
 async def test_events_that_are_not_wanted_are_left_out() -> None:
     calls = Calls()
-    chosen = subscribe(calls, where=lambda row: row.n != 2, when_changed=("email",), batch=edgy.Batch())
+    chosen = subscribe(
+        calls, where=lambda row: row.n != 2, when_changed=("email",), batch=edgy.Batch()
+    )
     given = [
         envelope(sequence=1, changes={"email": {"new": 1}}),
         envelope(sequence=2, changes={"email": {"new": 1}}),
@@ -227,7 +239,9 @@ async def test_events_that_are_not_wanted_are_left_out() -> None:
 async def test_an_event_that_cannot_be_read_is_given_up_alone() -> None:
     calls = Calls()
     broken = envelope()._replace(raw=b"[1]")
-    outcomes = await execute_batch(subscribe(calls, batch=edgy.Batch()), [broken, envelope(sequence=2)], 5)
+    outcomes = await execute_batch(
+        subscribe(calls, batch=edgy.Batch()), [broken, envelope(sequence=2)], 5
+    )
     assert isinstance(outcomes[0], Bury)
     assert outcomes[1] == Done()
     assert calls.all == [[2]]
@@ -244,7 +258,9 @@ async def test_a_batch_has_a_deadline() -> None:
 
 async def test_a_single_event_is_a_batch_of_one() -> None:
     calls = Calls(lambda numbers: edgy.retry(after=3))
-    assert await execute(subscribe(calls, batch=edgy.Batch()), envelope(sequence=7), 5) == RetryLater(3)
+    assert await execute(
+        subscribe(calls, batch=edgy.Batch()), envelope(sequence=7), 5
+    ) == RetryLater(3)
     assert calls.all == [[7]]
 
 
@@ -282,7 +298,9 @@ async def test_with_an_inbox_what_is_asked_for_one_undoes_all(effects: Effects) 
     assert await effects.all() == []
 
 
-async def test_the_untouched_are_called_again_at_once_and_no_attempt_is_counted(effects: Effects) -> None:
+async def test_the_untouched_are_called_again_at_once_and_no_attempt_is_counted(
+    effects: Effects,
+) -> None:
     async def receiver(sender: Any, instances: Any, events: Any, **kwargs: Any) -> Any:
         for one in events:
             await effects.model.query.create(n=one.sequence)
@@ -292,7 +310,9 @@ async def test_the_untouched_are_called_again_at_once_and_no_attempt_is_counted(
     await publish(broker, *(event(str(n), n) for n in range(1, 4)))
     # A single attempt, and a delay that no test waits.
     once = Retry(attempts=1, delay=LONG)
-    chosen = subscribe(receiver, inbox=effects.registry.database, retry=once, batch=edgy.Batch(3, LONG))
+    chosen = subscribe(
+        receiver, inbox=effects.registry.database, retry=once, batch=edgy.Batch(3, LONG)
+    )
     tenure = Tenure(broker, chosen)
     with Told() as told:
         session = await tenure.begin()

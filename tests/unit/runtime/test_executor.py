@@ -37,7 +37,9 @@ async def test_an_event_of_a_whole_set_tells_how_many_rows_there_were() -> None:
     async def receiver(sender: str, instance: Any, **kwargs: Any) -> None:
         given.update(kwargs, instance=instance)
 
-    made = envelope(subject=None, signal="post_update", instance=None, values={"name": "b"}, row_count=12)
+    made = envelope(
+        subject=None, signal="post_update", instance=None, values={"name": "b"}, row_count=12
+    )
     await execute(subscribe(receiver), made, 5)
     assert (given["instance"], given["values"], given["row_count"]) == (None, {"name": "b"}, 12)
 
@@ -72,7 +74,9 @@ async def test_a_timeout_of_the_receivers_own_is_told_as_such() -> None:
     async def receiver(sender: str, **kwargs: Any) -> None:
         raise TimeoutError("the other side")
 
-    assert await execute(subscribe(receiver), envelope(), 60) == Failed("TimeoutError: the other side")
+    assert await execute(subscribe(receiver), envelope(), 60) == Failed(
+        "TimeoutError: the other side"
+    )
 
 
 async def test_cancelling_is_not_an_outcome() -> None:
@@ -99,7 +103,9 @@ async def test_a_receiver_may_ask_for_something(answer: Any) -> None:
     assert await execute(subscribe(receiver), envelope(), 5) == answer
 
 
-async def test_an_inbox_lets_an_event_take_effect_once_and_never_after_a_later_one(effects: Effects) -> None:
+async def test_an_inbox_lets_an_event_take_effect_once_and_never_after_a_later_one(
+    effects: Effects,
+) -> None:
     async def receiver(sender: str, event: edgy.Event, **kwargs: Any) -> None:
         await effects.model.query.create(n=event.sequence)
 
@@ -128,7 +134,9 @@ async def test_an_inbox_forgets_what_a_failed_receiver_wrote(effects: Effects) -
     assert await effects.all() == [1]
 
 
-async def test_an_inbox_forgets_what_a_receiver_wrote_that_asks_for_another_attempt(effects: Effects) -> None:
+async def test_an_inbox_forgets_what_a_receiver_wrote_that_asks_for_another_attempt(
+    effects: Effects,
+) -> None:
     async def receiver(sender: str, event: edgy.Event, **kwargs: Any) -> Any:
         await effects.model.query.create(n=event.sequence)
         return edgy.retry(after=1)

@@ -46,7 +46,9 @@ class Fragile:
         self.seen.append(event.sequence)
 
     def subscription(self, retry: Retry = ONCE, **options: Any) -> Subscription:
-        return subscribe(self, **{"name": self.name, "retry": retry, "on_exhausted": "hold", **options})
+        return subscribe(
+            self, **{"name": self.name, "retry": retry, "on_exhausted": "hold", **options}
+        )
 
 
 async def parked(broker: MemoryBroker, subject: str = "1", receiver: str = "r") -> list[int]:
@@ -268,7 +270,10 @@ async def test_attempts_at_parked_events_survive_the_owner() -> None:
         await eventually(lambda: told.of("row.held"))
         await tenure.end(session)
     assert calls == 4, "two attempts, then two more that processes died of"
-    assert told.of("row.held")[0]["reason"] == "the process of its worker ended in the last of 2 attempts"
+    assert (
+        told.of("row.held")[0]["reason"]
+        == "the process of its worker ended in the last of 2 attempts"
+    )
 
 
 async def test_stopping_lets_the_parked_event_that_runs_finish_and_begins_no_other() -> None:
@@ -351,7 +356,9 @@ async def test_every_parked_event_has_attempts_of_its_own() -> None:
     assert calls == [1, 1, 1, 1, 2, 2]
 
 
-async def test_so_many_parked_events_are_handled_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_so_many_parked_events_are_handled_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     running = most = 0
     broken = True
     monkeypatch.setattr(parking, "_AT_ONCE", 2)

@@ -71,9 +71,16 @@ def test_blocked_lanes_do_not_grow_without_bounds() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["add", "take", "finish", "give_back", "block", "unblock"]), st.integers(0, 2)))
+    st.lists(
+        st.tuples(
+            st.sampled_from(["add", "take", "finish", "give_back", "block", "unblock"]),
+            st.integers(0, 2),
+        )
+    )
 )
-def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs(steps: list[tuple[str, int]]) -> None:
+def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs(
+    steps: list[tuple[str, int]],
+) -> None:
     lanes: Lanes[int] = Lanes()
     running: list[Lane[int]] = []
     blocked: list[Lane[int]] = []
@@ -100,4 +107,6 @@ def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs
     assert lanes.active == lanes.total - waiting
     while lane := lanes.take():
         running.append(lane)
-    assert {lane.key[0] for lane in running + blocked} == {row for row, known in jobs.items() if known}
+    assert {lane.key[0] for lane in running + blocked} == {
+        row for row, known in jobs.items() if known
+    }

@@ -1,7 +1,17 @@
 import pytest
 
 from edgy_bus.retry import Bury, Retry, RetryLater, Snooze
-from edgy_bus.runtime.outcome import Again, Done, Failed, Finish, GiveUp, Note, decide, pack_notes, unpack_notes
+from edgy_bus.runtime.outcome import (
+    Again,
+    Done,
+    Failed,
+    Finish,
+    GiveUp,
+    Note,
+    decide,
+    pack_notes,
+    unpack_notes,
+)
 
 RETRY = Retry(attempts=3, delay=1, factor=2, jitter=0)
 
@@ -39,11 +49,17 @@ def test_a_receiver_may_give_up_at_once() -> None:
 
 
 def test_notes_travel() -> None:
-    notes = {"a": Note(2, 1700000000.5), "b": Note(1, done=True), "c": Note(3, done=True, kept=True)}
+    notes = {
+        "a": Note(2, 1700000000.5),
+        "b": Note(1, done=True),
+        "c": Note(3, done=True, kept=True),
+    }
     assert unpack_notes("e1", pack_notes("e1", notes)) == notes
     assert unpack_notes("e2", pack_notes("e1", notes)) == {}, "they are about another event"
 
 
-@pytest.mark.parametrize("raw", [None, b"", b"{", b"[]", b'{"a": 1}', b'{"a": ["x", 0, 0]}', b'{"a": []}'])
+@pytest.mark.parametrize(
+    "raw", [None, b"", b"{", b"[]", b'{"a": 1}', b'{"a": ["x", 0, 0]}', b'{"a": []}']
+)
 def test_notes_that_cannot_be_read_are_nothing(raw: bytes | None) -> None:
     assert unpack_notes("e1", raw) == {}

@@ -78,11 +78,16 @@ class Stream:
         known = head.entry == START or Landmark(head.entry, head.event_id) in self.entries
         if self.epoch is None or (self.epoch == head.epoch and not known):
             self.epoch = fresh
-        behind = [mark for mark in self.entries if self.epoch != head.epoch or mark.entry > head.entry]
+        behind = [
+            mark for mark in self.entries if self.epoch != head.epoch or mark.entry > head.entry
+        ]
         return StreamState(self.epoch, self.entries[-1] if self.entries else None, behind[:count])
 
     def landmarks(self, newest: Head, after: EntryId, count: int) -> list[Landmark] | None:
-        if self.epoch != newest.epoch or Landmark(newest.entry, newest.event_id) not in self.entries:
+        if (
+            self.epoch != newest.epoch
+            or Landmark(newest.entry, newest.event_id) not in self.entries
+        ):
             return None
         return [mark for mark in self.entries if after < mark.entry <= newest.entry][:count]
 
@@ -119,7 +124,9 @@ class Publishing(RuleBasedStateMachine):
             return
         assert entries is not None, "it refused where the stream stood"
         assert [head.entry, *entries] == sorted({head.entry, *entries}), "numbers do not rise"
-        self.model.entries += [Landmark(entry, one) for entry, one in zip(entries, ids, strict=True)]
+        self.model.entries += [
+            Landmark(entry, one) for entry, one in zip(entries, ids, strict=True)
+        ]
         if answered:
             self.heads[publisher] = self.model.head
 
@@ -131,7 +138,11 @@ class Publishing(RuleBasedStateMachine):
         head, fresh = self.heads[publisher], f"epoch {next(self.epochs)}"
         state = now(self.broker.inspect(PLACE, head, fresh, count))
         expected = self.model.inspect(head, fresh, count)
-        assert (state.epoch, state.newest, list(state.behind)) == (expected.epoch, expected.newest, expected.behind)
+        assert (state.epoch, state.newest, list(state.behind)) == (
+            expected.epoch,
+            expected.newest,
+            expected.behind,
+        )
         self.heads[publisher] = self.model.head
 
     @rule(publisher=publishers, after=st.integers(0, 6), count=st.integers(1, 4))
@@ -169,7 +180,10 @@ def test_publishing_does_what_its_model_does() -> None:
 class ComparesNumbersOnly(MemoryBroker):
     async def publish(self, partition: Any, head: Head, batch: Any) -> list[EntryId] | None:
         stream = self._streams[partition]
-        if stream.epoch is None or (stream.epoch, stream.newest() or START) != (head.epoch, head.entry):
+        if stream.epoch is None or (stream.epoch, stream.newest() or START) != (
+            head.epoch,
+            head.entry,
+        ):
             return None
         return await self._append(stream, batch)
 
@@ -181,25 +195,36 @@ class ComparesNoEpoch(MemoryBroker):
 
 
 class NoticesNoLoss(MemoryBroker):
-    async def inspect(self, partition: Any, head: Head, fresh_epoch: str, count: int = 100) -> StreamState:
-        known = head if self._streams[partition].holds(head) else dataclasses.replace(head, entry=START)
+    async def inspect(
+        self, partition: Any, head: Head, fresh_epoch: str, count: int = 100
+    ) -> StreamState:
+        known = (
+            head if self._streams[partition].holds(head) else dataclasses.replace(head, entry=START)
+        )
         return await super().inspect(partition, known, fresh_epoch, count)
 
 
 class ShowsTheNewestOnly(MemoryBroker):
-    async def inspect(self, partition: Any, head: Head, fresh_epoch: str, count: int = 100) -> StreamState:
+    async def inspect(
+        self, partition: Any, head: Head, fresh_epoch: str, count: int = 100
+    ) -> StreamState:
         state = await super().inspect(partition, head, fresh_epoch, 1_000)
         return dataclasses.replace(state, behind=state.behind[-count:])
 
 
 class LooksFurtherAnywhere(MemoryBroker):
-    async def landmarks(self, partition: Any, newest: Head, after: EntryId, count: int = 100) -> Any:
+    async def landmarks(
+        self, partition: Any, newest: Head, after: EntryId, count: int = 100
+    ) -> Any:
         stream = self._streams[partition]
-        return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][:count]
+        return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][
+            :count
+        ]
 
 
 @pytest.mark.parametrize(
-    "kind", [ComparesNumbersOnly, ComparesNoEpoch, NoticesNoLoss, ShowsTheNewestOnly, LooksFurtherAnywhere]
+    "kind",
+    [ComparesNumbersOnly, ComparesNoEpoch, NoticesNoLoss, ShowsTheNewestOnly, LooksFurtherAnywhere],
 )
 def test_mistakes_in_publishing_are_found(kind: type[MemoryBroker]) -> None:
     with pytest.raises(AssertionError):
@@ -233,7 +258,9 @@ class Leasing(RuleBasedStateMachine):
         assert (lease is None) == (self.held is not None)
         if lease is None:
             return multiple()
-        assert all(lease.token > one.token for one in self.issued), "a token was given out again, or a lower one"
+        assert all(lease.token > one.token for one in self.issued), (
+            "a token was given out again, or a lower one"
+        )
         self.holder, self.until = lease, self.time + ttl
         self.issued.append(lease)
         return lease
@@ -308,7 +335,8 @@ class TakesWhatIsHeld(MemoryBroker):
 
 
 @pytest.mark.parametrize(
-    "kind", [ReleasesForAnybody, RenewsWhatHasEnded, LeasesNeverEnd, CountsTenuresAnew, TakesWhatIsHeld]
+    "kind",
+    [ReleasesForAnybody, RenewsWhatHasEnded, LeasesNeverEnd, CountsTenuresAnew, TakesWhatIsHeld],
 )
 def test_mistakes_in_leases_are_found(kind: type[MemoryBroker]) -> None:
     with pytest.raises(AssertionError):
@@ -361,7 +389,9 @@ class Retrying(RuleBasedStateMachine):
         self.note, self.time, self.failures, self.over = Note(), 1_000.0, 0, False
 
     @precondition(lambda self: not self.over)
-    @rule(what=st.sampled_from([Failed("no"), RetryLater(), RetryLater(3.0)]), chance=st.floats(0, 1))
+    @rule(
+        what=st.sampled_from([Failed("no"), RetryLater(), RetryLater(3.0)]), chance=st.floats(0, 1)
+    )
     def fail(self, what: Failed | RetryLater, chance: float) -> None:
         self.failures += 1
         decision = self.decide(what, self.note, self.retry, self.time, chance)
@@ -452,9 +482,21 @@ class Receiving(RuleBasedStateMachine):
         sequence=st.integers(1, 6),
         commits=st.booleans(),
     )
-    def deliver(self, receiver: str, subject: str, incarnation: int, sequence: int, commits: bool) -> None:
+    def deliver(
+        self, receiver: str, subject: str, incarnation: int, sequence: int, commits: bool
+    ) -> None:
         event = Envelope(
-            "e", "accounts", "accounts.User", "post_save", subject, "", sequence, incarnation, 1, None, b""
+            "e",
+            "accounts",
+            "accounts.User",
+            "post_save",
+            subject,
+            "",
+            sequence,
+            incarnation,
+            1,
+            None,
+            b"",
         )
         later = (incarnation, sequence) > self.newest.get((receiver, subject), (0, 0))
         took = self.loop.run_until_complete(self._handle(self.prefix + receiver, event, commits))
@@ -501,7 +543,9 @@ def _statement(where: Any) -> Executable:
     keys = [old.receiver, old.source, old.model, old.subject]
     values = {"incarnation": new.incarnation, "sequence": new.sequence, "handled": new.handled}
     condition = None if where is None else where(new, old)
-    return offered.on_conflict_do_update(index_elements=keys, set_=values, where=condition).returning(old.sequence)
+    return offered.on_conflict_do_update(
+        index_elements=keys, set_=values, where=condition
+    ).returning(old.sequence)
 
 
 @pytest.mark.parametrize(
@@ -515,7 +559,9 @@ def _statement(where: Any) -> Executable:
     ],
     ids=["nothing", "the number only", "either", "or the same", "the incarnation only"],
 )
-def test_mistakes_in_comparing_are_found(place: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
+def test_mistakes_in_comparing_are_found(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: Any
+) -> None:
     monkeypatch.setattr(inbox, "_compare_and_set", lambda dialect: _statement(where))
     with pytest.raises(AssertionError):
         check(_machine(place), loop=place["loop"])

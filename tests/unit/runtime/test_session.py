@@ -31,7 +31,9 @@ async def test_events_of_a_row_are_handled_in_order_and_acknowledged() -> None:
     await eventually(lambda: len(seen) == 60)
     await tenure.end(session)
     for row in "012":
-        assert [n for subject, n in seen if subject == row] == sorted(n for subject, n in seen if subject == row)
+        assert [n for subject, n in seen if subject == row] == sorted(
+            n for subject, n in seen if subject == row
+        )
     assert await tenure.unfinished() == 0
     assert tenure.stats.handled == 60
 
@@ -65,7 +67,9 @@ async def test_a_failing_receiver_is_retried_and_holds_up_its_own_row_alone() ->
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("2", 3))
     many = Retry(attempts=1000, delay=0.01, factor=1)
-    tenure = Tenure(broker, subscribe(fragile, name="fragile", retry=many), subscribe(sturdy, name="sturdy"))
+    tenure = Tenure(
+        broker, subscribe(fragile, name="fragile", retry=many), subscribe(sturdy, name="sturdy")
+    )
     session = await tenure.begin()
     await eventually(lambda: len(seen) == 4 and tenure.stats.retries > 2)
     assert sorted(seen) == ["fragile 2.3", "sturdy 1.1", "sturdy 1.2", "sturdy 2.3"]
@@ -107,7 +111,11 @@ async def test_what_is_not_an_event_is_a_dead_letter_and_stops_nothing() -> None
 
     broker = MemoryBroker()
     state = await broker.inspect(PLACE, Head(), "epoch")
-    foreign = [Wire("1", b"not json", b"{}"), Wire("2", b"{}", b"{}"), Wire("3", b"[" * 100_000, b"{}")]
+    foreign = [
+        Wire("1", b"not json", b"{}"),
+        Wire("2", b"{}", b"{}"),
+        Wire("3", b"[" * 100_000, b"{}"),
+    ]
     assert await broker.publish(PLACE, state.head, foreign)
     strayed = event("1", 7)._replace(model="other.Model")
     await publish(broker, strayed, event("1", 8))
@@ -173,7 +181,9 @@ async def test_the_next_owner_begins_with_what_the_former_left_and_knows_its_att
     patient = Retry(attempts=5, delay=3600, jitter=0)
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("1", 3))
-    tenure = Tenure(broker, subscribe(first, name="a", retry=patient), subscribe(slow, name="b"), grace=0.0)
+    tenure = Tenure(
+        broker, subscribe(first, name="a", retry=patient), subscribe(slow, name="b"), grace=0.0
+    )
     session = await tenure.begin()
     await eventually(lambda: broken.is_set() and tenure.stats.retries == 1)
     await tenure.end(session)
@@ -354,7 +364,9 @@ async def test_a_renewal_that_is_answered_just_after_the_lease_seemed_to_be_over
     tenure = Tenure(broker, subscribe(receiver))
     session = await tenure.begin()
     await eventually(lambda: session.position is not None)
-    session._valid_until = 0.0  # by its clock the lease is over, and the timer that ends it has not come to its turn
+    session._valid_until = (
+        0.0  # by its clock the lease is over, and the timer that ends it has not come to its turn
+    )
     await publish(broker, event("1", 1))
     session.wake()
     await eventually(lambda: session.position is not None)
@@ -364,7 +376,9 @@ async def test_a_renewal_that_is_answered_just_after_the_lease_seemed_to_be_over
     await tenure.end(session)
 
 
-async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_to_the_broker() -> None:
+async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_to_the_broker() -> (
+    None
+):
     entered, go = asyncio.Event(), asyncio.Event()
 
     async def receiver(sender: str, **kwargs: Any) -> None:
@@ -419,7 +433,9 @@ class Doubtful(MemoryBroker):
         await super().bury(lease, *what)
 
 
-async def test_a_read_whose_answer_was_lost_ends_the_tenure_and_the_next_one_finds_the_entries() -> None:
+async def test_a_read_whose_answer_was_lost_ends_the_tenure_and_the_next_one_finds_the_entries() -> (
+    None
+):
     seen: list[int] = []
 
     async def receiver(sender: str, event: Any, **kwargs: Any) -> None:

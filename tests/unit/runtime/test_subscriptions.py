@@ -13,7 +13,11 @@ async def hear(sender: Any, **kwargs: Any) -> None: ...
 
 
 def test_subscriptions_are_found_by_model_and_signal_in_the_order_they_were_made() -> None:
-    first, second, other = subscribe(hear, name="b"), subscribe(hear, name="a"), subscribe(hear, "post_delete")
+    first, second, other = (
+        subscribe(hear, name="b"),
+        subscribe(hear, name="a"),
+        subscribe(hear, "post_delete"),
+    )
     found = Subscriptions("mail", [first, second, other])
     assert found.of("accounts.User", "post_save") == [first, second]
     assert found.of("accounts.User", "post_update") == []
@@ -39,7 +43,11 @@ def test_pre_signals_are_read_from_a_stream_of_their_own() -> None:
 
 def test_inboxes_are_listed_once() -> None:
     inbox: Any = object()
-    subscriptions = [subscribe(hear, inbox=inbox), subscribe(hear, "post_delete", inbox=inbox), subscribe(hear, "x")]
+    subscriptions = [
+        subscribe(hear, inbox=inbox),
+        subscribe(hear, "post_delete", inbox=inbox),
+        subscribe(hear, "x"),
+    ]
     assert Subscriptions("mail", subscriptions).inboxes == (inbox,)
 
 

@@ -45,7 +45,9 @@ class Away(MemoryBroker):
         return await super().fetch(lease, count, inherit=inherit)
 
 
-def worker_on(broker: MemoryBroker, function: Any, settings: WorkerSettings = SETTINGS, **options: Any) -> Worker:
+def worker_on(
+    broker: MemoryBroker, function: Any, settings: WorkerSettings = SETTINGS, **options: Any
+) -> Worker:
     return Worker(broker, [Subscriptions("mail", [subscribe(function, **options)])], settings)
 
 
@@ -195,7 +197,12 @@ async def test_a_model_that_is_published_later_is_found() -> None:
 
 async def test_it_says_that_it_is_alive() -> None:
     alive: list[None] = []
-    worker = Worker(MemoryBroker(), [Subscriptions("mail", [subscribe(nothing)])], SETTINGS, lambda: alive.append(None))
+    worker = Worker(
+        MemoryBroker(),
+        [Subscriptions("mail", [subscribe(nothing)])],
+        SETTINGS,
+        lambda: alive.append(None),
+    )
     async with worker:
         await eventually(lambda: len(alive) >= 2)
 
@@ -227,7 +234,9 @@ async def test_one_process_may_run_several_groups() -> None:
             seen.append(group)
 
         one = subscribe(receiver)
-        return Subscriptions(group, [type(one)(group, one.model, one.signal, one.receiver, one.sender, one.read)])
+        return Subscriptions(
+            group, [type(one)(group, one.model, one.signal, one.receiver, one.sender, one.read)]
+        )
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(Worker(broker, [hear("mail"), hear("search")], SETTINGS))

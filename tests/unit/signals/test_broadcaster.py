@@ -47,13 +47,17 @@ async def test_a_custom_signal_is_made_by_assigning_it(signals):
 
 def test_an_unknown_signal_is_an_error_that_says_which_there_are(signals):
     signals.on_verify = Signal()
-    with pytest.raises(UnknownSignal, match=r"User has no signal 'on_ban'; it has pre_save, .*, on_verify"):
+    with pytest.raises(
+        UnknownSignal, match=r"User has no signal 'on_ban'; it has pre_save, .*, on_verify"
+    ):
         _ = signals.on_ban
 
 
 @pytest.mark.parametrize("name", ["post_svae", "post_sav", "post_savee", "post_sale", "ost_save"])
 def test_a_typing_error_is_an_error_that_says_what_was_meant(signals, name):
-    with pytest.raises(SignalError, match=rf"User has no signal '{name}': did you mean 'post_save'\?"):
+    with pytest.raises(
+        SignalError, match=rf"User has no signal '{name}': did you mean 'post_save'\?"
+    ):
         _ = signals[name]
 
 
@@ -63,7 +67,9 @@ def test_an_unknown_signal_is_also_an_attribute_error(signals):
 
 
 def test_a_typing_error_does_not_become_a_new_signal(signals):
-    with pytest.raises(SignalError, match=r"'post_svae' would be a new signal of User: did you mean 'post_save'\?"):
+    with pytest.raises(
+        SignalError, match=r"'post_svae' would be a new signal of User: did you mean 'post_save'\?"
+    ):
         signals.post_svae = Signal()
     assert "post_svae" not in signals
 
@@ -78,7 +84,9 @@ def test_a_typing_error_in_a_custom_signal_is_found_too(signals):
 
 @pytest.mark.parametrize("what", [None, "signal", Signal, Broadcaster("Profile")])
 def test_only_a_signal_can_be_assigned(signals, what):
-    with pytest.raises(SignalError, match=r"User.meta.signals.on_verify must be a Signal\(\), not "):
+    with pytest.raises(
+        SignalError, match=r"User.meta.signals.on_verify must be a Signal\(\), not "
+    ):
         signals.on_verify = what
     assert "on_verify" not in signals
 
@@ -86,12 +94,16 @@ def test_only_a_signal_can_be_assigned(signals, what):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_built_in_signal_cannot_be_replaced(signals, name):
     kept = signals[name]
-    with pytest.raises(SignalError, match=f"'{name}' is a built-in signal of User and cannot be replaced"):
+    with pytest.raises(
+        SignalError, match=f"'{name}' is a built-in signal of User and cannot be replaced"
+    ):
         setattr(signals, name, Signal())
     assert signals[name] is kept
 
 
-@pytest.mark.parametrize("name", ["on verify", "on:verify", "on.verify", "é", "", "_on_verify", "__on_verify__"])
+@pytest.mark.parametrize(
+    "name", ["on verify", "on:verify", "on.verify", "é", "", "_on_verify", "__on_verify__"]
+)
 def test_a_name_that_cannot_be_part_of_an_event_is_refused(signals, name):
     with pytest.raises(ConfigurationError, match="name"):
         setattr(signals, name, Signal())

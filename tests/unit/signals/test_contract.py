@@ -62,7 +62,9 @@ async def with_defaults(sender, instance=None, *, values=None, **everything_else
     [
         pytest.param(plain, id="function"),
         pytest.param(partial(plain, colour="red"), id="partial"),
-        pytest.param(partial(partial(with_a_first, Mailer()), colour="red"), id="partial of a partial"),
+        pytest.param(
+            partial(partial(with_a_first, Mailer()), colour="red"), id="partial of a partial"
+        ),
         pytest.param(partial(Mailer(), colour="red"), id="partial of a callable object"),
         pytest.param(Mailer().on_save, id="bound method"),
         pytest.param(Mailer.on_delete, id="static method"),
@@ -142,7 +144,9 @@ def test_a_partial_that_already_has_its_sender_is_refused():
 def test_a_receiver_without_kwargs_is_refused():
     async def receiver(sender, instance): ...
 
-    assert "receiver must take **kwargs: signals may pass more to it than today" in refusal(receiver)
+    assert "receiver must take **kwargs: signals may pass more to it than today" in refusal(
+        receiver
+    )
 
 
 def test_positional_arguments_do_not_stand_in_for_kwargs():
@@ -196,7 +200,10 @@ def test_a_receiver_whose_signature_cannot_be_read_is_refused():
 def test_the_error_names_the_receiver():
     def somewhere(sender, **kwargs): ...
 
-    assert f"the receiver {__name__}.test_the_error_names_the_receiver.<locals>.somewhere" in refusal(somewhere)
+    assert (
+        f"the receiver {__name__}.test_the_error_names_the_receiver.<locals>.somewhere"
+        in refusal(somewhere)
+    )
 
 
 def test_what_is_refused_is_not_connected():
@@ -245,7 +252,10 @@ def test_a_receiver_wants_its_fields_or_what_nobody_knows(wanted, changes, answe
 
 
 def test_when_changed_may_be_any_collection_and_is_read_once():
-    assert Options(when_changed=(name for name in ("email", "name"))).when_changed == ("email", "name")
+    assert Options(when_changed=(name for name in ("email", "name"))).when_changed == (
+        "email",
+        "name",
+    )
 
 
 def test_when_changed_as_text_is_refused_because_it_would_be_letters():

@@ -74,7 +74,11 @@ def test_decorators_can_be_stacked():
     @post_save(User)
     async def receiver(sender, instance, **kwargs): ...
 
-    assert functions(User.meta.signals.pre_save) == functions(User.meta.signals.post_save) == [receiver]
+    assert (
+        functions(User.meta.signals.pre_save)
+        == functions(User.meta.signals.post_save)
+        == [receiver]
+    )
 
 
 def test_a_static_method_can_be_decorated_inside_and_outside():
@@ -107,7 +111,9 @@ def test_the_contract_is_checked():
 
 
 def test_the_name_of_a_model_is_refused_and_the_error_says_what_takes_names():
-    with pytest.raises(SignalError, match=r"takes a model or a list of models, not 'accounts.User'") as caught:
+    with pytest.raises(
+        SignalError, match=r"takes a model or a list of models, not 'accounts.User'"
+    ) as caught:
         post_save("accounts.User")
     assert """bus.receiver('accounts.User', "post_save")""" in str(caught.value)
 
@@ -147,8 +153,17 @@ def test_options_reach_the_receiver():
     async def receiver(sender, instance, **kwargs): ...
 
     options = User.meta.signals.post_save.find(receiver).options
-    assert (options.name, options.group, options.local, options.on_commit) == ("welcome-mail", "mail", True, True)
-    assert (options.when_changed, options.retry, options.deadline) == (("email",), Retry(attempts=2), 3.5)
+    assert (options.name, options.group, options.local, options.on_commit) == (
+        "welcome-mail",
+        "mail",
+        True,
+        True,
+    )
+    assert (options.when_changed, options.retry, options.deadline) == (
+        ("email",),
+        Retry(attempts=2),
+        3.5,
+    )
 
 
 def test_a_receiver_of_a_pre_signal_is_local_and_one_of_a_post_signal_is_not():

