@@ -18,6 +18,7 @@ from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, SignalError
 from edgy_bus.events import Partition, check_name, partition_label, partitions_of
 from edgy_bus.models import Model, Registry
+from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.outbox import table as outbox_tables
 from edgy_bus.outbox.announcer import Announcer
 from edgy_bus.outbox.notifier import Notifier
@@ -230,6 +231,7 @@ class Bus:
         if self._running is not None:
             return
         async with AsyncExitStack() as stack:
+            stack.callback(log_telemetry())
             for database in self.databases():
                 if not database.is_connected:
                     await stack.enter_async_context(database)

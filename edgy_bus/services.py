@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from edgy_bus import telemetry
+from edgy_bus.telemetry import catalogue
 
 
 async def happens(event: asyncio.Event, within: float) -> bool:
@@ -80,7 +81,7 @@ class Service(ABC):
         try:
             await self.run()
         except Exception as error:
-            telemetry.emit("service.failed", service=type(self).__name__, error=repr(error))
+            telemetry.emit(catalogue.ServiceFailed(service=type(self).__name__, error=repr(error)))
             raise
 
     async def __aenter__(self) -> Self:

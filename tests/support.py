@@ -56,7 +56,9 @@ class Told:
         self.all: list[tuple[str, dict[str, Any]]] = []
 
     def __enter__(self) -> "Told":
-        self._stop = telemetry.listen(lambda name, fields: self.all.append((name, fields)))
+        self._stop = telemetry.listen(
+            lambda notice: self.all.append((notice.name, notice.values()))
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,6 +17,7 @@ from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.services import happens
 from edgy_bus.settings import FOLLOW_STDIN
+from edgy_bus.telemetry import catalogue
 
 if sys.platform == "win32":
     _new_loop = None
@@ -105,9 +106,11 @@ async def patiently(
             await start()
         except DatabaseUnavailable as error:
             if not told:
-                telemetry.emit("database.unavailable", error=str(error))
+                telemetry.emit(catalogue.DatabaseUnavailable(part="start", error=str(error)))
             told = True
         else:
+            if told:
+                telemetry.emit(catalogue.DatabaseAvailable(part="start"))
             return True
         await happens(stopping, pause)
         pause = min(5.0, pause * 2)

@@ -11,6 +11,7 @@ from edgy_bus import telemetry
 from edgy_bus.cli.running import HEALTH_AGE, toucher
 from edgy_bus.services import happens
 from edgy_bus.settings import FOLLOW_STDIN
+from edgy_bus.telemetry import catalogue
 
 _LONGEST_PAUSE = 30.0
 _STEADY = 60.0
@@ -52,7 +53,7 @@ class _Child:
             status = await self._live()
             if self._stopping.is_set():
                 return
-            telemetry.emit("worker.died", status=status)
+            telemetry.emit(catalogue.WorkerDied(status=status))
             pause = 1.0 if time.monotonic() - started > _STEADY else min(_LONGEST_PAUSE, pause * 2)
             await happens(self._stopping, pause)
 

@@ -16,6 +16,7 @@ from databases import core
 from edgy_bus import telemetry
 from edgy_bus.database.backends.base import Backend, Session
 from edgy_bus.errors import DatabaseError
+from edgy_bus.telemetry import catalogue
 
 Callback = Callable[[], Awaitable[None] | None]
 P = ParamSpec("P")
@@ -188,7 +189,7 @@ class Transaction(core.Transaction):
                 await session.rollback()
         except Exception as error:  # noqa: BLE001 - drivers share no base class
             session.discard()
-            telemetry.emit("database.connection_discarded", error=type(error).__name__)
+            telemetry.emit(catalogue.ConnectionDiscarded(error=type(error).__name__))
         except BaseException:
             session.discard()
             raise

@@ -8,6 +8,7 @@ import asyncpg
 
 from edgy_bus import telemetry
 from edgy_bus.services import Service
+from edgy_bus.telemetry import catalogue
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
@@ -43,7 +44,7 @@ class Listener(Service):
                 pause = FIRST_PAUSE
             except _LOST as error:
                 telemetry.emit(
-                    "database.listener_lost", channel=self._channel, error=type(error).__name__
+                    catalogue.ListenerLost(channel=self._channel, error=type(error).__name__)
                 )
                 self.tried.set()
                 await self.pause(pause)

@@ -10,6 +10,7 @@ from edgy_bus.errors import BrokerError, EventError
 from edgy_bus.events import PRE, Event, Partition
 from edgy_bus.services import Service
 from edgy_bus.signing import Signer
+from edgy_bus.telemetry import catalogue
 
 WAITING = 5_000
 """Events in memory; more are dropped."""
@@ -84,4 +85,4 @@ class Announcer(Service):
 
     def _drop(self, count: int, reason: str) -> None:
         self.dropped += count
-        telemetry.emit("announcer.dropped", count=count, reason=reason)
+        telemetry.emit(catalogue.AnnouncerDropped(count=count, reason=reason))

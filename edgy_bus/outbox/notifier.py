@@ -8,6 +8,7 @@ from edgy_bus import telemetry
 from edgy_bus.database import Database
 from edgy_bus.errors import DatabaseError
 from edgy_bus.services import Bell, Service
+from edgy_bus.telemetry import catalogue
 
 CHANNEL = "edgy_bus_outbox"
 GAP = 0.002
@@ -46,4 +47,4 @@ class Notifier(Service):
         try:
             await self._database.notify(CHANNEL)
         except DatabaseError as error:  # relays also look by themselves
-            telemetry.emit("notifier.failed", error=type(error).__name__)
+            telemetry.emit(catalogue.NotifierFailed(error=type(error).__name__))

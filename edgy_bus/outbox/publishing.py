@@ -17,6 +17,7 @@ from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.store import Batch, Incarnations, OutboxStore, Pending, PendingRow
 from edgy_bus.signing import Signer
+from edgy_bus.telemetry import catalogue
 
 SIDE_BY_SIDE = 4
 """Partitions that are appended to at the same time."""
@@ -110,7 +111,9 @@ class Publisher:
             if done:
                 count = len(batch.placed.ids)
                 self.published += count
-                telemetry.emit("relay.published", partition=str(batch.partition), count=count)
+                telemetry.emit(
+                    catalogue.RelayPublished(partition=str(batch.partition), count=count)
+                )
 
     def _wire(
         self, partition: Partition, heads: HeadPacker, incarnations: Incarnations, row: PendingRow

@@ -21,6 +21,7 @@ from edgy_bus.outbox.store import OutboxStore, Pending, PendingRow, Recognised
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import RelaySettings
 from edgy_bus.signing import Signer
+from edgy_bus.telemetry import catalogue
 
 _ROLE = "relay"
 _FIRST_PAUSE = 0.05
@@ -145,7 +146,7 @@ class Relay(Service):
                     moved |= misplaced(partition, one.rows, partitions)
         if moved:
             await self._store.relabel(moved)
-            telemetry.emit("relay.relabelled", service=self._service, count=len(moved))
+            telemetry.emit(catalogue.RelayRepartitioned(service=self._service, count=len(moved)))
         return bool(moved)
 
     async def _repair(self, partition: Partition, head: Head) -> bool:
@@ -165,9 +166,13 @@ class Relay(Service):
         if repair.done and head.epoch:
             count = sum(len(one.ids) for one in placed)
             lost = state.epoch != head.epoch
-            telemetry.emit("relay.resynchronised", partition=str(partition), found=count, lost=lost)
+            telemetry.emit(
+                catalogue.RelayResynchronised(partition=str(partition), found=count, lost=lost)
+            )
         if repair.restored:
-            telemetry.emit("relay.restored", partition=str(partition), incarnation=strangers + 1)
+            telemetry.emit(
+                catalogue.RelayRestored(partition=str(partition), incarnation=strangers + 1)
+            )
         return repair.done
 
     async def _recognise(self, partition: Partition, state: StreamState) -> list[Recognised] | None:
@@ -191,7 +196,7 @@ class Relay(Service):
             place = Partition(_ROLE, self._service)
             self._lease = await self._broker.acquire(place, _ROLE, self._owner, ttl)
             if self._lease is not None:
-                telemetry.emit("relay.leads", service=self._service)
+                telemetry.emit(catalogue.RelayLeads(service=self._service))
                 self._verified = False
         self._renew_at = now + ttl / 3
         return self._lease is not None
@@ -221,7 +226,7 @@ class Relay(Service):
         if missing != self._waits_for.get(partition, []):
             self._waits_for[partition] = missing
             if missing:
-                telemetry.emit("stream.waits", partition=str(partition), groups=missing)
+                telemetry.emit(catalogue.TrimmingWaits(partition=str(partition), groups=missing))
         if not progress or missing:
             return
         # Beyond the marked head, a crash before the mark would leave nothing to recognise the appended rows by. The head itself may be
@@ -248,13 +253,17 @@ class Relay(Service):
         """Once for each kind of trouble, not at every attempt."""
         kind = type(error).__name__
         if kind != self._trouble:
-            event = "broker.unavailable" if isinstance(error, BrokerUnavailable) else "relay.failed"
-            telemetry.emit(event, part="relay", error=f"{kind}: {error}")
+            text = f"{kind}: {error}"
+            telemetry.emit(
+                catalogue.BrokerUnavailable(part="relay", error=text)
+                if isinstance(error, BrokerUnavailable)
+                else catalogue.RelayFailed(service=self._service, error=text)
+            )
         self._trouble = kind
 
     def _say_well(self) -> None:
         if self._trouble:
-            telemetry.emit("relay.recovered", service=self._service)
+            telemetry.emit(catalogue.RelayRecovered(service=self._service))
         self._trouble = ""
 
 

@@ -32,6 +32,7 @@ from edgy_bus.events import Partition
 from edgy_bus.outbox import ledger, statements
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.table import batches, groups, metadata, outbox, pending, streams
+from edgy_bus.telemetry import catalogue
 
 _INSERT = insert(outbox)
 _RELABEL = (
@@ -115,7 +116,7 @@ class OutboxStore:
         if self._dialect == statements.POSTGRESQL:
             [settings] = (await self.database.run(statements.DURABILITY)).rows
             if loose := [name for name, value in settings.items() if value == "off"]:
-                telemetry.emit("outbox.not_durable", off=", ".join(loose))
+                telemetry.emit(catalogue.OutboxNotDurable(off=", ".join(loose)))
 
     async def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write events; the caller's transaction decides whether they ever happened."""

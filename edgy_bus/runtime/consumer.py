@@ -23,6 +23,7 @@ from edgy_bus.runtime.window import Window
 from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
+from edgy_bus.telemetry import catalogue
 
 _LOOK = 0.4
 """Seconds between two looks at who is alive: so much later than its lease ends, the rows of a worker that died are taken over."""
@@ -114,15 +115,17 @@ class Consumer(Service):
         except BrokerUnavailable as error:
             if not self._away:
                 telemetry.emit(
-                    "broker.unavailable", part=f"worker of group {self.group}", error=str(error)
+                    catalogue.BrokerUnavailable(
+                        part=f"worker of group {self.group}", error=str(error)
+                    )
                 )
             self._away = True
             return min(1.0, self._settings.backoff)
         except BrokerError as error:
-            telemetry.emit("consumer.failed", group=self.group, error=str(error))
+            telemetry.emit(catalogue.ConsumerFailed(group=self.group, error=str(error)))
             return self._settings.backoff
         if self._away:
-            telemetry.emit("broker.available", part=f"worker of group {self.group}")
+            telemetry.emit(catalogue.BrokerAvailable(part=f"worker of group {self.group}"))
         self._away = False
         return _SOON if waiting else min(_LOOK, self._settings.lease / 4)
 
@@ -179,7 +182,7 @@ class Consumer(Service):
             lease, asked + self._settings.lease, self._tools
         )
         await session.start()
-        telemetry.emit("partition.taken", group=self.group, partition=str(place))
+        telemetry.emit(catalogue.PartitionTaken(group=self.group, partition=str(place)))
 
     async def _keep_leases(self) -> None:
         """Not a part of the rounds: while hundreds of partitions are taken, those that were taken first have to be kept."""
@@ -212,7 +215,9 @@ class Consumer(Service):
         """Give the leases of ended sessions back."""
         for session in self._drop_ended():
             await self._broker.release(session.lease)
-            telemetry.emit("partition.released", group=self.group, partition=str(session.place))
+            telemetry.emit(
+                catalogue.PartitionReleased(group=self.group, partition=str(session.place))
+            )
 
     def _drop_ended(self) -> list[PartitionSession]:
         """Forget the sessions that have ended; answers them, because their leases may still be held."""

@@ -21,6 +21,7 @@ from edgy_bus.runtime.outcome import Again, GiveUp, Note, decide
 from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
 from edgy_bus.services import happens
 from edgy_bus.settings import WorkerSettings
+from edgy_bus.telemetry import catalogue
 
 T = TypeVar("T")
 
@@ -178,10 +179,9 @@ class Parking:
             return
         # It stays in `rows` until `park` or `_look` learns it: it may be held again already.
         telemetry.emit(
-            "row.released",
-            group=self._lease.role,
-            partition=str(self._lease.place),
-            receiver=row.receiver,
+            catalogue.RowReleased(
+                group=self._lease.role, partition=str(self._lease.place), receiver=row.receiver
+            )
         )
 
     async def _free(self, row: Row) -> None:
@@ -230,11 +230,12 @@ class Parking:
     async def _hold(self, row: Row, reason: str) -> None:
         await self._change(row, HeldState())
         telemetry.emit(
-            "row.held",
-            group=self._lease.role,
-            partition=str(self._lease.place),
-            receiver=row.receiver,
-            reason=reason,
+            catalogue.RowHeld(
+                group=self._lease.role,
+                partition=str(self._lease.place),
+                receiver=row.receiver,
+                reason=reason,
+            )
         )
 
     async def _change(self, row: Row, state: HeldState) -> None:

@@ -28,6 +28,7 @@ from edgy_bus.runtime.window import Window
 from edgy_bus.services import Service, happens
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
+from edgy_bus.telemetry import catalogue
 
 _TURN = 0.02
 """Seconds for which all runners of a process together keep the event loop from everybody else, if their receivers wait for nothing."""
@@ -131,7 +132,7 @@ class PartitionSession(Service):
         if self._error is not None:
             raise self._error
         if self.lost:
-            telemetry.emit("session.lost", partition=str(self.place), group=self.lease.role)
+            telemetry.emit(catalogue.TenureLost(partition=str(self.place), group=self.lease.role))
 
     async def _read(self) -> None:
         tools = self._tools
@@ -150,10 +151,9 @@ class PartitionSession(Service):
             except BrokerUnavailable as error:
                 # Entries may be ours without our knowing them: only a new tenure finds them again.
                 telemetry.emit(
-                    "session.doubt",
-                    partition=str(self.place),
-                    group=self.lease.role,
-                    error=str(error),
+                    catalogue.TenureInDoubt(
+                        partition=str(self.place), group=self.lease.role, error=str(error)
+                    )
                 )
                 self.finish()
                 return
@@ -162,17 +162,20 @@ class PartitionSession(Service):
                 return
             if fetched.missing:
                 telemetry.emit(
-                    "session.missing", partition=str(self.place), count=len(fetched.missing)
+                    catalogue.EntriesMissing(
+                        group=self.lease.role, partition=str(self.place), count=len(fetched.missing)
+                    )
                 )
             inherit = inherit and fetched.inherited
             if fetched.entries:
                 if fetched.entries[0].id <= read_up_to:
                     # The server was rolled back, and gives numbers out again: an acknowledgement by number may be for another event.
                     telemetry.emit(
-                        "session.doubt",
-                        partition=str(self.place),
-                        group=self.lease.role,
-                        error="it was rolled back",
+                        catalogue.TenureInDoubt(
+                            partition=str(self.place),
+                            group=self.lease.role,
+                            error="it was rolled back",
+                        )
                     )
                     self.lose()
                     return
@@ -439,9 +442,7 @@ class PartitionSession(Service):
             handling.notes[subscription.name] = decision.note
             self._acknowledger.owe(handling)
             self._postpone(lane, decision.note.due)
-            self._tell(
-                "receiver.retried", job, attempts=decision.note.attempts, reason=decision.reason
-            )
+            self._report(catalogue.ReceiverRetried, job, decision)
 
     def _done(self, lane: Lane[Work], job: Job, outcome: Done) -> None:
         subscription, stats = job.subscription, self._tools.stats
@@ -493,7 +494,7 @@ class PartitionSession(Service):
             await self._park(job, decision, begin=True)
         else:
             await self._bury(job.handling, job.subscription.name, decision)
-        self._tell("receiver.gave_up", job, attempts=decision.attempts, reason=decision.reason)
+        self._report(catalogue.ReceiverGaveUp, job, decision)
         self._put_aside(job.handling, job.subscription.name, decision.attempts)
         self._finish(lane)
 
@@ -521,10 +522,12 @@ class PartitionSession(Service):
         if not handling.notes.get(STREAM, NOTHING).done:
             await self._bury(handling, STREAM, GiveUp(0, job.reason))
             telemetry.emit(
-                "stream.foreign",
-                partition=str(self.place),
-                entry=str(handling.entry.id),
-                reason=job.reason,
+                catalogue.ForeignEntry(
+                    group=self.lease.role,
+                    partition=str(self.place),
+                    entry=str(handling.entry.id),
+                    reason=job.reason,
+                )
             )
         self._put_aside(handling, STREAM, 0)
 
@@ -546,14 +549,22 @@ class PartitionSession(Service):
                 self._tools.stats.dead += 1
                 return
 
-    def _tell(self, name: str, job: Job, **fields: object) -> None:
+    def _report(
+        self,
+        notice: type[catalogue.ReceiverRetried | catalogue.ReceiverGaveUp],
+        job: Job,
+        decision: Again | GiveUp,
+    ) -> None:
+        attempts = decision.attempts if isinstance(decision, GiveUp) else decision.note.attempts
         telemetry.emit(
-            name,
-            group=self.lease.role,
-            receiver=job.subscription.name,
-            event=f"{job.envelope.model}.{job.envelope.signal}",
-            event_id=job.envelope.id,
-            **fields,
+            notice(
+                group=self.lease.role,
+                receiver=job.subscription.name,
+                event=f"{job.envelope.model}.{job.envelope.signal}",
+                event_id=job.envelope.id,
+                attempts=attempts,
+                reason=decision.reason,
+            )
         )
 
 

@@ -1,7 +1,7 @@
 """A worker process: one consumer for each of its groups, and the slots that they share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
@@ -14,6 +14,15 @@ from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.services import Service
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
+from edgy_bus.telemetry import catalogue
+
+_Unavailable = catalogue.BrokerUnavailable | catalogue.DatabaseUnavailable
+_Available = catalogue.BrokerAvailable | catalogue.DatabaseAvailable
+
+_NOTICES: Mapping[type[EdgyBusError], tuple[type[_Unavailable], type[_Available]]] = {
+    BrokerUnavailable: (catalogue.BrokerUnavailable, catalogue.BrokerAvailable),
+    DatabaseUnavailable: (catalogue.DatabaseUnavailable, catalogue.DatabaseAvailable),
+}
 
 
 class Worker(Service):
@@ -50,9 +59,9 @@ class Worker(Service):
         self.consumers: list[Consumer] = []
 
     async def run(self) -> None:
-        if not await self._until_it_works(self._prepare_inboxes, "database", DatabaseUnavailable):
+        if not await self._until_it_works(self._prepare_inboxes):
             return
-        if not await self._until_it_works(self._broker.connect, "broker", BrokerUnavailable):
+        if not await self._until_it_works(self._broker.connect):
             return
         slots = Slots(self._settings.concurrency)
         self.consumers = [
@@ -61,16 +70,16 @@ class Worker(Service):
         ]
         for consumer in self.consumers:
             await consumer.start()
-        telemetry.emit("worker.started", groups=[group.group for group in self._groups])
+        telemetry.emit(catalogue.WorkerStarted(groups=[group.group for group in self._groups]))
         try:
             while not self.stopping.is_set():
                 if self._alive is not None:
                     self._alive()
                 await self.pause(min(2.0, self._settings.lease / 2))
         finally:
-            telemetry.emit("worker.draining", groups=[group.group for group in self._groups])
+            telemetry.emit(catalogue.WorkerDraining(groups=[group.group for group in self._groups]))
             await asyncio.gather(*(consumer.stop() for consumer in self.consumers))
-            telemetry.emit("worker.stopped", groups=[group.group for group in self._groups])
+            telemetry.emit(catalogue.WorkerStopped(groups=[group.group for group in self._groups]))
 
     async def _prepare_inboxes(self) -> None:
         databases = {id(one): one for group in self._groups for one in group.inboxes}
@@ -78,23 +87,21 @@ class Worker(Service):
             if isinstance(database, Database):
                 await database.create_tables(inbox.metadata)
 
-    async def _until_it_works(
-        self, start: Callable[[], Awaitable[None]], what: str, unavailable: type[EdgyBusError]
-    ) -> bool:
-        """Try until it works, and say once that it does not; False if the worker is stopped meanwhile."""
-        told = False
+    async def _until_it_works(self, start: Callable[[], Awaitable[None]]) -> bool:
+        """Call `start` until it succeeds, and report an outage once; False if stopped meanwhile."""
+        away: type[_Available] | None = None
         while not self.stopping.is_set():
             try:
                 await start()
-            except unavailable as error:
-                if not told:
-                    telemetry.emit(f"{what}.unavailable", part="worker", error=str(error))
-                told = True
+            except (BrokerUnavailable, DatabaseUnavailable) as error:
+                if away is None:
+                    unavailable, away = _NOTICES[type(error)]
+                    telemetry.emit(unavailable(part="worker", error=str(error)))
                 if self._alive is not None:
                     self._alive()
                 await self.pause(min(1.0, self._settings.backoff))
             else:
-                if told:
-                    telemetry.emit(f"{what}.available", part="worker")
+                if away is not None:
+                    telemetry.emit(away(part="worker"))
                 return True
         return False

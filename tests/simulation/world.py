@@ -476,7 +476,7 @@ class World:
     @contextmanager
     def _listening(self) -> Iterator[None]:
         stop = telemetry.listen(
-            lambda name, fields: self.note(name, sorted(fields.items(), key=str))
+            lambda notice: self.note(notice.name, sorted(notice.values().items(), key=str))
         )
         try:
             yield

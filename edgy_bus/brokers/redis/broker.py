@@ -30,6 +30,7 @@ from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable, LeaseLost
 from edgy_bus.events import Partition, check_name
+from edgy_bus.telemetry import catalogue
 
 _ERASING = 60.0
 
@@ -57,7 +58,7 @@ class RedisBroker(Broker):
         except BrokerError:
             return  # hosted servers forbid the question
         if not policy.startswith(("noeviction", "volatile")):
-            telemetry.emit("broker.evicts", policy=policy)
+            telemetry.emit(catalogue.BrokerEvicts(policy=policy))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -39,6 +39,6 @@ async def test_a_worker_keeps_hundreds_of_partitions(redis_url: str, prefix: str
             await eventually(lambda: len(seen) == MANY, "an event of every partition")
             await asyncio.sleep(LEASE * 1.2)  # no lease lasts so long without being renewed
             assert len(worker.consumers[0].partitions) == MANY
-            assert told.of("session.lost") == []
+            assert told.of("tenure.lost") == []
     assert told.of("broker.unavailable") == []
     await broker.close()

@@ -276,7 +276,7 @@ async def test_what_was_written_with_another_number_of_partitions_goes_where_wor
         await drain(relay_of(store, broker))
     assert await on_stream(broker, OTHER) == there + nowhere + right
     assert await on_stream(broker) == []
-    assert [fields["count"] for fields in told.of("relay.relabelled")] == [2]
+    assert [fields["count"] for fields in told.of("relay.repartitioned")] == [2]
 
 
 async def test_a_group_that_is_missing_keeps_a_stream_from_being_trimmed_until_it_is_forgotten(

@@ -589,7 +589,7 @@ async def test_what_a_failover_has_lost_is_parked_again_before_what_comes_later(
         session = await tenure.begin()
         await eventually(lambda: not session.running)
     assert broker.failed_over
-    assert told.of("session.lost")
+    assert told.of("tenure.lost")
     await broker.release(session.lease)
     waits.set()
     session = await tenure.begin("next")

@@ -1,0 +1,398 @@
+"""Everything that the library reports about itself. Grouped by the part that reports."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, dataclass_transform
+
+from edgy_bus.telemetry.notice import Counter, Notice
+
+N = TypeVar("N", bound=Notice)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def _entry(entry: type[N]) -> type[N]:
+    return dataclass(frozen=True, slots=True, kw_only=True)(entry)
+
+
+# Services and connections
+
+
+@_entry
+class ServiceFailed(Notice):
+    """A background loop ended with an error that nothing inside of it handles."""
+
+    name: ClassVar[str] = "service.failed"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_service_failures_total", ("service",))
+    service: str
+    error: str
+
+
+@_entry
+class BrokerUnavailable(Notice):
+    """The broker does not answer or refuses writes. Reported once, until it answers again."""
+
+    name: ClassVar[str] = "broker.unavailable"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_broker_outages_total", ("part",))
+    part: str
+    error: str
+
+
+@_entry
+class BrokerAvailable(Notice):
+    """The broker answers again."""
+
+    name: ClassVar[str] = "broker.available"
+    part: str
+
+
+@_entry
+class BrokerEvicts(Notice):
+    """The broker may evict streams: its `maxmemory-policy` has to be `noeviction`."""
+
+    name: ClassVar[str] = "broker.evicts"
+    level: ClassVar[int] = logging.WARNING
+    policy: str
+
+
+@_entry
+class DatabaseUnavailable(Notice):
+    """A database does not answer. Reported once, until it answers again."""
+
+    name: ClassVar[str] = "database.unavailable"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_database_outages_total", ("part",))
+    part: str
+    error: str
+
+
+@_entry
+class DatabaseAvailable(Notice):
+    """The database answers again."""
+
+    name: ClassVar[str] = "database.available"
+    part: str
+
+
+@_entry
+class ConnectionDiscarded(Notice):
+    """A database connection was closed instead of given back, because its state is unknown."""
+
+    name: ClassVar[str] = "database.connection_discarded"
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_database_discarded_connections_total")
+    error: str
+
+
+@_entry
+class ListenerLost(Notice):
+    """The connection that waits for PostgreSQL's notifications broke; another one is opened."""
+
+    name: ClassVar[str] = "database.listener_lost"
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_database_lost_listeners_total")
+    channel: str
+    error: str
+
+
+# Outbox and relay
+
+
+@_entry
+class OutboxNotDurable(Notice):
+    """PostgreSQL may lose commits that it has confirmed: these settings are off."""
+
+    name: ClassVar[str] = "outbox.not_durable"
+    level: ClassVar[int] = logging.WARNING
+    off: str
+
+
+@_entry
+class AnnouncerDropped(Notice):
+    """Events of `pre_*` signals were dropped."""
+
+    name: ClassVar[str] = "announcer.dropped"
+    level: ClassVar[int] = logging.DEBUG
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_announcer_dropped_events_total", ("reason",), "count"
+    )
+    count: int
+    reason: str
+
+
+@_entry
+class NotifierFailed(Notice):
+    """A notification of other processes' relays was not sent; these relays poll."""
+
+    name: ClassVar[str] = "notifier.failed"
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_notifier_failures_total")
+    error: str
+
+
+@_entry
+class RelayLeads(Notice):
+    """This relay has the lease, and publishes from now on."""
+
+    name: ClassVar[str] = "relay.leads"
+    service: str
+
+
+@_entry
+class RelayPublished(Notice):
+    """Events were appended to a stream and marked in the outbox."""
+
+    name: ClassVar[str] = "relay.published"
+    level: ClassVar[int] = logging.DEBUG
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_published_events_total", (), "count")
+    partition: str
+    count: int
+
+
+@_entry
+class RelayFailed(Notice):
+    """A round of the relay failed; events wait in the outbox. Reported once per kind of error."""
+
+    name: ClassVar[str] = "relay.failed"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_failures_total", ("service",))
+    service: str
+    error: str
+
+
+@_entry
+class RelayRecovered(Notice):
+    """The relay publishes again."""
+
+    name: ClassVar[str] = "relay.recovered"
+    service: str
+
+
+@_entry
+class RelayRepartitioned(Notice):
+    """Pending events were moved: a process had written them with another number of partitions."""
+
+    name: ClassVar[str] = "relay.repartitioned"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_relay_repartitioned_events_total", (), "count"
+    )
+    service: str
+    count: int
+
+
+@_entry
+class RelayResynchronised(Notice):
+    """A stream did not stand where the outbox had left it.
+
+    `found` events were in the stream and are marked now; `lost` says whether the stream lost events,
+    which are pending again.
+    """
+
+    name: ClassVar[str] = "relay.resynchronised"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_repairs_total", ("lost",))
+    partition: str
+    found: int
+    lost: bool
+
+
+@_entry
+class RelayRestored(Notice):
+    """The database is an earlier state of itself: its events have a new incarnation."""
+
+    name: ClassVar[str] = "relay.restored"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_restored_databases_total")
+    partition: str
+    incarnation: int
+
+
+@_entry
+class TrimmingWaits(Notice):
+    """A stream is not trimmed, because these groups, once seen, are missing at the stream."""
+
+    name: ClassVar[str] = "stream.waits"
+    level: ClassVar[int] = logging.WARNING
+    partition: str
+    groups: Sequence[str]
+
+
+# Workers
+
+
+@_entry
+class WorkerStarted(Notice):
+    """A worker runs the receivers of these groups."""
+
+    name: ClassVar[str] = "worker.started"
+    groups: Sequence[str]
+
+
+@_entry
+class WorkerDraining(Notice):
+    """A worker reads no more, and lets running receivers finish."""
+
+    name: ClassVar[str] = "worker.draining"
+    groups: Sequence[str]
+
+
+@_entry
+class WorkerStopped(Notice):
+    """A worker has ended."""
+
+    name: ClassVar[str] = "worker.stopped"
+    groups: Sequence[str]
+
+
+@_entry
+class WorkerDied(Notice):
+    """A worker process ended by itself, and is replaced."""
+
+    name: ClassVar[str] = "worker.died"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_worker_deaths_total")
+    status: int
+
+
+@_entry
+class ConsumerFailed(Notice):
+    """A round of a group's consumer failed with an error that waiting does not mend."""
+
+    name: ClassVar[str] = "consumer.failed"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_consumer_failures_total", ("group",))
+    group: str
+    error: str
+
+
+@_entry
+class PartitionTaken(Notice):
+    """This process has the lease of a partition."""
+
+    name: ClassVar[str] = "partition.taken"
+    level: ClassVar[int] = logging.DEBUG
+    group: str
+    partition: str
+
+
+@_entry
+class PartitionReleased(Notice):
+    """This process gave the lease of a partition back."""
+
+    name: ClassVar[str] = "partition.released"
+    level: ClassVar[int] = logging.DEBUG
+    group: str
+    partition: str
+
+
+@_entry
+class TenureLost(Notice):
+    """The lease of a partition ended before this process gave it back."""
+
+    name: ClassVar[str] = "tenure.lost"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_tenures_lost_total", ("group",))
+    group: str
+    partition: str
+
+
+@_entry
+class TenureInDoubt(Notice):
+    """Nobody knows which entries a read has taken: the next tenure finds them as unfinished."""
+
+    name: ClassVar[str] = "tenure.in_doubt"
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_tenures_in_doubt_total", ("group",))
+    group: str
+    partition: str
+    error: str
+
+
+@_entry
+class EntriesMissing(Notice):
+    """Unfinished entries are gone from a stream."""
+
+    name: ClassVar[str] = "tenure.entries_missing"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_missing_entries_total", ("group",), "count"
+    )
+    group: str
+    partition: str
+    count: int
+
+
+@_entry
+class ForeignEntry(Notice):
+    """An entry of a stream is not an event of this library; the entry is in the dead letters."""
+
+    name: ClassVar[str] = "stream.foreign"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_foreign_entries_total", ("group",))
+    group: str
+    partition: str
+    entry: str
+    reason: str
+
+
+@_entry
+class ReceiverRetried(Notice):
+    """A receiver failed, or asked to be called again, and will be."""
+
+    name: ClassVar[str] = "receiver.retried"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_receiver_retries_total", ("group", "receiver")
+    )
+    group: str
+    receiver: str
+    event: str
+    event_id: str
+    attempts: int
+    reason: str
+
+
+@_entry
+class ReceiverGaveUp(Notice):
+    """A receiver failed for good: the event is in the dead letters, or the row is held."""
+
+    name: ClassVar[str] = "receiver.gave_up"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_receiver_failures_total", ("group", "receiver")
+    )
+    group: str
+    receiver: str
+    event: str
+    event_id: str
+    attempts: int
+    reason: str
+
+
+@_entry
+class RowHeld(Notice):
+    """A released row is held again: its first parked event failed."""
+
+    name: ClassVar[str] = "row.held"
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_rows_held_total", ("group", "receiver"))
+    group: str
+    partition: str
+    receiver: str
+    reason: str
+
+
+@_entry
+class RowReleased(Notice):
+    """The parked events of a row are handled; the row is held no more."""
+
+    name: ClassVar[str] = "row.released"
+    group: str
+    partition: str
+    receiver: str
+
+
+ENTRIES: tuple[type[Notice], ...] = tuple(
+    entry
+    for entry in globals().values()
+    if isinstance(entry, type) and issubclass(entry, Notice) and entry is not Notice
+)
+"""Every entry of the catalogue."""

@@ -1,0 +1,41 @@
+"""The base of every notice, and the metric that a notice feeds."""
+
+import logging
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A metric that only grows.
+
+    Args:
+        name: the metric's name, after the conventions of OpenMetrics: it ends with `_total`.
+        labels: fields of the notice that tell series of the metric apart. Every label has few
+            different values: never a key of a row, an event's id or an error's text.
+        amount: the field of the notice that is added; each notice counts as 1 without it.
+    """
+
+    name: str
+    labels: tuple[str, ...] = ()
+    amount: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One thing that the library reports about itself.
+
+    Fields contain names, numbers and reasons. No field ever contains a payload, a password or a URL
+    with credentials.
+    """
+
+    name: ClassVar[str] = ""
+    """What happened, as `part.what_happened`: stable, for filters and dashboards."""
+    level: ClassVar[int] = logging.INFO
+    """The level of `logging` at which the notice is written."""
+    metric: ClassVar[Counter | None] = None
+    """The metric that the notice feeds."""
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields by name, in the order of their declaration."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
