@@ -18,11 +18,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from edgy_bus.brokers.base import EntryId, Head
+from edgy_bus.brokers.base import EntryId, StreamHead
 from edgy_bus.brokers.redis import RedisBroker
-from edgy_bus.codec import HeadPacker, Wire
+from edgy_bus.codec import HeaderPacker, Wire
 from edgy_bus.database import Database
-from edgy_bus.events import Partition, new_event_id, now, partition_label, partitions_of
+from edgy_bus.events import Partition, new_event_id, now, partition_name, partitions_of
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.publishing import SIDE_BY_SIDE
 from edgy_bus.outbox.relay import Relay
@@ -45,7 +45,7 @@ def events(model: str, count: int) -> Iterator[dict[str, Any]]:
         subject, event_id = str(number % 5_000), new_event_id()
         yield {
             "model": model,
-            "label": partition_label(subject, event_id, PARTITIONS),
+            "label": partition_name(subject, event_id, PARTITIONS),
             "event_id": event_id,
             "signal": "post_save",
             "subject": subject,
@@ -85,16 +85,16 @@ class Bench:
 
         async def work() -> None:
             for partition, wires in waiting:
-                head = (await self.broker.inspect(partition, Head(), "bench", 1)).head
+                head = (await self.broker.inspect(partition, StreamHead(), "bench", 1)).head
                 for batch in wires:
                     entries = await self.broker.publish(partition, head, batch)
                     assert entries is not None
-                    head = Head(head.epoch, entries[-1], batch[-1].id)
+                    head = StreamHead(head.epoch, entries[-1], batch[-1].id)
 
         await asyncio.gather(*(work() for _ in range(SIDE_BY_SIDE)))
 
     def batches(self) -> list[tuple[Partition, list[list[Wire]]]]:
-        heads = HeadPacker("bench", ALONE)
+        heads = HeaderPacker("bench", ALONE)
         wires: dict[Partition, list[Wire]] = {
             place: [] for place in partitions_of(ALONE, PARTITIONS)
         }
@@ -111,7 +111,7 @@ class Bench:
             wires[Partition(ALONE, row["label"])].append(
                 Wire(row["event_id"], head, row["data"].encode())
             )
-        size = SETTINGS.batch
+        size = SETTINGS.chunk
         return [
             (place, [one[at : at + size] for at in range(0, len(one), size)])
             for place, one in wires.items()
@@ -161,9 +161,9 @@ class Bench:
 
 def _batch(partition: Partition, one: Pending) -> Batch:
     """The rows of a page as if they had been appended."""
-    old = one.head or Head()
+    old = one.head or StreamHead()
     entries = [EntryId(old.entry.ms + 1, seq) for seq in range(len(one.rows))]
-    new = Head("bench", entries[-1], one.rows[-1].event_id)
+    new = StreamHead("bench", entries[-1], one.rows[-1].event_id)
     return Batch(partition, old, new, Placed([row.id for row in one.rows], entries))
 
 

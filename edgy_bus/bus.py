@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from edgy_bus.brokers.base import Broker
-from edgy_bus.brokers.base import Row as BrokerRow
+from edgy_bus.brokers.base import Broker, RowKey
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, SignalError
-from edgy_bus.events import Partition, check_name, partition_label, partitions_of
+from edgy_bus.events import Partition, check_name, partition_name, partitions_of
 from edgy_bus.models import Model, Registry
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.outbox import table as outbox_tables
@@ -27,7 +26,7 @@ from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.retry import Retry
 from edgy_bus.runtime import inbox
-from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
+from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
@@ -310,8 +309,8 @@ class Bus:
         found = 0
         for publisher in self._publishers:
             for model in publisher.registry.models.values():
-                for place in partitions_of(self._name(model), self.events.partitions):
-                    await broker.forget(place, group)
+                for partition in partitions_of(self._name(model), self.events.partitions):
+                    await broker.forget(partition, group)
             # Last: a relay that trims meanwhile notes every group that it still sees at the broker.
             found += await publisher.store.forget_group(group)
         return found
@@ -321,9 +320,9 @@ class Bus:
         broker, group = self._require_broker("a held row"), group or self.group
         found = []
         for model, partitions in (await broker.declared()).items():
-            for place in partitions_of(model, partitions):
-                for row, state in (await broker.held(place, group)).items():
-                    parked = await broker.parked(place, group, row)
+            for partition in partitions_of(model, partitions):
+                for row, state in (await broker.held(partition, group)).items():
+                    parked = await broker.parked(partition, group, row)
                     reason = parked[0].letter.reason if parked else ""
                     found.append(
                         HeldRow(group, model, row.subject, row.receiver, reason, state.retrying)
@@ -337,9 +336,9 @@ class Bus:
         """
         broker = self._require_broker("a held row")
         partitions = (await broker.declared()).get(row.model, self.events.partitions)
-        place = Partition(row.model, partition_label(row.subject, "", partitions))
+        partition = Partition(row.model, partition_name(row.subject, "", partitions))
         return await broker.decide(
-            place, row.group, BrokerRow(row.receiver, row.subject), skip=skip
+            partition, row.group, RowKey(row.receiver, row.subject), skip=skip
         )
 
     def relays(self) -> list[Relay]:
@@ -393,7 +392,7 @@ class Bus:
         def read(row: Mapping[str, Any] | None) -> Any:
             if row is None:
                 return None
-            return Row(row) if schema is None else schema.model_validate(row)
+            return Snapshot(row) if schema is None else schema.model_validate(row)
 
         group = check_name(named.receiver.options.group or self.group, "the group")
         return Subscription(

@@ -25,13 +25,13 @@ class Wire(NamedTuple):
     """An event as it travels."""
 
     id: str
-    head: bytes
+    header: bytes
     data: bytes
     signature: bytes = b""
 
 
 class Envelope(NamedTuple):
-    """An entry whose head has been read and whose data has not."""
+    """An entry whose header has been read and whose data has not."""
 
     id: str
     source: str
@@ -103,8 +103,8 @@ class Numbering(NamedTuple):
     incarnation: int = 1
 
 
-class HeadPacker:
-    """Makes the `head` field of a model's events: CloudEvents attributes as one JSON object; what is unknown is left out."""
+class HeaderPacker:
+    """Makes the `header` field of a model's events: CloudEvents attributes as one JSON object; what is unknown is left out."""
 
     def __init__(self, source: str, model: str) -> None:
         self._source = source
@@ -122,15 +122,15 @@ class HeadPacker:
         incarnation: int,
         traceparent: str | None,
     ) -> bytes:
-        head: dict[str, Any] = {"id": event_id, "time": time}
+        header: dict[str, Any] = {"id": event_id, "time": time}
         if subject is not None:
-            head["subject"] = subject
+            header["subject"] = subject
         if sequence is not None:
-            head["sequence"] = sequence
-            head["incarnation"] = incarnation
+            header["sequence"] = sequence
+            header["incarnation"] = incarnation
         if traceparent is not None:
-            head["traceparent"] = traceparent
-        return (self._beginnings.get(signal) or self._beginning(signal)) + orjson.dumps(head)[1:]
+            header["traceparent"] = traceparent
+        return (self._beginnings.get(signal) or self._beginning(signal)) + orjson.dumps(header)[1:]
 
     def _beginning(self, signal: str) -> bytes:
         """What all events of a signal begin with; the next attribute can follow."""
@@ -146,7 +146,7 @@ class HeadPacker:
 
 def pack(event: Event) -> Wire:
     """An event as bytes."""
-    head = _packer(event.source, event.model).pack(
+    header = _packer(event.source, event.model).pack(
         event.id,
         event.signal,
         subject=event.subject,
@@ -155,24 +155,24 @@ def pack(event: Event) -> Wire:
         incarnation=event.incarnation,
         traceparent=event.traceparent,
     )
-    return Wire(event.id, head, dumps(event.data))
+    return Wire(event.id, header, dumps(event.data))
 
 
 @lru_cache(maxsize=1024)
-def _packer(source: str, model: str) -> HeadPacker:
-    return HeadPacker(source, model)
+def _packer(source: str, model: str) -> HeaderPacker:
+    return HeaderPacker(source, model)
 
 
 def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
-    """Read the head of an entry. Raises `EventError` with the reason for whatever is not an event of ours."""
+    """Read the header of an entry. Raises `EventError` with the reason for whatever is not an event of ours."""
     try:
-        raw_head, data = fields[b"head"], fields[b"data"]
+        raw_header, data = fields[b"head"], fields[b"data"]
     except KeyError as error:
         raise EventError(f"the entry has no field {error.args[0].decode()!r}") from None
-    head = loads(raw_head)
-    if type(head) is not dict:
-        raise EventError("the entry's head is not a JSON object")
-    known = head.get
+    header = loads(raw_header)
+    if type(header) is not dict:
+        raise EventError("the entry's header is not a JSON object")
+    known = header.get
     version = known("schemaversion", SCHEMA_VERSION)
     if known("specversion") != SPEC_VERSION or version != SCHEMA_VERSION:
         raise EventError(
@@ -189,10 +189,10 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
         and (traceparent is None or type(traceparent) is str)
         and (incarnation is None or type(incarnation) is int)
     ):
-        raise EventError(_misfit(head))
+        raise EventError(_misfit(header))
     model, _, signal = kind.rpartition(".")
     if not model:
-        raise EventError(_misfit(head))
+        raise EventError(_misfit(header))
     attributes = (
         event_id,
         source,
@@ -208,10 +208,10 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     return tuple.__new__(Envelope, (*attributes, traceparent or None, data))
 
 
-def numbering(head: bytes) -> Numbering:
-    """Sequence and incarnation of an event by its `head`, whatever that is; no numbers that a database cannot store."""
+def numbering(header: bytes) -> Numbering:
+    """Sequence and incarnation of an event by its `header`, whatever that is; no numbers that a database cannot store."""
     try:
-        one = unpack({b"head": head, b"data": b""})
+        one = unpack({b"head": header, b"data": b""})
     except EventError:
         return Numbering()
     ours = 0 < (one.sequence or 0) < 2**63 and 0 < one.incarnation < 2**30
@@ -222,17 +222,17 @@ _TEXTS = ("type", "id", "source", "time")
 _OPTIONAL_TEXTS = ("subject", "traceparent")
 
 
-def _misfit(head: Mapping[str, Any]) -> str:
-    """Which attribute of a head is not what it must be."""
+def _misfit(header: Mapping[str, Any]) -> str:
+    """Which attribute of a header is not what it must be."""
     for name in _TEXTS:
-        if not isinstance(head.get(name), str):
+        if not isinstance(header.get(name), str):
             return f"the event's {name!r} is missing or not text"
-        if name == "type" and "." not in head[name].lstrip("."):
-            return f"the event's type {head[name]!r} is not of the form service.Model.signal"
+        if name == "type" and "." not in header[name].lstrip("."):
+            return f"the event's type {header[name]!r} is not of the form service.Model.signal"
     for name in _OPTIONAL_TEXTS:
-        if not isinstance(head.get(name), str | None):
+        if not isinstance(header.get(name), str | None):
             return f"the event's {name!r} is not text"
-    which = "sequence" if type(head.get("sequence")) not in (int, type(None)) else "incarnation"
+    which = "sequence" if type(header.get("sequence")) not in (int, type(None)) else "incarnation"
     return f"the event's {which!r} is not a whole number"
 
 

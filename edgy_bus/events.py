@@ -53,15 +53,15 @@ class Partition:
     """One stream: a model of a service (`accounts.User`) and the label of its part (`0`..`7`, or `pre`)."""
 
     model: str
-    label: str
+    name: str
 
     def __str__(self) -> str:
-        return f"{self.model}:{self.label}"
+        return f"{self.model}:{self.name}"
 
     @property
     def ordered(self) -> bool:
         """Whether the stream keeps the promises: the one of `pre_*` events does not."""
-        return self.label != PRE
+        return self.name != PRE
 
 
 def partition_number(subject: str, partitions: int) -> int:
@@ -73,7 +73,7 @@ def partition_number(subject: str, partitions: int) -> int:
     return int.from_bytes(digest[:4], "big") % partitions
 
 
-def partition_label(subject: str | None, event_id: str, partitions: int) -> str:
+def partition_name(subject: str | None, event_id: str, partitions: int) -> str:
     """Where an event belongs: with its row, or anywhere if it is of none."""
     return str(partition_number(subject or event_id, partitions))
 

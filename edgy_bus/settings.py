@@ -24,7 +24,7 @@ class EventSettings(Settings):
 class RelaySettings(Settings):
     """How the relay moves outbox rows to the broker."""
 
-    batch: int = Field(
+    chunk: int = Field(
         500, ge=1, le=5_000, description="Events per publishing script; fewer where they are large."
     )
     page: int = Field(

@@ -1,6 +1,6 @@
 """Signatures of events, so that a worker can tell what its services wrote from what somebody else put on a stream.
 
-HMAC-SHA256 (RFC 2104) over the stream's name, the event's id, head and data, each with its length before it. A signature names its
+HMAC-SHA256 (RFC 2104) over the stream's name, the event's id, header and data, each with its length before it. A signature names its
 key, so that keys can be changed: give the new one to all workers, then put it first in the services, then take the old one away.
 """
 
@@ -29,11 +29,11 @@ class Signer:
         }
         self._current = next(iter(self._keys))
 
-    def sign(self, place: Partition, event_id: bytes, head: bytes, data: bytes) -> bytes:
-        digest = _digest(self._keys[self._current], place, event_id, head, data)
+    def sign(self, partition: Partition, event_id: bytes, header: bytes, data: bytes) -> bytes:
+        digest = _digest(self._keys[self._current], partition, event_id, header, data)
         return f"{self._current}:{digest}".encode()
 
-    def check(self, place: Partition, fields: Mapping[bytes, bytes]) -> None:
+    def check(self, partition: Partition, fields: Mapping[bytes, bytes]) -> None:
         """Raises `EventError` if an entry of this stream is not signed with one of the keys."""
         name, _, digest = fields.get(FIELD, b"").decode("latin-1").rpartition(":")
         if not name:
@@ -44,14 +44,14 @@ class Signer:
             )
         parts = (fields.get(part, b"") for part in (b"id", b"head", b"data"))
         if not hmac.compare_digest(
-            digest.encode(), _digest(self._keys[name], place, *parts).encode()
+            digest.encode(), _digest(self._keys[name], partition, *parts).encode()
         ):
             raise EventError("the entry's signature is wrong")
 
 
-def _digest(secret: bytes, place: Partition, *parts: bytes) -> str:
+def _digest(secret: bytes, partition: Partition, *parts: bytes) -> str:
     made = hmac.new(secret, digestmod=hashlib.sha256)
-    for part in (str(place).encode(), *parts):
+    for part in (str(partition).encode(), *parts):
         made.update(len(part).to_bytes(8, "big") + part)
     return made.hexdigest()
 

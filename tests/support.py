@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, Head
+from edgy_bus.brokers.base import Broker, StreamHead
 from edgy_bus.codec import pack
 from edgy_bus.events import Event, Partition, new_event_id, now
 
-PLACE = Partition("accounts.User", "0")
+PARTITION = Partition("accounts.User", "0")
 PATIENCE = 20.0
 
 
@@ -42,11 +42,11 @@ def event(
     )
 
 
-async def publish(broker: Broker, *events: Event, place: Partition = PLACE) -> None:
+async def publish(broker: Broker, *events: Event, partition: Partition = PARTITION) -> None:
     """Append to a stream, wherever it stands."""
-    await broker.declare(place.model, 1)
-    state = await broker.inspect(place, Head(), "epoch")
-    assert await broker.publish(place, state.head, [pack(one) for one in events]) is not None
+    await broker.declare(partition.model, 1)
+    state = await broker.inspect(partition, StreamHead(), "epoch")
+    assert await broker.publish(partition, state.head, [pack(one) for one in events]) is not None
 
 
 class Told:

@@ -30,7 +30,7 @@ class Drain(Contender):
     ) -> None:
         self.key, self.label, self.most = key, label, most
         self._place, self._count, self._signed = place, count, signed
-        self._relaying = None if batch is None else edgy.RelaySettings(batch=batch)
+        self._relaying = None if batch is None else edgy.RelaySettings(chunk=batch)
 
     async def round(self) -> Measured:
         name = self.key.replace(".", "-")

@@ -47,7 +47,7 @@ PAGE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class StreamHead:
     """What a publisher believes to be the newest entry of a stream, and the epoch in which it believes it."""
 
     epoch: str = ""
@@ -60,7 +60,7 @@ class Landmark(NamedTuple):
 
     entry: EntryId
     event_id: str
-    head: bytes = b""
+    header: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class StreamState:
         return self.newest is None or not self.behind or self.behind[-1].entry >= self.newest.entry
 
     @property
-    def head(self) -> Head:
+    def head(self) -> StreamHead:
         if self.newest is None:
-            return Head(self.epoch)
-        return Head(self.epoch, self.newest.entry, self.newest.event_id)
+            return StreamHead(self.epoch)
+        return StreamHead(self.epoch, self.newest.entry, self.newest.event_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Lease:
     It ends with the stream's `epoch`: an entry's number means one event within an epoch, and perhaps another one after it.
     """
 
-    place: Partition
+    partition: Partition
     role: str
     owner: str
     token: int
@@ -158,7 +158,7 @@ class Kept(NamedTuple):
     event_id: bytes
 
 
-class Row(NamedTuple):
+class RowKey(NamedTuple):
     """A row as one receiver of a group sees it."""
 
     receiver: str
@@ -260,13 +260,13 @@ class Broker(ABC):
 
     @abstractmethod
     async def publish(
-        self, partition: Partition, head: Head, batch: Sequence[Wire]
+        self, partition: Partition, head: StreamHead, batch: Sequence[Wire]
     ) -> list[EntryId] | None:
         """Append the batch if the stream stands at `head`; otherwise append nothing and answer None."""
 
     @abstractmethod
     async def inspect(
-        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+        self, partition: Partition, head: StreamHead, fresh_epoch: str, count: int = PAGE
     ) -> StreamState:
         """Where the stream stands; gives it `fresh_epoch` if it has none, or if it does not hold `head` any more, of the same epoch.
 
@@ -276,7 +276,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def landmarks(
-        self, partition: Partition, newest: Head, after: EntryId, count: int = PAGE
+        self, partition: Partition, newest: StreamHead, after: EntryId, count: int = PAGE
     ) -> Sequence[Landmark] | None:
         """The next entries after one, up to `newest`; None if the stream is not the one any more that has `newest`.
 
@@ -288,13 +288,13 @@ class Broker(ABC):
         """Append without any promise, keeping about the last `keep` entries."""
 
     @abstractmethod
-    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
+    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
         """For every group of the stream the place below which it has finished everything: its least unfinished entry, or the place after
         the last one that it has read. Nothing if the stream does not hold `head`: it is another one then, whose entries mean something else.
         """
 
     @abstractmethod
-    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
+    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
         """Remove the entries below, if the stream still holds `head`; answers how many.
 
         A stream that was lost and begun again may have given smaller ids out, if the server's clock went back.
@@ -303,7 +303,9 @@ class Broker(ABC):
     # Leases
 
     @abstractmethod
-    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
+    async def acquire(
+        self, partition: Partition, role: str, owner: str, ttl: float
+    ) -> Lease | None:
         """Take the lease if nobody holds it."""
 
     @abstractmethod
@@ -363,7 +365,7 @@ class Broker(ABC):
     async def park(
         self,
         lease: Lease,
-        row: Row,
+        row: RowKey,
         letter: DeadLetter,
         notes: bytes,
         kept: Sequence[Kept] = (),
@@ -380,26 +382,26 @@ class Broker(ABC):
 
     @abstractmethod
     async def tails(
-        self, partition: Partition, group: str, rows: Sequence[Row]
-    ) -> Mapping[Row, EntryId]:
+        self, partition: Partition, group: str, rows: Sequence[RowKey]
+    ) -> Mapping[RowKey, EntryId]:
         """Where the last of each row's parked events was put, of those rows that have any."""
 
     @abstractmethod
-    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+    async def held(self, partition: Partition, group: str) -> Mapping[RowKey, HeldState]:
         """The rows that are held."""
 
     @abstractmethod
     async def parked(
-        self, partition: Partition, group: str, row: Row, count: int = 1
+        self, partition: Partition, group: str, row: RowKey, count: int = 1
     ) -> list[Parked]:
         """A row's first parked events."""
 
     @abstractmethod
-    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+    async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
         """Change a held row's state. Raises `LeaseLost`."""
 
     @abstractmethod
-    async def unpark(self, lease: Lease, row: Row, first: Parked) -> bool:
+    async def unpark(self, lease: Lease, row: RowKey, first: Parked) -> bool:
         """A row's first parked event is finished; whether more are parked. Without, the row is held no more. Raises `LeaseLost`.
 
         Attempts are counted anew for the next one. A `first` that is gone already, or whose number belongs to another event now
@@ -407,7 +409,7 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+    async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
         """Let a held row's parked events be handled; with `skip`, after its first one has gone to the dead letters. False if it does not wait."""
 
     @abstractmethod

@@ -17,14 +17,14 @@ from edgy_bus.brokers.base import (
     Entry,
     EntryId,
     Fetched,
-    Head,
     HeldState,
     Kept,
     Landmark,
     Lease,
     Members,
     Parked,
-    Row,
+    RowKey,
+    StreamHead,
     StreamState,
 )
 from edgy_bus.codec import Wire
@@ -45,8 +45,8 @@ class _Group:
     notes: dict[EntryId, bytes] = field(default_factory=dict)
     kept: set[Kept] = field(default_factory=set)
     dead: list[DeadLetter] = field(default_factory=list)
-    held: dict[Row, HeldState] = field(default_factory=dict)
-    parked: dict[Row, list[Parked]] = field(default_factory=dict)
+    held: dict[RowKey, HeldState] = field(default_factory=dict)
+    parked: dict[RowKey, list[Parked]] = field(default_factory=dict)
     last_parked: int = 0
     exists: bool = True
     """False while the stream has lost the group, of which notes and dead letters have stayed."""
@@ -65,7 +65,7 @@ class _Stream:
     def newest(self) -> EntryId | None:
         return next(reversed(self.entries), None)
 
-    def holds(self, head: Head) -> bool:
+    def holds(self, head: StreamHead) -> bool:
         known = self.epoch == head.epoch and head.entry in self.entries
         return known and self.mark(head.entry).event_id == head.event_id
 
@@ -103,7 +103,7 @@ class MemoryBroker(Broker):
     # Publishing
 
     async def publish(
-        self, partition: Partition, head: Head, batch: Sequence[Wire]
+        self, partition: Partition, head: StreamHead, batch: Sequence[Wire]
     ) -> list[EntryId] | None:
         stream = self._streams[partition]
         newest = stream.landmark(stream.newest()) or Landmark(START, "")
@@ -116,7 +116,7 @@ class MemoryBroker(Broker):
         return await self._append(stream, batch)
 
     async def inspect(
-        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+        self, partition: Partition, head: StreamHead, fresh_epoch: str, count: int = PAGE
     ) -> StreamState:
         stream = self._streams[partition]
         if stream.epoch is None or (
@@ -128,7 +128,7 @@ class MemoryBroker(Broker):
         return StreamState(stream.epoch, stream.landmark(stream.newest()), behind)
 
     async def landmarks(
-        self, partition: Partition, newest: Head, after: EntryId, count: int = PAGE
+        self, partition: Partition, newest: StreamHead, after: EntryId, count: int = PAGE
     ) -> Sequence[Landmark] | None:
         stream = self._streams[partition]
         if not stream.holds(newest):
@@ -143,7 +143,7 @@ class MemoryBroker(Broker):
         for entry in list(stream.entries)[: max(0, len(stream.entries) - keep)]:
             del stream.entries[entry]
 
-    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
+    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
         if not self._streams[partition].holds(head):
             return {}
         groups = self._streams[partition].groups
@@ -153,7 +153,7 @@ class MemoryBroker(Broker):
             if group.exists
         }
 
-    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
+    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
         stream = self._streams[partition]
         if not stream.holds(head):
             return 0
@@ -164,25 +164,27 @@ class MemoryBroker(Broker):
 
     # Leases
 
-    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
-        stream = self._streams[place]
+    async def acquire(
+        self, partition: Partition, role: str, owner: str, ttl: float
+    ) -> Lease | None:
+        stream = self._streams[partition]
         if role in stream.leases and stream.leases[role][1] > self._clock():
             return None
         stream.fences[role] += 1
         stream.epoch = stream.epoch or secrets.token_hex(8)
-        lease = Lease(place, role, owner, stream.fences[role], stream.epoch)
+        lease = Lease(partition, role, owner, stream.fences[role], stream.epoch)
         stream.leases[role] = (lease.holder, self._clock() + ttl)
         return lease
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
         if not self._holds(lease):
             return False
-        self._streams[lease.place].leases[lease.role] = (lease.holder, self._clock() + ttl)
+        self._streams[lease.partition].leases[lease.role] = (lease.holder, self._clock() + ttl)
         return True
 
     async def release(self, lease: Lease) -> None:
         if self._holds(lease):
-            del self._streams[lease.place].leases[lease.role]
+            del self._streams[lease.partition].leases[lease.role]
 
     # Consuming
 
@@ -264,7 +266,7 @@ class MemoryBroker(Broker):
     async def park(
         self,
         lease: Lease,
-        row: Row,
+        row: RowKey,
         letter: DeadLetter,
         notes: bytes,
         kept: Sequence[Kept] = (),
@@ -284,15 +286,15 @@ class MemoryBroker(Broker):
         if begin:
             group.held[row] = HeldState()
         group.last_parked += 1
-        place = EntryId(0, group.last_parked)
-        group.parked[row] = [*parked, Parked(place, letter)]
+        partition = EntryId(0, group.last_parked)
+        group.parked[row] = [*parked, Parked(partition, letter)]
         group.notes[letter.entry] = notes
         group.kept.add(letter.kept)
-        return place
+        return partition
 
     async def tails(
-        self, partition: Partition, group: str, rows: Sequence[Row]
-    ) -> Mapping[Row, EntryId]:
+        self, partition: Partition, group: str, rows: Sequence[RowKey]
+    ) -> Mapping[RowKey, EntryId]:
         known = self._streams[partition].groups.get(group)
         return (
             {}
@@ -300,22 +302,22 @@ class MemoryBroker(Broker):
             else {row: known.parked[row][-1].id for row in rows if known.parked.get(row)}
         )
 
-    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+    async def held(self, partition: Partition, group: str) -> Mapping[RowKey, HeldState]:
         known = self._streams[partition].groups.get(group)
         return {} if known is None else dict(known.held)
 
     async def parked(
-        self, partition: Partition, group: str, row: Row, count: int = 1
+        self, partition: Partition, group: str, row: RowKey, count: int = 1
     ) -> list[Parked]:
         known = self._streams[partition].groups.get(group)
         return [] if known is None else known.parked.get(row, [])[:count]
 
-    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+    async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
         _, group = self._owned(lease)
         if group.parked.get(row):
             group.held[row] = state
 
-    async def unpark(self, lease: Lease, row: Row, first: Parked) -> bool:
+    async def unpark(self, lease: Lease, row: RowKey, first: Parked) -> bool:
         _, group = self._owned(lease)
         known = group.parked.pop(row, [])
         left = [one for one in known if (one.id, one.event_id) != (first.id, first.event_id)]
@@ -327,7 +329,7 @@ class MemoryBroker(Broker):
             group.held[row] = HeldState(retrying=True)
         return bool(left)
 
-    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+    async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
         known = self._streams[partition].groups.get(group)
         if known is None or known.held.get(row) != HeldState():
             return False
@@ -397,7 +399,7 @@ class MemoryBroker(Broker):
             stream.last = max(
                 EntryId(int(self._clock() * 1000), 0), EntryId(stream.last.ms, stream.last.seq + 1)
             )
-            fields = {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
+            fields = {b"id": wire.id.encode(), b"head": wire.header, b"data": wire.data}
             stream.entries[stream.last] = fields | (
                 {FIELD: wire.signature} if wire.signature else {}
             )
@@ -407,7 +409,7 @@ class MemoryBroker(Broker):
         return ids
 
     def _holds(self, lease: Lease) -> bool:
-        holder, until = self._streams[lease.place].leases.get(lease.role, ("", 0.0))
+        holder, until = self._streams[lease.partition].leases.get(lease.role, ("", 0.0))
         return holder == lease.holder and until > self._clock()
 
     def _knowing(self, lease: Lease, kept: Sequence[Kept]) -> _Group:
@@ -418,13 +420,13 @@ class MemoryBroker(Broker):
 
     def _rolled_back(self, lease: Lease) -> LeaseLost:
         return LeaseLost(
-            f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}"
+            f"{lease.partition} was rolled back while {lease.role} held it as {lease.holder}"
         )
 
     def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
-        stream = self._streams[lease.place]
+        stream = self._streams[lease.partition]
         if not self._holds(lease) or stream.epoch != lease.epoch:
-            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
+            raise LeaseLost(f"{lease.role} holds {lease.partition} no longer as {lease.holder}")
         return stream, stream.groups.setdefault(lease.role, _Group())
 
 

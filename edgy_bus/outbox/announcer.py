@@ -78,9 +78,9 @@ class Announcer(Service):
         wire = pack(event)
         if self._signer is None:
             return wire
-        place = Partition(event.model, PRE)
+        partition = Partition(event.model, PRE)
         return wire._replace(
-            signature=self._signer.sign(place, wire.id.encode(), wire.head, wire.data)
+            signature=self._signer.sign(partition, wire.id.encode(), wire.header, wire.data)
         )
 
     def _drop(self, count: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""How a batch of published events is written down: which outbox row stands at which entry of its stream.
+"""How a chunk of published events is written down: which outbox row stands at which entry of its stream.
 
 As JSON: a list of runs `[milliseconds, counter, first id, difference to the next id, …]`. The entries of a run follow each other in one
 millisecond, and ids lie close together, so that an event takes two or three bytes.
@@ -19,7 +19,7 @@ class Placed(NamedTuple):
 
 
 def encode(placed: Placed) -> str:
-    """The text of a batch that is not empty."""
+    """The text of a chunk that is not empty."""
     runs: list[list[int]] = []
     last_ms, next_seq, last_id = -1, -1, 0
     for number, (ms, seq) in zip(placed.ids, placed.entries, strict=True):

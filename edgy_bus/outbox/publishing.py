@@ -1,6 +1,6 @@
 """Moves one page of pending rows to the streams: partitions side by side, and what is appended is marked while the next is appended.
 
-Within a partition, batches follow each other in the order of their ids, each appended where the one before has left the stream, and none
+Within a partition, chunks follow each other in the order of their ids, each appended where the one before has left the stream, and none
 after one that was refused. A page must not be read before everything of the one before is marked: its heads would be older than
 its rows.
 """
@@ -10,20 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, Head
-from edgy_bus.codec import HeadPacker, Wire
+from edgy_bus.brokers.base import Broker, StreamHead
+from edgy_bus.codec import HeaderPacker, Wire
 from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.store import Batch, Incarnations, OutboxStore, Pending, PendingRow
+from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore, Pending, PendingRow
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import catalogue
 
 SIDE_BY_SIDE = 4
 """Partitions that are appended to at the same time."""
 
-BATCH_BYTES = 1_000_000
-"""`data` of a batch, about: a script must not keep the broker from others."""
+CHUNK_BYTES = 1_000_000
+"""`data` of a chunk, about: a script must not keep the broker from others."""
 
 _UNMARKED = 64
 """Batches that wait for being marked; appending waits when there are more."""
@@ -34,25 +34,25 @@ class _Page:
     """One page on its way."""
 
     waiting: Iterator[tuple[Partition, Pending]]
-    appended: asyncio.Queue[Batch | None] = field(default_factory=lambda: asyncio.Queue(_UNMARKED))
-    refused: dict[Partition, Head] = field(default_factory=dict)
+    appended: asyncio.Queue[Chunk | None] = field(default_factory=lambda: asyncio.Queue(_UNMARKED))
+    refused: dict[Partition, StreamHead] = field(default_factory=dict)
     troubles: list[BrokerError] = field(default_factory=list)
 
 
 class Publisher:
-    """Appends and marks. `batch`: events per append, at most."""
+    """Appends and marks. `chunk`: events per append, at most."""
 
     def __init__(
-        self, store: OutboxStore, broker: Broker, service: str, batch: int, signer: Signer | None
+        self, store: OutboxStore, broker: Broker, service: str, chunk: int, signer: Signer | None
     ) -> None:
         self.published = 0
         self._store = store
         self._broker = broker
         self._service = service
-        self._batch = batch
+        self._chunk = chunk
         self._signer = signer
 
-    async def publish(self, rows: Mapping[Partition, Pending]) -> dict[Partition, Head]:
+    async def publish(self, rows: Mapping[Partition, Pending]) -> dict[Partition, StreamHead]:
         """Append and mark a page; answers the streams that refused, each with the head that was expected of it.
 
         Raises what the broker or the database raised, after what could be appended was marked.
@@ -80,17 +80,17 @@ class Publisher:
             page.troubles.append(error)
 
     async def _append_all(self, page: _Page, partition: Partition, one: Pending) -> None:
-        head = one.head or Head()
-        heads = HeadPacker(self._service, partition.model)
-        for rows in cut(one.rows, self._batch):
+        head = one.head or StreamHead()
+        heads = HeaderPacker(self._service, partition.model)
+        for rows in cut(one.rows, self._chunk):
             wires = [self._wire(partition, heads, one.incarnations, row) for row in rows]
             entries = await self._broker.publish(partition, head, wires)
             if entries is None:
                 page.refused[partition] = head
                 return
-            new = Head(head.epoch, entries[-1], rows[-1].event_id)
+            new = StreamHead(head.epoch, entries[-1], rows[-1].event_id)
             await page.appended.put(
-                Batch(partition, head, new, Placed([row.id for row in rows], entries))
+                Chunk(partition, head, new, Placed([row.id for row in rows], entries))
             )
             head = new
 
@@ -102,21 +102,21 @@ class Publisher:
             while not page.appended.empty():
                 taken.append(page.appended.get_nowait())
             more = taken[-1] is not None
-            batches = joined([one for one in taken if one is not None])
-            if batches:
-                self._tell(batches, await self._store.mark(batches))
+            chunks = joined([one for one in taken if one is not None])
+            if chunks:
+                self._tell(chunks, await self._store.mark(chunks))
 
-    def _tell(self, batches: Sequence[Batch], marked: Sequence[bool]) -> None:
-        for batch, done in zip(batches, marked, strict=True):
+    def _tell(self, chunks: Sequence[Chunk], marked: Sequence[bool]) -> None:
+        for chunk, done in zip(chunks, marked, strict=True):
             if done:
-                count = len(batch.placed.ids)
+                count = len(chunk.placed.ids)
                 self.published += count
                 telemetry.emit(
-                    catalogue.RelayPublished(partition=str(batch.partition), count=count)
+                    catalogue.RelayPublished(partition=str(chunk.partition), count=count)
                 )
 
     def _wire(
-        self, partition: Partition, heads: HeadPacker, incarnations: Incarnations, row: PendingRow
+        self, partition: Partition, heads: HeaderPacker, incarnations: Incarnations, row: PendingRow
     ) -> Wire:
         number, event_id, signal, subject, time, traceparent, text = row
         head = heads.pack(
@@ -138,31 +138,31 @@ class Publisher:
 
 
 def cut(rows: Sequence[PendingRow], count: int) -> Iterator[Sequence[PendingRow]]:
-    """Rows in batches of at most `count` events and about `BATCH_BYTES`."""
+    """Rows in chunks of at most `count` events and about `CHUNK_BYTES`."""
     start, size = 0, 0
     for end, row in enumerate(rows):
         size += len(row.data)
-        if end > start and (end - start == count or size > BATCH_BYTES):
+        if end > start and (end - start == count or size > CHUNK_BYTES):
             yield rows[start:end]
             start, size = end, len(row.data)
     yield rows[start:]
 
 
-def joined(batches: Sequence[Batch]) -> list[Batch]:
-    """The same batches, those of a partition that follow each other as one: each stream once, in an order that all relays agree on."""
-    found: dict[Partition, Batch] = {}
-    for one in batches:
+def joined(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The same chunks, those of a partition that follow each other as one: each stream once, in an order that all relays agree on."""
+    found: dict[Partition, Chunk] = {}
+    for one in chunks:
         before = found.get(one.partition)
         found[one.partition] = one if before is None else _joined(before, one)
     return [found[partition] for partition in sorted(found)]
 
 
-def _joined(one: Batch, next_one: Batch) -> Batch:
+def _joined(one: Chunk, next_one: Chunk) -> Chunk:
     ids, entries = (
         [*one.placed.ids, *next_one.placed.ids],
         [*one.placed.entries, *next_one.placed.entries],
     )
-    return Batch(one.partition, one.old, next_one.new, Placed(ids, entries))
+    return Chunk(one.partition, one.old, next_one.new, Placed(ids, entries))
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

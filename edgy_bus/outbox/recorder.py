@@ -9,7 +9,7 @@ from sqlalchemy import select
 from edgy_bus.codec import dumps, key_text
 from edgy_bus.database import Database, Row
 from edgy_bus.errors import DatabaseError, EventError
-from edgy_bus.events import Event, new_event_id, now, partition_label
+from edgy_bus.events import Event, new_event_id, now, partition_name
 from edgy_bus.models import Model, Plan, run_plan, with_old_rows
 from edgy_bus.outbox.announcer import Announcer
 from edgy_bus.outbox.combined import Kind, parameters_of, recordable, with_event
@@ -183,7 +183,7 @@ class OutboxRecorder:
         event_id = new_event_id()
         return {
             "model": name,
-            "label": partition_label(subject, event_id, self._settings.partitions),
+            "label": partition_name(subject, event_id, self._settings.partitions),
             "event_id": event_id,
             "signal": signal,
             "subject": subject,

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, EntryId, Head, Landmark, Lease, StreamState
+from edgy_bus.brokers.base import Broker, EntryId, Landmark, Lease, StreamHead, StreamState
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
-from edgy_bus.events import Partition, partition_label
+from edgy_bus.events import Partition, partition_name
 from edgy_bus.outbox.notifier import CHANNEL
 from edgy_bus.outbox.publishing import Publisher
 from edgy_bus.outbox.store import OutboxStore, Pending, PendingRow, Recognised
@@ -55,8 +55,8 @@ class Relay(Service):
         self._service = service
         self._models = models
         self._settings = settings
-        self._publisher = Publisher(store, broker, service, settings.batch, signer)
-        self._paging = Paging(settings.batch, settings.page)
+        self._publisher = Publisher(store, broker, service, settings.chunk, signer)
+        self._paging = Paging(settings.chunk, settings.page)
         self._owner = secrets.token_hex(8)
         self._lease: Lease | None = None
         self._renew_at = 0.0
@@ -149,7 +149,7 @@ class Relay(Service):
             telemetry.emit(catalogue.RelayRepartitioned(service=self._service, count=len(moved)))
         return bool(moved)
 
-    async def _repair(self, partition: Partition, head: Head) -> bool:
+    async def _repair(self, partition: Partition, head: StreamHead) -> bool:
         """Where a stream does not stand at the head that the database knows, make the database believe the stream.
 
         False if the stream was replaced while it was read, or the head was moved by somebody else: it has to be looked at again.
@@ -193,8 +193,8 @@ class Relay(Service):
             return True
         ttl = self._settings.lease
         if self._lease is None or not await self._broker.renew(self._lease, ttl):
-            place = Partition(_ROLE, self._service)
-            self._lease = await self._broker.acquire(place, _ROLE, self._owner, ttl)
+            partition = Partition(_ROLE, self._service)
+            self._lease = await self._broker.acquire(partition, _ROLE, self._owner, ttl)
             if self._lease is not None:
                 telemetry.emit(catalogue.RelayLeads(service=self._service))
                 self._verified = False
@@ -212,7 +212,7 @@ class Relay(Service):
             await self._trim(partition, head, known.setdefault(partition.model, set()))
         await self._store.prune(int((time.time() - self._settings.retention) * 1000))
 
-    async def _trim(self, partition: Partition, head: Head, known: set[str]) -> None:
+    async def _trim(self, partition: Partition, head: StreamHead, known: set[str]) -> None:
         """Remove what every group has finished. `known` are the groups of the model, to which new ones are added.
 
         A known group that the stream does not have (it was lost with the stream, or its workers have not come to this partition
@@ -285,5 +285,5 @@ class Paging:
 
 def misplaced(partition: Partition, rows: Iterable[PendingRow], partitions: int) -> dict[int, str]:
     """The ids of rows that belong to another partition, and its label."""
-    right = {row.id: partition_label(row.subject, row.event_id, partitions) for row in rows}
-    return {number: label for number, label in right.items() if label != partition.label}
+    right = {row.id: partition_name(row.subject, row.event_id, partitions) for row in rows}
+    return {number: label for number, label in right.items() if label != partition.name}

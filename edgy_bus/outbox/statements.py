@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from edgy_bus.codec import dumps
-from edgy_bus.outbox.table import batches, outbox, pending, streams
+from edgy_bus.outbox.table import chunks, outbox, pending, streams
 
 POSTGRESQL = "postgresql"
 
@@ -68,7 +68,7 @@ MARKED: dict[str, TypeEngine[Any]] = {
     "events": Text(),
     "created": BigInteger(),
 }
-"""What is told of a batch that is marked; all batches of a statement in one array for each."""
+"""What is told of a chunk that is marked; all chunks of a statement in one array for each."""
 
 EVENT = ("id", "event_id", "signal", "subject", "time", "traceparent", "data")
 
@@ -154,13 +154,13 @@ def _head_numbers() -> ColumnElement[str]:
 
 @cache
 def marking() -> Executable:
-    """PostgreSQL: move the heads of streams, forget that ids are pending, and keep the batches; nothing of a batch whose head is not the old one.
+    """PostgreSQL: move the heads of streams, forget that ids are pending, and keep the chunks; nothing of a chunk whose head is not the old one.
 
-    Answers the numbers of the batches that were marked.
+    Answers the numbers of the chunks that were marked.
     """
     one = _arrays("one", MARKED)
-    which = _arrays("which", {"id": BigInteger(), "batch": Integer()})
-    batch = (one.c.model, one.c.label, one.c.new_ms, one.c.new_seq, one.c.events, one.c.created)
+    which = _arrays("which", {"id": BigInteger(), "chunk": Integer()})
+    chunk = (one.c.model, one.c.label, one.c.new_ms, one.c.new_seq, one.c.events, one.c.created)
     moved = (
         update(streams)
         .where(
@@ -177,18 +177,16 @@ def marking() -> Executable:
             head_seq=one.c.new_seq,
             head_event=one.c.new_event,
         )
-        .returning(one.c.number, *batch)
+        .returning(one.c.number, *chunk)
         .cte("moved")
     )
     gone = (
         delete(pending)
-        .where(pending.c.id == which.c.id, which.c.batch == moved.c.number)
+        .where(pending.c.id == which.c.id, which.c.chunk == moved.c.number)
         .cte("gone")
     )
-    columns = [moved.c[one.name] for one in batch]
-    kept = (
-        insert(batches).from_select([one.name for one in batches.c], select(*columns)).cte("kept")
-    )
+    columns = [moved.c[one.name] for one in chunk]
+    kept = insert(chunks).from_select([one.name for one in chunks.c], select(*columns)).cte("kept")
     return select(moved.c.number).add_cte(gone, kept)
 
 

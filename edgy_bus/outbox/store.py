@@ -25,13 +25,13 @@ from sqlalchemy import (
 )
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import EntryId, Head, Landmark
+from edgy_bus.brokers.base import EntryId, Landmark, StreamHead
 from edgy_bus.codec import loads, numbering
 from edgy_bus.database import Database, Row
 from edgy_bus.events import Partition
 from edgy_bus.outbox import ledger, statements
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.table import batches, groups, metadata, outbox, pending, streams
+from edgy_bus.outbox.table import chunks, groups, metadata, outbox, pending, streams
 from edgy_bus.telemetry import catalogue
 
 _INSERT = insert(outbox)
@@ -40,7 +40,7 @@ _RELABEL = (
     .where(outbox.c.id == bindparam("which"), outbox.c.id.in_(select(pending.c.id)))
     .values(label=bindparam("new"))
 )
-_BATCHES_AT_ONCE = 20
+_CHUNKS_AT_ONCE = 20
 _PRUNED_AT_ONCE = 5_000
 
 
@@ -71,17 +71,17 @@ class Incarnations(NamedTuple):
 class Pending:
     """What is to be appended to a stream next, and where the stream stands; None for one that has no head yet."""
 
-    head: Head | None
+    head: StreamHead | None
     incarnations: Incarnations
     rows: list[PendingRow] = field(default_factory=list)
 
 
-class Batch(NamedTuple):
+class Chunk(NamedTuple):
     """Rows that were appended to a stream which stood at `old` and stands at `new`."""
 
     partition: Partition
-    old: Head
-    new: Head
+    old: StreamHead
+    new: StreamHead
     placed: Placed
 
 
@@ -136,7 +136,7 @@ class OutboxStore:
                 await self.database.run_many(_INSERT, rows)
             await self.database.run(statements.LAST_PENDING, {"count": len(rows)})
 
-    async def heads(self) -> dict[Partition, Head]:
+    async def heads(self) -> dict[Partition, StreamHead]:
         """Where the database believes every stream to stand."""
         result = await self.database.run(select(streams))
         return {Partition(row["model"], row["label"]): _head(row) for row in result.rows}
@@ -149,7 +149,7 @@ class OutboxStore:
                 await self.database.run(
                     insert(streams).values(
                         model=partition.model,
-                        label=partition.label,
+                        label=partition.name,
                         epoch="",
                         head_ms=0,
                         head_seq=0,
@@ -191,8 +191,8 @@ class OutboxStore:
         rows = [{"which": which, "new": label} for which, label in labels.items()]
         await self.database.run_many(_RELABEL, rows)
 
-    async def mark(self, marked: Sequence[Batch]) -> list[bool]:
-        """The rows of these batches, each of another stream, are at their entries; False for one whose stream's head was not the old one."""
+    async def mark(self, marked: Sequence[Chunk]) -> list[bool]:
+        """The rows of these chunks, each of another stream, are at their entries; False for one whose stream's head was not the old one."""
         if self._dialect == statements.POSTGRESQL:
             found = (await self.database.run(statements.marking(), _arrays_of(marked))).rows
             moved = {row["number"] for row in found}
@@ -200,7 +200,7 @@ class OutboxStore:
         async with self.database.transaction():
             return [await self._mark(one) for one in marked]
 
-    async def _mark(self, one: Batch) -> bool:
+    async def _mark(self, one: Chunk) -> bool:
         if not await self._move_head(one.partition, one.old, one.new):
             return False
         await self._take_pending(one.placed.ids)
@@ -212,7 +212,7 @@ class OutboxStore:
 
         What was pruned is older than the oldest row, so that a younger event without a row is a stranger.
         """
-        numbers = [numbering(mark.head) for mark in landmarks]
+        numbers = [numbering(mark.header) for mark in landmarks]
         sequences = [one.sequence for one in numbers if one.sequence is not None]
         rows = await self._among(statements.known(self._dialect), sequences)
         known = {row["id"]: row["event_id"] for row in rows}
@@ -235,8 +235,8 @@ class OutboxStore:
     async def resynchronise(
         self,
         partition: Partition,
-        old: Head,
-        new: Head,
+        old: StreamHead,
+        new: StreamHead,
         found: Sequence[Placed],
         strangers: int = 0,
     ) -> Repair:
@@ -260,7 +260,7 @@ class OutboxStore:
             )
         return Repair(done=True, restored=restored)
 
-    async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
+    async def confirm(self, partition: Partition, head: StreamHead, below: EntryId) -> bool:
         """Every group has finished what lies below; False, and nothing changed, if the head is not `head` any more.
 
         What was confirmed before stays so: a group that begins anew, or was rolled back, has finished it all the same.
@@ -277,7 +277,7 @@ class OutboxStore:
             )
             if result.rowcount == 1:
                 await self.database.run(
-                    delete(batches).where(_is(batches, partition), _ends_below(below))
+                    delete(chunks).where(_is(chunks, partition), _ends_below(below))
                 )
         return result.rowcount == 1
 
@@ -305,7 +305,7 @@ class OutboxStore:
         It stops at the first row that is younger or pending, and at the newest of all: so what is gone is older than what is there, and the
         ids that were given out stay known.
         """
-        await self.database.run(delete(batches).where(batches.c.created < created_before))
+        await self.database.run(delete(chunks).where(chunks.c.created < created_before))
         pruned = 0
         while True:
             end = await self._end_of_old(created_before)
@@ -345,7 +345,7 @@ class OutboxStore:
             (await self.database.run(select(func.count(outbox.c.id).label("n")))).rows[0]["n"]
         )
 
-    async def _move_head(self, partition: Partition, old: Head, new: Head) -> bool:
+    async def _move_head(self, partition: Partition, old: StreamHead, new: StreamHead) -> bool:
         result = await self.database.run(
             update(streams)
             .where(_stands_at(partition, old))
@@ -364,19 +364,17 @@ class OutboxStore:
         row = (await self.database.run(select(streams).where(mine))).rows[0]
         confirmed = EntryId(row["confirmed_ms"], row["confirmed_seq"])
         ordered = (
-            select(batches)
-            .where(_is(batches, partition))
-            .order_by(batches.c.last_ms, batches.c.last_seq)
+            select(chunks)
+            .where(_is(chunks, partition))
+            .order_by(chunks.c.last_ms, chunks.c.last_seq)
         )
-        while rows := (await self.database.run(ordered.limit(_BATCHES_AT_ONCE))).rows:
+        while rows := (await self.database.run(ordered.limit(_CHUNKS_AT_ONCE))).rows:
             for one in rows:
                 again = ledger.since(ledger.decode(one["events"]), confirmed)
                 await self._among(statements.sending_again(self._dialect), again)
             last = EntryId(rows[-1]["last_ms"], rows[-1]["last_seq"])
             await self.database.run(
-                delete(batches).where(
-                    _is(batches, partition), or_(_ends_below(last), _ends_at(last))
-                )
+                delete(chunks).where(_is(chunks, partition), or_(_ends_below(last), _ends_at(last)))
             )
         # The ledger knows it now. What the stream appends from here on may have smaller numbers than it had.
         await self.database.run(update(streams).where(mine).values(confirmed_ms=0, confirmed_seq=0))
@@ -412,9 +410,9 @@ class OutboxStore:
             return
         last = placed.entries[-1]
         await self.database.run(
-            insert(batches).values(
+            insert(chunks).values(
                 model=partition.model,
-                label=partition.label,
+                label=partition.name,
                 last_ms=last.ms,
                 last_seq=last.seq,
                 events=ledger.encode(placed),
@@ -423,7 +421,7 @@ class OutboxStore:
         )
 
 
-def _arrays_of(marked: Sequence[Batch]) -> dict[str, list[Any]]:
+def _arrays_of(marked: Sequence[Chunk]) -> dict[str, list[Any]]:
     """The parameters of `statements.marking`."""
     rows = [
         (
@@ -440,15 +438,15 @@ def _arrays_of(marked: Sequence[Batch]) -> dict[str, list[Any]]:
         zip(statements.MARKED, map(list, zip(*rows, strict=True)), strict=True)
     )
     arrays["id"] = [number for one in marked for number in one.placed.ids]
-    arrays["batch"] = [place for place, one in enumerate(marked) for _ in one.placed.ids]
+    arrays["chunk"] = [place for place, one in enumerate(marked) for _ in one.placed.ids]
     return arrays
 
 
 def _place_of(partition: Partition) -> tuple[str, str]:
-    return partition.model, partition.label
+    return partition.model, partition.name
 
 
-def _head_of(head: Head) -> tuple[str, int, int, str]:
+def _head_of(head: StreamHead) -> tuple[str, int, int, str]:
     return head.epoch, head.entry.ms, head.entry.seq, head.event_id
 
 
@@ -456,7 +454,7 @@ def _pending(row: Sequence[Any]) -> Pending:
     """Of the row of a head."""
     _, _, _, epoch, _, event_id, *_, numbers = row
     ms, seq, *incarnations = loads(numbers)
-    return Pending(Head(epoch, EntryId(ms, seq), event_id), Incarnations(*incarnations))
+    return Pending(StreamHead(epoch, EntryId(ms, seq), event_id), Incarnations(*incarnations))
 
 
 def _now() -> int:
@@ -464,14 +462,14 @@ def _now() -> int:
 
 
 def _is(table: Any, partition: Partition) -> ColumnElement[bool]:
-    return and_(table.c.model == partition.model, table.c.label == partition.label)
+    return and_(table.c.model == partition.model, table.c.label == partition.name)
 
 
-def _head(row: Row) -> Head:
-    return Head(row["epoch"], EntryId(row["head_ms"], row["head_seq"]), row["head_event"])
+def _head(row: Row) -> StreamHead:
+    return StreamHead(row["epoch"], EntryId(row["head_ms"], row["head_seq"]), row["head_event"])
 
 
-def _stands_at(partition: Partition, head: Head) -> ColumnElement[bool]:
+def _stands_at(partition: Partition, head: StreamHead) -> ColumnElement[bool]:
     return and_(
         _is(streams, partition),
         streams.c.epoch == head.epoch,
@@ -482,9 +480,9 @@ def _stands_at(partition: Partition, head: Head) -> ColumnElement[bool]:
 
 
 def _ends_below(entry: EntryId) -> ColumnElement[bool]:
-    ms, seq = batches.c.last_ms, batches.c.last_seq
+    ms, seq = chunks.c.last_ms, chunks.c.last_seq
     return or_(ms < entry.ms, and_(ms == entry.ms, seq < entry.seq))
 
 
 def _ends_at(entry: EntryId) -> ColumnElement[bool]:
-    return and_(batches.c.last_ms == entry.ms, batches.c.last_seq == entry.seq)
+    return and_(chunks.c.last_ms == entry.ms, chunks.c.last_seq == entry.seq)

@@ -2,7 +2,7 @@
 
 An event is *pending* until the relay has appended it to its stream, then *published* until every group has finished it, then
 *confirmed*. The row of the event itself never changes: which of the three it is, is whether its id stands in `edgy_bus_pending`, in a
-batch of `edgy_bus_batch`, or in neither.
+chunk of `edgy_bus_batch`, or in neither.
 """
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, text
@@ -46,12 +46,12 @@ pending = Table(
 )
 """The ids of what is not in its stream, written in the transaction of the event."""
 
-batches = Table(
+chunks = Table(
     "edgy_bus_batch",
     metadata,
     Column("model", String(255), primary_key=True),
     Column("label", String(16), primary_key=True),
-    # The last entry of the batch, in the epoch of the stream's head.
+    # The last entry of the chunk, in the epoch of the stream's head.
     Column("last_ms", BigInteger, primary_key=True),
     Column("last_seq", BigInteger, primary_key=True),
     # Which events, and at which entries: see `ledger`.

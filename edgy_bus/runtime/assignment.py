@@ -13,19 +13,19 @@ from edgy_bus.events import Partition
 def assign(members: Iterable[str], partitions: Iterable[Partition]) -> dict[Partition, str]:
     """Partition to the member that should hold it; empty without members."""
     names = sorted(set(members))
-    places = sorted(set(partitions), key=lambda place: _score("", place))
+    partitions = sorted(set(partitions), key=lambda partition: _score("", partition))
     if not names:
         return {}
-    share = -(-len(places) // len(names))
+    share = -(-len(partitions) // len(names))
     load = dict.fromkeys(names, 0)
     chosen: dict[Partition, str] = {}
-    for place in places:
+    for partition in partitions:
         free = (name for name in names if load[name] < share)
-        winner = max(free, key=lambda name: _score(name, place))
-        chosen[place] = winner
+        winner = max(free, key=lambda name: _score(name, partition))
+        chosen[partition] = winner
         load[winner] += 1
     return chosen
 
 
-def _score(name: str, place: Partition) -> bytes:
-    return hashlib.blake2b(f"{name}|{place}".encode(), digest_size=8).digest()
+def _score(name: str, partition: Partition) -> bytes:
+    return hashlib.blake2b(f"{name}|{partition}".encode(), digest_size=8).digest()

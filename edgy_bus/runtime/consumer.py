@@ -136,21 +136,23 @@ class Consumer(Service):
             self.group, self.worker, self._settings.lease, self._report()
         )
         share = {
-            place
-            for place, owner in assign(members.alive, await self._places()).items()
+            partition
+            for partition, owner in assign(members.alive, await self._partitions()).items()
             if owner == self.worker
         }
-        for place, session in self._sessions.items():
-            if place not in share:
+        for partition, session in self._sessions.items():
+            if partition not in share:
                 session.finish()
         now = asyncio.get_running_loop().time()
         wanted = [
-            place
-            for place in sorted(share)
-            if place not in self._sessions and self._backoff.get(place, 0) <= now
+            partition
+            for partition in sorted(share)
+            if partition not in self._sessions and self._backoff.get(partition, 0) <= now
         ]
         _first_error(
-            await asyncio.gather(*(self._take(place) for place in wanted), return_exceptions=True)
+            await asyncio.gather(
+                *(self._take(partition) for partition in wanted), return_exceptions=True
+            )
         )
         return bool(share - self._sessions.keys())
 
@@ -160,29 +162,29 @@ class Consumer(Service):
         except BrokerError:
             self._drop_ended()
 
-    async def _places(self) -> list[Partition]:
+    async def _partitions(self) -> list[Partition]:
         """Every partition that the group's subscriptions concern. A model that nobody has published yet has none."""
         declared = await self._broker.declared()
-        places = [
-            place
+        partitions = [
+            partition
             for model in self._subscriptions.ordered_models
-            for place in partitions_of(model, declared.get(model, 0))
+            for partition in partitions_of(model, declared.get(model, 0))
         ]
-        return places + [Partition(model, PRE) for model in self._subscriptions.pre_models]
+        return partitions + [Partition(model, PRE) for model in self._subscriptions.pre_models]
 
-    async def _take(self, place: Partition) -> None:
+    async def _take(self, partition: Partition) -> None:
         asked = asyncio.get_running_loop().time()
         # A name that no other tenure ever had: a broker that has lost its data counts tenures from one again, and a call of an old
         # tenure that arrives late must not pass for one of the new tenure.
         owner = f"{self.worker}.{next(self._tenures)}"
-        lease = await self._broker.acquire(place, self.group, owner, self._settings.lease)
+        lease = await self._broker.acquire(partition, self.group, owner, self._settings.lease)
         if lease is None:
             return
-        session = self._sessions[place] = PartitionSession(
+        session = self._sessions[partition] = PartitionSession(
             lease, asked + self._settings.lease, self._tools
         )
         await session.start()
-        telemetry.emit(catalogue.PartitionTaken(group=self.group, partition=str(place)))
+        telemetry.emit(catalogue.PartitionTaken(group=self.group, partition=str(partition)))
 
     async def _keep_leases(self) -> None:
         """Not a part of the rounds: while hundreds of partitions are taken, those that were taken first have to be kept."""
@@ -216,17 +218,17 @@ class Consumer(Service):
         for session in self._drop_ended():
             await self._broker.release(session.lease)
             telemetry.emit(
-                catalogue.PartitionReleased(group=self.group, partition=str(session.place))
+                catalogue.PartitionReleased(group=self.group, partition=str(session.partition))
             )
 
     def _drop_ended(self) -> list[PartitionSession]:
         """Forget the sessions that have ended; answers them, because their leases may still be held."""
         ended = [session for session in self._sessions.values() if not session.running]
         for session in ended:
-            del self._sessions[session.place]
+            del self._sessions[session.partition]
             if session.failure is not None:
                 now = asyncio.get_running_loop().time()
-                self._backoff[session.place] = now + self._settings.backoff
+                self._backoff[session.partition] = now + self._settings.backoff
         return ended
 
     async def _leave(self) -> None:
@@ -261,9 +263,9 @@ class Consumer(Service):
         """Wait for news on the streams whose sessions have read everything."""
         while True:
             self._stale.clear()
-            idle = {place: session.position for place, session in self._sessions.items()}
+            idle = {partition: session.position for partition, session in self._sessions.items()}
             positions = {
-                place: position for place, position in idle.items() if position is not None
+                partition: position for partition, position in idle.items() if position is not None
             }
             if not positions:
                 await self._stale.wait()
@@ -273,9 +275,9 @@ class Consumer(Service):
             except BrokerError:
                 await asyncio.sleep(min(0.5, self._settings.backoff))
                 found = positions  # the sessions find out for themselves
-            for place in sorted(found):
-                if place in self._sessions:
-                    self._sessions[place].wake()
+            for partition in sorted(found):
+                if partition in self._sessions:
+                    self._sessions[partition].wake()
 
     async def _interrupt(self, bell: Bell) -> None:
         """Make the bell wait with new positions. It may miss a call that comes just before it waits, so the call is repeated."""

@@ -216,12 +216,12 @@ async def _handle_batch(
     receiver = subscription.receiver
     outcomes: list[Outcome] = []
     wanted: list[tuple[int, Event, Any]] = []
-    for place, envelope in enumerate(envelopes):
+    for partition, envelope in enumerate(envelopes):
         outcomes.append(_SKIPPED)
         try:
             event = envelope.open()
         except EventError as error:
-            outcomes[place] = Bury(str(error))
+            outcomes[partition] = Bury(str(error))
             continue
         instance = subscription.read(event.data.get("instance"))
         if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
@@ -229,15 +229,15 @@ async def _handle_batch(
         if inbox is None or await advance(
             inbox, f"{subscription.group}/{subscription.name}", envelope
         ):
-            wanted.append((place, event, instance))
+            wanted.append((partition, event, instance))
     if wanted:
         instances, events = (
             [instance for _, _, instance in wanted],
             [event for _, event, _ in wanted],
         )
         answer = await receiver.function(subscription.sender, instances=instances, events=events)
-        for place, _, _ in wanted:
-            outcomes[place] = _asked(answer, envelopes[place]) or _DONE
+        for partition, _, _ in wanted:
+            outcomes[partition] = _asked(answer, envelopes[partition]) or _DONE
     return outcomes
 
 

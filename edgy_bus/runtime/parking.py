@@ -12,7 +12,16 @@ from functools import partial
 from typing import TypeVar
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, HeldState, Lease, Parked, Row
+from edgy_bus.brokers.base import (
+    START,
+    Broker,
+    DeadLetter,
+    EntryId,
+    HeldState,
+    Lease,
+    Parked,
+    RowKey,
+)
 from edgy_bus.codec import unpack
 from edgy_bus.errors import BrokerUnavailable, EventError, LeaseLost
 from edgy_bus.runtime.executor import execute
@@ -55,13 +64,13 @@ class Parking:
         self._subscriptions = subscriptions
         self._settings = settings
         self._is_over = is_over
-        self.rows: dict[Row, EntryId] = {}
+        self.rows: dict[RowKey, EntryId] = {}
         """The rows that are held, as far as is known here (`park` finds out), and where the last parked event of each was put."""
-        self._begun: set[Row] = set()
+        self._begun: set[RowKey] = set()
         """Rows that are held since the broker was last asked."""
-        self._freed: set[Row] = set()
+        self._freed: set[RowKey] = set()
         """Rows of which nothing is parked any more, as this tenure has seen to. A hold that is gone otherwise was lost."""
-        self._released: dict[Row, asyncio.Task[None]] = {}
+        self._released: dict[RowKey, asyncio.Task[None]] = {}
         """Rows whose parked events are being handled."""
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._changed = asyncio.Event()
@@ -69,9 +78,9 @@ class Parking:
 
     async def load(self) -> None:
         """Learn which rows former owners held. Raises `BrokerUnavailable`."""
-        place, group = self._lease.place, self._lease.role
-        held = list(await self._broker.held(place, group))
-        tails = await self._broker.tails(place, group, held)
+        partition, group = self._lease.partition, self._lease.role
+        held = list(await self._broker.held(partition, group))
+        tails = await self._broker.tails(partition, group, held)
         self.rows = {row: tails.get(row, START) for row in held}
         if self.rows:
             self._changed.set()
@@ -96,14 +105,14 @@ class Parking:
             begin=begin,
             after=after,
         )
-        place = await self._patiently(call)
-        if place is None:
+        partition = await self._patiently(call)
+        if partition is None:
             if row not in self._freed:
                 raise self._lost(row)
             self._freed.discard(row)
             self.rows.pop(row, None)
             return False
-        self.rows[row] = place
+        self.rows[row] = partition
         if begin:
             self._freed.discard(row)
             self._begun.add(row)
@@ -134,11 +143,11 @@ class Parking:
 
     async def _look(self) -> None:
         self._begun.clear()
-        place, group = self._lease.place, self._lease.role
+        partition, group = self._lease.partition, self._lease.role
         try:
-            found = await self._broker.held(place, group)
+            found = await self._broker.held(partition, group)
             tails = await self._broker.tails(
-                place, group, [row for row in found if row not in self.rows]
+                partition, group, [row for row in found if row not in self.rows]
             )
         except BrokerUnavailable:
             return
@@ -153,11 +162,11 @@ class Parking:
             if state.retrying and row not in self._released:
                 self._released[row] = asyncio.create_task(self._handle(row, state.attempts))
 
-    async def _handle(self, row: Row, attempts: int) -> None:
+    async def _handle(self, row: RowKey, attempts: int) -> None:
         """Handle a row's parked events one after another, until none is left or one is given up again."""
         while not self._stopping.is_set():
             parked = await self._patiently(
-                partial(self._broker.parked, self._lease.place, self._lease.role, row)
+                partial(self._broker.parked, self._lease.partition, self._lease.role, row)
             )
             if not parked:
                 await self._free(row)
@@ -180,28 +189,28 @@ class Parking:
         # It stays in `rows` until `park` or `_look` learns it: it may be held again already.
         telemetry.emit(
             catalogue.RowReleased(
-                group=self._lease.role, partition=str(self._lease.place), receiver=row.receiver
+                group=self._lease.role, partition=str(self._lease.partition), receiver=row.receiver
             )
         )
 
-    async def _free(self, row: Row) -> None:
+    async def _free(self, row: RowKey) -> None:
         """Somebody has left out the last of its parked events."""
         held = await self._patiently(
-            partial(self._broker.held, self._lease.place, self._lease.role)
+            partial(self._broker.held, self._lease.partition, self._lease.role)
         )
         if row not in held:
             raise self._lost(row)
         if not await self._patiently(partial(self._broker.unpark, self._lease, row, _NOTHING)):
             self._freed.add(row)
 
-    def _lost(self, row: Row) -> LeaseLost:
+    def _lost(self, row: RowKey) -> LeaseLost:
         """The broker was rolled back: what this tenure has parked will come again, before what came later, in the next one."""
         return LeaseLost(
-            f"{self._lease.role} has lost parked events of {row.subject} in {self._lease.place}"
+            f"{self._lease.role} has lost parked events of {row.subject} in {self._lease.partition}"
         )
 
     async def _handle_first(
-        self, row: Row, parked: Parked, subscription: Subscription, attempts: int
+        self, row: RowKey, parked: Parked, subscription: Subscription, attempts: int
     ) -> bool:
         """Whether it was handled; if not, the row is held again, or the next owner goes on."""
         envelope, retry = unpack(parked.letter.fields), subscription.receiver.options.retry
@@ -227,18 +236,18 @@ class Parking:
         await self._hold(row, f"the process of its worker ended in the last of {attempts} attempts")
         return False
 
-    async def _hold(self, row: Row, reason: str) -> None:
+    async def _hold(self, row: RowKey, reason: str) -> None:
         await self._change(row, HeldState())
         telemetry.emit(
             catalogue.RowHeld(
                 group=self._lease.role,
-                partition=str(self._lease.place),
+                partition=str(self._lease.partition),
                 receiver=row.receiver,
                 reason=reason,
             )
         )
 
-    async def _change(self, row: Row, state: HeldState) -> None:
+    async def _change(self, row: RowKey, state: HeldState) -> None:
         await self._patiently(partial(self._broker.hold, self._lease, row, state))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -249,7 +258,7 @@ class Parking:
             except BrokerUnavailable:
                 await asyncio.sleep(self._settings.backoff / 4)
 
-    def _subscription(self, row: Row, parked: Parked) -> Subscription | None:
+    def _subscription(self, row: RowKey, parked: Parked) -> Subscription | None:
         try:
             envelope = unpack(parked.letter.fields)
         except EventError:
@@ -258,9 +267,9 @@ class Parking:
         return next((one for one in known if one.name == row.receiver), None)
 
 
-def row_of(job: Job) -> Row:
+def row_of(job: Job) -> RowKey:
     """The row of a job's event. It has one: `holds` says so."""
-    return Row(job.subscription.name, job.envelope.subject or "")
+    return RowKey(job.subscription.name, job.envelope.subject or "")
 
 
 def holds(job: Job) -> bool:

@@ -57,11 +57,11 @@ class PartitionSession(Service):
     def __init__(self, lease: Lease, valid_until: float, tools: Tools) -> None:
         super().__init__()
         self.lease = lease
-        self.place = lease.place
+        self.partition = lease.partition
         self.lost = False
         self.position: EntryId | None = None
         """Where the stream was read up to, while the session waits for news."""
-        self._keeps_order = lease.place.ordered
+        self._keeps_order = lease.partition.ordered
         self._valid_until = valid_until
         self._limit: asyncio.Timeout | None = None
         self._tools = tools
@@ -132,7 +132,9 @@ class PartitionSession(Service):
         if self._error is not None:
             raise self._error
         if self.lost:
-            telemetry.emit(catalogue.TenureLost(partition=str(self.place), group=self.lease.role))
+            telemetry.emit(
+                catalogue.TenureLost(partition=str(self.partition), group=self.lease.role)
+            )
 
     async def _read(self) -> None:
         tools = self._tools
@@ -152,7 +154,7 @@ class PartitionSession(Service):
                 # Entries may be ours without our knowing them: only a new tenure finds them again.
                 telemetry.emit(
                     catalogue.TenureInDoubt(
-                        partition=str(self.place), group=self.lease.role, error=str(error)
+                        partition=str(self.partition), group=self.lease.role, error=str(error)
                     )
                 )
                 self.finish()
@@ -163,7 +165,9 @@ class PartitionSession(Service):
             if fetched.missing:
                 telemetry.emit(
                     catalogue.EntriesMissing(
-                        group=self.lease.role, partition=str(self.place), count=len(fetched.missing)
+                        group=self.lease.role,
+                        partition=str(self.partition),
+                        count=len(fetched.missing),
                     )
                 )
             inherit = inherit and fetched.inherited
@@ -172,7 +176,7 @@ class PartitionSession(Service):
                     # The server was rolled back, and gives numbers out again: an acknowledgement by number may be for another event.
                     telemetry.emit(
                         catalogue.TenureInDoubt(
-                            partition=str(self.place),
+                            partition=str(self.partition),
                             group=self.lease.role,
                             error="it was rolled back",
                         )
@@ -248,9 +252,9 @@ class PartitionSession(Service):
             handling.notes = unpack_notes(handling.event_id, entry.notes)
         try:
             if tools.signer is not None:
-                tools.signer.check(self.place, entry.fields)
+                tools.signer.check(self.partition, entry.fields)
             envelope = unpack(entry.fields)
-            if envelope.model != self.place.model:
+            if envelope.model != self.partition.model:
                 raise EventError(f"an event of {envelope.model} does not belong on this stream")
         except EventError as error:
             handling.unfinished = 1
@@ -524,7 +528,7 @@ class PartitionSession(Service):
             telemetry.emit(
                 catalogue.ForeignEntry(
                     group=self.lease.role,
-                    partition=str(self.place),
+                    partition=str(self.partition),
                     entry=str(handling.entry.id),
                     reason=job.reason,
                 )

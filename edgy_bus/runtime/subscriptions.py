@@ -74,11 +74,11 @@ class Subscriptions:
         return tuple(found.values())
 
 
-class Row:
+class Snapshot:
     """A row of a model whose class is not here: its fields are attributes."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.__dict__.update(values)
 
     def __repr__(self) -> str:
-        return f"Row({', '.join(self.__dict__)})"
+        return f"Snapshot({', '.join(self.__dict__)})"

@@ -14,36 +14,36 @@ from edgy_bus.brokers.base import (
     DeadLetter,
     Entry,
     EntryId,
-    Head,
     HeldState,
     Lease,
     Parked,
-    Row,
+    RowKey,
+    StreamHead,
 )
 from edgy_bus.codec import Wire
 from edgy_bus.errors import LeaseLost
 from edgy_bus.events import Partition
 
-PLACE = Partition("accounts.User", "0")
-ROW = Row("app.receiver", "7")
+PARTITION = Partition("accounts.User", "0")
+ROW = RowKey("app.receiver", "7")
 
 
 def wires(*ids: str) -> list[Wire]:
     return [Wire(one, b'{"id":"%s"}' % one.encode(), b"{}") for one in ids]
 
 
-async def stand(broker: Broker, *ids: str) -> Head:
+async def stand(broker: Broker, *ids: str) -> StreamHead:
     """Publish events from wherever the stream stands; answers the new head."""
-    head = (await broker.inspect(PLACE, Head(), "epoch-1")).head
+    head = (await broker.inspect(PARTITION, StreamHead(), "epoch-1")).head
     if not ids:
         return head
-    entries = await broker.publish(PLACE, head, wires(*ids))
+    entries = await broker.publish(PARTITION, head, wires(*ids))
     assert entries is not None
-    return Head(head.epoch, entries[-1], ids[-1])
+    return StreamHead(head.epoch, entries[-1], ids[-1])
 
 
 async def take(broker: Broker, owner: str, ttl: float = 30, group: str = "mail") -> Lease:
-    lease = await broker.acquire(PLACE, group, owner, ttl)
+    lease = await broker.acquire(PARTITION, group, owner, ttl)
     assert lease is not None
     return lease
 
@@ -81,15 +81,16 @@ async def park(broker: Broker, lease: Lease, *entries: Entry) -> None:
     after = START
     for number, entry in enumerate(entries):
         letter, notes = letter_of(entry), b"parked %d" % number
-        place = await broker.park(lease, ROW, letter, notes, begin=not number, after=after)
-        assert place is not None
-        after = place
+        partition = await broker.park(lease, ROW, letter, notes, begin=not number, after=after)
+        assert partition is not None
+        after = partition
 
 
 async def parked(broker: Broker) -> list[str]:
     """The ids of the row's parked events."""
     return [
-        one.letter.fields[b"id"].decode() for one in await broker.parked(PLACE, "mail", ROW, 100)
+        one.letter.fields[b"id"].decode()
+        for one in await broker.parked(PARTITION, "mail", ROW, 100)
     ]
 
 
@@ -98,25 +99,30 @@ class BrokerConformance:
 
     async def test_a_batch_is_appended_only_at_the_expected_head(self, broker: Broker) -> None:
         head = await stand(broker, "a", "b")
-        assert await broker.publish(PLACE, Head(head.epoch), wires("c")) is None
+        assert await broker.publish(PARTITION, StreamHead(head.epoch), wires("c")) is None
         assert (
-            await broker.publish(PLACE, Head("other", head.entry, head.event_id), wires("c"))
+            await broker.publish(
+                PARTITION, StreamHead("other", head.entry, head.event_id), wires("c")
+            )
             is None
         )
-        assert await broker.publish(PLACE, Head(head.epoch, head.entry, "x"), wires("c")) is None
-        assert await broker.publish(PLACE, head, wires("c")) is not None
+        assert (
+            await broker.publish(PARTITION, StreamHead(head.epoch, head.entry, "x"), wires("c"))
+            is None
+        )
+        assert await broker.publish(PARTITION, head, wires("c")) is not None
         assert await names(broker, await take(broker, "w")) == ["a", "b", "c"]
 
     async def test_a_stream_without_an_epoch_takes_nothing(self, broker: Broker) -> None:
-        assert await broker.publish(PLACE, Head(), wires("a")) is None
+        assert await broker.publish(PARTITION, StreamHead(), wires("a")) is None
 
     async def test_inspect_tells_what_lies_behind_a_head(self, broker: Broker) -> None:
         old = await stand(broker, "a")
         new = await stand(broker, "b", "c")
-        state = await broker.inspect(PLACE, old, "unused")
+        state = await broker.inspect(PARTITION, old, "unused")
         assert state.head == new
         assert [mark.event_id for mark in state.behind] == ["b", "c"]
-        other = await broker.inspect(PLACE, Head("lost", old.entry, "a"), "unused")
+        other = await broker.inspect(PARTITION, StreamHead("lost", old.entry, "a"), "unused")
         assert other.behind[0].event_id == "a"
         assert len(other.behind) == 3
 
@@ -125,16 +131,16 @@ class BrokerConformance:
     ) -> None:
         await stand(broker, "a", "b")
         head = await stand(broker, "c", "d", "e")
-        state = await broker.inspect(PLACE, Head("other"), "unused", 2)
+        state = await broker.inspect(PARTITION, StreamHead("other"), "unused", 2)
         assert (state.head, state.complete) == (head, False)
         marks = list(state.behind)
-        assert [(mark.event_id, mark.head) for mark in marks] == [
+        assert [(mark.event_id, mark.header) for mark in marks] == [
             ("a", b'{"id":"a"}'),
             ("b", b'{"id":"b"}'),
         ]
         await stand(broker, "later")
         while marks[-1].entry < head.entry:
-            page = await broker.landmarks(PLACE, head, marks[-1].entry, 2)
+            page = await broker.landmarks(PARTITION, head, marks[-1].entry, 2)
             assert page, "the stream is the same"
             marks += page
         assert [mark.event_id for mark in marks] == ["a", "b", "c", "d", "e"]
@@ -143,11 +149,11 @@ class BrokerConformance:
             replace(head, event_id="x"),
             replace(head, entry=EntryId(2**60, 0)),
         ):
-            assert await broker.landmarks(PLACE, replaced, START, 2) is None
+            assert await broker.landmarks(PARTITION, replaced, START, 2) is None
 
     async def test_a_lease_has_one_holder_and_rising_tokens(self, broker: Broker) -> None:
         first = await take(broker, "w1")
-        assert await broker.acquire(PLACE, "mail", "w2", 30) is None
+        assert await broker.acquire(PARTITION, "mail", "w2", 30) is None
         assert await broker.renew(first, 30)
         await broker.release(first)
         second = await take(broker, "w2")
@@ -219,7 +225,7 @@ class BrokerConformance:
         old = await take(broker, "w1")
         assert len(await names(broker, old)) == 2
         await broker.release(old)
-        assert await broker.trim(PLACE, head, head.entry) == 1
+        assert await broker.trim(PARTITION, head, head.entry) == 1
         fetched = await broker.fetch(await take(broker, "w2"), 10, inherit=True)
         assert [entry.fields[b"id"] for entry in fetched.entries] == [b"b"]
         assert len(fetched.missing) == 1
@@ -229,21 +235,21 @@ class BrokerConformance:
         mail, search = await take(broker, "w"), await take(broker, "w", group="search")
         assert await names(broker, mail) == ["a"]
         assert await names(broker, search) == ["a"]
-        assert {one.group: one.pending for one in await broker.backlog(PLACE)} == {
+        assert {one.group: one.pending for one in await broker.backlog(PARTITION)} == {
             "mail": 1,
             "search": 1,
         }
 
     async def test_trimming_waits_for_the_slowest_group(self, broker: Broker) -> None:
-        assert await broker.progress(PLACE, Head()) == {}
+        assert await broker.progress(PARTITION, StreamHead()) == {}
         head = await stand(broker, "a", "b")
         mail, search = await take(broker, "w"), await take(broker, "w", group="search")
         read = await broker.fetch(mail, 10, inherit=False)
         held = await broker.fetch(search, 1, inherit=False)
         await broker.settle(mail, [entry.id for entry in read.entries])
-        assert await broker.progress(PLACE, replace(head, epoch="another")) == {}
-        assert await broker.progress(PLACE, replace(head, event_id="another")) == {}
-        assert await broker.progress(PLACE, head) == {
+        assert await broker.progress(PARTITION, replace(head, epoch="another")) == {}
+        assert await broker.progress(PARTITION, replace(head, event_id="another")) == {}
+        assert await broker.progress(PARTITION, head) == {
             "mail": read.entries[-1].id.next,
             "search": held.entries[0].id,
         }
@@ -256,19 +262,19 @@ class BrokerConformance:
             replace(head, event_id="x"),
             replace(head, entry=beyond),
         ):
-            assert await broker.trim(PLACE, other, beyond) == 0
-        assert await broker.trim(PLACE, head, head.entry) == 1
+            assert await broker.trim(PARTITION, other, beyond) == 0
+        assert await broker.trim(PARTITION, head, head.entry) == 1
 
     async def test_a_loss_begins_another_epoch_in_which_old_leases_are_worth_nothing(
         self, broker: Broker
     ) -> None:
         head = await stand(broker, "a")
         lease = await take(broker, "w")
-        assert (await broker.inspect(PLACE, head, "not needed")).epoch == head.epoch
+        assert (await broker.inspect(PARTITION, head, "not needed")).epoch == head.epoch
         gone = replace(head, entry=EntryId(head.entry.ms + 10**6, 0), event_id="gone")
-        state = await broker.inspect(PLACE, gone, "epoch-2")
+        state = await broker.inspect(PARTITION, gone, "epoch-2")
         assert (state.epoch, [mark.event_id for mark in state.behind]) == ("epoch-2", ["a"])
-        assert await broker.publish(PLACE, head, wires("b")) is None
+        assert await broker.publish(PARTITION, head, wires("b")) is None
         entry = Entry(head.entry, {b"id": b"a"})
         assert await lost(broker.fetch(lease, 1, inherit=True))
         assert await lost(broker.settle(lease, [head.entry]))
@@ -287,10 +293,10 @@ class BrokerConformance:
         entry = (await broker.fetch(lease, 1, inherit=False)).entries[0]
         letter = DeadLetter(entry.id, "r", "no", 1, entry.fields)
         await broker.bury(lease, letter, b"buried")
-        await broker.forget(PLACE, "mail")
-        await broker.forget(PLACE, "nobody")
-        assert await broker.progress(PLACE, head) == {}
-        assert await broker.dead_letters(PLACE, "mail") == [letter]
+        await broker.forget(PARTITION, "mail")
+        await broker.forget(PARTITION, "nobody")
+        assert await broker.progress(PARTITION, head) == {}
+        assert await broker.dead_letters(PARTITION, "mail") == [letter]
         assert await names(broker, lease) == ["a", "b"], "a group that comes back begins anew"
 
     async def test_dead_letters_keep_the_raw_entry(self, broker: Broker) -> None:
@@ -299,8 +305,8 @@ class BrokerConformance:
         entry = (await broker.fetch(lease, 1, inherit=False)).entries[0]
         letter = DeadLetter(entry.id, "app.receiver", "no such user", 3, entry.fields)
         await broker.bury(lease, letter, b"buried")
-        assert await broker.dead_letters(PLACE, "mail") == [letter]
-        assert [one.dead for one in await broker.backlog(PLACE)] == [1]
+        assert await broker.dead_letters(PARTITION, "mail") == [letter]
+        assert [one.dead for one in await broker.backlog(PARTITION)] == [1]
 
     async def test_burying_again_because_the_answer_was_lost_keeps_one_letter(
         self, broker: Broker
@@ -311,10 +317,10 @@ class BrokerConformance:
         letter = DeadLetter(entry.id, "app.receiver", "no such user", 3, entry.fields)
         for _ in range(2):
             await broker.bury(lease, letter, b"buried")
-        assert await broker.dead_letters(PLACE, "mail") == [letter]
+        assert await broker.dead_letters(PARTITION, "mail") == [letter]
         other = DeadLetter(entry.id, "app.other", "no such user", 3, entry.fields)
         await broker.bury(lease, other, b"both buried")
-        assert await broker.dead_letters(PLACE, "mail") == [letter, other]
+        assert await broker.dead_letters(PARTITION, "mail") == [letter, other]
 
     async def test_nothing_is_built_on_what_was_put_aside_and_lost(self, broker: Broker) -> None:
         await stand(broker, "a", "b")
@@ -326,8 +332,8 @@ class BrokerConformance:
         assert await lost(broker.note(lease, {a.id: b"n"}, [gone]))
         assert await lost(broker.bury(lease, other, b"n", [gone]))
         assert await lost(broker.park(lease, ROW, other, b"n", [gone], begin=True, after=START))
-        assert await broker.dead_letters(PLACE, "mail") == []
-        assert await broker.held(PLACE, "mail") == {}
+        assert await broker.dead_letters(PARTITION, "mail") == []
+        assert await broker.held(PARTITION, "mail") == {}
         assert await names(broker, await self._next(broker, lease), inherit=True) == ["a", "b"]
 
     async def test_what_was_put_aside_is_known_until_its_entry_is_settled(
@@ -351,13 +357,13 @@ class BrokerConformance:
     async def test_parked_events_keep_their_order_and_what_they_were(self, broker: Broker) -> None:
         await stand(broker, *"abc")
         lease = await take(broker, "w")
-        assert await broker.held(PLACE, "mail") == {}
-        assert await broker.parked(PLACE, "mail", ROW) == []
+        assert await broker.held(PARTITION, "mail") == {}
+        assert await broker.parked(PARTITION, "mail", ROW) == []
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
         await park(broker, lease, *entries)
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
-        assert await broker.held(PLACE, "search") == {}
-        assert [one.letter for one in await broker.parked(PLACE, "mail", ROW, 2)] == [
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState()}
+        assert await broker.held(PARTITION, "search") == {}
+        assert [one.letter for one in await broker.parked(PARTITION, "mail", ROW, 2)] == [
             letter_of(entry) for entry in entries[:2]
         ]
         assert await parked(broker) == ["a", "b", "c"]
@@ -377,8 +383,8 @@ class BrokerConformance:
         lease = await take(broker, "w")
         a, b, c = (await broker.fetch(lease, 10, inherit=False)).entries
         await park(broker, lease, a, b)
-        (first,) = await broker.parked(PLACE, "mail", ROW)
-        tails = await broker.tails(PLACE, "mail", [ROW, Row("app.other", "7")])
+        (first,) = await broker.parked(PARTITION, "mail", ROW)
+        tails = await broker.tails(PARTITION, "mail", [ROW, RowKey("app.other", "7")])
         assert list(tails) == [ROW]
         assert await lost(broker.park(lease, ROW, letter_of(c), b"n", begin=False, after=first.id))
         assert await lost(broker.park(lease, ROW, letter_of(c), b"n", begin=True, after=START))
@@ -395,10 +401,10 @@ class BrokerConformance:
         assert await parked(broker) == []
         await park(broker, lease, entries[0])
         assert not await broker.park(
-            lease, Row("app.other", "7"), letter_of(entries[1]), b"n", begin=False, after=START
+            lease, RowKey("app.other", "7"), letter_of(entries[1]), b"n", begin=False, after=START
         )
         assert not await broker.park(
-            lease, Row(ROW.receiver, "8"), letter_of(entries[1]), b"n", begin=False, after=START
+            lease, RowKey(ROW.receiver, "8"), letter_of(entries[1]), b"n", begin=False, after=START
         )
         (again,) = (await broker.fetch(await self._next(broker, lease), 1, inherit=True)).entries
         assert again.notes == b"parked 0", "what was parked is known to the next owner"
@@ -413,7 +419,7 @@ class BrokerConformance:
         (entry,) = (await broker.fetch(old, 1, inherit=False)).entries
         new = await self._next(broker, old)
         await park(broker, new, entry)
-        (first,) = await broker.parked(PLACE, "mail", ROW)
+        (first,) = await broker.parked(PARTITION, "mail", ROW)
         for late in (old, new):
             assert await lost(
                 broker.park(late, ROW, letter_of(entry), b"n", begin=True, after=START)
@@ -421,8 +427,8 @@ class BrokerConformance:
             assert await lost(broker.hold(late, ROW, HeldState(retrying=True)))
             assert await lost(broker.unpark(late, ROW, first))
             # The lease of the second one is good, but its epoch is over.
-            await broker.inspect(PLACE, replace(head, entry=EntryId(2**60, 0)), "another epoch")
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+            await broker.inspect(PARTITION, replace(head, entry=EntryId(2**60, 0)), "another epoch")
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState()}
         assert await parked(broker) == ["a"]
 
     async def test_a_row_is_held_until_its_last_parked_event_is_finished(
@@ -433,59 +439,59 @@ class BrokerConformance:
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
         await park(broker, lease, *entries[:2])
         await broker.hold(lease, ROW, HeldState(retrying=True, attempts=2))
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True, attempts=2)}
-        first, second = await broker.parked(PLACE, "mail", ROW, 2)
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState(retrying=True, attempts=2)}
+        first, second = await broker.parked(PARTITION, "mail", ROW, 2)
         assert await broker.unpark(lease, ROW, first)
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, (
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState(retrying=True)}, (
             "attempts are the next one's own"
         )
         await broker.hold(lease, ROW, HeldState())
         assert await broker.unpark(lease, ROW, first), "the answer to the first call was lost"
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState()}
         assert await broker.unpark(lease, ROW, replace(second, letter=first.letter)), (
             "a number that another event had"
         )
         assert await parked(broker) == ["b"]
         assert not await broker.unpark(lease, ROW, second)
         assert not await broker.unpark(lease, ROW, second)
-        assert await broker.held(PLACE, "mail") == {}
+        assert await broker.held(PARTITION, "mail") == {}
         assert not await broker.park(
             lease, ROW, letter_of(entries[2]), b"n", begin=False, after=START
         )
         await broker.hold(lease, ROW, HeldState(retrying=True))
-        assert await broker.held(PLACE, "mail") == {}, (
+        assert await broker.held(PARTITION, "mail") == {}, (
             "a late word about a row that has nothing parked"
         )
 
     async def test_somebody_decides_about_a_row_that_waits(self, broker: Broker) -> None:
         await stand(broker, "a", "b")
         lease = await take(broker, "w")
-        assert not await broker.decide(PLACE, "mail", ROW, skip=False)
+        assert not await broker.decide(PARTITION, "mail", ROW, skip=False)
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
         await park(broker, lease, *entries)
-        assert await broker.decide(PLACE, "mail", ROW, skip=False)
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}
-        assert not await broker.decide(PLACE, "mail", ROW, skip=True), "it is being handled"
+        assert await broker.decide(PARTITION, "mail", ROW, skip=False)
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState(retrying=True)}
+        assert not await broker.decide(PARTITION, "mail", ROW, skip=True), "it is being handled"
         assert await parked(broker) == ["a", "b"]
-        assert await broker.dead_letters(PLACE, "mail") == []
+        assert await broker.dead_letters(PARTITION, "mail") == []
 
     async def test_a_parked_event_that_is_left_out_is_a_dead_letter(self, broker: Broker) -> None:
         await stand(broker, "a", "b")
         lease = await take(broker, "w")
         entries = (await broker.fetch(lease, 10, inherit=False)).entries
         await park(broker, lease, *entries)
-        assert await broker.decide(PLACE, "mail", ROW, skip=True)
-        assert await broker.dead_letters(PLACE, "mail") == [letter_of(entries[0])]
+        assert await broker.decide(PARTITION, "mail", ROW, skip=True)
+        assert await broker.dead_letters(PARTITION, "mail") == [letter_of(entries[0])]
         assert await parked(broker) == ["b"]
         await broker.hold(lease, ROW, HeldState())
-        assert await broker.decide(PLACE, "mail", ROW, skip=True)
+        assert await broker.decide(PARTITION, "mail", ROW, skip=True)
         assert await parked(broker) == []
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState(retrying=True)}, (
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState(retrying=True)}, (
             "its owner ends the hold"
         )
         assert not await broker.unpark(lease, ROW, Parked(START, letter_of(entries[0])))
-        assert await broker.held(PLACE, "mail") == {}
-        assert [one.reason for one in await broker.dead_letters(PLACE, "mail")] == [
+        assert await broker.held(PARTITION, "mail") == {}
+        assert [one.reason for one in await broker.dead_letters(PARTITION, "mail")] == [
             "no such user"
         ] * 2
 
@@ -493,8 +499,8 @@ class BrokerConformance:
         await stand(broker, "a", "b")
         lease = await take(broker, "w")
         await park(broker, lease, *(await broker.fetch(lease, 10, inherit=False)).entries)
-        await broker.forget(PLACE, "mail")
-        assert await broker.held(PLACE, "mail") == {ROW: HeldState()}
+        await broker.forget(PARTITION, "mail")
+        assert await broker.held(PARTITION, "mail") == {ROW: HeldState()}
         assert await parked(broker) == ["a", "b"]
 
     async def test_deliveries_count_the_tenures_that_had_an_entry_in_hand(
@@ -513,13 +519,13 @@ class BrokerConformance:
         head = await stand(broker, "a")
         bell = broker.bell()
         try:
-            assert await bell.wait({PLACE: START}, 5) == {PLACE}
-            assert await bell.wait({PLACE: head.entry}, 0.05) == set()
-            waiting = asyncio.create_task(bell.wait({PLACE: head.entry}, 20))
+            assert await bell.wait({PARTITION: START}, 5) == {PARTITION}
+            assert await bell.wait({PARTITION: head.entry}, 0.05) == set()
+            waiting = asyncio.create_task(bell.wait({PARTITION: head.entry}, 20))
             await asyncio.sleep(0.05)
             await stand(broker, "b")
-            assert await waiting == {PLACE}
-            waiting = asyncio.create_task(bell.wait({PLACE: EntryId(2**60, 0)}, 20))
+            assert await waiting == {PARTITION}
+            waiting = asyncio.create_task(bell.wait({PARTITION: EntryId(2**60, 0)}, 20))
             await asyncio.sleep(0.05)
             await bell.interrupt()
             assert await waiting == set()

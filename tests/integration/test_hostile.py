@@ -15,13 +15,13 @@ from edgy_bus.events import Partition
 from edgy_bus.settings import WorkerSettings
 from tests.support import event, eventually
 
-PLACE = Partition("accounts.User", "0")
+PARTITION = Partition("accounts.User", "0")
 Fields = Mapping[bytes, bytes]
 
 
 def good(number: int) -> Fields:
     wire = pack(event(str(number), number))
-    return {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
+    return {b"id": wire.id.encode(), b"head": wire.header, b"data": wire.data}
 
 
 def with_head(**changes: Any) -> Fields:
@@ -91,7 +91,7 @@ class Stream:
     """One partition of a service that nobody relays, and a worker on it."""
 
     def __init__(self, url: str, prefix: str, client: Redis) -> None:
-        self.key = f"{prefix}:{{{PLACE}}}:events"
+        self.key = f"{prefix}:{{{PARTITION}}}:events"
         self.client = client
         self.bus = edgy.Bus(
             url,
@@ -115,10 +115,14 @@ class Stream:
         await self.client.xadd(self.key, given)
 
     async def is_done(self) -> bool:
-        return all(one.pending == 0 and one.lag == 0 for one in await self.broker.backlog(PLACE))
+        return all(
+            one.pending == 0 and one.lag == 0 for one in await self.broker.backlog(PARTITION)
+        )
 
     async def letters(self) -> list[Fields]:
-        return [letter.fields for letter in await self.broker.dead_letters(PLACE, "mail", 10_000)]
+        return [
+            letter.fields for letter in await self.broker.dead_letters(PARTITION, "mail", 10_000)
+        ]
 
 
 @pytest.fixture

@@ -100,8 +100,10 @@ class Accounts:
 
     async def backlog(self) -> int:
         assert self.bus.broker is not None
-        places = partitions_of("accounts.User", 2)
-        backlogs = [one for place in places for one in await self.bus.broker.backlog(place)]
+        partitions = partitions_of("accounts.User", 2)
+        backlogs = [
+            one for partition in partitions for one in await self.bus.broker.backlog(partition)
+        ]
         return await self.store.count_pending() + sum(
             one.pending + (one.lag or 0) for one in backlogs
         )
@@ -198,8 +200,8 @@ async def test_a_receiver_that_always_fails_ends_in_the_dead_letters_and_holds_n
         assert accounts.bus.broker is not None
         letters = [
             letter
-            for place in partitions_of("accounts.User", 2)
-            for letter in await accounts.bus.broker.dead_letters(place, "accounts")
+            for partition in partitions_of("accounts.User", 2)
+            for letter in await accounts.bus.broker.dead_letters(partition, "accounts")
         ]
     (letter,) = letters
     assert (letter.reason, letter.attempts) == ("ValueError: no such user", 3)
@@ -228,19 +230,19 @@ async def test_an_entry_that_is_not_ours_goes_to_the_dead_letters_and_stops_noth
     async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
         heard.append(instance.name)
 
-    places = partitions_of("accounts.User", 2)
+    partitions = partitions_of("accounts.User", 2)
     async with accounts.running():
         await accounts.User.query.create(name="before")
         await eventually(lambda: heard)
-        for place in places:
-            await redis_client.xadd(f"{prefix}:{{{place}}}:events", fields)
+        for partition in partitions:
+            await redis_client.xadd(f"{prefix}:{{{partition}}}:events", fields)
         for number in range(6):
             await accounts.User.query.create(name=f"after{number}")
         await eventually(lambda: len(heard) == 7)
         await eventually(lambda: _nothing_left(accounts))
         assert accounts.bus.broker is not None
-        for place in places:
-            (letter,) = await accounts.bus.broker.dead_letters(place, "accounts")
+        for partition in partitions:
+            (letter,) = await accounts.bus.broker.dead_letters(partition, "accounts")
             assert letter.reason
 
 
@@ -386,19 +388,19 @@ async def test_only_events_that_are_signed_are_heard(
     async with accounts.running():
         user = await accounts.User.query.create(name="real")
         await eventually(lambda: accounts.everything_handled(1))
-        (place,) = [
+        (partition,) = [
             one
             for one in partitions_of("accounts.User", 2)
             if await redis_client.xlen(_key(prefix, one))
         ]
-        (_, fields), *_ = await redis_client.xrange(_key(prefix, place))
+        (_, fields), *_ = await redis_client.xrange(_key(prefix, partition))
         assert fields[b"sig"].startswith(b"k1:")
         forged = {**fields, b"id": b"forged", b"data": fields[b"data"].replace(b"real", b"fake")}
-        await redis_client.xadd(_key(prefix, place), forged)
+        await redis_client.xadd(_key(prefix, partition), forged)
         await user.update(name="changed")
         await eventually(lambda: accounts.everything_handled(2))
         assert accounts.bus.broker is not None
-        (letter,) = await accounts.bus.broker.dead_letters(place, "accounts")
+        (letter,) = await accounts.bus.broker.dead_letters(partition, "accounts")
     assert (letter.reason, letter.fields) == ("the entry's signature is wrong", forged)
     assert [name for _, _, name in await accounts_effects(accounts)] == ["real", "changed"]
 
@@ -408,8 +410,8 @@ async def accounts_effects(accounts: Accounts) -> list[tuple[int, str, str]]:
         return await accounts.effects()
 
 
-def _key(prefix: str, place: Partition) -> str:
-    return f"{prefix}:{{{place}}}:events"
+def _key(prefix: str, partition: Partition) -> str:
+    return f"{prefix}:{{{partition}}}:events"
 
 
 async def test_a_row_is_held_until_somebody_decides(
@@ -430,9 +432,9 @@ async def test_a_row_is_held_until_somebody_decides(
 
     async def say(*arguments: str) -> str:
         """What `edgy-bus` says, run in a thread as a program of its own."""
-        place = ModuleType("somewhere")
-        place.bus = edgy.Bus(redis_url, service="accounts", prefix=prefix)
-        monkeypatch.setitem(sys.modules, "somewhere", place)
+        partition = ModuleType("somewhere")
+        partition.bus = edgy.Bus(redis_url, service="accounts", prefix=prefix)
+        monkeypatch.setitem(sys.modules, "somewhere", partition)
         told = await asyncio.to_thread(
             CliRunner().invoke, app, [arguments[0], "somewhere:bus", *arguments[1:]]
         )
@@ -471,8 +473,8 @@ async def test_a_row_is_held_until_somebody_decides(
         assert not await accounts.bus.release(row)
         letters = [
             one
-            for place in partitions_of("accounts.User", 2)
-            for one in await _letters(accounts, place)
+            for partition in partitions_of("accounts.User", 2)
+            for one in await _letters(accounts, partition)
         ]
     assert seen == ["other", "bad", "second", "third", "fifth"]
     assert [letter.reason for letter in letters] == ["ValueError: the name is bad"]
@@ -482,9 +484,9 @@ async def _is_free(accounts: Accounts) -> bool:
     return not await accounts.bus.held()
 
 
-async def _letters(accounts: Accounts, place: Partition) -> list[DeadLetter]:
+async def _letters(accounts: Accounts, partition: Partition) -> list[DeadLetter]:
     assert accounts.bus.broker is not None
-    return await accounts.bus.broker.dead_letters(place, "accounts")
+    return await accounts.bus.broker.dead_letters(partition, "accounts")
 
 
 async def test_a_batch_receiver_hears_of_everything_once_and_in_order(accounts: Accounts) -> None:

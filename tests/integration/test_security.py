@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import Backlog, DeadLetter, Head, Members
+from edgy_bus.brokers.base import Backlog, DeadLetter, Members, StreamHead
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import pack
 from edgy_bus.errors import BrokerError
@@ -104,7 +104,7 @@ async def _held(bus: edgy.Bus, count: int) -> bool:
     return len(await bus.held()) == count
 
 
-PLACE = Partition("accounts.User", "0")
+PARTITION = Partition("accounts.User", "0")
 OBSERVED = DOCUMENT.read_text().split("user observer ")[1].splitlines()[0]
 NEEDED = [right for right in OBSERVED.split() if right.startswith("+") and right != "+select"]
 """`SELECT` is for a database other than 0, which the server of these tests does not show."""
@@ -124,8 +124,8 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
     await broker.connect()
     return {
         "declared": await broker.declared(),
-        "backlog": await broker.backlog(PLACE),
-        "dead": await broker.dead_letters(PLACE, "mail"),
+        "backlog": await broker.backlog(PARTITION),
+        "dead": await broker.dead_letters(PARTITION, "mail"),
         "members": await broker.members("mail"),
     }
 
@@ -135,8 +135,8 @@ async def seen(server: Server, admin: Redis) -> AsyncIterator[None]:
     """Three events, one handled, one that could not be, one not read; and a worker that is alive."""
     await admin.flushall()
     async with looking(server, "service") as service, looking(server, "worker") as worker:
-        await publish(service, event("1", 1), event("1", 2), event("1", 3), place=PLACE)
-        lease = await worker.acquire(PLACE, "mail", "w", 60)
+        await publish(service, event("1", 1), event("1", 2), event("1", 3), partition=PARTITION)
+        lease = await worker.acquire(PARTITION, "mail", "w", 60)
         assert lease is not None
         first, second = (await worker.fetch(lease, 2, inherit=True)).entries
         await worker.settle(lease, [first.id])
@@ -169,12 +169,12 @@ async def test_an_observer_needs_every_right_that_it_has(
     "call",
     [
         lambda broker: broker.declare("accounts.User", 2),
-        lambda broker: broker.acquire(PLACE, "mine", "me", 1),
+        lambda broker: broker.acquire(PARTITION, "mine", "me", 1),
         lambda broker: broker.join("mail", "me", 1, b""),
         lambda broker: broker.leave("mail", "w"),
-        lambda broker: broker.inspect(PLACE, Head(), "fresh"),
-        lambda broker: broker.announce(PLACE, [pack(event("1", 4))], 1),
-        lambda broker: broker.forget(PLACE, "mail"),
+        lambda broker: broker.inspect(PARTITION, StreamHead(), "fresh"),
+        lambda broker: broker.announce(PARTITION, [pack(event("1", 4))], 1),
+        lambda broker: broker.forget(PARTITION, "mail"),
         lambda broker: broker.erase(),
     ],
 )

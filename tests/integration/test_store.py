@@ -7,14 +7,14 @@ from random import Random
 import pytest
 from sqlalchemy import delete, func, insert, select, text
 
-from edgy_bus.brokers.base import EntryId, Head, Landmark
+from edgy_bus.brokers.base import EntryId, Landmark, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.codec import HeadPacker, unpack
+from edgy_bus.codec import HeaderPacker, unpack
 from edgy_bus.database import Database
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.store import Batch, Incarnations, OutboxStore
-from edgy_bus.outbox.table import batches, metadata, outbox, pending, streams
-from tests.support import PLACE, Told, eventually
+from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore
+from edgy_bus.outbox.table import chunks, metadata, outbox, pending, streams
+from tests.support import PARTITION, Told, eventually
 from tests.unit.outbox.support import OTHER, Away, on_stream, read_all, relay_of, write
 
 
@@ -33,9 +33,7 @@ async def waiting(store: OutboxStore) -> list[int]:
 
 async def published(store: OutboxStore) -> int:
     return int(
-        (await store.database.run(select(func.count().label("n")).select_from(batches))).rows[0][
-            "n"
-        ]
+        (await store.database.run(select(func.count().label("n")).select_from(chunks))).rows[0]["n"]
     )
 
 
@@ -43,19 +41,19 @@ async def all_published(store: OutboxStore) -> bool:
     return await store.count_pending() == 0
 
 
-async def stand(store: OutboxStore, *entries: int, epoch: str = "e") -> Head:
+async def stand(store: OutboxStore, *entries: int, epoch: str = "e") -> StreamHead:
     """Mark what is pending as appended at these entries; answers the head."""
-    await store.add_stream(PLACE)
-    page = (await store.pending(1_000))[PLACE]
+    await store.add_stream(PARTITION)
+    page = (await store.pending(1_000))[PARTITION]
     rows = page.rows[: len(entries)]
-    new = Head(epoch, EntryId(entries[-1], 0), rows[-1].event_id)
+    new = StreamHead(epoch, EntryId(entries[-1], 0), rows[-1].event_id)
     placed = Placed([row.id for row in rows], [EntryId(one, 0) for one in entries])
-    assert await store.mark([Batch(PLACE, page.head or Head(), new, placed)]) == [True]
+    assert await store.mark([Chunk(PARTITION, page.head or StreamHead(), new, placed)]) == [True]
     return new
 
 
 def landmark(entry: int, event_id: str, sequence: int | None, incarnation: int = 1) -> Landmark:
-    head = HeadPacker("accounts", PLACE.model).pack(
+    head = HeaderPacker("accounts", PARTITION.model).pack(
         event_id,
         "post_save",
         subject="1",
@@ -77,16 +75,16 @@ async def test_what_is_marked_is_not_pending_and_stands_in_the_ledger(store: Out
 async def test_batches_are_marked_or_not_each_by_its_own_head(store: OutboxStore) -> None:
     await write(store, 2)
     await write(store, 2, OTHER)
-    for place in (PLACE, OTHER):
-        await store.add_stream(place)
-    wrong, new = Head("another"), Head("e", EntryId(5, 1), "x")
+    for partition in (PARTITION, OTHER):
+        await store.add_stream(partition)
+    wrong, new = StreamHead("another"), StreamHead("e", EntryId(5, 1), "x")
     both = [
-        Batch(OTHER, wrong, new, Placed([3, 4], [EntryId(5, 0), EntryId(5, 1)])),
-        Batch(PLACE, Head(), new, Placed([1, 2], [EntryId(5, 0), EntryId(5, 1)])),
+        Chunk(OTHER, wrong, new, Placed([3, 4], [EntryId(5, 0), EntryId(5, 1)])),
+        Chunk(PARTITION, StreamHead(), new, Placed([1, 2], [EntryId(5, 0), EntryId(5, 1)])),
     ]
     assert await store.mark(both) == [False, True]
     assert await waiting(store) == [3, 4]
-    assert (await store.heads()) == {PLACE: new, OTHER: Head()}
+    assert (await store.heads()) == {PARTITION: new, OTHER: StreamHead()}
     assert await published(store) == 1
 
 
@@ -94,20 +92,20 @@ async def test_what_is_confirmed_leaves_the_ledger_batch_by_batch(store: OutboxS
     await write(store, 4)
     await stand(store, 10, 11)
     head = await stand(store, 12, 13)
-    assert not await store.confirm(PLACE, Head("another"), EntryId(13, 0))
-    assert await store.confirm(PLACE, head, EntryId(12, 0))
+    assert not await store.confirm(PARTITION, StreamHead("another"), EntryId(13, 0))
+    assert await store.confirm(PARTITION, head, EntryId(12, 0))
     assert await published(store) == 1
-    assert await store.confirm(PLACE, head, EntryId(13, 0))
-    assert await published(store) == 1, "the last of the batch is not below"
+    assert await store.confirm(PARTITION, head, EntryId(13, 0))
+    assert await published(store) == 1, "the last of the chunk is not below"
 
 
 async def test_what_is_confirmed_stays_so_when_a_group_begins_anew(store: OutboxStore) -> None:
     await write(store, 4)
     head = await stand(store, 10, 11, 12, 13)
-    assert await store.confirm(PLACE, head, EntryId(12, 5))
-    assert await store.confirm(PLACE, head, EntryId(12, 3))
-    assert await store.confirm(PLACE, head, EntryId(0, 9))
-    repair = await store.resynchronise(PLACE, head, Head("another"), [])
+    assert await store.confirm(PARTITION, head, EntryId(12, 5))
+    assert await store.confirm(PARTITION, head, EntryId(12, 3))
+    assert await store.confirm(PARTITION, head, EntryId(0, 9))
+    repair = await store.resynchronise(PARTITION, head, StreamHead("another"), [])
     assert repair.done
     assert await waiting(store) == [4]
 
@@ -117,31 +115,31 @@ async def test_after_a_loss_what_was_not_confirmed_and_is_not_found_is_pending_a
 ) -> None:
     ids = await write(store, 6)
     await stand(store, 10, 11, 12, 13, 14)
-    head = (await store.heads())[PLACE]
-    assert await store.confirm(PLACE, head, EntryId(12, 0))
-    new = Head("f", EntryId(3, 0), ids[3])
+    head = (await store.heads())[PARTITION]
+    assert await store.confirm(PARTITION, head, EntryId(12, 0))
+    new = StreamHead("f", EntryId(3, 0), ids[3])
     found = await store.recognise(
         [landmark(2, ids[0], 1), landmark(3, ids[3], 4), landmark(4, "forged", None)]
     )
     assert found.placed == Placed([1, 4], [EntryId(2, 0), EntryId(3, 0)])
     assert found.strangers == 0
-    assert (await store.resynchronise(PLACE, head, new, [found.placed])).done
+    assert (await store.resynchronise(PARTITION, head, new, [found.placed])).done
     assert await waiting(store) == [3, 5, 6], "1 and 2 were confirmed, 4 was found"
-    again = Head("g")
-    assert (await store.resynchronise(PLACE, new, again, [])).done
+    again = StreamHead("g")
+    assert (await store.resynchronise(PARTITION, new, again, [])).done
     assert await waiting(store) == [3, 4, 5, 6]
-    assert not (await store.resynchronise(PLACE, new, again, [])).done
+    assert not (await store.resynchronise(PARTITION, new, again, [])).done
 
 
 async def test_in_the_same_epoch_only_what_is_found_changes(store: OutboxStore) -> None:
     ids = await write(store, 3)
     head = await stand(store, 10)
-    new = Head("e", EntryId(11, 0), ids[1])
+    new = StreamHead("e", EntryId(11, 0), ids[1])
     found = await store.recognise([landmark(11, ids[1], 2)])
-    assert (await store.resynchronise(PLACE, head, new, [found.placed])).done
+    assert (await store.resynchronise(PARTITION, head, new, [found.placed])).done
     assert await waiting(store) == [3]
-    lost = Head("f")
-    await store.resynchronise(PLACE, new, lost, [])
+    lost = StreamHead("f")
+    await store.resynchronise(PARTITION, new, lost, [])
     assert await waiting(store) == [1, 2, 3]
 
 
@@ -180,7 +178,7 @@ async def test_an_event_that_somebody_deleted_holds_up_nothing(store: OutboxStor
     await write(store, 5)
     await store.database.run(delete(outbox).where(outbox.c.id < 4))
     assert await store.pending(3) == {}
-    assert [row.id for row in (await store.pending(3))[PLACE].rows] == [4, 5]
+    assert [row.id for row in (await store.pending(3))[PARTITION].rows] == [4, 5]
 
 
 async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore) -> None:
@@ -189,13 +187,13 @@ async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore)
     `EDGY_BUS_ROUNDS` makes it longer: each of the writers' rounds writes two rows on average.
     """
     random, broker, rounds = Random(5), Away(), int(os.environ.get("EDGY_BUS_ROUNDS", "25"))
-    relay = relay_of(store, broker, poll=0.01, batch=7, page=40, trim_every=3_600)
+    relay = relay_of(store, broker, poll=0.01, chunk=7, page=40, trim_every=3_600)
 
     async def writer(number: int) -> None:
         for _ in range(rounds):
             async with database.transaction():
                 await write(
-                    store, random.choice((1, 3)), (PLACE, OTHER)[number % 2], time=str(number)
+                    store, random.choice((1, 3)), (PARTITION, OTHER)[number % 2], time=str(number)
                 )
                 await asyncio.sleep(random.choice((0, 0.002)))
 
@@ -204,13 +202,13 @@ async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore)
         await eventually(lambda: all_published(store), "publishing")
     rows = (await database.run(select(outbox).order_by(outbox.c.id))).rows
     assert len(rows) >= 40 * rounds
-    for place in (PLACE, OTHER):
-        assert sorted(await on_stream(broker, place)) == sorted(
-            row["event_id"] for row in rows if row["label"] == place.label
+    for partition in (PARTITION, OTHER):
+        assert sorted(await on_stream(broker, partition)) == sorted(
+            row["event_id"] for row in rows if row["label"] == partition.name
         )
-    for place in (PLACE, OTHER):
+    for partition in (PARTITION, OTHER):
         told: dict[str, list[int]] = {}
-        for fields in broker._streams[place].entries.values():
+        for fields in broker._streams[partition].entries.values():
             envelope = unpack(fields)
             assert envelope.sequence is not None
             told.setdefault(envelope.time, []).append(envelope.sequence)
@@ -284,7 +282,7 @@ async def restore(database: Database, copy: dict[str, list[dict[str, object]]]) 
 
 def numbers(broker: MemoryBroker) -> list[tuple[int | None, int]]:
     """Sequence and incarnation of the events in the stream."""
-    envelopes = [unpack(fields) for fields in broker._streams[PLACE].entries.values()]
+    envelopes = [unpack(fields) for fields in broker._streams[PARTITION].entries.values()]
     return [(one.sequence, one.incarnation) for one in envelopes]
 
 
@@ -310,7 +308,7 @@ async def test_a_restored_database_begins_another_incarnation(store: OutboxStore
         await drain(store, broker)
     assert await on_stream(broker) == old + lost + new
     assert numbers(broker) == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (3, 2), (4, 2)]
-    assert told.of("relay.restored") == [{"partition": str(PLACE), "incarnation": 2}]
+    assert told.of("relay.restored") == [{"partition": str(PARTITION), "incarnation": 2}]
 
 
 async def test_it_is_noticed_before_anything_new_was_written(store: OutboxStore) -> None:
@@ -353,7 +351,7 @@ async def test_what_was_known_before_the_backup_keeps_its_incarnation(store: Out
     await drain(store, broker)
     # Everything was read, and trimmed up to the newest entry: the restored database's head is not in the stream any more.
     await read_all(broker, "mail")
-    stream = broker._streams[PLACE]
+    stream = broker._streams[PARTITION]
     for entry in list(stream.entries)[:-1]:
         del stream.entries[entry]
     await restore(store.database, backup)
@@ -381,7 +379,7 @@ async def test_a_loss_of_the_broker_and_pruned_rows_are_no_restore(store: Outbox
     await write(store, 1)
     await drain(store, broker)
     assert await store.prune(20) == 3
-    broker._streams[PLACE].epoch = None
+    broker._streams[PARTITION].epoch = None
     with Told() as told:
         await drain(store, broker)
         await broker.erase()
@@ -395,7 +393,7 @@ async def test_what_a_forger_put_there_raises_the_incarnation_once(store: Outbox
     broker = Away()
     await write(store, 1)
     await drain(store, broker)
-    stream = broker._streams[PLACE]
+    stream = broker._streams[PARTITION]
     forged = landmark(1, "forged", 10**6)
     stream.last = EntryId(stream.last.ms, stream.last.seq + 1)
     stream.entries[stream.last] = {b"id": b"forged", b"head": forged.head, b"data": b"{}"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, cast
 
-from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease, Row
+from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease, RowKey
 from edgy_bus.brokers.memory import MemoryBroker, _Group, _Stream
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
@@ -60,18 +60,18 @@ class Redis(MemoryBroker):
         """When something was last lost, leases perhaps."""
 
     async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
-        place = next(place for place, one in self._streams.items() if one is stream)
+        partition = next(partition for partition, one in self._streams.items() if one is stream)
         for wire in batch:
-            if wire.id in self.appended[place]:
+            if wire.id in self.appended[partition]:
                 self.repeated.append(wire.id)
-            self.appended[place].append(wire.id)
+            self.appended[partition].append(wire.id)
         return await super()._append(stream, batch)
 
     async def bury(self, lease: Lease, letter: DeadLetter, *what: Any) -> None:
         await super().bury(lease, letter, *what)
         self.letters.add((letter.receiver, letter.fields[b"id"].decode()))
 
-    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+    async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
         first = await self.parked(partition, group, row)
         decided = await super().decide(partition, group, row, skip=skip)
         if decided and skip:
@@ -123,38 +123,38 @@ class Redis(MemoryBroker):
             found |= {stream.entries[entry][b"id"].decode() for entry in left}
         return found
 
-    def delete_stream(self, place: Partition) -> None:
+    def delete_stream(self, partition: Partition) -> None:
         """DEL of the stream's key, and its groups with it; other keys stay."""
         at_risk = self._at_risk()
-        stream = self._streams[place]
+        stream = self._streams[partition]
         stream.entries.clear()
         stream.last = START
         for name in stream.groups:
-            self.destroy_group(place, name)
+            self.destroy_group(partition, name)
         self._recount(at_risk)
 
-    def delete_epoch(self, place: Partition) -> None:
-        self._streams[place].epoch = None
+    def delete_epoch(self, partition: Partition) -> None:
+        self._streams[partition].epoch = None
         self._recount(self._at_risk())
 
-    def destroy_group(self, place: Partition, name: str) -> None:
-        group = self._streams[place].groups.get(name)
+    def destroy_group(self, partition: Partition, name: str) -> None:
+        group = self._streams[partition].groups.get(name)
         if group is not None:
             group.position = START
             group.pending.clear()
             group.deliveries.clear()
             group.exists = False
 
-    def holder(self, place: Partition, role: str) -> str:
+    def holder(self, partition: Partition, role: str) -> str:
         """Who has the lease; nobody is ""."""
-        name, until = self._streams[place].leases.get(role, ("", 0.0))
+        name, until = self._streams[partition].leases.get(role, ("", 0.0))
         return name if until > self._clock() else ""
 
-    def places(self) -> list[Partition]:
-        return sorted(place for place in self._streams if place.label != "accounts")
+    def partitions(self) -> list[Partition]:
+        return sorted(partition for partition in self._streams if partition.name != "accounts")
 
-    def group_names(self, place: Partition) -> list[str]:
-        return sorted(self._streams[place].groups)
+    def group_names(self, partition: Partition) -> list[str]:
+        return sorted(self._streams[partition].groups)
 
     def _recount(self, at_risk: set[str]) -> None:
         """Something was lost. A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
@@ -163,9 +163,9 @@ class Redis(MemoryBroker):
         self.returned_parked |= kept & self.lost_parked
         self.lost_parked = (self.lost_parked | at_risk) - kept
         self.appended.clear()
-        for place, stream in self._streams.items():
+        for partition, stream in self._streams.items():
             if stream.epoch is not None:
-                self.appended[place] = [
+                self.appended[partition] = [
                     fields[b"id"].decode() for fields in stream.entries.values()
                 ]
 
@@ -273,7 +273,9 @@ class PollingBell(Bell):
                 raise BrokerUnavailable("the server does not answer")
             streams = self._network.redis._streams
             found = {
-                place for place, at in positions.items() if (streams[place].newest() or START) > at
+                partition
+                for partition, at in positions.items()
+                if (streams[partition].newest() or START) > at
             }
             if found:
                 return found

@@ -15,16 +15,16 @@ from edgy_bus.brokers.base import (
     DeadLetter,
     EntryId,
     Fetched,
-    Head,
     HeldState,
     Kept,
     Lease,
     Parked,
-    Row,
+    RowKey,
+    StreamHead,
     StreamState,
 )
 from edgy_bus.brokers.memory import _Group, _Stream
-from edgy_bus.codec import HeadPacker, Wire
+from edgy_bus.codec import HeaderPacker, Wire
 from edgy_bus.database.backends.base import Result
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
@@ -32,7 +32,7 @@ from edgy_bus.outbox import relay as relay_module
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.publishing import Publisher
 from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import Batch, Pending
+from edgy_bus.outbox.store import Chunk, Pending
 from edgy_bus.runtime.jobs import Handling
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.outcome import Done
@@ -74,7 +74,7 @@ class Bug:
 
 class PublishComparesNothing(Redis):
     async def publish(
-        self, partition: Partition, head: Head, batch: Sequence[Wire]
+        self, partition: Partition, head: StreamHead, batch: Sequence[Wire]
     ) -> list[EntryId] | None:
         stream = self._streams[partition]
         return None if stream.epoch is None else await self._append(stream, batch)
@@ -93,7 +93,7 @@ class Careless(Redis):
 
 class FetchWithoutLease(Careless):
     def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
-        stream = self._streams[lease.place]
+        stream = self._streams[lease.partition]
         return stream, stream.groups.setdefault(lease.role, _Group())
 
 
@@ -112,7 +112,7 @@ class NewBeforeInherited(Careless):
 
 class GroupsBeginAtTheEnd(Redis):
     def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
-        new = lease.role not in self._streams[lease.place].groups
+        new = lease.role not in self._streams[lease.partition].groups
         stream, group = super()._owned(lease)
         if new:
             group.position = stream.newest() or START
@@ -120,7 +120,7 @@ class GroupsBeginAtTheEnd(Redis):
 
 
 class UnfinishedForgotten(Redis):
-    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
+    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
         return {name: group.position for name, group in self._streams[partition].groups.items()}
 
 
@@ -131,7 +131,7 @@ class ParkedEventsDropped(Redis):
 
 
 class SkippedEventsDropped(Redis):
-    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+    async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
         known = self._streams[partition].groups.get(group)
         if skip and known is not None and known.held.get(row) == HeldState():
             known.parked[row].pop(0)
@@ -143,7 +143,7 @@ class SkippedEventsDropped(Redis):
 
 class NewestParkedFirst(Redis):
     async def parked(
-        self, partition: Partition, group: str, row: Row, count: int = 1
+        self, partition: Partition, group: str, row: RowKey, count: int = 1
     ) -> list[Parked]:
         return (await super().parked(partition, group, row, 1_000))[::-1][:count]
 
@@ -152,7 +152,7 @@ class ParksBehindNothing(Redis):
     """An event is parked though its row is not held any more."""
 
     async def park(
-        self, lease: Lease, row: Row, letter: DeadLetter, *what: Any, begin: bool, after: EntryId
+        self, lease: Lease, row: RowKey, letter: DeadLetter, *what: Any, begin: bool, after: EntryId
     ) -> EntryId | None:
         _, group = self._owned(lease)
         if row not in group.held:
@@ -169,9 +169,9 @@ class ParksBehindWhatIsThere(Redis):
     """Parked events that a failover has lost come again behind later ones."""
 
     async def park(
-        self, lease: Lease, row: Row, *what: Any, begin: bool, after: EntryId
+        self, lease: Lease, row: RowKey, *what: Any, begin: bool, after: EntryId
     ) -> EntryId | None:
-        known = await self.tails(lease.place, lease.role, [row])
+        known = await self.tails(lease.partition, lease.role, [row])
         return await super().park(lease, row, *what, begin=begin, after=known.get(row, START))
 
 
@@ -196,7 +196,7 @@ class LossNotNoticed(Redis):
     """Takes any stream of the epoch for the one that the publisher knows."""
 
     async def inspect(
-        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+        self, partition: Partition, head: StreamHead, fresh_epoch: str, count: int = PAGE
     ) -> StreamState:
         stream = self._streams[partition]
         if stream.epoch != head.epoch:
@@ -210,10 +210,10 @@ class LossNotNoticed(Redis):
 
 class MarksFirst(Publisher):
     async def _append_all(self, page: Any, partition: Partition, one: Pending) -> None:
-        head = one.head or Head()
-        places = [EntryId(head.entry.ms, head.entry.seq + 1)] * len(one.rows)
+        head = one.head or StreamHead()
+        partitions = [EntryId(head.entry.ms, head.entry.seq + 1)] * len(one.rows)
         await self._store.mark(
-            [Batch(partition, head, head, Placed([row.id for row in one.rows], places))]
+            [Chunk(partition, head, head, Placed([row.id for row in one.rows], partitions))]
         )
         await super()._append_all(page, partition, one)
 
@@ -223,8 +223,8 @@ class HeadsReadLast(Store):
         found = await super().pending(limit)
         heads = await self.heads()
         return {
-            place: Pending(heads.get(place), one.incarnations, one.rows)
-            for place, one in found.items()
+            partition: Pending(heads.get(partition), one.incarnations, one.rows)
+            for partition, one in found.items()
         }
 
 
@@ -236,14 +236,14 @@ class HeadsReadFirst(Store):
         )  # longer than the lease: two relays stand in the gap, and one failover is enough
         found = await super().pending(limit)
         return {
-            place: Pending(heads.get(place), one.incarnations, one.rows)
-            for place, one in found.items()
+            partition: Pending(heads.get(partition), one.incarnations, one.rows)
+            for partition, one in found.items()
         }
 
 
 class GoesOnAfterRefusal(Publisher):
     async def _append_all(self, page: Any, partition: Partition, one: Pending) -> None:
-        head, heads = one.head or Head(), HeadPacker(self._service, partition.model)
+        head, heads = one.head or StreamHead(), HeaderPacker(self._service, partition.model)
         for row in one.rows:
             wire = self._wire(partition, heads, one.incarnations, row)
             entries = await self._broker.publish(partition, head, [wire])
@@ -251,11 +251,11 @@ class GoesOnAfterRefusal(Publisher):
                 await self._repair(partition, head)
                 head = (await self._store.heads())[partition]
                 continue
-            new = Head(head.epoch, entries[0], row.event_id)
-            await page.appended.put(Batch(partition, head, new, Placed([row.id], entries)))
+            new = StreamHead(head.epoch, entries[0], row.event_id)
+            await page.appended.put(Chunk(partition, head, new, Placed([row.id], entries)))
             head = new
 
-    async def _repair(self, partition: Partition, head: Head) -> None:
+    async def _repair(self, partition: Partition, head: StreamHead) -> None:
         state = await self._broker.inspect(partition, head, secrets.token_hex(8))
         found = await self._store.recognise(state.behind)
         await self._store.resynchronise(partition, head, state.head, [found.placed])
@@ -269,7 +269,7 @@ class NeverLooksAgain(Relay):
 
 
 class TrimsForThoseWhoAreThere(Relay):
-    async def _trim(self, partition: Partition, head: Head, known: set[str]) -> None:
+    async def _trim(self, partition: Partition, head: StreamHead, known: set[str]) -> None:
         progress = await self._broker.progress(partition, head)
         await super()._trim(partition, head, set(progress))
 
@@ -278,19 +278,19 @@ class TrimsForThoseWhoAreThere(Relay):
 
 
 class MarkComparesNothing(Store):
-    def _move(self, partition: Partition, old: Head, new: Head) -> bool:
+    def _move(self, partition: Partition, old: StreamHead, new: StreamHead) -> bool:
         self._db.streams[partition].head = new
         return True
 
 
 class MarkMovesTheHeadOnly(Store):
-    async def mark(self, marked: Sequence[Batch]) -> list[bool]:
+    async def mark(self, marked: Sequence[Chunk]) -> list[bool]:
         return await super().mark([one._replace(placed=Placed([], [])) for one in marked])
 
 
 class FoundNotMarked(Store):
     def _resynchronise(
-        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+        self, partition: Partition, old: StreamHead, new: StreamHead, found: Sequence[Placed]
     ) -> bool:
         del found
         return super()._resynchronise(partition, old, new, [])
@@ -298,7 +298,7 @@ class FoundNotMarked(Store):
 
 class LostNotPending(Store):
     def _resynchronise(
-        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+        self, partition: Partition, old: StreamHead, new: StreamHead, found: Sequence[Placed]
     ) -> bool:
         before = {row.id: (row.status, row.entry) for row in self._published(partition)}
         done = super()._resynchronise(partition, old, new, found)
@@ -310,7 +310,7 @@ class LostNotPending(Store):
 
 class ConfirmedKept(Store):
     def _resynchronise(
-        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+        self, partition: Partition, old: StreamHead, new: StreamHead, found: Sequence[Placed]
     ) -> bool:
         kept = self._db.streams[partition].confirmed
         done = super()._resynchronise(partition, old, new, found)
@@ -407,7 +407,7 @@ async def _nothing_counted(self: Any, members: Any) -> Any:
     return members
 
 
-async def _held_without_attempts(self: Any, row: Row, state: HeldState) -> None:
+async def _held_without_attempts(self: Any, row: RowKey, state: HeldState) -> None:
     await _change(self, row, state._replace(attempts=0))
 
 
@@ -455,8 +455,8 @@ def _inbox(kind: type[Inbox], *faults: str) -> Bug:
     return Bug(Parts(inbox=kind, faults=faults or None))
 
 
-def _runtime(place: Any, name: str, other: Callable[..., Any], *faults: str) -> Bug:
-    return Bug(Parts(faults=faults or None), [(place, name, other)])
+def _runtime(partition: Any, name: str, other: Callable[..., Any], *faults: str) -> Bug:
+    return Bug(Parts(faults=faults or None), [(partition, name, other)])
 
 
 BUGS: dict[str, Bug] = {

@@ -105,13 +105,13 @@ def check_streams(
     """What a stream holds since its last loss: every event once, those of a row in order."""
     for event in repeated:
         report.add("repeated", event)
-    for place, ids in appended.items():
+    for partition, ids in appended.items():
         newest: dict[str, int] = {}
         for event in ids:
             if event not in events:
-                report.add("phantom", f"{event} in {place}")
+                report.add("phantom", f"{event} in {partition}")
                 continue
             row, sequence = events[event]
             if newest.get(row, 0) > sequence:
-                report.add("disordered", f"{sequence} of {row} in {place} after {newest[row]}")
+                report.add("disordered", f"{sequence} of {row} in {partition} after {newest[row]}")
             newest[row] = max(newest.get(row, 0), sequence)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
-from edgy_bus.brokers.base import START, EntryId, Head, Landmark
+from edgy_bus.brokers.base import START, EntryId, Landmark, StreamHead
 from edgy_bus.codec import numbering
 from edgy_bus.database.backends.base import Result
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.store import Batch, Incarnations, Pending, PendingRow, Recognised, Repair
+from edgy_bus.outbox.store import Chunk, Incarnations, Pending, PendingRow, Recognised, Repair
 from tests.simulation.loop import Process
 
 PENDING, PUBLISHED, CONFIRMED = 0, 1, 2
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass
 class Stream:
-    head: Head = field(default_factory=Head)
+    head: StreamHead = field(default_factory=StreamHead)
     confirmed: EntryId = START
     incarnations: Incarnations = field(default_factory=Incarnations)
 
@@ -126,9 +126,9 @@ class Store:
         await self._pause(self._process, f"after {name}")
         return answer
 
-    async def heads(self) -> dict[Partition, Head]:
-        found: dict[Partition, Head] = await self._step(
-            "heads", lambda: {place: one.head for place, one in self._db.streams.items()}
+    async def heads(self) -> dict[Partition, StreamHead]:
+        found: dict[Partition, StreamHead] = await self._step(
+            "heads", lambda: {partition: one.head for partition, one in self._db.streams.items()}
         )
         return found
 
@@ -161,11 +161,11 @@ class Store:
     async def relabel(self, labels: Mapping[int, str]) -> None:
         raise AssertionError(f"nothing has a wrong label here: {labels}")
 
-    async def mark(self, marked: Sequence[Batch]) -> list[bool]:
+    async def mark(self, marked: Sequence[Chunk]) -> list[bool]:
         done: list[bool] = await self._step("mark", lambda: [self._mark(one) for one in marked])
         return done
 
-    def _mark(self, one: Batch) -> bool:
+    def _mark(self, one: Chunk) -> bool:
         if not self._move(one.partition, one.old, one.new):
             return False
         for number, entry in zip(one.placed.ids, one.placed.entries, strict=True):
@@ -179,7 +179,7 @@ class Store:
     def _recognise(self, landmarks: Sequence[Landmark]) -> Recognised:
         ids, entries, strangers = [], [], 0
         for mark in landmarks:
-            number = numbering(mark.head)
+            number = numbering(mark.header)
             row = self._db.rows.get(number.sequence or 0)
             if row is not None and row.event_id == mark.event_id:
                 ids.append(row.id)
@@ -191,8 +191,8 @@ class Store:
     async def resynchronise(
         self,
         partition: Partition,
-        old: Head,
-        new: Head,
+        old: StreamHead,
+        new: StreamHead,
         found: Sequence[Placed],
         strangers: int = 0,
     ) -> Repair:
@@ -204,7 +204,7 @@ class Store:
         return repair
 
     def _resynchronise(
-        self, partition: Partition, old: Head, new: Head, found: Sequence[Placed]
+        self, partition: Partition, old: StreamHead, new: StreamHead, found: Sequence[Placed]
     ) -> bool:
         if not self._move(partition, old, new):
             return False
@@ -224,7 +224,7 @@ class Store:
                 row.status, row.entry = PENDING, None
         stream.confirmed = START
 
-    async def confirm(self, partition: Partition, head: Head, below: EntryId) -> bool:
+    async def confirm(self, partition: Partition, head: StreamHead, below: EntryId) -> bool:
         def step() -> bool:
             stream = self._db.streams.get(partition)
             if stream is None or stream.head != head:
@@ -263,7 +263,7 @@ class Store:
             if row.partition == partition and row.status == PUBLISHED
         ]
 
-    def _move(self, partition: Partition, old: Head, new: Head) -> bool:
+    def _move(self, partition: Partition, old: StreamHead, new: StreamHead) -> bool:
         stream = self._db.streams.get(partition)
         if stream is None or stream.head != old:
             return False

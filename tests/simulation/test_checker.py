@@ -29,7 +29,7 @@ def effects(*sequences: int) -> list[str]:
 
 def streams(*ids: str, repeated: tuple[str, ...] = ()) -> list[str]:
     report = Report()
-    check_streams(report, {"place": ids}, EVENTS, repeated)
+    check_streams(report, {"partition": ids}, EVENTS, repeated)
     return report.kinds
 
 

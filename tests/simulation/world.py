@@ -16,11 +16,11 @@ from typing import Any, cast
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
 from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable
-from edgy_bus.events import Partition, partition_label, partitions_of
+from edgy_bus.events import Partition, partition_name, partitions_of
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.retry import Asked, Retry, RetryLater
-from edgy_bus.runtime.subscriptions import Row as Instance
+from edgy_bus.runtime.subscriptions import Snapshot as Instance
 from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell
@@ -141,7 +141,7 @@ class World:
             service="accounts",
             models=lambda: {MODEL: self.partitions},
             settings=RelaySettings(
-                batch=self.random.choice((1, 3, 20)),
+                chunk=self.random.choice((1, 3, 20)),
                 page=self.random.choice((5, 50)),
                 poll=0.3,
                 lease=3.0,
@@ -285,8 +285,8 @@ class World:
         process = current_process.get()
         if process is None or self.loop.time() < self.redis.lost_at + LEASE:
             return
-        place = Partition(MODEL, partition_label(event.subject, "", self.partitions))
-        holder = self.redis.holder(place, "mail")
+        partition = Partition(MODEL, partition_name(event.subject, "", self.partitions))
+        holder = self.redis.holder(partition, "mail")
         mine = [consumer.worker for consumer in self.workers[process].consumers]
         if holder and not any(worker in holder for worker in mine):
             self.zombies.append(f"{name}: {event.id} in {process.name}")
@@ -307,7 +307,7 @@ class World:
                 await self.database.locks.take(subject, one)
                 await asyncio.sleep(self.random.choice((0.001, 0.1)))
                 number = early or self.database.next_id()
-                label = partition_label(subject, "", self.partitions)
+                label = partition_name(subject, "", self.partitions)
                 poison, deadly = (self._maybe(share) for share in (0.05, 0.003))
                 data = f'{{"instance":{{"id":{subject},"poison":{poison},"deadly":{deadly}}}}}'
                 one.rows.append(
@@ -331,22 +331,22 @@ class World:
         _, _, broker = self._process("operator")
         while True:
             await asyncio.sleep(self.random.uniform(0.5, 4.0))
-            for place in partitions_of(MODEL, self.partitions):
+            for partition in partitions_of(MODEL, self.partitions):
                 try:
-                    await self._decide(broker, place)
+                    await self._decide(broker, partition)
                 except BrokerUnavailable:
                     continue
 
-    async def _decide(self, broker: Broker, place: Partition) -> None:
-        for row, state in sorted((await broker.held(place, "mail")).items()):
-            parked = await broker.parked(place, "mail", row)
+    async def _decide(self, broker: Broker, partition: Partition) -> None:
+        for row, state in sorted((await broker.held(partition, "mail")).items()):
+            parked = await broker.parked(partition, "mail", row)
             if state.retrying or not parked or (self.writing and self.random.random() < 0.3):
                 continue
             skip = self.random.random() < 0.3
             if not skip and (not self.writing or self.random.random() < 0.8):
                 self.mended.add(parked[0].letter.fields[b"id"].decode())
             self.note("decide", row, skip)
-            self.decisions += await broker.decide(place, "mail", row, skip=skip)
+            self.decisions += await broker.decide(partition, "mail", row, skip=skip)
 
     # Faults
 
@@ -355,15 +355,15 @@ class World:
         self.note("fault", kind)
 
     def _any_place(self) -> Partition | None:
-        places = self.redis.places()
-        return self.random.choice(places) if places else None
+        partitions = self.redis.partitions()
+        return self.random.choice(partitions) if partitions else None
 
     async def _fault(self, kind: str) -> None:
         draw = self.random
         if not self.members:
             return  # all of them are dead at the moment
         member = draw.choice(self.members)
-        place = self._any_place()
+        partition = self._any_place()
         if kind == "kill":
             await self._kill(member)
         elif kind == "pause":
@@ -397,12 +397,14 @@ class World:
             self.database_trouble = draw.choice((0.2, 1.0))
             await asyncio.sleep(draw.uniform(0.3, 3.0))
             self.database_trouble = 0.0
-        elif kind == "delete stream" and place is not None:
-            self.redis.delete_stream(place)
-        elif kind == "delete epoch" and place is not None:
-            self.redis.delete_epoch(place)
-        elif kind == "destroy group" and place is not None and self.redis.group_names(place):
-            self.redis.destroy_group(place, draw.choice(self.redis.group_names(place)))
+        elif kind == "delete stream" and partition is not None:
+            self.redis.delete_stream(partition)
+        elif kind == "delete epoch" and partition is not None:
+            self.redis.delete_epoch(partition)
+        elif (
+            kind == "destroy group" and partition is not None and self.redis.group_names(partition)
+        ):
+            self.redis.destroy_group(partition, draw.choice(self.redis.group_names(partition)))
 
     async def _kill(self, member: Member) -> None:
         if member not in self.members:

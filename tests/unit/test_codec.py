@@ -24,7 +24,7 @@ def an_event(**other):
 
 
 def fields(wire):
-    return {b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data}
+    return {b"id": wire.id.encode(), b"head": wire.header, b"data": wire.data}
 
 
 def test_an_event_survives_the_wire():

@@ -15,14 +15,14 @@ from edgy_bus.brokers.base import (
     Entry,
     EntryId,
     Fetched,
-    Head,
     HeldState,
     Kept,
     Landmark,
     Lease,
     Members,
     Parked,
-    Row,
+    RowKey,
+    StreamHead,
     StreamState,
 )
 from edgy_bus.brokers.redis.connection import TIMEOUT, Scripts, Turns, asking, make_client
@@ -78,7 +78,7 @@ class RedisBroker(Broker):
     # Publishing
 
     async def publish(
-        self, partition: Partition, head: Head, batch: Sequence[Wire]
+        self, partition: Partition, head: StreamHead, batch: Sequence[Wire]
     ) -> list[EntryId] | None:
         arguments: list[Any] = [*_known(head)]
         for wire in batch:
@@ -92,7 +92,7 @@ class RedisBroker(Broker):
         return [EntryId.parse(one) for one in ids]
 
     async def inspect(
-        self, partition: Partition, head: Head, fresh_epoch: str, count: int = PAGE
+        self, partition: Partition, head: StreamHead, fresh_epoch: str, count: int = PAGE
     ) -> StreamState:
         epoch, newest, behind = await self._scripts.call(
             "inspect", self._stream(partition), (*_known(head), fresh_epoch, count)
@@ -104,7 +104,7 @@ class RedisBroker(Broker):
         )
 
     async def landmarks(
-        self, partition: Partition, newest: Head, after: EntryId, count: int = PAGE
+        self, partition: Partition, newest: StreamHead, after: EntryId, count: int = PAGE
     ) -> Sequence[Landmark] | None:
         found = await self._scripts.call(
             "landmarks", self._stream(partition), (*_known(newest), str(after), count)
@@ -117,58 +117,64 @@ class RedisBroker(Broker):
             arguments += wire
         await self._scripts.call("announce", (self.keys.events(partition),), arguments)
 
-    async def progress(self, partition: Partition, head: Head) -> Mapping[str, EntryId]:
+    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
         found = await self._scripts.call("progress", self._stream(partition), _known(head))
         return {
             name.decode(): EntryId.parse(entry) if unfinished else EntryId.parse(entry).next
             for name, entry, unfinished in zip(found[::3], found[1::3], found[2::3], strict=True)
         }
 
-    async def trim(self, partition: Partition, head: Head, below: EntryId) -> int:
+    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
         return int(
             await self._scripts.call("trim", self._stream(partition), (*_known(head), str(below)))
         )
 
     # Leases
 
-    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
-        keys = (self.keys.lease(place, role), self.keys.fence(place, role), self.keys.epoch(place))
+    async def acquire(
+        self, partition: Partition, role: str, owner: str, ttl: float
+    ) -> Lease | None:
+        keys = (
+            self.keys.lease(partition, role),
+            self.keys.fence(partition, role),
+            self.keys.epoch(partition),
+        )
         answer = await self._scripts.call(
             "acquire", keys, (owner, _milliseconds(ttl), secrets.token_hex(8))
         )
         return (
             None
             if answer is None
-            else Lease(place, role, owner, int(answer[0]), answer[1].decode())
+            else Lease(partition, role, owner, int(answer[0]), answer[1].decode())
         )
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
-        keys = (self.keys.lease(lease.place, lease.role),)
+        keys = (self.keys.lease(lease.partition, lease.role),)
         return bool(await self._scripts.call("renew", keys, (lease.holder, _milliseconds(ttl))))
 
     async def renew_all(
         self, leases: Sequence[Lease], ttl: float
     ) -> Sequence[bool | BaseException]:
         calls = [
-            ((self.keys.lease(one.place, one.role),), (one.holder, _milliseconds(ttl)))
+            ((self.keys.lease(one.partition, one.role),), (one.holder, _milliseconds(ttl)))
             for one in leases
         ]
         return [bool(answer) for answer in await self._scripts.call_all("renew", calls)]
 
     async def release(self, lease: Lease) -> None:
         await self._scripts.call(
-            "release", (self.keys.lease(lease.place, lease.role),), (lease.holder,)
+            "release", (self.keys.lease(lease.partition, lease.role),), (lease.holder,)
         )
 
     # Consuming
 
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
-        keys = (self.keys.events(lease.place), *self._owned(lease))
+        keys = (self.keys.events(lease.partition), *self._owned(lease))
         reply = await self._scripts.call(
             "fetch", keys, (lease.role, *_held(lease), count, int(inherit))
         )
         if reply is None:
-            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
+            raise LeaseLost(f"{lease.role} holds {lease.partition} no longer as {lease.holder}")
         rows, inherited, position, notes, missing, deliveries = reply
         if inherited:
             entries = [
@@ -191,7 +197,7 @@ class RedisBroker(Broker):
     async def settle(
         self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
     ) -> None:
-        keys = (self.keys.events(lease.place), *self._owned(lease))
+        keys = (self.keys.events(lease.partition), *self._owned(lease))
         arguments: list[Any] = [lease.role, *_held(lease), len(kept)]
         for one in kept:
             arguments += (str(one.entry), *_proof(one))
@@ -213,7 +219,7 @@ class RedisBroker(Broker):
     async def bury(
         self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
     ) -> None:
-        keys = (*self._owned(lease), self.keys.dead(lease.place, lease.role))
+        keys = (*self._owned(lease), self.keys.dead(lease.partition, lease.role))
         arguments = [
             *_held(lease),
             *_proofs(kept),
@@ -236,7 +242,7 @@ class RedisBroker(Broker):
     async def park(
         self,
         lease: Lease,
-        row: Row,
+        row: RowKey,
         letter: DeadLetter,
         notes: bytes,
         kept: Sequence[Kept] = (),
@@ -244,7 +250,7 @@ class RedisBroker(Broker):
         begin: bool,
         after: EntryId,
     ) -> EntryId | None:
-        keys = (*self._owned(lease), *self._row(lease.place, lease.role, row))
+        keys = (*self._owned(lease), *self._row(lease.partition, lease.role, row))
         about = [
             *_proofs(kept),
             *_proof(letter.kept),
@@ -258,13 +264,13 @@ class RedisBroker(Broker):
         self._require(answer, lease)
         if answer == 1:
             raise LeaseLost(
-                f"{lease.place} was rolled back while {lease.role} held it as {lease.holder}"
+                f"{lease.partition} was rolled back while {lease.role} held it as {lease.holder}"
             )
         return None if answer == 2 else EntryId.parse(answer)
 
     async def tails(
-        self, partition: Partition, group: str, rows: Sequence[Row]
-    ) -> Mapping[Row, EntryId]:
+        self, partition: Partition, group: str, rows: Sequence[RowKey]
+    ) -> Mapping[RowKey, EntryId]:
         if not rows:
             return {}
         async with self._turns.asking():
@@ -276,43 +282,44 @@ class RedisBroker(Broker):
             row: EntryId.parse(last[0][0]) for row, last in zip(rows, found, strict=True) if last
         }
 
-    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+    async def held(self, partition: Partition, group: str) -> Mapping[RowKey, HeldState]:
         async with self._turns.asking():
             found = await self._client.hgetall(self.keys.held(partition, group))
         return {
-            Row.parse(row.decode()): HeldState.parse(state.decode()) for row, state in found.items()
+            RowKey.parse(row.decode()): HeldState.parse(state.decode())
+            for row, state in found.items()
         }
 
     async def parked(
-        self, partition: Partition, group: str, row: Row, count: int = 1
+        self, partition: Partition, group: str, row: RowKey, count: int = 1
     ) -> list[Parked]:
         async with self._turns.asking():
             rows = await self._client.xrange(self.keys.parked(partition, group, row), count=count)
         return [Parked(EntryId.parse(entry), _letter(fields)) for entry, fields in rows]
 
-    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+    async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
         await self._unpark(lease, row, str(state))
 
-    async def unpark(self, lease: Lease, row: Row, first: Parked) -> bool:
+    async def unpark(self, lease: Lease, row: RowKey, first: Parked) -> bool:
         return await self._unpark(lease, row, "", str(first.id), first.event_id) > 1
 
-    async def _unpark(self, lease: Lease, row: Row, state: str, *first: str | bytes) -> int:
-        place, group = lease.place, lease.role
+    async def _unpark(self, lease: Lease, row: RowKey, state: str, *first: str | bytes) -> int:
+        partition, group = lease.partition, lease.role
         keys = (
-            self.keys.lease(place, group),
-            self.keys.epoch(place),
-            *self._row(place, group, row),
+            self.keys.lease(partition, group),
+            self.keys.epoch(partition),
+            *self._row(partition, group, row),
         )
         answer = await self._scripts.call("unpark", keys, (*_held(lease), str(row), state, *first))
         self._require(answer, lease)
         return int(answer)
 
-    async def decide(self, partition: Partition, group: str, row: Row, *, skip: bool) -> bool:
+    async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
         keys = (*self._row(partition, group, row), self.keys.dead(partition, group))
         return bool(await self._scripts.call("decide", keys, (str(row), int(skip))))
 
-    def _row(self, place: Partition, group: str, row: Row) -> tuple[str, str]:
-        return self.keys.held(place, group), self.keys.parked(place, group, row)
+    def _row(self, partition: Partition, group: str, row: RowKey) -> tuple[str, str]:
+        return self.keys.held(partition, group), self.keys.parked(partition, group, row)
 
     def bell(self) -> "RedisBell":
         return RedisBell(self._url, self.keys, self._client)
@@ -371,17 +378,17 @@ class RedisBroker(Broker):
         return self.keys.events(partition), self.keys.epoch(partition)
 
     def _owned(self, lease: Lease) -> tuple[str, str, str]:
-        place = lease.place
+        partition = lease.partition
         return (
-            self.keys.lease(place, lease.role),
-            self.keys.epoch(place),
-            self.keys.notes(place, lease.role),
+            self.keys.lease(partition, lease.role),
+            self.keys.epoch(partition),
+            self.keys.notes(partition, lease.role),
         )
 
     @staticmethod
     def _require(answer: Any, lease: Lease) -> None:
         if not answer:
-            raise LeaseLost(f"{lease.role} holds {lease.place} no longer as {lease.holder}")
+            raise LeaseLost(f"{lease.role} holds {lease.partition} no longer as {lease.holder}")
 
 
 class RedisBell(Bell):
@@ -433,7 +440,7 @@ class RedisBell(Bell):
         return self._reader
 
 
-def _known(head: Head) -> tuple[str, str, bytes]:
+def _known(head: StreamHead) -> tuple[str, str, bytes]:
     return head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace")
 
 

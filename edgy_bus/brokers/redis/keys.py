@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Row
+from edgy_bus.brokers.base import RowKey
 from edgy_bus.events import Partition
 
 
@@ -39,7 +39,7 @@ class Keys:
         """Hash: row to the state in which it is held."""
         return f"{self.tag(partition)}:held:{group}"
 
-    def parked(self, partition: Partition, group: str, row: Row) -> str:
+    def parked(self, partition: Partition, group: str, row: RowKey) -> str:
         """Stream: the events of a held row."""
         return f"{self.tag(partition)}:parked:{group}:{row}"
 

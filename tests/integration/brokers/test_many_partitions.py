@@ -11,7 +11,7 @@ from edgy_bus.events import partitions_of
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
-from tests.support import PLACE, Told, event, eventually, publish
+from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import subscribe
 
 MANY = 300
@@ -28,9 +28,9 @@ async def test_a_worker_keeps_hundreds_of_partitions(redis_url: str, prefix: str
 
     broker = RedisBroker(redis_url, prefix)
     await broker.connect()
-    await broker.declare(PLACE.model, MANY)
-    for number, place in enumerate(partitions_of(PLACE.model, MANY)):
-        await publish(broker, event(str(number), 1), place=place)
+    await broker.declare(PARTITION.model, MANY)
+    for number, partition in enumerate(partitions_of(PARTITION.model, MANY)):
+        await publish(broker, event(str(number), 1), partition=partition)
     worker = Worker(
         broker, [Subscriptions("mail", [subscribe(receiver)])], WorkerSettings(lease=LEASE)
     )

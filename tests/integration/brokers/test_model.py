@@ -12,12 +12,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from redis.asyncio import Redis as Client
 
-from edgy_bus.brokers.base import START, Broker, DeadLetter, EntryId, Fetched, Head, Kept, Lease
+from edgy_bus.brokers.base import (
+    START,
+    Broker,
+    DeadLetter,
+    EntryId,
+    Fetched,
+    Kept,
+    Lease,
+    StreamHead,
+)
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import Wire
 from edgy_bus.errors import LeaseLost
 from tests.simulation.broker import Redis
-from tests.support import PLACE
+from tests.support import PARTITION
 
 GROUPS = st.sampled_from(["mail", "search"])
 
@@ -28,7 +37,7 @@ class Side:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.names: dict[EntryId, str] = {START: ""}
-        self.head = Head()
+        self.head = StreamHead()
         self.leases: dict[str, list[Lease]] = {"mail": [], "search": []}
         self.fetched: dict[str, list[EntryId]] = {"mail": [], "search": []}
 
@@ -79,12 +88,12 @@ class Both(RuleBasedStateMachine):
 
         async def call(side: Side) -> bool:
             entries = await side.broker.publish(
-                PLACE, side.head, [Wire(one, b"{}", b"{}") for one in ids]
+                PARTITION, side.head, [Wire(one, b"{}", b"{}") for one in ids]
             )
             if entries is None:
                 return False
             side.names.update(zip(entries, ids, strict=True))
-            side.head = Head(side.head.epoch, entries[-1], ids[-1])
+            side.head = StreamHead(side.head.epoch, entries[-1], ids[-1])
             return True
 
         self.both(call)
@@ -94,7 +103,9 @@ class Both(RuleBasedStateMachine):
         fresh = secrets.token_hex(4)
 
         async def call(side: Side) -> Any:
-            state = await side.broker.inspect(PLACE, side.head if known else Head(), fresh)
+            state = await side.broker.inspect(
+                PARTITION, side.head if known else StreamHead(), fresh
+            )
             old, side.head = side.head, state.head
             return (
                 [mark.event_id for mark in state.behind],
@@ -108,14 +119,14 @@ class Both(RuleBasedStateMachine):
     def progress_and_trim(self, forged: bool) -> None:
         async def call(side: Side) -> Any:
             head = replace(side.head, event_id="forged") if forged else side.head
-            progress = await side.broker.progress(PLACE, head)
+            progress = await side.broker.progress(PARTITION, head)
             below = min([head.entry, *progress.values()])
-            trimmed = await side.broker.trim(PLACE, head, below) if progress else 0
-            unfinished = {one.group for one in await side.broker.backlog(PLACE) if one.pending}
+            trimmed = await side.broker.trim(PARTITION, head, below) if progress else 0
+            unfinished = {one.group for one in await side.broker.backlog(PARTITION) if one.pending}
             # The number before the place after the last entry that was read is that entry's.
             last = {
-                group: EntryId(place.ms, place.seq - (group not in unfinished))
-                for group, place in progress.items()
+                group: EntryId(partition.ms, partition.seq - (group not in unfinished))
+                for group, partition in progress.items()
             }
             return {group: side.name(entry) for group, entry in last.items()}, trimmed
 
@@ -126,7 +137,7 @@ class Both(RuleBasedStateMachine):
     @rule(group=GROUPS)
     def acquire(self, group: str) -> None:
         async def call(side: Side) -> Any:
-            lease = await side.broker.acquire(PLACE, group, "w", 600)
+            lease = await side.broker.acquire(PARTITION, group, "w", 600)
             if lease is not None:
                 side.leases[group].append(lease)
                 side.fetched[group] = []
@@ -191,7 +202,7 @@ class Both(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         async def call(side: Side) -> Any:
-            groups = await side.broker.backlog(PLACE)
+            groups = await side.broker.backlog(PARTITION)
             return sorted(
                 (one.group, one.pending, one.lag, one.dead)
                 for one in groups
@@ -209,15 +220,15 @@ class Both(RuleBasedStateMachine):
     async def _lose(self, kind: str) -> None:
         keys, client = self.real.keys, Client.from_url(self.url)
         if kind == "stream":
-            self.model.delete_stream(PLACE)
-            await client.delete(keys.events(PLACE))
+            self.model.delete_stream(PARTITION)
+            await client.delete(keys.events(PARTITION))
         elif kind == "epoch":
-            self.model.delete_epoch(PLACE)
-            await client.delete(keys.epoch(PLACE))
+            self.model.delete_epoch(PARTITION)
+            await client.delete(keys.epoch(PARTITION))
         elif kind == "mail":
-            self.model.destroy_group(PLACE, "mail")
-            if await client.exists(keys.events(PLACE)):
-                await client.xgroup_destroy(keys.events(PLACE), "mail")
+            self.model.destroy_group(PARTITION, "mail")
+            if await client.exists(keys.events(PARTITION)):
+                await client.xgroup_destroy(keys.events(PARTITION), "mail")
         else:
             self.model.lose_everything()
             await self.real.erase()

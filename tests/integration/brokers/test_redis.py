@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from edgy_bus.brokers.base import Head
+from edgy_bus.brokers.base import StreamHead
 from edgy_bus.brokers.redis import RedisBroker, connection
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError
-from edgy_bus.testing.conformance import PLACE, BrokerConformance, letter_of, names, stand, take
+from edgy_bus.testing.conformance import PARTITION, BrokerConformance, letter_of, names, stand, take
 
 
 class TestRedisBroker(BrokerConformance):
@@ -24,8 +24,8 @@ class TestRedisBroker(BrokerConformance):
         head = await stand(broker, "a")
         lease = await take(broker, "w")
         assert await names(broker, lease) == ["a"]
-        await redis_client.delete(broker.keys.events(PLACE))
-        assert await broker.publish(PLACE, head, []) is None
+        await redis_client.delete(broker.keys.events(PARTITION))
+        assert await broker.publish(PARTITION, head, []) is None
         await stand(broker, "b")
         assert await names(broker, lease) == ["b"]
 
@@ -35,14 +35,14 @@ class TestRedisBroker(BrokerConformance):
         await stand(broker, "a")
         lease = await take(broker, "w")
         (entry,) = (await broker.fetch(lease, 1, inherit=False)).entries
-        await redis_client.xgroup_destroy(broker.keys.events(PLACE), "mail")
+        await redis_client.xgroup_destroy(broker.keys.events(PARTITION), "mail")
         await broker.settle(lease, [entry.id], [letter_of(entry).kept])
         assert await names(broker, lease) == ["a"], "it begins anew"
 
     async def test_scripts_that_the_server_forgot_are_loaded_again(self, broker, redis_client):
         await stand(broker, "a")
         await redis_client.script_flush()
-        assert (await broker.inspect(PLACE, Head(), "x")).newest is not None
+        assert (await broker.inspect(PARTITION, StreamHead(), "x")).newest is not None
         lease = await take(broker, "w")
         assert await broker.renew_all([lease] * 3, 30) == [True] * 3
         await redis_client.script_flush()

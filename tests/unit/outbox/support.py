@@ -4,21 +4,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgy_bus.brokers.base import EntryId, Head, Lease
+from edgy_bus.brokers.base import EntryId, Lease, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire
 from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable
-from edgy_bus.events import Partition, new_event_id, partition_label
+from edgy_bus.events import Partition, new_event_id, partition_name
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.services import Bell
 from edgy_bus.settings import RelaySettings
-from tests.support import PLACE
+from tests.support import PARTITION
 
 OTHER = Partition("accounts.User", "1")
 SUBJECTS = {
-    label: next(str(key) for key in range(99) if partition_label(str(key), "", 2) == label)
+    label: next(str(key) for key in range(99) if partition_name(str(key), "", 2) == label)
     for label in "01"
 }
 """A row of either of two partitions."""
@@ -33,20 +33,22 @@ class Away(MemoryBroker):
         self.published: list[int] = []
         self.lose_next_answer = False
 
-    async def acquire(self, place: Partition, role: str, owner: str, ttl: float) -> Lease | None:
+    async def acquire(
+        self, partition: Partition, role: str, owner: str, ttl: float
+    ) -> Lease | None:
         self._answer()
-        return await super().acquire(place, role, owner, ttl)
+        return await super().acquire(partition, role, owner, ttl)
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
         self._answer()
         return await super().renew(lease, ttl)
 
     async def publish(
-        self, partition: Partition, head: Head, batch: Sequence[Wire]
+        self, partition: Partition, head: StreamHead, chunk: Sequence[Wire]
     ) -> list[EntryId] | None:
         self._answer()
-        entries = await super().publish(partition, head, batch)
-        self.published.append(len(batch))
+        entries = await super().publish(partition, head, chunk)
+        self.published.append(len(chunk))
         if self.lose_next_answer:
             self.lose_next_answer = False
             raise BrokerUnavailable("the answer was lost")
@@ -71,16 +73,16 @@ def relay_of(
 
 
 async def write(
-    store: OutboxStore, count: int, place: Partition = PLACE, **columns: Any
+    store: OutboxStore, count: int, partition: Partition = PARTITION, **columns: Any
 ) -> list[str]:
     """Put events into the outbox; their ids."""
     rows: list[Mapping[str, Any]] = [
         {
-            "model": place.model,
-            "label": place.label,
+            "model": partition.model,
+            "label": partition.name,
             "event_id": new_event_id(),
             "signal": "post_save",
-            "subject": SUBJECTS.get(place.label),
+            "subject": SUBJECTS.get(partition.name),
             "time": "2026-01-01T00:00:00+00:00",
             "traceparent": None,
             "data": "{}",
@@ -94,15 +96,17 @@ async def write(
     return [row["event_id"] for row in rows]
 
 
-async def on_stream(broker: MemoryBroker, place: Partition = PLACE) -> list[str]:
+async def on_stream(broker: MemoryBroker, partition: Partition = PARTITION) -> list[str]:
     """The ids of the events in a stream, in order."""
-    state = await broker.inspect(place, Head("nobody's"), "fresh", 1_000_000)
+    state = await broker.inspect(partition, StreamHead("nobody's"), "fresh", 1_000_000)
     return [mark.event_id for mark in state.behind]
 
 
-async def read_all(broker: MemoryBroker, group: str, place: Partition = PLACE) -> list[EntryId]:
+async def read_all(
+    broker: MemoryBroker, group: str, partition: Partition = PARTITION
+) -> list[EntryId]:
     """Read and finish everything in a stream, as a group does."""
-    lease = await broker.acquire(place, group, "reader", 30)
+    lease = await broker.acquire(partition, group, "reader", 30)
     assert lease is not None
     fetched = await broker.fetch(lease, 10_000, inherit=False)
     entries = [entry.id for entry in fetched.entries]

@@ -14,7 +14,7 @@ from edgy_bus.outbox.announcer import Announcer
 from tests.support import Told, event, eventually
 from tests.unit.outbox.support import on_stream
 
-PLACE = Partition("accounts.User", PRE)
+PARTITION = Partition("accounts.User", PRE)
 
 
 async def test_events_reach_the_stream_of_pre_events(broker: MemoryBroker) -> None:
@@ -23,7 +23,7 @@ async def test_events_reach_the_stream_of_pre_events(broker: MemoryBroker) -> No
         for one in events:
             announcer.put(lambda one=one: one)
         await eventually(lambda: _announced(broker, 3))
-    assert await on_stream(broker, PLACE) == [one.id for one in events]
+    assert await on_stream(broker, PARTITION) == [one.id for one in events]
     assert announcer.dropped == 0
 
 
@@ -31,7 +31,7 @@ async def test_what_waits_is_sent_before_it_ends(broker: MemoryBroker) -> None:
     async with Announcer(broker) as announcer:
         for _ in range(500):
             announcer.put(lambda: event("1", None, "pre_save"))
-    assert len(await on_stream(broker, PLACE)) == 500
+    assert len(await on_stream(broker, PARTITION)) == 500
 
 
 def never() -> Event:
@@ -54,12 +54,12 @@ async def test_more_than_fits_is_dropped_and_counted(
         for number in range(15):
             announcer.put(never if number >= 10 else lambda: event("1", None, "pre_save"))
         assert announcer.dropped == 5
-    assert len(await on_stream(broker, PLACE)) == 10
+    assert len(await on_stream(broker, PARTITION)) == 10
 
 
 async def test_a_broker_that_is_away_costs_the_events_and_nothing_else() -> None:
     class Away(MemoryBroker):
-        async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
+        async def announce(self, partition: Partition, chunk: Sequence[Wire], keep: int) -> None:
             raise BrokerUnavailable("away")
 
     async with Announcer(Away()) as announcer:
@@ -74,7 +74,7 @@ async def test_an_event_that_cannot_be_encoded_costs_only_itself(broker: MemoryB
         announcer.put(lambda: event("1", None, "pre_save", odd=object()))
         announcer.put(lambda: good)
         await eventually(lambda: _announced(broker, 1))
-    assert await on_stream(broker, PLACE) == [good.id]
+    assert await on_stream(broker, PARTITION) == [good.id]
     assert announcer.dropped == 1
 
 
@@ -82,7 +82,7 @@ async def test_putting_never_waits(broker: MemoryBroker) -> None:
     stuck = asyncio.Event()
 
     class Stuck(MemoryBroker):
-        async def announce(self, partition: Partition, batch: Sequence[Wire], keep: int) -> None:
+        async def announce(self, partition: Partition, chunk: Sequence[Wire], keep: int) -> None:
             await stuck.wait()
 
     async with Announcer(Stuck()) as announcer:
@@ -93,4 +93,4 @@ async def test_putting_never_waits(broker: MemoryBroker) -> None:
 
 
 async def _announced(broker: MemoryBroker, count: int) -> bool:
-    return len(await on_stream(broker, PLACE)) == count
+    return len(await on_stream(broker, PARTITION)) == count

@@ -1,4 +1,4 @@
-"""What a batch looks like in the ledger."""
+"""What a chunk looks like in the ledger."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,14 +1,14 @@
-"""How a page is cut into batches, and batches are put together for a mark."""
+"""How a page is cut into chunks, and chunks are put together for a mark."""
 
 import pytest
 
-from edgy_bus.brokers.base import EntryId, Head
+from edgy_bus.brokers.base import EntryId, StreamHead
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.publishing import BATCH_BYTES, cut, joined
+from edgy_bus.outbox.publishing import CHUNK_BYTES, cut, joined
 from edgy_bus.outbox.relay import PAGE_BYTES, Paging
-from edgy_bus.outbox.store import Batch, Incarnations, Pending, PendingRow
-from tests.support import PLACE
+from edgy_bus.outbox.store import Chunk, Incarnations, Pending, PendingRow
+from tests.support import PARTITION
 from tests.unit.outbox.support import OTHER
 
 
@@ -20,32 +20,32 @@ def rows(*sizes: int) -> list[PendingRow]:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "batches"),
+    ("sizes", "chunks"),
     [
         ([1] * 7, [3, 3, 1]),
         ([1] * 3, [3]),
-        ([BATCH_BYTES, 1, 1], [1, 2]),
-        ([2 * BATCH_BYTES] * 2, [1, 1]),
-        ([BATCH_BYTES // 2] * 3, [2, 1]),
+        ([CHUNK_BYTES, 1, 1], [1, 2]),
+        ([2 * CHUNK_BYTES] * 2, [1, 1]),
+        ([CHUNK_BYTES // 2] * 3, [2, 1]),
     ],
 )
-def test_batches_are_bounded_by_events_and_by_bytes(sizes: list[int], batches: list[int]) -> None:
+def test_batches_are_bounded_by_events_and_by_bytes(sizes: list[int], chunks: list[int]) -> None:
     given = rows(*sizes)
     found = list(cut(given, 3))
-    assert [len(one) for one in found] == batches
+    assert [len(one) for one in found] == chunks
     assert [row for one in found for row in one] == given
 
 
 def test_batches_of_a_stream_that_follow_each_other_are_marked_as_one() -> None:
-    heads = [Head("e", EntryId(ms, 0), str(ms)) for ms in range(3)]
+    heads = [StreamHead("e", EntryId(ms, 0), str(ms)) for ms in range(3)]
 
-    def batch(place: Partition, at: int, number: int) -> Batch:
-        return Batch(place, heads[at], heads[at + 1], Placed([number], [EntryId(at, 0)]))
+    def chunk(partition: Partition, at: int, number: int) -> Chunk:
+        return Chunk(partition, heads[at], heads[at + 1], Placed([number], [EntryId(at, 0)]))
 
-    found = joined([batch(OTHER, 0, 1), batch(PLACE, 0, 2), batch(OTHER, 1, 3)])
+    found = joined([chunk(OTHER, 0, 1), chunk(PARTITION, 0, 2), chunk(OTHER, 1, 3)])
     assert found == [
-        batch(PLACE, 0, 2),
-        Batch(OTHER, heads[0], heads[2], Placed([1, 3], [EntryId(0, 0), EntryId(1, 0)])),
+        chunk(PARTITION, 0, 2),
+        Chunk(OTHER, heads[0], heads[2], Placed([1, 3], [EntryId(0, 0), EntryId(1, 0)])),
     ]
 
 

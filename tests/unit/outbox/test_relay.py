@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import Head
+from edgy_bus.brokers.base import StreamHead
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import Batch, OutboxStore
-from tests.support import PLACE, Told, eventually
+from edgy_bus.outbox.store import Chunk, OutboxStore
+from tests.support import PARTITION, Told, eventually
 from tests.unit.outbox.support import (
     OTHER,
     SUBJECTS,
@@ -44,7 +44,7 @@ async def test_rows_reach_their_streams_in_order_and_once(store: OutboxStore, br
 
 async def test_batches_and_pages_keep_the_order(store: OutboxStore, broker: Away) -> None:
     ids = await write(store, 25)
-    await drain(relay_of(store, broker, batch=4, page=10))
+    await drain(relay_of(store, broker, chunk=4, page=10))
     assert await on_stream(broker) == ids
     assert max(broker.published) == 4
 
@@ -81,7 +81,7 @@ async def test_two_relays_that_both_believe_to_lead_publish_nothing_twice(
 
     monkeypatch.setattr(Relay, "_leads", yes)
     second = await store_in(sqlite_url)
-    relays = [relay_of(store, broker, batch=3), relay_of(second, broker, batch=3)]
+    relays = [relay_of(store, broker, chunk=3), relay_of(second, broker, chunk=3)]
     ids: list[str] = []
     for _ in range(10):
         ids += await write(store, 7)
@@ -151,10 +151,10 @@ async def test_a_broker_that_lost_its_newest_entries_gets_those_again(
     first = await write(store, 3)
     relay = relay_of(store, broker)
     await drain(relay)
-    kept = broker._streams[PLACE].entries.copy()
+    kept = broker._streams[PARTITION].entries.copy()
     second = await write(store, 3)
     await drain(relay)
-    broker._streams[PLACE].entries = kept  # as a failover to a replica that lagged does
+    broker._streams[PARTITION].entries = kept  # as a failover to a replica that lagged does
     third = await write(store, 1)
     await drain(relay)
     assert await on_stream(broker) == first + second + third
@@ -183,7 +183,7 @@ async def test_streams_are_trimmed_below_what_the_slowest_group_has_not_finished
     relay = relay_of(store, broker, trim_every=0.01)
     await drain(relay)
     await read_all(broker, "fast")
-    slow = await broker.acquire(PLACE, "slow", "w", 30)
+    slow = await broker.acquire(PARTITION, "slow", "w", 30)
     assert slow is not None
     fetched = await broker.fetch(slow, 10, inherit=False)
     await broker.settle(
@@ -257,13 +257,15 @@ async def test_a_mark_on_a_head_that_has_moved_changes_nothing(
 ) -> None:
     await write(store, 1)
     await drain(relay_of(store, broker))
-    head = (await store.heads())[PLACE]
+    head = (await store.heads())[PARTITION]
     await write(store, 1)
-    (row,) = (await store.pending(10))[PLACE].rows
-    stale: Any = Head(head.epoch, head.entry, "another event")
-    assert await store.mark([Batch(PLACE, stale, head, Placed([row.id], [head.entry]))]) == [False]
+    (row,) = (await store.pending(10))[PARTITION].rows
+    stale: Any = StreamHead(head.epoch, head.entry, "another event")
+    assert await store.mark([Chunk(PARTITION, stale, head, Placed([row.id], [head.entry]))]) == [
+        False
+    ]
     assert await store.count_pending() == 1
-    assert (await store.heads())[PLACE] == head
+    assert (await store.heads())[PARTITION] == head
 
 
 async def test_what_was_written_with_another_number_of_partitions_goes_where_workers_look(
@@ -285,15 +287,15 @@ async def test_a_group_that_is_missing_keeps_a_stream_from_being_trimmed_until_i
     ids = await write(store, 5)
     relay = relay_of(store, broker, trim_every=0.01)
     await drain(relay)
-    await store.add_group(PLACE.model, "gone")
+    await store.add_group(PARTITION.model, "gone")
     await read_all(broker, "mail")
     with Told() as told:
         for _ in range(3):
             await asyncio.sleep(0.02)
             await relay.step()
-    assert told.of("stream.waits") == [{"partition": str(PLACE), "groups": ["gone"]}]
+    assert told.of("stream.waits") == [{"partition": str(PARTITION), "groups": ["gone"]}]
     assert await on_stream(broker) == ids
-    assert await store.groups() == {PLACE.model: {"gone", "mail"}}
+    assert await store.groups() == {PARTITION.model: {"gone", "mail"}}
     assert await store.forget_group("gone") == 1
     await asyncio.sleep(0.02)
     await relay.step()
@@ -327,7 +329,7 @@ async def test_a_long_stream_is_recognised_page_by_page(
     ids = await write(store, 10)
     relay = relay_of(store, broker)
     await drain(relay)
-    broker._streams[PLACE].epoch = None
+    broker._streams[PARTITION].epoch = None
     monkeypatch.setattr(broker, "inspect", partial(broker.inspect, count=3))
     monkeypatch.setattr(broker, "landmarks", partial(broker.landmarks, count=3))
     with Told() as told:
@@ -345,8 +347,8 @@ async def test_a_stream_that_is_replaced_while_it_is_read_is_read_again(
     ids = await write(store, 4)
     relay = relay_of(store, broker)
     await drain(relay)
-    broker._streams[PLACE].epoch = None
-    known, landmarks = (await store.heads())[PLACE], broker.landmarks
+    broker._streams[PARTITION].epoch = None
+    known, landmarks = (await store.heads())[PARTITION], broker.landmarks
 
     async def lost(*args: Any) -> Any:
         await broker.erase()
@@ -355,7 +357,7 @@ async def test_a_stream_that_is_replaced_while_it_is_read_is_read_again(
     monkeypatch.setattr(broker, "inspect", partial(broker.inspect, count=2))
     monkeypatch.setattr(broker, "landmarks", lost)
     await relay.verify()
-    assert (await store.heads())[PLACE] == known, "half a stream is not believed"
+    assert (await store.heads())[PARTITION] == known, "half a stream is not believed"
     monkeypatch.undo()
     await relay._leads()
     await drain(relay)
@@ -369,7 +371,7 @@ async def test_a_refused_batch_holds_up_its_own_partition_only(
     first, there = await write(store, 1), await write(store, 1, OTHER)
     relay = relay_of(store, broker)
     await drain(relay)
-    broker._streams[PLACE].epoch = "another"
+    broker._streams[PARTITION].epoch = "another"
     more, elsewhere = await write(store, 3), await write(store, 3, OTHER)
     assert await relay.step()
     assert await on_stream(broker, OTHER) == there + elsewhere

@@ -11,17 +11,17 @@ from edgy_bus.retry import Retry
 from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.session import PartitionSession, Tools
 from edgy_bus.runtime.slots import Slots
-from edgy_bus.runtime.subscriptions import Row, Subscription, Subscriptions
+from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
 from edgy_bus.runtime.window import Window
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signals import Options, Receiver
-from tests.support import PLACE, event
+from tests.support import PARTITION, event
 
 QUICK = Retry(attempts=3, delay=0.01, factor=1, jitter=0)
 
 
 def read(row: Mapping[str, Any] | None) -> Any:
-    return None if row is None else Row(row)
+    return None if row is None else Snapshot(row)
 
 
 def subscribe(function: Any, signal: str = "post_save", **options: Any) -> Subscription:
@@ -34,7 +34,7 @@ def subscribe(function: Any, signal: str = "post_save", **options: Any) -> Subsc
 def envelope(**changes: Any) -> Envelope:
     made = event(**{"subject": "1", "sequence": 1, **changes})
     wire = pack(made)
-    return unpack({b"id": wire.id.encode(), b"head": wire.head, b"data": wire.data})
+    return unpack({b"id": wire.id.encode(), b"head": wire.header, b"data": wire.data})
 
 
 class Effects:
@@ -80,7 +80,7 @@ class Tenure:
         )
 
     async def begin(self, owner: str = "w", lasts: float = 30.0) -> PartitionSession:
-        lease = await self.broker.acquire(PLACE, "mail", owner, self.settings.lease)
+        lease = await self.broker.acquire(PARTITION, "mail", owner, self.settings.lease)
         assert lease is not None, "somebody else holds the lease"
         session = PartitionSession(lease, asyncio.get_running_loop().time() + lasts, self.tools)
         await session.start()
@@ -92,7 +92,7 @@ class Tenure:
         await self.broker.release(session.lease)
 
     async def pending(self) -> int:
-        return sum(one.pending for one in await self.broker.backlog(PLACE))
+        return sum(one.pending for one in await self.broker.backlog(PARTITION))
 
     async def unfinished(self) -> int:
-        return sum(one.pending + (one.lag or 0) for one in await self.broker.backlog(PLACE))
+        return sum(one.pending + (one.lag or 0) for one in await self.broker.backlog(PARTITION))

@@ -28,7 +28,11 @@ def test_a_worker_that_leaves_moves_few_partitions_besides_its_own(names: set[st
         return
     gone = sorted(names)[0]
     before, after = assign(names, PLACES), assign(names - {gone}, PLACES)
-    moved = [place for place in PLACES if before[place] != gone and before[place] != after[place]]
+    moved = [
+        partition
+        for partition in PLACES
+        if before[partition] != gone and before[partition] != after[partition]
+    ]
     assert len(moved) < len(PLACES) - len(PLACES) // len(names)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import delete
 
-from edgy_bus.brokers.base import EntryId, Fetched, Head, Kept, Lease
+from edgy_bus.brokers.base import EntryId, Fetched, Kept, Lease, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire, pack
 from edgy_bus.errors import BrokerUnavailable
@@ -14,7 +14,7 @@ from edgy_bus.retry import Retry
 from edgy_bus.runtime.inbox import inbox
 from edgy_bus.runtime.jobs import STREAM
 from edgy_bus.runtime.outcome import Note, unpack_notes
-from tests.support import PLACE, Told, event, eventually, publish
+from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import QUICK, Effects, Tenure, subscribe
 
 
@@ -65,7 +65,7 @@ async def test_an_event_at_which_processes_die_again_and_again_is_given_up() -> 
         await eventually(lambda: calls[-1] == 2)
         await tenure.end(session)
     assert calls == [1, 1, 1, 1, 2], "the first attempt is not counted, three are"
-    (letter,) = await broker.dead_letters(PLACE, "mail")
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
     reason = "the process of its worker ended in the last of 3 attempts"
     assert (letter.attempts, letter.reason) == (3, reason)
     assert [fields["reason"] for fields in told.of("receiver.gave_up")] == [reason]
@@ -161,7 +161,7 @@ async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_o
 
 def _noted(broker: MemoryBroker, event_id: str) -> dict[str, Note]:
     return unpack_notes(
-        event_id, next(iter(broker._streams[PLACE].groups["mail"].notes.values()), None)
+        event_id, next(iter(broker._streams[PARTITION].groups["mail"].notes.values()), None)
     )
 
 
@@ -170,8 +170,8 @@ def _noted(broker: MemoryBroker, event_id: str) -> dict[str, Note]:
 
 async def again(broker: MemoryBroker, *events: Any) -> None:
     """The same events as other entries, as after a loss."""
-    state = await broker.inspect(PLACE, Head(), "epoch")
-    assert await broker.publish(PLACE, state.head, [pack(one) for one in events]) is not None
+    state = await broker.inspect(PARTITION, StreamHead(), "epoch")
+    assert await broker.publish(PARTITION, state.head, [pack(one) for one in events]) is not None
 
 
 async def test_a_process_does_not_handle_again_what_comes_as_another_entry() -> None:
@@ -243,7 +243,7 @@ async def test_a_receiver_with_an_inbox_is_asked_every_time(effects: Effects) ->
     await eventually(lambda: tenure.stats.handled == 2)
     await tenure.end(session)
     assert await effects.all() == [1, 1]
-    assert (one.id, "r") not in tenure.tools.window, "it takes the place of others"
+    assert (one.id, "r") not in tenure.tools.window, "it takes the partition of others"
 
 
 # Memory
@@ -271,8 +271,10 @@ async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_th
     async def receiver(sender: Any, **kwargs: Any) -> None: ...
 
     broker = NoGraves()
-    state = await broker.inspect(PLACE, Head(), "epoch")
-    await broker.publish(PLACE, state.head, [Wire(str(n), b"not json", b"{}") for n in range(100)])
+    state = await broker.inspect(PARTITION, StreamHead(), "epoch")
+    await broker.publish(
+        PARTITION, state.head, [Wire(str(n), b"not json", b"{}") for n in range(100)]
+    )
     tenure = Tenure(broker, subscribe(receiver), prefetch=10, backoff=0.01)
     session = await tenure.begin()
     await eventually(lambda: broker.tried > 50)
@@ -280,7 +282,7 @@ async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_th
     broker.open = True
     await eventually(lambda: tenure.stats.dead == 100)
     await tenure.end(session)
-    assert {letter.receiver for letter in await broker.dead_letters(PLACE, "mail", 1000)} == {
+    assert {letter.receiver for letter in await broker.dead_letters(PARTITION, "mail", 1000)} == {
         STREAM
     }
     assert await tenure.unfinished() == 0

@@ -13,7 +13,7 @@ from edgy_bus.retry import Bury, Retry, RetryLater
 from edgy_bus.runtime.executor import execute, execute_batch
 from edgy_bus.runtime.outcome import Done, Failed, Untouched
 from edgy_bus.signals import Options
-from tests.support import PLACE, Told, event, eventually, publish
+from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import Effects, Tenure, envelope, subscribe
 
 LONG = 3600.0
@@ -112,7 +112,7 @@ async def test_a_batch_that_raises_is_called_again_event_by_event() -> None:
     tenure = await handle(calls, *rows, until=3 + 2 + 2, batch=edgy.Batch(3, LONG))
     assert calls.all[0] == [1, 2, 3]
     assert sorted(calls.all[1:]) == [[1], [2], [2], [3]], "three attempts: one together, two alone"
-    (letter,) = await tenure.broker.dead_letters(PLACE, "mail")
+    (letter,) = await tenure.broker.dead_letters(PARTITION, "mail")
     assert (letter.attempts, letter.reason) == (3, "ValueError: 2 is poison")
     assert await tenure.unfinished() == 0
 
@@ -126,7 +126,7 @@ async def test_nobody_is_given_up_for_what_a_batch_failed_with() -> None:
     rows = [event(str(n), n) for n in range(1, 4)]
     tenure = await handle(calls, *rows, until=6, retry=Retry(attempts=1), batch=edgy.Batch(3, LONG))
     assert sorted(calls.all[1:]) == [[1], [2], [3]]
-    assert len(await tenure.broker.dead_letters(PLACE, "mail")) == 1
+    assert len(await tenure.broker.dead_letters(PARTITION, "mail")) == 1
     assert tenure.stats.handled == 2
 
 
@@ -153,7 +153,7 @@ async def test_outcomes_by_event_concern_those_events_alone() -> None:
     await eventually(lambda: tenure.stats.handled == 2)
     await tenure.end(session)
     assert seen == [[1, 2, 3], [1]]
-    (letter,) = await broker.dead_letters(PLACE, "mail")
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.reason == "no good"
     assert await tenure.unfinished() == 0
 
@@ -161,7 +161,7 @@ async def test_outcomes_by_event_concern_those_events_alone() -> None:
 async def test_one_outcome_is_that_of_all() -> None:
     calls = Calls(lambda numbers: edgy.dead_letter("none of them"))
     tenure = await handle(calls, event("1", 1), event("2", 2), batch=edgy.Batch(2, LONG))
-    letters = await tenure.broker.dead_letters(PLACE, "mail")
+    letters = await tenure.broker.dead_letters(PARTITION, "mail")
     assert [letter.reason for letter in letters] == ["none of them"] * 2
 
 
@@ -210,7 +210,7 @@ async def test_what_kills_the_process_in_a_batch_is_tried_alone_and_takes_no_oth
     await tenure.end(session)
     assert calls[:2] == [[1, 2, 3], [1, 2, 3]]
     assert sorted(calls[2:]) == [[1], [2], [3]]
-    (letter,) = await broker.dead_letters(PLACE, "mail")
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.reason == "the process of its worker ended in the last of 1 attempts"
     assert await tenure.unfinished() == 0
 

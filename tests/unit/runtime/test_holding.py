@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import DeadLetter, Head, HeldState, Lease, Row
+from edgy_bus.brokers.base import DeadLetter, HeldState, Lease, RowKey, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.retry import Retry
 from edgy_bus.runtime import parking
 from edgy_bus.runtime.subscriptions import Subscription
-from tests.support import PLACE, Told, event, eventually, publish
+from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import Tenure, subscribe
 
 ONCE = Retry(attempts=1)
@@ -53,20 +53,20 @@ class Fragile:
 
 async def parked(broker: MemoryBroker, subject: str = "1", receiver: str = "r") -> list[int]:
     """The sequences of a row's parked events."""
-    found = await broker.parked(PLACE, "mail", Row(receiver, subject), 1000)
+    found = await broker.parked(PARTITION, "mail", RowKey(receiver, subject), 1000)
     return [int(one.letter.fields[b"data"].split(b'"n":')[1].split(b"}")[0]) for one in found]
 
 
 async def release(broker: MemoryBroker, subject: str = "1", *, skip: bool = False) -> None:
-    assert await broker.decide(PLACE, "mail", Row("r", subject), skip=skip)
+    assert await broker.decide(PARTITION, "mail", RowKey("r", subject), skip=skip)
 
 
 async def is_free(broker: MemoryBroker) -> bool:
-    return not await broker.held(PLACE, "mail")
+    return not await broker.held(PARTITION, "mail")
 
 
 async def is_held(broker: MemoryBroker) -> bool:
-    return (await broker.held(PLACE, "mail")) == {Row("r", "1"): HeldState()}
+    return (await broker.held(PARTITION, "mail")) == {RowKey("r", "1"): HeldState()}
 
 
 async def test_later_events_of_a_held_row_are_parked_and_everything_else_goes_on() -> None:
@@ -81,10 +81,10 @@ async def test_later_events_of_a_held_row_are_parked_and_everything_else_goes_on
     assert sorted(fragile.seen) == [1, 4]
     assert sorted(other.seen) == [1, 2, 3, 4, 5]
     assert await tenure.unfinished() == 0, "parked events are acknowledged"
-    assert await broker.dead_letters(PLACE, "mail") == []
+    assert await broker.dead_letters(PARTITION, "mail") == []
     (gave_up,) = told.of("receiver.gave_up")
     assert gave_up["reason"] == "ValueError: 2 is broken"
-    first, second, *_ = await broker.parked(PLACE, "mail", Row("r", "1"), 9)
+    first, second, *_ = await broker.parked(PARTITION, "mail", RowKey("r", "1"), 9)
     assert (first.letter.attempts, first.letter.reason) == (1, "ValueError: 2 is broken")
     assert second.letter.reason == "its row is held"
 
@@ -100,9 +100,9 @@ async def test_a_held_row_keeps_nothing_from_being_trimmed() -> None:
     session = await tenure.begin()
     await eventually(lambda: _parked_are(broker, [1, 2]))
     await tenure.end(session)
-    head = (await broker.inspect(PLACE, Head(), "unused")).head
-    assert await broker.progress(PLACE, head) == {"mail": head.entry.next}
-    assert await broker.trim(PLACE, head, head.entry) == 2
+    head = (await broker.inspect(PARTITION, StreamHead(), "unused")).head
+    assert await broker.progress(PARTITION, head) == {"mail": head.entry.next}
+    assert await broker.trim(PARTITION, head, head.entry) == 2
     assert await parked(broker) == [1, 2]
 
 
@@ -167,7 +167,7 @@ async def test_what_is_skipped_is_a_dead_letter_and_the_rest_is_handled() -> Non
     await eventually(lambda: is_free(broker))
     await tenure.end(session)
     assert fragile.seen == [2]
-    (letter,) = await broker.dead_letters(PLACE, "mail")
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.reason == "ValueError: 1 is broken"
 
 
@@ -216,7 +216,7 @@ async def test_a_row_that_waits_for_its_next_attempt_holds_up_no_other_released_
 
 
 async def _held_rows(broker: MemoryBroker, count: int) -> bool:
-    return len(await broker.held(PLACE, "mail")) == count
+    return len(await broker.held(PARTITION, "mail")) == count
 
 
 async def test_the_next_owner_knows_which_rows_are_held() -> None:
@@ -262,7 +262,7 @@ async def test_attempts_at_parked_events_survive_the_owner() -> None:
         await entered.wait()
         entered.clear()
         await session.abort()
-        assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(True, attempts)}
+        assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(True, attempts)}
         await broker.release(session.lease)
     with Told() as told:
         session = await tenure.begin("last")
@@ -301,7 +301,7 @@ async def test_stopping_lets_the_parked_event_that_runs_finish_and_begins_no_oth
     await tenure.end(session)
     assert seen == [1]
     assert await parked(broker) == [2]
-    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
+    assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(retrying=True)}
     session = await tenure.begin("other")
     await eventually(lambda: is_free(broker))
     await tenure.end(session)
@@ -322,7 +322,7 @@ async def test_an_event_that_is_snoozed_when_it_is_released_uses_up_no_attempt()
     await release(broker)
     await eventually(lambda: len(answers) == 1)
     await tenure.end(session)
-    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
+    assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(retrying=True)}
     session = await tenure.begin("other")
     await eventually(lambda: is_free(broker))
     await tenure.end(session)
@@ -390,7 +390,7 @@ async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counte
     class Slow(MemoryBroker):
         counting, go = asyncio.Event(), asyncio.Event()
 
-        async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+        async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
             await super().hold(lease, row, state)
             if state.attempts:
                 self.counting.set()
@@ -409,7 +409,7 @@ async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counte
     broker.go.set()
     await tenure.end(session)
     assert fragile.calls[1] == 1
-    assert await broker.held(PLACE, "mail") == {Row("r", "1"): HeldState(retrying=True)}
+    assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(retrying=True)}
 
 
 async def test_a_batch_receiver_holds_rows_as_well() -> None:
@@ -483,21 +483,23 @@ class Flaky(MemoryBroker):
             self.lost.add(call)
             raise BrokerUnavailable("the answer was lost")
 
-    async def park(self, lease: Lease, row: Row, letter: DeadLetter, *what: Any, **how: Any) -> Any:
+    async def park(
+        self, lease: Lease, row: RowKey, letter: DeadLetter, *what: Any, **how: Any
+    ) -> Any:
         answer = await super().park(lease, row, letter, *what, **how)
         self._lose("park", letter.entry)
         return answer
 
-    async def hold(self, lease: Lease, row: Row, state: HeldState) -> None:
+    async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
         await super().hold(lease, row, state)
         self._lose("hold", state)
 
-    async def unpark(self, lease: Lease, row: Row, first: Any) -> bool:
+    async def unpark(self, lease: Lease, row: RowKey, first: Any) -> bool:
         answer = await super().unpark(lease, row, first)
         self._lose("unpark", first.id)
         return answer
 
-    async def held(self, partition: Partition, group: str) -> Mapping[Row, HeldState]:
+    async def held(self, partition: Partition, group: str) -> Mapping[RowKey, HeldState]:
         answer = await super().held(partition, group)
         self.asked.set()
         await self.gate.wait()

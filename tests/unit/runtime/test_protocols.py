@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Executable, or_
 from sqlalchemy.dialects import sqlite
 
-from edgy_bus.brokers.base import START, EntryId, Head, Landmark, Lease, StreamState
+from edgy_bus.brokers.base import START, EntryId, Landmark, Lease, StreamHead, StreamState
 from edgy_bus.brokers.memory import MemoryBroker, _Stream
 from edgy_bus.codec import Envelope, Wire
 from edgy_bus.database import Database
@@ -32,7 +32,7 @@ from edgy_bus.errors import LeaseLost
 from edgy_bus.retry import Retry, RetryLater, Snooze
 from edgy_bus.runtime import inbox, outcome
 from edgy_bus.runtime.outcome import Again, Done, Failed, GiveUp, Note, decide
-from tests.support import PLACE
+from tests.support import PARTITION
 
 
 def now(call: Coroutine[Any, Any, Any]) -> Any:
@@ -70,11 +70,11 @@ class Stream:
     entries: list[Landmark] = dataclasses.field(default_factory=list)
 
     @property
-    def head(self) -> Head:
+    def head(self) -> StreamHead:
         newest = self.entries[-1] if self.entries else Landmark(START, "")
-        return Head(self.epoch or "", newest.entry, newest.event_id)
+        return StreamHead(self.epoch or "", newest.entry, newest.event_id)
 
-    def inspect(self, head: Head, fresh: str, count: int) -> StreamState:
+    def inspect(self, head: StreamHead, fresh: str, count: int) -> StreamState:
         known = head.entry == START or Landmark(head.entry, head.event_id) in self.entries
         if self.epoch is None or (self.epoch == head.epoch and not known):
             self.epoch = fresh
@@ -83,7 +83,7 @@ class Stream:
         ]
         return StreamState(self.epoch, self.entries[-1] if self.entries else None, behind[:count])
 
-    def landmarks(self, newest: Head, after: EntryId, count: int) -> list[Landmark] | None:
+    def landmarks(self, newest: StreamHead, after: EntryId, count: int) -> list[Landmark] | None:
         if (
             self.epoch != newest.epoch
             or Landmark(newest.entry, newest.event_id) not in self.entries
@@ -105,7 +105,7 @@ class Publishing(RuleBasedStateMachine):
         # The clock stands still, as it does for a server within one millisecond: lost numbers are given out again.
         self.broker = self.broker_kind(lambda: 0.0)
         self.model = Stream()
-        self.heads = [Head()] * 2
+        self.heads = [StreamHead()] * 2
         self.events, self.epochs = itertools.count(1), itertools.count(1)
         for publisher in range(2):
             self._inspect(publisher, 1)
@@ -118,7 +118,7 @@ class Publishing(RuleBasedStateMachine):
     def publish(self, publisher: int, count: int, answered: bool) -> None:
         head = self.heads[publisher]
         ids = [f"e{next(self.events)}" for _ in range(count)]
-        entries = now(self.broker.publish(PLACE, head, [Wire(one, b"", b"") for one in ids]))
+        entries = now(self.broker.publish(PARTITION, head, [Wire(one, b"", b"") for one in ids]))
         if self.model.epoch is None or head != self.model.head:
             assert entries is None, "it appended where the stream did not stand"
             return
@@ -136,7 +136,7 @@ class Publishing(RuleBasedStateMachine):
 
     def _inspect(self, publisher: int, count: int) -> None:
         head, fresh = self.heads[publisher], f"epoch {next(self.epochs)}"
-        state = now(self.broker.inspect(PLACE, head, fresh, count))
+        state = now(self.broker.inspect(PARTITION, head, fresh, count))
         expected = self.model.inspect(head, fresh, count)
         assert (state.epoch, state.newest, list(state.behind)) == (
             expected.epoch,
@@ -147,9 +147,11 @@ class Publishing(RuleBasedStateMachine):
 
     @rule(publisher=publishers, after=st.integers(0, 6), count=st.integers(1, 4))
     def look_further(self, publisher: int, after: int, count: int) -> None:
-        head, place = self.heads[publisher], EntryId(0, after)
-        marks = now(self.broker.landmarks(PLACE, head, place, count))
-        assert (None if marks is None else list(marks)) == self.model.landmarks(head, place, count)
+        head, partition = self.heads[publisher], EntryId(0, after)
+        marks = now(self.broker.landmarks(PARTITION, head, partition, count))
+        assert (None if marks is None else list(marks)) == self.model.landmarks(
+            head, partition, count
+        )
 
     @rule()
     def photograph(self) -> None:
@@ -162,14 +164,14 @@ class Publishing(RuleBasedStateMachine):
 
     @rule()
     def delete_stream(self) -> None:
-        stream = self.broker._streams[PLACE]
+        stream = self.broker._streams[PARTITION]
         stream.entries.clear()
         stream.last = START
         self.model.entries.clear()
 
     @rule()
     def delete_epoch(self) -> None:
-        self.broker._streams[PLACE].epoch = None
+        self.broker._streams[PARTITION].epoch = None
         self.model.epoch = None
 
 
@@ -178,7 +180,7 @@ def test_publishing_does_what_its_model_does() -> None:
 
 
 class ComparesNumbersOnly(MemoryBroker):
-    async def publish(self, partition: Any, head: Head, batch: Any) -> list[EntryId] | None:
+    async def publish(self, partition: Any, head: StreamHead, batch: Any) -> list[EntryId] | None:
         stream = self._streams[partition]
         if stream.epoch is None or (stream.epoch, stream.newest() or START) != (
             head.epoch,
@@ -189,14 +191,14 @@ class ComparesNumbersOnly(MemoryBroker):
 
 
 class ComparesNoEpoch(MemoryBroker):
-    async def publish(self, partition: Any, head: Head, batch: Any) -> list[EntryId] | None:
+    async def publish(self, partition: Any, head: StreamHead, batch: Any) -> list[EntryId] | None:
         known = dataclasses.replace(head, epoch=self._streams[partition].epoch or "")
         return await super().publish(partition, known, batch)
 
 
 class NoticesNoLoss(MemoryBroker):
     async def inspect(
-        self, partition: Any, head: Head, fresh_epoch: str, count: int = 100
+        self, partition: Any, head: StreamHead, fresh_epoch: str, count: int = 100
     ) -> StreamState:
         known = (
             head if self._streams[partition].holds(head) else dataclasses.replace(head, entry=START)
@@ -206,7 +208,7 @@ class NoticesNoLoss(MemoryBroker):
 
 class ShowsTheNewestOnly(MemoryBroker):
     async def inspect(
-        self, partition: Any, head: Head, fresh_epoch: str, count: int = 100
+        self, partition: Any, head: StreamHead, fresh_epoch: str, count: int = 100
     ) -> StreamState:
         state = await super().inspect(partition, head, fresh_epoch, 1_000)
         return dataclasses.replace(state, behind=state.behind[-count:])
@@ -214,7 +216,7 @@ class ShowsTheNewestOnly(MemoryBroker):
 
 class LooksFurtherAnywhere(MemoryBroker):
     async def landmarks(
-        self, partition: Any, newest: Head, after: EntryId, count: int = 100
+        self, partition: Any, newest: StreamHead, after: EntryId, count: int = 100
     ) -> Any:
         stream = self._streams[partition]
         return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][
@@ -254,7 +256,7 @@ class Leasing(RuleBasedStateMachine):
 
     @rule(target=leases, owner=st.sampled_from("ab"), ttl=st.integers(1, 5))
     def acquire(self, owner: str, ttl: int) -> Any:
-        lease = now(self.broker.acquire(PLACE, "mail", owner, ttl))
+        lease = now(self.broker.acquire(PARTITION, "mail", owner, ttl))
         assert (lease is None) == (self.held is not None)
         if lease is None:
             return multiple()
@@ -301,12 +303,12 @@ def test_leases_do_what_their_model_does() -> None:
 
 class ReleasesForAnybody(MemoryBroker):
     async def release(self, lease: Lease) -> None:
-        self._streams[lease.place].leases.pop(lease.role, None)
+        self._streams[lease.partition].leases.pop(lease.role, None)
 
 
 class RenewsWhatHasEnded(MemoryBroker):
     async def renew(self, lease: Lease, ttl: float) -> bool:
-        stream = self._streams[lease.place]
+        stream = self._streams[lease.partition]
         if stream.leases.get(lease.role, ("", 0.0))[0] != lease.holder:
             return False
         stream.leases[lease.role] = (lease.holder, self._clock() + ttl)
@@ -315,7 +317,7 @@ class RenewsWhatHasEnded(MemoryBroker):
 
 class LeasesNeverEnd(MemoryBroker):
     def _holds(self, lease: Lease) -> bool:
-        return self._streams[lease.place].leases.get(lease.role, ("", 0.0))[0] == lease.holder
+        return self._streams[lease.partition].leases.get(lease.role, ("", 0.0))[0] == lease.holder
 
 
 class CountsTenuresAnew(MemoryBroker):
@@ -323,15 +325,15 @@ class CountsTenuresAnew(MemoryBroker):
         held = self._holds(lease)
         await super().release(lease)
         if held:
-            self._streams[lease.place].fences.clear()
+            self._streams[lease.partition].fences.clear()
 
 
 class TakesWhatIsHeld(MemoryBroker):
-    async def acquire(self, place: Any, role: str, owner: str, ttl: float) -> Lease | None:
-        stream: _Stream = self._streams[place]
+    async def acquire(self, partition: Any, role: str, owner: str, ttl: float) -> Lease | None:
+        stream: _Stream = self._streams[partition]
         if stream.leases.get(role, ("", 0.0))[0].endswith(f".{owner}"):
             stream.leases.pop(role)
-        return await super().acquire(place, role, owner, ttl)
+        return await super().acquire(partition, role, owner, ttl)
 
 
 @pytest.mark.parametrize(
@@ -517,7 +519,7 @@ class Receiving(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[dict[str, Any]]:
+def partition(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """A loop and a SQLite file, which all runs of a machine share under names of their own."""
     loop = asyncio.new_event_loop()
     database = Database(f"sqlite:///{tmp_path / 'inbox.sqlite'}")
@@ -528,12 +530,12 @@ def place(tmp_path: Path) -> Iterator[dict[str, Any]]:
     loop.close()
 
 
-def _machine(place: dict[str, Any]) -> type[RuleBasedStateMachine]:
-    return type("Receiving", (Receiving,), place)
+def _machine(partition: dict[str, Any]) -> type[RuleBasedStateMachine]:
+    return type("Receiving", (Receiving,), partition)
 
 
-def test_the_inbox_does_what_its_model_does(place: dict[str, Any]) -> None:
-    check(_machine(place))
+def test_the_inbox_does_what_its_model_does(partition: dict[str, Any]) -> None:
+    check(_machine(partition))
 
 
 def _statement(where: Any) -> Executable:
@@ -560,8 +562,8 @@ def _statement(where: Any) -> Executable:
     ids=["nothing", "the number only", "either", "or the same", "the incarnation only"],
 )
 def test_mistakes_in_comparing_are_found(
-    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: Any
+    partition: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: Any
 ) -> None:
     monkeypatch.setattr(inbox, "_compare_and_set", lambda dialect: _statement(where))
     with pytest.raises(AssertionError):
-        check(_machine(place), loop=place["loop"])
+        check(_machine(partition), loop=partition["loop"])

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import EntryId, Fetched, Head, Lease
+from edgy_bus.brokers.base import EntryId, Fetched, Lease, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.retry import Retry
 from edgy_bus.runtime.jobs import STREAM
-from tests.support import PLACE, Told, event, eventually, publish
+from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import Tenure, subscribe
 
 
@@ -95,7 +95,7 @@ async def test_after_the_last_attempt_the_event_is_a_dead_letter_and_the_row_goe
         session = await tenure.begin()
         await eventually(lambda: seen == [2])
         await tenure.end(session)
-    (letter,) = await broker.dead_letters(PLACE, "mail")
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert (letter.receiver, letter.attempts, letter.reason) == ("r", 3, "ValueError: never")
     assert set(letter.fields) == {b"id", b"head", b"data"}
     assert await tenure.unfinished() == 0
@@ -110,20 +110,20 @@ async def test_what_is_not_an_event_is_a_dead_letter_and_stops_nothing() -> None
         seen.append(event.sequence)
 
     broker = MemoryBroker()
-    state = await broker.inspect(PLACE, Head(), "epoch")
+    state = await broker.inspect(PARTITION, StreamHead(), "epoch")
     foreign = [
         Wire("1", b"not json", b"{}"),
         Wire("2", b"{}", b"{}"),
         Wire("3", b"[" * 100_000, b"{}"),
     ]
-    assert await broker.publish(PLACE, state.head, foreign)
+    assert await broker.publish(PARTITION, state.head, foreign)
     strayed = event("1", 7)._replace(model="other.Model")
     await publish(broker, strayed, event("1", 8))
     tenure = Tenure(broker, subscribe(receiver))
     session = await tenure.begin()
     await eventually(lambda: seen == [8])
     await tenure.end(session)
-    letters = await broker.dead_letters(PLACE, "mail")
+    letters = await broker.dead_letters(PARTITION, "mail")
     assert [letter.receiver for letter in letters] == [STREAM] * 4
     assert "other.Model does not belong" in letters[3].reason
     assert await tenure.unfinished() == 0
@@ -136,13 +136,13 @@ async def test_data_that_cannot_be_read_fails_like_a_receiver() -> None:
     broker = MemoryBroker()
     good = event("1", 1)
     await publish(broker, good)
-    stream = broker._streams[PLACE]
+    stream = broker._streams[PARTITION]
     next(iter(stream.entries.values()))[b"data"] = b"[1]"
     tenure = Tenure(broker, subscribe(receiver))
     session = await tenure.begin()
     await eventually(lambda: tenure.stats.dead == 1)
     await tenure.end(session)
-    (letter,) = await broker.dead_letters(PLACE, "mail")
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert "not a JSON object" in letter.reason
 
 
@@ -160,7 +160,7 @@ async def test_signals_that_nobody_wants_are_acknowledged() -> None:
 
 
 def _unread(broker: MemoryBroker) -> bool:
-    groups = broker._streams[PLACE].groups
+    groups = broker._streams[PARTITION].groups
     return not groups or bool(groups["mail"].pending) or groups["mail"].position == EntryId(0, 0)
 
 
@@ -213,7 +213,7 @@ async def test_attempts_and_their_time_survive_the_owner() -> None:
     session = await tenure.begin("other")
     await eventually(lambda: tenure.stats.dead == 1)
     await tenure.end(session)
-    (letter,) = await broker.dead_letters(PLACE, "mail")
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.attempts == 2
 
 
@@ -391,7 +391,7 @@ async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_t
     session = await tenure.begin()
     await entered.wait()
     await broker.release(session.lease)
-    usurper = await broker.acquire(PLACE, "mail", "usurper", 30)
+    usurper = await broker.acquire(PARTITION, "mail", "usurper", 30)
     assert usurper is not None
     go.set()
     await session.wait()
@@ -468,7 +468,7 @@ async def test_a_tenure_ends_when_numbers_are_given_out_again() -> None:
     tenure = Tenure(broker, subscribe(receiver))
     session = await tenure.begin()
     await eventually(lambda: seen == [1, 2] and session.position is not None)
-    stream = broker._streams[PLACE]
+    stream = broker._streams[PARTITION]
     newest = stream.newest()
     assert newest is not None
     del stream.entries[newest]  # a failover to a replica that had not received it
@@ -500,7 +500,7 @@ async def test_a_broker_that_is_away_for_a_while_is_told_later() -> None:
     session = await tenure.begin()
     await eventually(lambda: broker.refuse == {"settle": 0, "note": 0, "bury": 0})
     await tenure.end(session)
-    assert len(await broker.dead_letters(PLACE, "mail")) == 1
+    assert len(await broker.dead_letters(PARTITION, "mail")) == 1
     assert await tenure.unfinished() == 0
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edgy_bus.errors import ConfigurationError
-from edgy_bus.runtime.subscriptions import Row, Subscriptions
+from edgy_bus.runtime.subscriptions import Snapshot, Subscriptions
 from tests.unit.runtime.support import subscribe
 
 
@@ -52,6 +52,6 @@ def test_inboxes_are_listed_once() -> None:
 
 
 def test_a_row_has_its_fields_as_attributes_and_shows_no_values() -> None:
-    row = Row({"id": 1, "name": "Ada"})
+    row = Snapshot({"id": 1, "name": "Ada"})
     assert row.name == "Ada"
-    assert repr(row) == "Row(id, name)"
+    assert repr(row) == "Snapshot(id, name)"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import Head, Lease, Members
+from edgy_bus.brokers.base import Lease, Members, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import pack
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError
@@ -14,7 +14,7 @@ from edgy_bus.events import Partition, partitions_of
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
-from tests.support import PLACE, Told, event, eventually, publish
+from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import subscribe
 
 SETTINGS = WorkerSettings(lease=0.6, block=0.05, backoff=0.05, grace=5.0)
@@ -82,7 +82,7 @@ async def test_workers_share_fairly_when_one_joins_and_when_one_leaves() -> None
 
 async def test_no_event_is_handled_twice_or_out_of_order_while_workers_come_and_go() -> None:
     broker = MemoryBroker()
-    places = await declare(broker, 4)
+    partitions = await declare(broker, 4)
     seen: list[tuple[str, int]] = []
 
     async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
@@ -91,8 +91,8 @@ async def test_no_event_is_handled_twice_or_out_of_order_while_workers_come_and_
 
     async def keep_publishing() -> None:
         for number in range(40):
-            for place in places:
-                await publish_to(broker, place, number)
+            for partition in partitions:
+                await publish_to(broker, partition, number)
             await asyncio.sleep(0.02)
 
     async def a_guest() -> None:
@@ -105,19 +105,22 @@ async def test_no_event_is_handled_twice_or_out_of_order_while_workers_come_and_
             await a_guest()
         await publishing
         await eventually(lambda: len(seen) >= 160)
-    for place in places:
-        assert [n for row, n in seen if row == str(place)] == list(range(40))
+    for partition in partitions:
+        assert [n for row, n in seen if row == str(partition)] == list(range(40))
 
 
-async def publish_to(broker: MemoryBroker, place: Partition, number: int) -> None:
-    state = await broker.inspect(place, Head(), "epoch")
-    assert await broker.publish(place, state.head, [pack(event(str(place), number))]) is not None
+async def publish_to(broker: MemoryBroker, partition: Partition, number: int) -> None:
+    state = await broker.inspect(partition, StreamHead(), "epoch")
+    assert (
+        await broker.publish(partition, state.head, [pack(event(str(partition), number))])
+        is not None
+    )
 
 
 async def test_the_events_of_a_worker_that_died_are_taken_over() -> None:
     broker = MemoryBroker()
     await publish(broker, *(event("1", number) for number in range(3)))
-    dead = await broker.acquire(PLACE, "mail", "dead", SETTINGS.lease)
+    dead = await broker.acquire(PARTITION, "mail", "dead", SETTINGS.lease)
     assert dead is not None
     await broker.fetch(dead, 2, inherit=False)
     seen: list[int] = []
