@@ -396,7 +396,7 @@ async def test_what_a_forger_put_there_raises_the_incarnation_once(store: Outbox
     stream = broker._streams[PARTITION]
     forged = landmark(1, "forged", 10**6)
     stream.last = EntryId(stream.last.ms, stream.last.seq + 1)
-    stream.entries[stream.last] = {b"id": b"forged", b"head": forged.head, b"data": b"{}"}
+    stream.entries[stream.last] = {b"id": b"forged", b"head": forged.header, b"data": b"{}"}
     with Told() as told:
         for _ in range(3):
             await drain(store, broker)
