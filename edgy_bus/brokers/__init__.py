@@ -1,1 +1,1 @@
-"""Brokers: `base` says what one must do, `memory` and `redis` do it."""
+"""Brokers: `base` defines the roles of a broker, `memory` and `redis` implement them."""

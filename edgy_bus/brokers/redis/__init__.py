@@ -1,4 +1,4 @@
-"""Redis Streams."""
+"""The broker on Redis Streams."""
 
 from edgy_bus.brokers.redis.broker import RedisBroker
 

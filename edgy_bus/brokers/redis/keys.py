@@ -1,4 +1,4 @@
-"""The names of every key in Redis. All keys of one partition carry the same hash tag, so that a cluster keeps them together."""
+"""The names of all keys in Redis. The keys of a partition share a hash tag, for Redis Cluster."""
 
 from dataclasses import dataclass
 
@@ -8,48 +8,57 @@ from edgy_bus.events import Partition
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names under a prefix: `edgy:{accounts.User:3}:events`."""
+    """Name keys under a prefix: `edgy:{accounts.User:3}:events`."""
 
     prefix: str
 
+    def models(self) -> str:
+        """Return the key of a hash: model to its number of partitions."""
+        return f"{self.prefix}:models"
+
     def tag(self, partition: Partition) -> str:
+        """Return the beginning of every key of a partition."""
         return f"{self.prefix}:{{{partition}}}"
 
     def events(self, partition: Partition) -> str:
+        """Return the key of the stream."""
         return f"{self.tag(partition)}:events"
 
     def epoch(self, partition: Partition) -> str:
+        """Return the key of the stream's epoch."""
         return f"{self.tag(partition)}:epoch"
 
     def lease(self, partition: Partition, role: str) -> str:
+        """Return the key of a lease: its holder. Expires with the lease."""
         return f"{self.tag(partition)}:lease:{role}"
 
     def fence(self, partition: Partition, role: str) -> str:
-        """Counts the tenures of a lease."""
+        """Return the key of a counter: the tenures of a lease so far."""
         return f"{self.tag(partition)}:fence:{role}"
 
     def notes(self, partition: Partition, group: str) -> str:
-        """Hash: entry id to what is known about its unfinished receivers."""
+        """Return the key of a hash: entry id to its notes, and `ENTRY RECEIVER` to an event id.
+
+        The second kind of field is the proof that this event is kept for the receiver.
+        """
         return f"{self.tag(partition)}:notes:{group}"
 
     def dead(self, partition: Partition, group: str) -> str:
+        """Return the key of a stream: the dead letters of a group."""
         return f"{self.tag(partition)}:dead:{group}"
 
     def held(self, partition: Partition, group: str) -> str:
-        """Hash: row to the state in which it is held."""
+        """Return the key of a hash: row to the state in which the row is held."""
         return f"{self.tag(partition)}:held:{group}"
 
     def parked(self, partition: Partition, group: str, row: RowKey) -> str:
-        """Stream: the events of a held row."""
+        """Return the key of a stream: the parked events of a held row."""
         return f"{self.tag(partition)}:parked:{group}:{row}"
 
     def seen(self, group: str) -> str:
-        """Sorted set: worker to the time until which it counts as alive."""
+        """Return the key of a sorted set: worker to the time until which the worker is alive."""
         return f"{self.prefix}:{{group:{group}}}:seen"
 
     def reports(self, group: str) -> str:
+        """Return the key of a hash: worker to its last report."""
         return f"{self.prefix}:{{group:{group}}}:reports"
-
-    def catalogue(self) -> str:
-        """Hash: model to its number of partitions."""
-        return f"{self.prefix}:models"

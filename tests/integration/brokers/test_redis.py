@@ -1,54 +1,91 @@
-"""The broker on a real Redis: what every broker must do, and what only this one can get wrong."""
+"""The broker on a real Redis: the conformance suite, and the failures that only Redis has."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
 from edgy_bus.brokers.base import StreamHead
-from edgy_bus.brokers.redis import RedisBroker, connection
-from edgy_bus.errors import BrokerUnavailable, ConfigurationError
-from edgy_bus.testing.conformance import PARTITION, BrokerConformance, letter_of, names, stand, take
+from edgy_bus.brokers.redis import RedisBroker, conversations
+from edgy_bus.errors import BrokerUnavailable, ConfigurationError, LeaseLost
+from edgy_bus.testing.conformance import topics
+from edgy_bus.testing.conformance.steps import (
+    PARTITION,
+    ROW,
+    acquire,
+    append,
+    fetch_ids,
+    fetch_new,
+    letter_of,
+    pass_on,
+)
 
 
-class TestRedisBroker(BrokerConformance):
+class TestRedisBroker(*topics(RedisBroker.capabilities)):
     @pytest.fixture
-    async def broker(self, redis_url, prefix):
-        broker = RedisBroker(redis_url, prefix)
-        await broker.connect()
-        yield broker
-        await broker.close()
+    async def connect(self, redis_url, prefix):
+        async with AsyncExitStack() as stack:
+
+            async def connect():
+                broker = RedisBroker(redis_url, prefix)
+                stack.push_async_callback(broker.close)
+                await broker.connect()
+                return broker
+
+            yield connect
+
+    @pytest.fixture
+    async def broker(self, connect):
+        return await connect()
 
     async def test_a_deleted_stream_is_noticed_and_its_group_comes_back_at_the_start(
         self, broker, redis_client
     ):
-        head = await stand(broker, "a")
-        lease = await take(broker, "w")
-        assert await names(broker, lease) == ["a"]
+        head = await append(broker, "a")
+        lease = await acquire(broker, "w")
+        assert await fetch_ids(broker, lease) == ["a"]
         await redis_client.delete(broker.keys.events(PARTITION))
         assert await broker.publish(PARTITION, head, []) is None
-        await stand(broker, "b")
-        assert await names(broker, lease) == ["b"]
+        await append(broker, "b")
+        assert await fetch_ids(broker, lease) == ["b"]
 
-    async def test_what_was_put_aside_can_be_settled_in_a_group_that_is_gone(
+    async def test_a_kept_event_can_be_settled_in_a_group_that_is_gone(
         self, broker, redis_client
     ):
-        await stand(broker, "a")
-        lease = await take(broker, "w")
-        (entry,) = (await broker.fetch(lease, 1, inherit=False)).entries
+        await append(broker, "a")
+        lease = await acquire(broker, "w")
+        (entry,) = await fetch_new(broker, lease)
         await redis_client.xgroup_destroy(broker.keys.events(PARTITION), "mail")
         await broker.settle(lease, [entry.id], [letter_of(entry).kept])
-        assert await names(broker, lease) == ["a"], "it begins anew"
+        assert await fetch_ids(broker, lease) == ["a"], "the group begins anew"
+
+    async def test_a_refusal_says_whether_the_lease_or_the_data_is_lost(self, broker):
+        await append(broker, "a")
+        old = await acquire(broker, "w")
+        (entry,) = await fetch_new(broker, old)
+        letter = letter_of(entry)
+        with pytest.raises(LeaseLost, match="lost recent data"):
+            await broker.settle(old, [entry.id], [letter.kept])
+        with pytest.raises(LeaseLost, match="lost recent data"):
+            await broker.park(old, ROW, letter, b"n", begin=True, after=entry.id)
+        new = await pass_on(broker, old)
+        with pytest.raises(LeaseLost, match="lost recent data"):
+            await broker.fetch(new, 10, inherit=False)
+        with pytest.raises(LeaseLost, match="is lost"):
+            await broker.settle(old, [entry.id])
+        with pytest.raises(LeaseLost, match="is lost"):
+            await broker.fetch(old, 10, inherit=False)
 
     async def test_scripts_that_the_server_forgot_are_loaded_again(self, broker, redis_client):
-        await stand(broker, "a")
+        await append(broker, "a")
         await redis_client.script_flush()
         assert (await broker.inspect(PARTITION, StreamHead(), "x")).newest is not None
-        lease = await take(broker, "w")
+        lease = await acquire(broker, "w")
         assert await broker.renew_all([lease] * 3, 30) == [True] * 3
         await redis_client.script_flush()
         assert await broker.renew_all([lease] * 3, 30) == [True] * 3
-        assert await names(broker, lease) == ["a"], (
-            "no answer of the calls that were refused is left on a connection"
+        assert await fetch_ids(broker, lease) == ["a"], (
+            "no reply of the refused calls is left on a connection"
         )
 
 
@@ -59,28 +96,28 @@ async def test_a_server_that_is_not_there_is_unavailable():
     await broker.close()
 
 
-def test_a_url_that_is_none_is_refused():
+def test_a_url_of_another_scheme_is_refused():
     with pytest.raises(ConfigurationError, match="Redis URL"):
         RedisBroker("http://localhost")
 
 
 async def test_no_cancellation_is_lost_whenever_it_comes(redis_url: str, prefix: str) -> None:
-    """A task that goes on after it was cancelled keeps a lease, or a shutdown, waiting for ever."""
+    """A task that continues after a cancellation keeps a lease, or a shutdown, waiting for ever."""
     broker = RedisBroker(redis_url, prefix)
     await broker.members("mail")
     for steps in range(40):
         for _ in range(10):
-            asking = asyncio.create_task(_ask_for_ever(broker))
+            looking = asyncio.create_task(_look_for_ever(broker))
             for _ in range(steps):
                 await asyncio.sleep(0)
-            asking.cancel()
-            done, _ = await asyncio.wait((asking,), timeout=5)
+            looking.cancel()
+            done, _ = await asyncio.wait((looking,), timeout=5)
             assert done, f"the cancellation after {steps} steps was lost"
-            assert asking.cancelled()
+            assert looking.cancelled()
     await broker.close()
 
 
-async def _ask_for_ever(broker: RedisBroker) -> None:
+async def _look_for_ever(broker: RedisBroker) -> None:
     while True:
         await broker.members("mail")
 
@@ -92,7 +129,7 @@ async def test_a_server_that_hangs_is_unavailable(
         await reader.read()
         writer.close()
 
-    monkeypatch.setattr(connection, "TIMEOUT", 0.2)
+    monkeypatch.setattr(conversations, "TIMEOUT", 0.2)
     server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
     async with server:
         broker = RedisBroker(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")

@@ -1,10 +1,12 @@
+"""The broker in memory passes the conformance suite."""
+
 import pytest
 
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.testing.conformance import BrokerConformance
+from edgy_bus.testing.conformance import topics
 
 
-class TestMemoryBroker(BrokerConformance):
+class TestMemoryBroker(*topics(MemoryBroker.capabilities)):
     @pytest.fixture
     def broker(self):
         return MemoryBroker()

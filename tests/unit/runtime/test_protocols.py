@@ -25,7 +25,8 @@ from sqlalchemy import Executable, or_
 from sqlalchemy.dialects import sqlite
 
 from edgy_bus.brokers.base import START, EntryId, Landmark, Lease, StreamHead, StreamState
-from edgy_bus.brokers.memory import MemoryBroker, _Stream
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.brokers.memory.state import Stream as BrokerStream
 from edgy_bus.codec import Envelope, Wire
 from edgy_bus.database import Database
 from edgy_bus.errors import LeaseLost
@@ -219,7 +220,7 @@ class LooksFurtherAnywhere(MemoryBroker):
         self, partition: Any, newest: StreamHead, after: EntryId, count: int = 100
     ) -> Any:
         stream = self._streams[partition]
-        return [stream.mark(entry) for entry in stream.entries if after < entry <= newest.entry][
+        return [stream.landmark(entry) for entry in stream.entries if after < entry <= newest.entry][
             :count
         ]
 
@@ -330,7 +331,7 @@ class CountsTenuresAnew(MemoryBroker):
 
 class TakesWhatIsHeld(MemoryBroker):
     async def acquire(self, partition: Any, role: str, owner: str, ttl: float) -> Lease | None:
-        stream: _Stream = self._streams[partition]
+        stream: BrokerStream = self._streams[partition]
         if stream.leases.get(role, ("", 0.0))[0].endswith(f".{owner}"):
             stream.leases.pop(role)
         return await super().acquire(partition, role, owner, ttl)

@@ -1,0 +1,63 @@
+"""What a broker must do, by role. Imports nothing concrete.
+
+`Broker` joins the roles. Outbox and runtime rely on two guarantees, which every broker must keep:
+
+- publishing: `publish` appends only while the stream stands where the publisher expects.
+  `inspect` returns where the stream stands. Safety needs no lease.
+- consuming: `fetch`, `settle`, `note`, `bury` and `park` check the lease in the same atomic step
+  in which they act.
+"""
+
+from edgy_bus.brokers.base.administration import Administration
+from edgy_bus.brokers.base.broker import Broker
+from edgy_bus.brokers.base.capabilities import Capabilities
+from edgy_bus.brokers.base.consuming import Bell, Consuming
+from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
+from edgy_bus.brokers.base.publishing import PAGE, Publishing
+from edgy_bus.brokers.base.side_streams import SideStreams
+from edgy_bus.brokers.base.values import (
+    START,
+    Backlog,
+    DeadLetter,
+    Entry,
+    EntryId,
+    Fetched,
+    HeldState,
+    Kept,
+    Landmark,
+    Lease,
+    Members,
+    Parked,
+    RowKey,
+    StreamHead,
+    StreamState,
+)
+
+__all__ = [
+    "PAGE",
+    "START",
+    "Administration",
+    "Backlog",
+    "Bell",
+    "Broker",
+    "Capabilities",
+    "Consuming",
+    "DeadLetter",
+    "Entry",
+    "EntryId",
+    "Fetched",
+    "HeldState",
+    "Kept",
+    "Landmark",
+    "Lease",
+    "Leasing",
+    "Members",
+    "Parked",
+    "Publishing",
+    "RowKey",
+    "SideStreams",
+    "StreamHead",
+    "StreamState",
+    "lease_lost",
+    "rolled_back",
+]

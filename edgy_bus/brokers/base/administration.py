@@ -1,0 +1,34 @@
+"""Groups as a whole: live workers, backlogs, and the removal of data."""
+
+from abc import ABC, abstractmethod
+
+from edgy_bus.brokers.base.values import Backlog, Members
+from edgy_bus.events import Partition
+
+
+class Administration(ABC):
+    """Register workers, and look at or remove the data of groups. Needs no lease."""
+
+    @abstractmethod
+    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+        """Register a worker as alive for `ttl` seconds, with a report. Return the members."""
+
+    @abstractmethod
+    async def leave(self, group: str, worker: str) -> None:
+        """Remove a worker from the live workers of a group."""
+
+    @abstractmethod
+    async def members(self, group: str) -> Members:
+        """Return the members of a group."""
+
+    @abstractmethod
+    async def backlog(self, partition: Partition) -> list[Backlog]:
+        """Return the backlog of every group of a stream."""
+
+    @abstractmethod
+    async def forget(self, partition: Partition, group: str) -> None:
+        """Remove a group and its notes from a stream. Dead letters and held rows stay."""
+
+    @abstractmethod
+    async def erase(self) -> None:
+        """Remove all data under the broker's prefix. For tests and demonstrations."""

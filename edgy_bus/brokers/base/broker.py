@@ -1,0 +1,33 @@
+"""The broker: all roles together."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from edgy_bus.brokers.base.administration import Administration
+from edgy_bus.brokers.base.capabilities import Capabilities
+from edgy_bus.brokers.base.consuming import Consuming
+from edgy_bus.brokers.base.leasing import Leasing
+from edgy_bus.brokers.base.publishing import Publishing
+from edgy_bus.brokers.base.side_streams import SideStreams
+
+
+class Broker(Publishing, Leasing, Consuming, SideStreams, Administration):
+    """Store streams of events for publishers and groups of consumers.
+
+    Every method is one atomic step. Every method may raise `BrokerUnavailable`; afterwards the
+    caller does not know whether the step happened. Code that needs a single role should take that
+    role as its parameter type.
+    """
+
+    capabilities: ClassVar[Capabilities]
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Check that the broker answers and is fit for use.
+
+        Raises `BrokerUnavailable`, or `BrokerError` if no later attempt can succeed.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connections of the broker."""

@@ -1,0 +1,75 @@
+"""The consumer's role: fetch entries under a lease, and record the results."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from edgy_bus.brokers.base.values import DeadLetter, EntryId, Fetched, Kept, Lease
+from edgy_bus.events import Partition
+
+
+class Bell(ABC):
+    """Wait for new entries on streams. Serves one caller at a time."""
+
+    @abstractmethod
+    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+        """Return the partitions with entries after their position.
+
+        Return nothing after `timeout` seconds or an `interrupt`.
+        """
+
+    @abstractmethod
+    async def interrupt(self) -> None:
+        """Make the current `wait` return."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Give back the resources of the bell."""
+
+
+class Consuming(ABC):
+    """Read and finish the entries of a group. The role of the lease is the group.
+
+    Every method checks the lease in the step in which the method acts, and raises `LeaseLost` if
+    the lease is lost. A check before the step would let two owners reorder the events of a row.
+    """
+
+    @abstractmethod
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        """Read up to `count` entries. A group that does not exist starts at the oldest entry.
+
+        With `inherit`, entries that former owners left unfinished come first, oldest first, and
+        new entries only after them. Without `inherit`, such entries raise `LeaseLost`: they can
+        only have come back with an older copy of the stream.
+        """
+
+    @abstractmethod
+    async def settle(
+        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+    ) -> None:
+        """Finish entries for the group, some of them because an event was `kept`.
+
+        Works on a broker that is full. Raises `LeaseLost` if the broker lacks the proof of an
+        unfinished entry.
+        """
+
+    @abstractmethod
+    async def note(
+        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+    ) -> None:
+        """Save notes about entries for the next owner.
+
+        Raises `LeaseLost` if the broker lacks a proof of `kept`.
+        """
+
+    @abstractmethod
+    async def bury(
+        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
+    ) -> None:
+        """Save a dead letter and the entry's notes in one step. A saved letter stays as it is.
+
+        Raises `LeaseLost` if the broker lacks a proof of `kept`.
+        """
+
+    @abstractmethod
+    def bell(self) -> Bell:
+        """Return a new bell for the streams of this broker."""

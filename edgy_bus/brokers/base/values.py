@@ -1,0 +1,222 @@
+"""The values that brokers take and return. All of them are immutable."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+from edgy_bus.events import Partition
+
+
+class EntryId(NamedTuple):
+    """Number an entry of a stream: milliseconds and a counter, as Redis Streams number entries."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """Return the id that `text` spells as `MS-SEQ`."""
+        raw = text if isinstance(text, bytes) else text.encode()
+        ms, _, seq = raw.partition(b"-")
+        # The same as `cls(…)` at a third of the cost: the broker parses an id for every event.
+        return tuple.__new__(cls, (int(ms), int(seq or 0)))
+
+    @property
+    def next(self) -> "EntryId":
+        """Return the smallest id after this id."""
+        return EntryId(self.ms, self.seq + 1)
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+START = EntryId(0, 0)
+"""The id below every entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHead:
+    """Describe where a stream stands: its epoch, its newest entry and the event in that entry."""
+
+    epoch: str = ""
+    entry: EntryId = START
+    event_id: str = ""
+
+
+class Landmark(NamedTuple):
+    """Identify the event of an entry: its id, and its header as published (empty if missing)."""
+
+    entry: EntryId
+    event_id: str
+    header: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Describe a stream as seen from a publisher's head.
+
+    `behind` contains the first entries after that head, in order. If the epoch is not the
+    publisher's epoch, `behind` contains the first entries of the whole stream.
+    `Publishing.landmarks` returns the entries that follow.
+    """
+
+    epoch: str
+    newest: Landmark | None
+    behind: Sequence[Landmark]
+
+    @property
+    def complete(self) -> bool:
+        """Whether `behind` reaches the newest entry."""
+        return self.newest is None or not self.behind or self.behind[-1].entry >= self.newest.entry
+
+    @property
+    def head(self) -> StreamHead:
+        """Return the head of the stream."""
+        if self.newest is None:
+            return StreamHead(self.epoch)
+        return StreamHead(self.epoch, self.newest.entry, self.newest.event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Grant one owner the work on a partition in a role, for a limited time.
+
+    `token` rises from tenure to tenure. The lease ends with the stream's `epoch`: another epoch
+    may give the same entry id to another event.
+    """
+
+    partition: Partition
+    role: str
+    owner: str
+    token: int
+    epoch: str
+
+    @property
+    def holder(self) -> str:
+        """Return a name that belongs to this tenure alone, also as a consumer of the group."""
+        return f"{self.token}.{self.owner}"
+
+
+class Entry(NamedTuple):
+    """Hold an entry of a stream as a fetch returned it.
+
+    `notes` are the notes of the former owner. `deliveries` counts the tenures that had the entry
+    in hand, including the current tenure.
+    """
+
+    id: EntryId
+    fields: Mapping[bytes, bytes]
+    notes: bytes | None = None
+    deliveries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Hold the result of a fetch.
+
+    `inherited`: former owners left the entries unfinished, and more of such entries may follow.
+    `position` is the id up to which the group has read, for `Bell.wait`. `missing` are entries
+    that former owners left unfinished and that the stream no longer has.
+    """
+
+    entries: Sequence[Entry]
+    inherited: bool
+    position: EntryId
+    missing: Sequence[EntryId] = ()
+
+
+class Kept(NamedTuple):
+    """Prove that an event is kept for a receiver: as a dead letter, or parked behind a held row.
+
+    Every later step that depends on the kept event names this proof. A broker without the proof
+    was rolled back and has lost the event.
+    """
+
+    entry: EntryId
+    receiver: str
+    event_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Hold an event that a receiver could not handle: the raw bytes and the reason."""
+
+    entry: EntryId
+    receiver: str
+    reason: str
+    attempts: int
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def kept(self) -> Kept:
+        """Return the proof that this letter was kept."""
+        return Kept(self.entry, self.receiver, self.fields.get(b"id", b""))
+
+
+class RowKey(NamedTuple):
+    """Name a row as one receiver of a group sees the row."""
+
+    receiver: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.receiver}\0{self.subject}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the key that `str` wrote."""
+        receiver, _, subject = text.partition("\0")
+        return cls(receiver, subject)
+
+
+class HeldState(NamedTuple):
+    """Describe a held row: the row waits for a decision, or its parked events are retried in order.
+
+    `attempts` counts the calls that began for the first parked event.
+    """
+
+    retrying: bool = False
+    attempts: int = 0
+
+    def __str__(self) -> str:
+        return f"retry {self.attempts}" if self.retrying else "held"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the state that `str` wrote."""
+        verdict, _, attempts = text.partition(" ")
+        return cls(verdict == "retry", int(attempts or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Hold a parked event of a held row. `id` orders the parked events of the row."""
+
+    id: EntryId
+    letter: DeadLetter
+
+    @property
+    def event_id(self) -> bytes:
+        """Return the id of the parked event."""
+        return self.letter.fields.get(b"id", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Count the entries of a group: `lag` are unread, `pending` are read and unfinished.
+
+    `lag` is None where the broker cannot count.
+    """
+
+    group: str
+    pending: int
+    lag: int | None
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """List the live workers of a group, and the last report of every worker seen lately."""
+
+    alive: Sequence[str]
+    reports: Mapping[str, bytes] = field(default_factory=dict)

@@ -1,0 +1,57 @@
+"""Members, backlogs and the removal of data in memory."""
+
+from edgy_bus.brokers.base import Administration, Backlog, Members
+from edgy_bus.brokers.memory.core import MemoryCore
+from edgy_bus.brokers.memory.state import Group
+from edgy_bus.events import Partition
+
+REPORTS_KEPT = 3600.0
+"""Seconds for which a report outlives its worker."""
+
+
+class MemoryAdministration(MemoryCore, Administration):
+    """Count workers and entries, and clear dictionaries."""
+
+    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+        self._workers[group][worker] = (self._clock() + ttl, report)
+        return await self.members(group)
+
+    async def leave(self, group: str, worker: str) -> None:
+        _, report = self._workers[group].get(worker, (0.0, b""))
+        self._workers[group][worker] = (self._clock(), report)
+
+    async def members(self, group: str) -> Members:
+        now = self._clock()
+        recent = {
+            worker: (until, report)
+            for worker, (until, report) in self._workers[group].items()
+            if until > now - REPORTS_KEPT
+        }
+        self._workers[group] = recent
+        alive = [worker for worker, (until, _) in recent.items() if until > now]
+        return Members(alive, {worker: report for worker, (_, report) in recent.items() if report})
+
+    async def backlog(self, partition: Partition) -> list[Backlog]:
+        stream = self._streams[partition]
+        backlogs = []
+        for name, group in stream.groups.items():
+            if group.exists:
+                lag = sum(entry > group.position for entry in stream.entries)
+                backlogs.append(Backlog(name, len(group.pending), lag, len(group.dead)))
+        return backlogs
+
+    async def forget(self, partition: Partition, group: str) -> None:
+        state = self._group(partition, group)
+        if state is not None:
+            self._streams[partition].groups[group] = Group(
+                dead=state.dead,
+                held=state.held,
+                parked=state.parked,
+                last_parked=state.last_parked,
+                exists=False,
+            )
+
+    async def erase(self) -> None:
+        self._streams.clear()
+        self._models.clear()
+        self._workers.clear()

@@ -1,0 +1,49 @@
+"""The bell of the memory broker."""
+
+import asyncio
+from collections.abc import Mapping
+
+from edgy_bus.brokers.base import START, Bell, EntryId
+from edgy_bus.brokers.memory.state import Stream
+from edgy_bus.events import Partition
+
+
+class MemoryBell(Bell):
+    """Wake at every append to any stream, and compare positions."""
+
+    def __init__(self, streams: Mapping[Partition, Stream], news: asyncio.Condition) -> None:
+        self._streams = streams
+        self._news = news
+        self._interrupted = False
+
+    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+        ready: set[Partition] = set()
+
+        def look() -> bool:
+            ready.update(self._ready(positions))
+            return bool(ready) or self._interrupted
+
+        try:
+            async with asyncio.timeout(timeout), self._news:
+                await self._news.wait_for(look)
+        except TimeoutError:
+            return set()
+        finally:
+            self._interrupted = False
+        return ready
+
+    def _ready(self, positions: Mapping[Partition, EntryId]) -> set[Partition]:
+        """Return the partitions with entries after their position."""
+        return {
+            partition
+            for partition, position in positions.items()
+            if (self._streams[partition].newest() or START) > position
+        }
+
+    async def interrupt(self) -> None:
+        self._interrupted = True
+        async with self._news:
+            self._news.notify_all()
+
+    async def close(self) -> None:
+        return None

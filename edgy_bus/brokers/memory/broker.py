@@ -1,0 +1,31 @@
+"""The memory broker: all roles together."""
+
+from typing import ClassVar
+
+from edgy_bus.brokers.base import Broker, Capabilities
+from edgy_bus.brokers.memory.administration import MemoryAdministration
+from edgy_bus.brokers.memory.consuming import MemoryConsuming
+from edgy_bus.brokers.memory.leasing import MemoryLeasing
+from edgy_bus.brokers.memory.publishing import MemoryPublishing
+from edgy_bus.brokers.memory.side_streams import MemorySideStreams
+
+
+class MemoryBroker(
+    MemoryPublishing,
+    MemoryLeasing,
+    MemoryConsuming,
+    MemorySideStreams,
+    MemoryAdministration,
+    Broker,
+):
+    """Keep everything in dictionaries of this process. Events are bytes, as in every broker."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        durable=False, shared_between_processes=False
+    )
+
+    async def connect(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None

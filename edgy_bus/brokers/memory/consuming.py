@@ -1,0 +1,88 @@
+"""The consumer's role in memory."""
+
+from collections.abc import Mapping, Sequence
+
+from edgy_bus.brokers.base import (
+    START,
+    Consuming,
+    DeadLetter,
+    Entry,
+    EntryId,
+    Fetched,
+    Kept,
+    Lease,
+    rolled_back,
+)
+from edgy_bus.brokers.memory.bell import MemoryBell
+from edgy_bus.brokers.memory.core import MemoryCore
+from edgy_bus.brokers.memory.state import Group, Stream
+
+
+class MemoryConsuming(MemoryCore, Consuming):
+    """Read and finish entries under a lease."""
+
+    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+        stream, group = self._owned(lease)
+        group.exists = True
+        inherited = self._inherited(group, lease)
+        if inherited and not inherit:
+            raise rolled_back(lease)
+        if inherited:
+            return self._hand_over(stream, group, lease, inherited[:count])
+        fresh = [entry for entry in stream.entries if entry > group.position][:count]
+        for entry in fresh:
+            group.pending[entry] = lease.holder
+            group.position = entry
+        entries = [Entry(entry, dict(stream.entries[entry])) for entry in fresh]
+        return Fetched(entries, False, group.position)
+
+    def _inherited(self, group: Group, lease: Lease) -> list[EntryId]:
+        """Return the entries that former owners left unfinished."""
+        return group.inherited(lease.holder)
+
+    def _hand_over(
+        self, stream: Stream, group: Group, lease: Lease, inherited: Sequence[EntryId]
+    ) -> Fetched:
+        """Give inherited entries to the holder of the lease."""
+        missing = [entry for entry in inherited if entry not in stream.entries]
+        for entry in missing:
+            del group.pending[entry]
+            group.deliveries.pop(entry, None)
+        present = [entry for entry in inherited if entry in stream.entries]
+        entries = []
+        for entry in present:
+            deliveries = group.deliveries.get(entry, 1) + 1
+            group.pending[entry] = lease.holder
+            group.deliveries[entry] = deliveries
+            fields = dict(stream.entries[entry])
+            entries.append(Entry(entry, fields, group.notes.get(entry), deliveries))
+        return Fetched(entries, True, START, missing)
+
+    async def settle(
+        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+    ) -> None:
+        _, group = self._owned(lease)
+        # A repeated call, whose first answer was lost, finds its entries settled.
+        if any(proof not in group.kept and proof.entry in group.pending for proof in kept):
+            raise rolled_back(lease)
+        group.kept.difference_update(kept)
+        for entry in entries:
+            group.finish(entry)
+
+    async def note(
+        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+    ) -> None:
+        self._proven(lease, kept).notes.update(notes)
+
+    async def bury(
+        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
+    ) -> None:
+        group = self._proven(lease, kept)
+        if letter.kept in group.kept:
+            return  # A repeated call, whose first answer was lost.
+        group.dead.append(letter)
+        group.notes[letter.entry] = notes
+        group.kept.add(letter.kept)
+
+    def bell(self) -> MemoryBell:
+        return MemoryBell(self._streams, self._news)

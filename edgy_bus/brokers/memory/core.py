@@ -1,0 +1,49 @@
+"""The state that all roles of the memory broker share, and the check of a lease."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from edgy_bus.brokers.base import Kept, Lease, lease_lost, rolled_back
+from edgy_bus.brokers.memory.state import Group, Stream
+from edgy_bus.events import Partition
+
+
+class MemoryCore:
+    """Hold the streams, models and workers. `clock` returns seconds, as the server's clock would.
+
+    A method without an `await` is atomic in asyncio, as a script is in Redis. Every step of the
+    protocol therefore changes the state without an `await` in between.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._streams: dict[Partition, Stream] = defaultdict(Stream)
+        self._models: dict[str, int] = {}
+        self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
+        """Group to worker to the time until which the worker is alive, and its report."""
+        self._news = asyncio.Condition()
+
+    def _holds(self, lease: Lease) -> bool:
+        """Return whether the lease has neither run out nor passed to another tenure."""
+        holder, until = self._streams[lease.partition].leases.get(lease.role, ("", 0.0))
+        return holder == lease.holder and until > self._clock()
+
+    def _owned(self, lease: Lease) -> tuple[Stream, Group]:
+        """Return the stream and the group of a lease. Raises `LeaseLost`."""
+        stream = self._streams[lease.partition]
+        if not self._holds(lease) or stream.epoch != lease.epoch:
+            raise lease_lost(lease)
+        return stream, stream.groups.setdefault(lease.role, Group())
+
+    def _proven(self, lease: Lease, kept: Sequence[Kept]) -> Group:
+        """Return the group of a lease if the group has every proof of `kept`. Raises `LeaseLost`."""
+        _, group = self._owned(lease)
+        if not group.kept.issuperset(kept):
+            raise rolled_back(lease)
+        return group
+
+    def _group(self, partition: Partition, group: str) -> Group | None:
+        """Return a group of a stream."""
+        return self._streams[partition].groups.get(group)

@@ -1,0 +1,35 @@
+"""Leases in memory."""
+
+import secrets
+
+from edgy_bus.brokers.base import Lease, Leasing
+from edgy_bus.brokers.memory.core import MemoryCore
+from edgy_bus.events import Partition
+
+
+class MemoryLeasing(MemoryCore, Leasing):
+    """Keep the holder and the end of every lease."""
+
+    async def acquire(
+        self, partition: Partition, role: str, owner: str, ttl: float
+    ) -> Lease | None:
+        stream = self._streams[partition]
+        _, until = stream.leases.get(role, ("", 0.0))
+        if until > self._clock():
+            return None
+        stream.fences[role] += 1
+        stream.epoch = stream.epoch or secrets.token_hex(8)
+        lease = Lease(partition, role, owner, stream.fences[role], stream.epoch)
+        stream.leases[role] = (lease.holder, self._clock() + ttl)
+        return lease
+
+    async def renew(self, lease: Lease, ttl: float) -> bool:
+        if not self._holds(lease):
+            return False
+        until = self._clock() + ttl
+        self._streams[lease.partition].leases[lease.role] = (lease.holder, until)
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        if self._holds(lease):
+            del self._streams[lease.partition].leases[lease.role]

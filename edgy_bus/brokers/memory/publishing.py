@@ -1,0 +1,91 @@
+"""The publisher's role in memory."""
+
+from collections.abc import Mapping, Sequence
+
+from edgy_bus.brokers.base import (
+    PAGE,
+    START,
+    EntryId,
+    Landmark,
+    Publishing,
+    StreamHead,
+    StreamState,
+)
+from edgy_bus.brokers.memory.core import MemoryCore
+from edgy_bus.brokers.memory.state import Stream
+from edgy_bus.codec import Wire
+from edgy_bus.events import Partition
+
+
+class MemoryPublishing(MemoryCore, Publishing):
+    """Append to dictionaries by compare-and-set."""
+
+    async def declare(self, model: str, partitions: int) -> int:
+        return self._models.setdefault(model, partitions)
+
+    async def declared(self) -> Mapping[str, int]:
+        return dict(self._models)
+
+    async def publish(
+        self, partition: Partition, head: StreamHead, chunk: Sequence[Wire]
+    ) -> list[EntryId] | None:
+        stream = self._streams[partition]
+        newest = stream.newest_landmark() or Landmark(START, "")
+        if stream.epoch is None:
+            return None
+        if StreamHead(stream.epoch, newest.entry, newest.event_id) != head:
+            return None
+        return await self._append(stream, chunk)
+
+    async def inspect(
+        self, partition: Partition, head: StreamHead, fresh_epoch: str, count: int = PAGE
+    ) -> StreamState:
+        stream = self._streams[partition]
+        same_epoch = stream.epoch == head.epoch
+        lost = same_epoch and head.entry != START and not stream.holds(head)
+        if stream.epoch is None or lost:
+            stream.epoch = fresh_epoch
+        after = head.entry if stream.epoch == head.epoch else START
+        behind = stream.between(after, None, count)
+        return StreamState(stream.epoch, stream.newest_landmark(), behind)
+
+    async def landmarks(
+        self, partition: Partition, newest: StreamHead, after: EntryId, count: int = PAGE
+    ) -> Sequence[Landmark] | None:
+        stream = self._streams[partition]
+        if not stream.holds(newest):
+            return None
+        return stream.between(after, newest.entry, count)
+
+    async def announce(self, partition: Partition, events: Sequence[Wire], keep: int) -> None:
+        stream = self._streams[partition]
+        await self._append(stream, events)
+        surplus = max(0, len(stream.entries) - keep)
+        for entry in list(stream.entries)[:surplus]:
+            del stream.entries[entry]
+
+    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
+        stream = self._streams[partition]
+        if not stream.holds(head):
+            return {}
+        return {
+            name: min(group.pending, default=group.position.next)
+            for name, group in stream.groups.items()
+            if group.exists
+        }
+
+    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
+        stream = self._streams[partition]
+        if not stream.holds(head):
+            return 0
+        trimmed = [entry for entry in stream.entries if entry < below]
+        for entry in trimmed:
+            del stream.entries[entry]
+        return len(trimmed)
+
+    async def _append(self, stream: Stream, events: Sequence[Wire]) -> list[EntryId]:
+        """Append events and wake the bells."""
+        ids = [stream.append(wire, self._clock) for wire in events]
+        async with self._news:
+            self._news.notify_all()
+        return ids

@@ -1,0 +1,102 @@
+"""The data of the memory broker: streams, and the groups that read them."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgy_bus.brokers.base import (
+    START,
+    DeadLetter,
+    EntryId,
+    HeldState,
+    Kept,
+    Landmark,
+    Parked,
+    RowKey,
+    StreamHead,
+)
+from edgy_bus.codec import Wire
+from edgy_bus.signing import FIELD
+
+
+@dataclass
+class Group:
+    """Keep the progress, the notes and the side streams of a group on one stream."""
+
+    position: EntryId = START
+    pending: dict[EntryId, str] = field(default_factory=dict)
+    """Unfinished entry to the tenure that read the entry, in order of entries."""
+    deliveries: dict[EntryId, int] = field(default_factory=dict)
+    """Unfinished entry to the number of its tenures, if more than one tenure had the entry."""
+    notes: dict[EntryId, bytes] = field(default_factory=dict)
+    kept: set[Kept] = field(default_factory=set)
+    """The proofs of dead letters and parked events."""
+    dead: list[DeadLetter] = field(default_factory=list)
+    held: dict[RowKey, HeldState] = field(default_factory=dict)
+    parked: dict[RowKey, list[Parked]] = field(default_factory=dict)
+    last_parked: int = 0
+    exists: bool = True
+    """False while the stream has lost the group and only notes and side streams remain."""
+
+    def inherited(self, holder: str) -> list[EntryId]:
+        """Return the entries that tenures other than `holder` left unfinished, oldest first."""
+        return [entry for entry, reader in sorted(self.pending.items()) if reader != holder]
+
+    def finish(self, entry: EntryId) -> None:
+        """Remove everything about a finished entry but its proofs."""
+        self.pending.pop(entry, None)
+        self.deliveries.pop(entry, None)
+        self.notes.pop(entry, None)
+
+
+@dataclass
+class Stream:
+    """Keep the entries, the epoch, the groups and the leases of one partition."""
+
+    entries: dict[EntryId, dict[bytes, bytes]] = field(default_factory=dict)
+    epoch: str | None = None
+    last: EntryId = START
+    """The last id that the stream gave out. Trimming does not change it."""
+    groups: dict[str, Group] = field(default_factory=dict)
+    leases: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Role to the holder of the lease and the end of the lease."""
+    fences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Role to the number of its tenures."""
+
+    def newest(self) -> EntryId | None:
+        """Return the newest entry."""
+        return next(reversed(self.entries), None)
+
+    def holds(self, head: StreamHead) -> bool:
+        """Return whether the stream has the entry of `head`, with the same event and epoch."""
+        if self.epoch != head.epoch or head.entry not in self.entries:
+            return False
+        return self.landmark(head.entry).event_id == head.event_id
+
+    def newest_landmark(self) -> Landmark | None:
+        """Return the landmark of the newest entry."""
+        entry = self.newest()
+        return None if entry is None else self.landmark(entry)
+
+    def landmark(self, entry: EntryId) -> Landmark:
+        """Return an entry's landmark: its first field is the event's id, the second the header."""
+        values = list(self.entries[entry].values())
+        header = values[1] if len(values) > 1 else b""
+        return Landmark(entry, values[0].decode("latin-1"), header)
+
+    def between(self, after: EntryId, up_to: EntryId | None, count: int) -> list[Landmark]:
+        """Return the first landmarks after an entry, up to an entry or without an upper bound."""
+        entries = [
+            entry for entry in self.entries if entry > after and (up_to is None or entry <= up_to)
+        ]
+        return [self.landmark(entry) for entry in entries[:count]]
+
+    def append(self, wire: Wire, now: Callable[[], float]) -> EntryId:
+        """Append an event under an id that is larger than every id before."""
+        by_clock = EntryId(int(now() * 1000), 0)
+        self.last = max(by_clock, self.last.next)
+        fields = {b"id": wire.id.encode(), b"head": wire.header, b"data": wire.data}
+        if wire.signature:
+            fields[FIELD] = wire.signature
+        self.entries[self.last] = fields
+        return self.last

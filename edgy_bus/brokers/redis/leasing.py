@@ -1,0 +1,44 @@
+"""Leases on Redis: a key that expires, and a counter of tenures."""
+
+import secrets
+from collections.abc import Sequence
+
+from edgy_bus.brokers.base import Lease, Leasing
+from edgy_bus.brokers.redis.core import RedisCore
+from edgy_bus.brokers.redis.encoding import milliseconds
+from edgy_bus.events import Partition
+
+
+class RedisLeasing(RedisCore, Leasing):
+    """Take, renew and give back leases, one script per step."""
+
+    async def acquire(
+        self, partition: Partition, role: str, owner: str, ttl: float
+    ) -> Lease | None:
+        keys = (
+            self.keys.lease(partition, role),
+            self.keys.fence(partition, role),
+            self.keys.epoch(partition),
+        )
+        arguments = (owner, milliseconds(ttl), secrets.token_hex(8))
+        answer = await self._scripts.call("acquire", keys, arguments)
+        if answer.refusal:
+            return None
+        return Lease(partition, role, owner, int(answer[b"token"]), answer[b"epoch"].decode())
+
+    async def renew(self, lease: Lease, ttl: float) -> bool:
+        arguments = (lease.holder, milliseconds(ttl))
+        answer = await self._scripts.call("renew", self._lease_keys(lease), arguments)
+        return answer.refusal is None
+
+    async def renew_all(
+        self, leases: Sequence[Lease], ttl: float
+    ) -> Sequence[bool | BaseException]:
+        calls = [(self._lease_keys(lease), (lease.holder, milliseconds(ttl))) for lease in leases]
+        return [answer.refusal is None for answer in await self._scripts.call_all("renew", calls)]
+
+    async def release(self, lease: Lease) -> None:
+        await self._scripts.call("release", self._lease_keys(lease), (lease.holder,))
+
+    def _lease_keys(self, lease: Lease) -> tuple[str]:
+        return (self.keys.lease(lease.partition, lease.role),)

@@ -1,0 +1,55 @@
+"""Administration: members, and the removal of groups."""
+
+import asyncio
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.testing.conformance.steps import (
+    PARTITION,
+    acquire,
+    append,
+    fetch_ids,
+    fetch_new,
+    letter_of,
+)
+
+
+class AdministrationTopic:
+    """Members are counted by the broker's clock, and removal removes no more than promised."""
+
+    async def test_members_come_and_go(self, broker: Broker) -> None:
+        await broker.join("mail", "w1", 30, b"1")
+        assert set((await broker.join("mail", "w2", 0.05, b"2")).alive) == {"w1", "w2"}
+        await asyncio.sleep(0.1)
+        members = await broker.members("mail")
+        assert (list(members.alive), dict(members.reports)) == (["w1"], {"w1": b"1", "w2": b"2"})
+        await broker.leave("mail", "w1")
+        await asyncio.sleep(0.01)
+        assert list((await broker.members("mail")).alive) == []
+
+    async def test_a_group_that_is_forgotten_holds_nothing_up_and_keeps_its_dead_letters(
+        self, broker: Broker
+    ) -> None:
+        head = await append(broker, "a", "b")
+        lease = await acquire(broker, "w")
+        (entry,) = await fetch_new(broker, lease, 1)
+        letter = letter_of(entry)
+        await broker.bury(lease, letter, b"buried")
+        await broker.forget(PARTITION, "mail")
+        await broker.forget(PARTITION, "nobody")
+        assert await broker.progress(PARTITION, head) == {}
+        assert await broker.dead_letters(PARTITION, "mail") == [letter]
+        assert await fetch_ids(broker, lease) == ["a", "b"], "a group that comes back begins anew"
+
+    async def test_erasing_leaves_nothing(self, broker: Broker) -> None:
+        await append(broker, "a")
+        await broker.declare("accounts.User", 1)
+        await broker.join("mail", "w", 30, b"1")
+        lease = await acquire(broker, "w")
+        (entry,) = await fetch_new(broker, lease)
+        await broker.bury(lease, letter_of(entry), b"buried")
+        await broker.erase()
+        assert await broker.backlog(PARTITION) == []
+        assert await broker.dead_letters(PARTITION, "mail") == []
+        assert dict(await broker.declared()) == {}
+        assert list((await broker.members("mail")).alive) == []
+        assert not await broker.renew(lease, 30)

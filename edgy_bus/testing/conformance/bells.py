@@ -1,0 +1,27 @@
+"""Bells: waiting for new entries."""
+
+import asyncio
+
+from edgy_bus.brokers.base import START, Broker
+from edgy_bus.testing.conformance.steps import BEYOND, PARTITION, append
+
+
+class BellTopic:
+    """A bell rings for new entries, and can be interrupted."""
+
+    async def test_a_bell_rings_for_news_and_can_be_interrupted(self, broker: Broker) -> None:
+        head = await append(broker, "a")
+        bell = broker.bell()
+        try:
+            assert await bell.wait({PARTITION: START}, 5) == {PARTITION}
+            assert await bell.wait({PARTITION: head.entry}, 0.05) == set()
+            waiting = asyncio.create_task(bell.wait({PARTITION: head.entry}, 20))
+            await asyncio.sleep(0.05)
+            await append(broker, "b")
+            assert await waiting == {PARTITION}
+            waiting = asyncio.create_task(bell.wait({PARTITION: BEYOND}, 20))
+            await asyncio.sleep(0.05)
+            await bell.interrupt()
+            assert await waiting == set()
+        finally:
+            await bell.close()

@@ -1,0 +1,28 @@
+"""Consuming: groups, and counts of deliveries."""
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.testing.conformance.steps import PARTITION, acquire, append, fetch_ids, pass_on
+
+
+class ConsumingTopic:
+    """Groups read independently, and deliveries are counted."""
+
+    async def test_groups_are_independent(self, broker: Broker) -> None:
+        await append(broker, "a")
+        mail, search = await acquire(broker, "w"), await acquire(broker, "w", group="search")
+        assert await fetch_ids(broker, mail) == ["a"]
+        assert await fetch_ids(broker, search) == ["a"]
+        pending = {group.group: group.pending for group in await broker.backlog(PARTITION)}
+        assert pending == {"mail": 1, "search": 1}
+
+    async def test_deliveries_count_the_tenures_that_had_an_entry_in_hand(
+        self, broker: Broker
+    ) -> None:
+        await append(broker, "a")
+        counts = []
+        lease = await acquire(broker, "w")
+        for _ in range(3):
+            (entry,) = (await broker.fetch(lease, 1, inherit=True)).entries
+            counts.append(entry.deliveries)
+            lease = await pass_on(broker, lease)
+        assert counts == [1, 2, 3]

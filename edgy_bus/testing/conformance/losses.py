@@ -1,0 +1,70 @@
+"""Losses: epochs and proofs keep every step off data that is gone."""
+
+from dataclasses import replace
+
+from edgy_bus.brokers.base import START, Broker, Entry, EntryId
+from edgy_bus.testing.conformance.steps import (
+    PARTITION,
+    ROW,
+    acquire,
+    append,
+    fetch_ids,
+    fetch_new,
+    is_lost,
+    letter_of,
+    park,
+    pass_on,
+    wires,
+)
+
+
+class LossTopic:
+    """No step builds on data that the broker has lost."""
+
+    async def test_a_loss_begins_another_epoch_in_which_old_leases_are_worthless(
+        self, broker: Broker
+    ) -> None:
+        head = await append(broker, "a")
+        lease = await acquire(broker, "w")
+        assert (await broker.inspect(PARTITION, head, "not needed")).epoch == head.epoch
+        gone = replace(head, entry=EntryId(head.entry.ms + 10**6, 0), event_id="gone")
+        state = await broker.inspect(PARTITION, gone, "epoch-2")
+        assert (state.epoch, [mark.event_id for mark in state.behind]) == ("epoch-2", ["a"])
+        assert await broker.publish(PARTITION, head, wires("b")) is None
+        # The lease itself has not run out: only its epoch is over.
+        entry = Entry(head.entry, {b"id": b"a"})
+        assert await is_lost(broker.fetch(lease, 1, inherit=True))
+        assert await is_lost(broker.settle(lease, [head.entry]))
+        assert await is_lost(broker.note(lease, {head.entry: b"1"}))
+        assert await is_lost(broker.bury(lease, letter_of(entry), b"n"))
+        await broker.release(lease)
+        assert await fetch_ids(broker, await acquire(broker, "w2")) == ["a"]
+
+    async def test_nothing_is_built_on_a_kept_event_that_was_lost(self, broker: Broker) -> None:
+        await append(broker, "a", "b")
+        lease = await acquire(broker, "w")
+        a = (await fetch_new(broker, lease))[0]
+        lost = letter_of(a).kept
+        other = letter_of(a, "app.other")
+        assert await is_lost(broker.settle(lease, [a.id], [lost]))
+        assert await is_lost(broker.note(lease, {a.id: b"n"}, [lost]))
+        assert await is_lost(broker.bury(lease, other, b"n", [lost]))
+        assert await is_lost(broker.park(lease, ROW, other, b"n", [lost], begin=True, after=START))
+        assert await broker.dead_letters(PARTITION, "mail") == []
+        assert await broker.held(PARTITION, "mail") == {}
+        assert await fetch_ids(broker, await pass_on(broker, lease), inherit=True) == ["a", "b"]
+
+    async def test_a_proof_stays_until_its_entry_is_settled(self, broker: Broker) -> None:
+        await append(broker, "a")
+        lease = await acquire(broker, "w")
+        (a,) = await fetch_new(broker, lease)
+        await park(broker, lease, a)
+        first, second = letter_of(a), letter_of(a, "app.other")
+        await broker.bury(lease, second, b"both", [first.kept])
+        await broker.note(lease, {a.id: b"all"}, [first.kept, second.kept])
+        imposter = first.kept._replace(event_id=b"another")
+        assert await is_lost(broker.settle(lease, [a.id], [first.kept, imposter]))
+        for _ in range(2):  # The answer to the first call was lost.
+            await broker.settle(lease, [a.id], [first.kept, second.kept])
+        assert await is_lost(broker.note(lease, {a.id: b"late"}, [first.kept]))
+        assert await fetch_ids(broker, await pass_on(broker, lease), inherit=True) == []
