@@ -1,6 +1,7 @@
-"""A model of Redis that fails as Redis does, and the way to it, which fails as networks do.
+"""A model of Redis that fails as Redis does, and a network that fails as networks do.
 
-The model is `MemoryBroker`; a test holds it against a real Redis, call by call. `Tap` sees every append and every letter, for the checker.
+The model is `MemoryBroker`. `tests/integration/brokers/test_model.py` compares the model with a real
+Redis, call by call. The model records every append and every dead letter for the checker.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ from random import Random
 from typing import Any, cast
 
 from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease, RowKey
-from edgy_bus.brokers.memory import MemoryBroker, _Group, _Stream
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
@@ -30,13 +32,13 @@ GROWING = (
     "declare",
     "join",
 )
-"""Calls that a full Redis refuses."""
+"""The calls that a full Redis refuses."""
 
-State = tuple[dict[Partition, _Stream], dict[str, int]]
+State = tuple[dict[Partition, Stream], dict[str, int]]
 
 
 class Redis(MemoryBroker):
-    """The server: one for all processes."""
+    """Play the server: one instance serves all processes of a run."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(lambda: 1_000_000.0 + now() + self.clock_offset)
@@ -45,46 +47,50 @@ class Redis(MemoryBroker):
         self.away = False
         self.full = False
         self.appended: dict[Partition, list[str]] = defaultdict(list)
-        """Event ids of each stream, as far as they have not been lost again."""
+        """The event ids of each stream that no loss has taken."""
         self.repeated: list[str] = []
-        """Events that were appended though the stream had them."""
+        """Events that were appended to a stream that already had them."""
         self.letters: set[tuple[str, str]] = set()
-        """Receiver and event id of every letter that ever was in the dead letters."""
+        """Receiver and event id of every dead letter of the run."""
         self._were_parked: set[str] = set()
-        """Events that were parked at some loss: they may be confirmed to the publisher, and then nobody else has them."""
-        self.lost_parked: set[str] = set()
-        """Those of them that a loss took while they were parked, or unfinished once more, and that have not come back."""
-        self.returned_parked: set[str] = set()
-        """Those of them that a copy brought back, when later ones may have been heard."""
-        self.lost_at = -1e9
-        """When something was last lost, leases perhaps."""
+        """Events that were parked at some loss.
 
-    async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
-        partition = next(partition for partition, one in self._streams.items() if one is stream)
-        for wire in batch:
+        The publisher may count such events as confirmed; then only Redis has them.
+        """
+        self.lost_parked: set[str] = set()
+        """Events that a loss took while parked, or unfinished again, and that did not come back."""
+        self.returned_parked: set[str] = set()
+        """Lost parked events that a copy brought back, maybe after later events were handled."""
+        self.lost_at = -1e9
+        """The time of the last loss, which may have taken leases."""
+
+    async def _append(self, stream: Stream, events: Sequence[Wire]) -> list[EntryId]:
+        partition = next(name for name, held in self._streams.items() if held is stream)
+        for wire in events:
             if wire.id in self.appended[partition]:
                 self.repeated.append(wire.id)
             self.appended[partition].append(wire.id)
-        return await super()._append(stream, batch)
+        return await super()._append(stream, events)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, *what: Any) -> None:
-        await super().bury(lease, letter, *what)
-        self.letters.add((letter.receiver, letter.fields[b"id"].decode()))
+    async def bury(self, lease: Lease, letter: DeadLetter, *rest: Any) -> None:
+        await super().bury(lease, letter, *rest)
+        self.letters.add((letter.receiver, _event_id(letter)))
 
     async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
         first = await self.parked(partition, group, row)
         decided = await super().decide(partition, group, row, skip=skip)
         if decided and skip:
-            self.letters.add((row.receiver, first[0].letter.fields[b"id"].decode()))
+            self.letters.add((row.receiver, _event_id(first[0].letter)))
         return decided
 
-    # What happens to servers
+    # Failures of the server
 
     def image(self) -> State:
+        """Return a copy of the data, as a replica has one."""
         return copy.deepcopy((dict(self._streams), dict(self._models)))
 
     def restore(self, image: State) -> None:
-        """A replica that had not received everything is the master now."""
+        """Fail over to a replica that had not received everything."""
         streams, models = copy.deepcopy(image)
         at_risk = self._at_risk()
         self._streams.clear()
@@ -93,38 +99,15 @@ class Redis(MemoryBroker):
         self._recount(at_risk)
 
     def lose_everything(self) -> None:
+        """Lose all data."""
         at_risk = self._at_risk()
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
         self._recount(at_risk)
 
-    def _parked(self) -> set[str]:
-        groups = [group for stream in self._streams.values() for group in stream.groups.values()]
-        rows = [row for group in groups for row in group.parked.values()]
-        return {one.letter.fields[b"id"].decode() for row in rows for one in row}
-
-    def _at_risk(self) -> set[str]:
-        """Events that a loss may take for good. One that was finished meanwhile, rightly or not, is not among them."""
-        parked = self._parked()
-        self._were_parked |= parked
-        return parked | (self._were_parked & self._unfinished())
-
-    def _unfinished(self) -> set[str]:
-        """Events that the group that holds rows has not finished."""
-        found = set()
-        for stream in self._streams.values():
-            group = stream.groups.get("mail", _Group())
-            left = [
-                entry
-                for entry in stream.entries
-                if entry > group.position or entry in group.pending
-            ]
-            found |= {stream.entries[entry][b"id"].decode() for entry in left}
-        return found
-
     def delete_stream(self, partition: Partition) -> None:
-        """DEL of the stream's key, and its groups with it; other keys stay."""
+        """Delete the key of a stream, and thereby its groups. The other keys stay."""
         at_risk = self._at_risk()
         stream = self._streams[partition]
         stream.entries.clear()
@@ -134,30 +117,64 @@ class Redis(MemoryBroker):
         self._recount(at_risk)
 
     def delete_epoch(self, partition: Partition) -> None:
+        """Delete the key of a stream's epoch."""
         self._streams[partition].epoch = None
         self._recount(self._at_risk())
 
     def destroy_group(self, partition: Partition, name: str) -> None:
-        group = self._streams[partition].groups.get(name)
+        """Remove a group from its stream. Its other keys stay."""
+        group = self._group(partition, name)
         if group is not None:
             group.position = START
             group.pending.clear()
             group.deliveries.clear()
             group.exists = False
 
+    # The view of the checker
+
     def holder(self, partition: Partition, role: str) -> str:
-        """Who has the lease; nobody is ""."""
+        """Return the holder of a lease, or ""."""
         name, until = self._streams[partition].leases.get(role, ("", 0.0))
         return name if until > self._clock() else ""
 
     def partitions(self) -> list[Partition]:
+        """Return the partitions of the run's model."""
         return sorted(partition for partition in self._streams if partition.name != "accounts")
 
     def group_names(self, partition: Partition) -> list[str]:
+        """Return the groups of a partition."""
         return sorted(self._streams[partition].groups)
 
+    def _parked(self) -> set[str]:
+        groups = [group for stream in self._streams.values() for group in stream.groups.values()]
+        rows = [row for group in groups for row in group.parked.values()]
+        return {_event_id(parked.letter) for row in rows for parked in row}
+
+    def _at_risk(self) -> set[str]:
+        """Return the events that a loss may take for good.
+
+        An event that was finished meanwhile, rightly or wrongly, is not at risk.
+        """
+        parked = self._parked()
+        self._were_parked |= parked
+        return parked | (self._were_parked & self._unfinished())
+
+    def _unfinished(self) -> set[str]:
+        """Return the events that the group with held rows has not finished."""
+        events = set()
+        for stream in self._streams.values():
+            group = stream.groups.get("mail", Group())
+            for entry, fields in stream.entries.items():
+                if entry > group.position or entry in group.pending:
+                    events.add(fields[b"id"].decode())
+        return events
+
     def _recount(self, at_risk: set[str]) -> None:
-        """Something was lost. A publisher may say again what the stream does not hold any more; everything, when its epoch is another."""
+        """Record a loss.
+
+        A publisher may append again the events that the stream has lost, and all events when the
+        stream's epoch is another.
+        """
         self.lost_at = self._now()
         kept = self._parked() | self._unfinished()
         self.returned_parked |= kept & self.lost_parked
@@ -165,22 +182,26 @@ class Redis(MemoryBroker):
         self.appended.clear()
         for partition, stream in self._streams.items():
             if stream.epoch is not None:
-                self.appended[partition] = [
-                    fields[b"id"].decode() for fields in stream.entries.values()
-                ]
+                ids = [fields[b"id"].decode() for fields in stream.entries.values()]
+                self.appended[partition] = ids
+
+
+def _event_id(letter: DeadLetter) -> str:
+    return letter.fields[b"id"].decode()
 
 
 def latency(random: Random) -> float:
-    """Of one way to a server, in seconds: once in a while long enough for a lease to run out."""
-    return (
-        random.uniform(0.5, 6.0)
-        if random.random() < 0.004
-        else random.choice((0.0005, 0.001, 0.002, 0.02))
-    )
+    """Return the seconds of one way to a server: now and then longer than a lease."""
+    if random.random() < 0.004:
+        return random.uniform(0.5, 6.0)
+    return random.choice((0.0005, 0.001, 0.002, 0.02))
 
 
 class Network:
-    """The way of one process to the server: every call takes time, and may get lost on the way there or back, or arrive late."""
+    """Connect one process with the server.
+
+    Every call takes time. A call or its answer may get lost, and a call may arrive late.
+    """
 
     def __init__(self, redis: Redis, process: Process, random: Random, loop: VirtualLoop) -> None:
         self.redis = redis
@@ -188,7 +209,7 @@ class Network:
         self.random = random
         self.loop = loop
         self.trouble = 0.0
-        """Share of the calls that fail."""
+        """The share of calls that fail."""
         self.faults = 0
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -203,7 +224,7 @@ class Network:
         )
         self.faults += bool(fault)
         if fault == "late":
-            # The client gives up, and the server does it all the same.
+            # The client gives up, and the server acts all the same.
             self.loop.spawn(None, self._later(self.random.uniform(0.1, 8.0), name, *args, **kwargs))
         if fault in ("request", "late"):
             await asyncio.sleep(self._timeout())
@@ -223,7 +244,7 @@ class Network:
         try:
             await getattr(self.redis, name)(*args, **kwargs)
         except BrokerError:
-            return  # nobody hears it
+            return  # The client has given up long ago.
 
     def _timeout(self) -> float:
         return self.random.uniform(0.05, 3.0)
@@ -237,6 +258,7 @@ def _forward(name: str) -> Any:
 
 
 class _Client:
+    capabilities = MemoryBroker.capabilities
     network: Network
 
     def bell(self) -> Bell:
@@ -244,14 +266,12 @@ class _Client:
 
 
 def client(network: Network) -> Broker:
-    """The broker as one process sees it: every method a call through its network."""
+    """Return the broker of one process: every method is a call through the network."""
     names = Broker.__abstractmethods__ - {"bell", "close"}
-    kind = type(
-        "Client", (_Client, Broker), {name: _forward(name) for name in names} | {"close": _nothing}
-    )
-    made = kind()
-    made.network = network
-    return cast(Broker, made)
+    methods = {name: _forward(name) for name in names} | {"close": _nothing}
+    broker = type("Client", (_Client, Broker), methods)()
+    broker.network = network
+    return cast(Broker, broker)
 
 
 async def _nothing(self: Any) -> None:
@@ -259,7 +279,7 @@ async def _nothing(self: Any) -> None:
 
 
 class PollingBell(Bell):
-    """Looks now and then: what a dead process waits for must not concern the others."""
+    """Look now and then. A waiting call of a dead process must not affect other processes."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -272,13 +292,13 @@ class PollingBell(Bell):
             if self._network.redis.away:
                 raise BrokerUnavailable("the server does not answer")
             streams = self._network.redis._streams
-            found = {
+            ready = {
                 partition
-                for partition, at in positions.items()
-                if (streams[partition].newest() or START) > at
+                for partition, position in positions.items()
+                if (streams[partition].newest() or START) > position
             }
-            if found:
-                return found
+            if ready:
+                return ready
             await asyncio.sleep(0.2)
         self._interrupted = False
         return set()

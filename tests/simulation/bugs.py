@@ -9,22 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from edgy_bus.brokers.base import (
-    PAGE,
-    START,
-    DeadLetter,
-    EntryId,
-    Fetched,
-    HeldState,
-    Kept,
-    Lease,
-    Parked,
-    RowKey,
-    StreamHead,
-    StreamState,
-)
-from edgy_bus.brokers.memory import _Group, _Stream
-from edgy_bus.codec import HeaderPacker, Wire
+from edgy_bus.brokers.base import START, EntryId, Fetched, HeldState, Lease, RowKey, StreamHead
+from edgy_bus.codec import HeaderPacker
 from edgy_bus.database.backends.base import Result
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
@@ -39,6 +25,22 @@ from edgy_bus.runtime.outcome import Done
 from edgy_bus.runtime.parking import Parking
 from edgy_bus.runtime.session import PartitionSession
 from tests.simulation.broker import Network, Redis
+from tests.simulation.broker_bugs import (
+    FetchWithoutLease,
+    GroupsBeginAtTheEnd,
+    LossNotNoticed,
+    NewBeforeInherited,
+    NewestParkedFirst,
+    NotesWithoutProof,
+    NothingInherited,
+    ParkedEventsDropped,
+    ParksBehindNothing,
+    ParksBehindWhatIsThere,
+    PublishComparesNothing,
+    SettlesWithoutProof,
+    SkippedEventsDropped,
+    UnfinishedForgotten,
+)
 from tests.simulation.database import Effect, Inbox, Store
 from tests.simulation.world import Parts, simulate
 
@@ -67,142 +69,6 @@ class Bug:
         finally:
             for patch in patches:
                 patch.stop()
-
-
-# The broker
-
-
-class PublishComparesNothing(Redis):
-    async def publish(
-        self, partition: Partition, head: StreamHead, batch: Sequence[Wire]
-    ) -> list[EntryId] | None:
-        stream = self._streams[partition]
-        return None if stream.epoch is None else await self._append(stream, batch)
-
-
-class Careless(Redis):
-    """Reads what is new without a look at what former owners have left: it would hide the bugs of those that build on it."""
-
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
-        self._inherits = inherit
-        return await super().fetch(lease, count, inherit=inherit)
-
-    def _left(self, group: _Group, lease: Lease) -> list[EntryId]:
-        return super()._left(group, lease) if self._inherits else []
-
-
-class FetchWithoutLease(Careless):
-    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
-        stream = self._streams[lease.partition]
-        return stream, stream.groups.setdefault(lease.role, _Group())
-
-
-class NothingInherited(Careless):
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
-        return await super().fetch(lease, count, inherit=False)
-
-
-class NewBeforeInherited(Careless):
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
-        fresh = await super().fetch(lease, count, inherit=False)
-        if fresh.entries or not inherit:
-            return Fetched(fresh.entries, inherit, fresh.position)
-        return await super().fetch(lease, count, inherit=True)
-
-
-class GroupsBeginAtTheEnd(Redis):
-    def _owned(self, lease: Lease) -> tuple[_Stream, _Group]:
-        new = lease.role not in self._streams[lease.partition].groups
-        stream, group = super()._owned(lease)
-        if new:
-            group.position = stream.newest() or START
-        return stream, group
-
-
-class UnfinishedForgotten(Redis):
-    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
-        return {name: group.position for name, group in self._streams[partition].groups.items()}
-
-
-class ParkedEventsDropped(Redis):
-    async def park(self, lease: Lease, *what: Any, begin: bool, after: EntryId) -> EntryId | None:
-        self._owned(lease)
-        return after
-
-
-class SkippedEventsDropped(Redis):
-    async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
-        known = self._streams[partition].groups.get(group)
-        if skip and known is not None and known.held.get(row) == HeldState():
-            known.parked[row].pop(0)
-            if not known.parked[row]:
-                del known.parked[row], known.held[row]
-                return True
-        return await super().decide(partition, group, row, skip=False)
-
-
-class NewestParkedFirst(Redis):
-    async def parked(
-        self, partition: Partition, group: str, row: RowKey, count: int = 1
-    ) -> list[Parked]:
-        return (await super().parked(partition, group, row, 1_000))[::-1][:count]
-
-
-class ParksBehindNothing(Redis):
-    """An event is parked though its row is not held any more."""
-
-    async def park(
-        self, lease: Lease, row: RowKey, letter: DeadLetter, *what: Any, begin: bool, after: EntryId
-    ) -> EntryId | None:
-        _, group = self._owned(lease)
-        if row not in group.held:
-            group.parked.setdefault(row, [])
-            group.last_parked += 1
-            group.parked[row].append(Parked(EntryId(0, group.last_parked), letter))
-            if begin:
-                group.held[row] = HeldState()
-            return group.parked[row][-1].id
-        return await super().park(lease, row, letter, *what, begin=begin, after=after)
-
-
-class ParksBehindWhatIsThere(Redis):
-    """Parked events that a failover has lost come again behind later ones."""
-
-    async def park(
-        self, lease: Lease, row: RowKey, *what: Any, begin: bool, after: EntryId
-    ) -> EntryId | None:
-        known = await self.tails(lease.partition, lease.role, [row])
-        return await super().park(lease, row, *what, begin=begin, after=known.get(row, START))
-
-
-class SettlesWithoutProof(Redis):
-    """An entry is settled because its event was parked, though a failover has lost that."""
-
-    async def settle(
-        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
-    ) -> None:
-        self._owned(lease)[1].kept.update(kept)
-        await super().settle(lease, entries, kept)
-
-
-class NotesWithoutProof(Redis):
-    """It is noted that an event was parked, though a failover has lost that."""
-
-    def _knowing(self, lease: Lease, kept: Sequence[Kept]) -> _Group:
-        return super()._knowing(lease, ())
-
-
-class LossNotNoticed(Redis):
-    """Takes any stream of the epoch for the one that the publisher knows."""
-
-    async def inspect(
-        self, partition: Partition, head: StreamHead, fresh_epoch: str, count: int = PAGE
-    ) -> StreamState:
-        stream = self._streams[partition]
-        if stream.epoch != head.epoch:
-            return await super().inspect(partition, head, fresh_epoch, count)
-        behind = [stream.mark(entry) for entry in stream.entries if entry > head.entry]
-        return StreamState(stream.epoch, stream.landmark(stream.newest()), behind)
 
 
 # The relay

@@ -49,9 +49,7 @@ class TestRedisBroker(*topics(RedisBroker.capabilities)):
         await append(broker, "b")
         assert await fetch_ids(broker, lease) == ["b"]
 
-    async def test_a_kept_event_can_be_settled_in_a_group_that_is_gone(
-        self, broker, redis_client
-    ):
+    async def test_a_kept_event_can_be_settled_in_a_group_that_is_gone(self, broker, redis_client):
         await append(broker, "a")
         lease = await acquire(broker, "w")
         (entry,) = await fetch_new(broker, lease)

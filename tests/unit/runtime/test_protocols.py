@@ -220,9 +220,9 @@ class LooksFurtherAnywhere(MemoryBroker):
         self, partition: Any, newest: StreamHead, after: EntryId, count: int = 100
     ) -> Any:
         stream = self._streams[partition]
-        return [stream.landmark(entry) for entry in stream.entries if after < entry <= newest.entry][
-            :count
-        ]
+        return [
+            stream.landmark(entry) for entry in stream.entries if after < entry <= newest.entry
+        ][:count]
 
 
 @pytest.mark.parametrize(
