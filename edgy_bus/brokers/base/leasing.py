@@ -32,6 +32,7 @@ class Leasing(ABC):
 
         Raises `BrokerUnavailable` if the outcome of all renewals is unknown.
         """
+        # Side by side, so that one slow answer does not let the other leases run out.
         renewals = (self.renew(lease, ttl) for lease in leases)
         return await asyncio.gather(*renewals, return_exceptions=True)
 

@@ -34,6 +34,8 @@ START = EntryId(0, 0)
 """The id below every entry."""
 
 
+# The event id is part of the head, because a stream that lost its tail gives the same entry ids to
+# other events: the entry id alone does not identify an entry.
 @dataclass(frozen=True, slots=True)
 class StreamHead:
     """Describe where a stream stands: its epoch, its newest entry and the event in that entry."""
@@ -94,6 +96,8 @@ class Lease:
     @property
     def holder(self) -> str:
         """Return a name that belongs to this tenure alone, also as a consumer of the group."""
+        # The owner's name would not be enough: the same worker may hold the lease twice, with a
+        # tenure of another worker in between.
         return f"{self.token}.{self.owner}"
 
 

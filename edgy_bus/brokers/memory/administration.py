@@ -17,6 +17,7 @@ class MemoryAdministration(MemoryCore, Administration):
         return await self.members(group)
 
     async def leave(self, group: str, worker: str) -> None:
+        # The report outlives the worker: an operator wants to see the last words of a worker.
         _, report = self._workers[group].get(worker, (0.0, b""))
         self._workers[group][worker] = (self._clock(), report)
 
@@ -42,6 +43,7 @@ class MemoryAdministration(MemoryCore, Administration):
 
     async def forget(self, partition: Partition, group: str) -> None:
         state = self._group(partition, group)
+        # Dead letters and held rows wait for an operator, whether or not the group reads on.
         if state is not None:
             self._streams[partition].groups[group] = Group(
                 dead=state.dead,

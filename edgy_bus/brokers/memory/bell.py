@@ -23,6 +23,7 @@ class MemoryBell(Bell):
             ready.update(self._ready(positions))
             return bool(ready) or self._interrupted
 
+        # `wait_for` looks once before the first wait: an append just before this call is not lost.
         try:
             async with asyncio.timeout(timeout), self._news:
                 await self._news.wait_for(look)

@@ -23,8 +23,11 @@ class MemoryConsuming(MemoryCore, Consuming):
 
     async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
         stream, group = self._owned(lease)
+        # A group that the stream lost comes back at its start, with its notes and proofs.
         group.exists = True
         inherited = self._inherited(group, lease)
+        # Only the holder of the lease reads. Without `inherit`, entries of other tenures can only
+        # have come back with an older copy of the stream.
         if inherited and not inherit:
             raise rolled_back(lease)
         if inherited:
@@ -44,6 +47,7 @@ class MemoryConsuming(MemoryCore, Consuming):
         self, stream: Stream, group: Group, lease: Lease, inherited: Sequence[EntryId]
     ) -> Fetched:
         """Give inherited entries to the holder of the lease."""
+        # Entries that were trimmed or lost can never be handled: finish them, and report them.
         missing = [entry for entry in inherited if entry not in stream.entries]
         for entry in missing:
             del group.pending[entry]

@@ -11,11 +11,10 @@ from edgy_bus.events import Partition
 
 
 class MemoryCore:
-    """Hold the streams, models and workers. `clock` returns seconds, as the server's clock would.
+    """Hold the streams, models and workers. `clock` returns seconds, as the server's clock would."""
 
-    A method without an `await` is atomic in asyncio, as a script is in Redis. Every step of the
-    protocol therefore changes the state without an `await` in between.
-    """
+    # Invariant: every step compares and changes the state without an `await` in between. In
+    # asyncio that makes a step atomic, as a script makes a step atomic in Redis.
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -33,6 +32,7 @@ class MemoryCore:
     def _owned(self, lease: Lease) -> tuple[Stream, Group]:
         """Return the stream and the group of a lease. Raises `LeaseLost`."""
         stream = self._streams[lease.partition]
+        # The lease ends with the epoch: in a new epoch, an id may belong to another event.
         if not self._holds(lease) or stream.epoch != lease.epoch:
             raise lease_lost(lease)
         return stream, stream.groups.setdefault(lease.role, Group())

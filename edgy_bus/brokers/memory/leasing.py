@@ -17,6 +17,7 @@ class MemoryLeasing(MemoryCore, Leasing):
         _, until = stream.leases.get(role, ("", 0.0))
         if until > self._clock():
             return None
+        # The fence is never reset: a former holder that wakes up always has a lower token.
         stream.fences[role] += 1
         stream.epoch = stream.epoch or secrets.token_hex(8)
         lease = Lease(partition, role, owner, stream.fences[role], stream.epoch)

@@ -31,6 +31,7 @@ class MemoryPublishing(MemoryCore, Publishing):
     ) -> list[EntryId] | None:
         stream = self._streams[partition]
         newest = stream.newest_landmark() or Landmark(START, "")
+        # Without an epoch the stream is new or was lost, and `inspect` has to come first.
         if stream.epoch is None:
             return None
         if StreamHead(stream.epoch, newest.entry, newest.event_id) != head:
@@ -43,6 +44,7 @@ class MemoryPublishing(MemoryCore, Publishing):
         stream = self._streams[partition]
         same_epoch = stream.epoch == head.epoch
         lost = same_epoch and head.entry != START and not stream.holds(head)
+        # In the old epoch, a publisher that has not noticed the loss could append behind the loss.
         if stream.epoch is None or lost:
             stream.epoch = fresh_epoch
         after = head.entry if stream.epoch == head.epoch else START
@@ -68,6 +70,7 @@ class MemoryPublishing(MemoryCore, Publishing):
         stream = self._streams[partition]
         if not stream.holds(head):
             return {}
+        # A group that the stream has lost is missing here, and thereby holds trimming up.
         return {
             name: min(group.pending, default=group.position.next)
             for name, group in stream.groups.items()
@@ -85,6 +88,7 @@ class MemoryPublishing(MemoryCore, Publishing):
 
     async def _append(self, stream: Stream, events: Sequence[Wire]) -> list[EntryId]:
         """Append events and wake the bells."""
+        # Entries first: a bell that wakes must see them.
         ids = [stream.append(wire, self._clock) for wire in events]
         async with self._news:
             self._news.notify_all()

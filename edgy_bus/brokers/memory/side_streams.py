@@ -43,8 +43,11 @@ class MemorySideStreams(MemoryCore, SideStreams):
         last = parked[-1].id if parked else START
         if letter.kept in group.kept:
             return last  # A repeated call, whose first answer was lost.
+        # The row was released between the caller's look and this step: behind nothing, the event
+        # would never be handled.
         if not begin and row not in group.held:
             return None
+        # Parked events were lost. They come again, and must not stand behind this later event.
         if last != after:
             raise rolled_back(lease)
         if begin:
@@ -76,6 +79,7 @@ class MemorySideStreams(MemoryCore, SideStreams):
 
     async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
         _, group = self._owned(lease)
+        # A late call for a row without parked events would hold that row for ever.
         if group.parked.get(row):
             group.held[row] = state
 
@@ -97,6 +101,8 @@ class MemorySideStreams(MemoryCore, SideStreams):
         state = self._group(partition, group)
         if state is None or state.held.get(row) != HeldState():
             return False
+        # The row stays held, even without parked events: its owner treats a hold that disappears
+        # as a loss of data, and ends the hold itself.
         if skip:
             state.dead.append(state.parked[row].pop(0).letter)
         state.held[row] = HeldState(retrying=True)

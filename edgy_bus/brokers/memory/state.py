@@ -93,8 +93,10 @@ class Stream:
 
     def append(self, wire: Wire, now: Callable[[], float]) -> EntryId:
         """Append an event under an id that is larger than every id before."""
+        # As in Redis, ids rise even if the clock goes back.
         by_clock = EntryId(int(now() * 1000), 0)
         self.last = max(by_clock, self.last.next)
+        # The order of fields matters: a landmark is read from the first two.
         fields = {b"id": wire.id.encode(), b"head": wire.header, b"data": wire.data}
         if wire.signature:
             fields[FIELD] = wire.signature

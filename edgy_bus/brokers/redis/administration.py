@@ -34,6 +34,7 @@ class RedisAdministration(RedisCore, Administration):
         key = self.keys.events(partition)
         backlogs = []
         async with self._conversations.turn():
+            # XINFO GROUPS of a missing stream is an error.
             if not await self._client.exists(key):
                 return []
             for row in await self._client.xinfo_groups(key):
@@ -51,9 +52,12 @@ class RedisAdministration(RedisCore, Administration):
         async with self._conversations.turn():
             if await self._client.exists(self.keys.events(partition)):
                 await self._client.xgroup_destroy(self.keys.events(partition), group)
+            # The notes are about entries that a new group reads anew. Dead letters, held rows and
+            # the fence stay: tokens must rise when the group comes back.
             await self._client.unlink(self.keys.notes(partition, group))
 
     async def erase(self) -> None:
+        # SCAN, because KEYS would block the server for all its users.
         async with self._conversations.turn(_ERASE_TIMEOUT):
             async for key in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
                 await self._client.unlink(key)

@@ -12,10 +12,7 @@ from edgy_bus.events import Partition
 
 
 class RedisBell(Bell):
-    """Wait with a plain XREAD BLOCK on a connection of its own.
-
-    XREAD takes nothing from a group, so an interrupted or cancelled wait loses nothing.
-    """
+    """Wait with a plain XREAD BLOCK on a connection of its own."""
 
     def __init__(self, url: str, keys: Keys, commands: Client) -> None:
         self._url = url
@@ -27,6 +24,8 @@ class RedisBell(Bell):
     async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
         streams = {self._keys.events(partition).encode(): partition for partition in positions}
         after = [str(position) for position in positions.values()]
+        # XREAD takes nothing from a group, so an interrupted or cancelled wait loses nothing. Zero
+        # milliseconds would block for ever.
         block = max(1, int(timeout * 1000))
         try:
             async with conversation(timeout + TIMEOUT):
@@ -41,6 +40,7 @@ class RedisBell(Bell):
         return {streams[name] for name, _ in reply or ()}
 
     async def interrupt(self) -> None:
+        # The blocked connection accepts no command, so another connection ends the wait.
         if self._connection_id is not None:
             async with conversation():
                 await self._commands.execute_command("CLIENT UNBLOCK", self._connection_id)

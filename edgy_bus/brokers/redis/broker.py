@@ -38,6 +38,7 @@ class RedisBroker(
             raise
         except BrokerError:
             return  # Hosted servers forbid CONFIG GET.
+        # With any other policy, a full server evicts streams, and events disappear in silence.
         policy = config.get("maxmemory-policy", "noeviction")
         if not policy.startswith(("noeviction", "volatile")):
             telemetry.emit(catalogue.BrokerEvicts(policy=policy))

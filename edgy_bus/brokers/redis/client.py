@@ -89,22 +89,22 @@ class Client(Protocol):
 
 
 def make_client(url: str, *, single: bool = False) -> Client:
-    """Return a client for `url`. With `single`, the client has one connection.
-
-    The client never repeats a command: a publish whose answer was lost must not be sent again
-    blindly. The client has no socket timeout: on Python 3.11 a socket timeout loses a cancellation
-    that arrives while a command is sent (redis-py uses `asyncio.wait_for`). `conversation` limits
-    the time instead.
-    """
+    """Return a client for `url`. With `single`, the client has one connection."""
     try:
         client = Redis.from_url(
             url,
+            # On Python 3.11 a socket timeout loses a cancellation that arrives while a command is
+            # sent (redis-py uses `asyncio.wait_for`). `conversation` limits the time instead.
             socket_timeout=None,
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_keepalive=True,
+            # A publish whose answer was lost must not be sent again blindly: the caller inspects
+            # the stream first.
             retry=Retry(NoBackoff(), 0),
+            # Replies as the scripts and `Bell` expect them, in every version of redis-py.
             protocol=2,
             legacy_responses=True,
+            # Streams may contain any bytes, and hostile entries must reach the dead letters raw.
             decode_responses=False,
             single_connection_client=single,
             # `Conversations` bounds the connections, and lets callers wait instead of fail.

@@ -79,6 +79,7 @@ def _fresh(answer: Answer) -> Fetched:
 
 def _inherited(answer: Answer) -> Fetched:
     """Return the entries that former owners left, with their notes."""
+    # The position is unused: after inherited entries, the owner fetches again before it waits.
     rows = zip(answer[b"inherited"], answer[b"notes"], answer[b"deliveries"], strict=True)
     entries = [
         Entry(EntryId.parse(entry), read_fields(fields), note or None, int(deliveries))

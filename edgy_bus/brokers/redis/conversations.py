@@ -26,6 +26,7 @@ TIMEOUT = 5.0
 MAX_CONVERSATIONS = 32
 """Conversations of one client at the same time. Waiting for a turn counts as conversation time."""
 
+# Errors that end by themselves. The caller waits and tries again, and no program exits.
 _TEMPORARY = (
     ConnectionError,
     TimeoutError,
@@ -36,6 +37,7 @@ _TEMPORARY = (
     OSError,
     asyncio.TimeoutError,
 )
+# The same for replies that redis-py knows by no class of its own.
 _TEMPORARY_CODES = (
     "OOM ",
     "LOADING",
@@ -83,5 +85,7 @@ class Conversations:
     @asynccontextmanager
     async def turn(self, timeout: float | None = None) -> AsyncIterator[None]:
         """Wait for a turn, and hold a `conversation`."""
+        # The time limit includes the wait for a turn: a caller with a lease must not learn too late
+        # that the server does not answer.
         async with conversation(timeout), self._free:
             yield

@@ -7,6 +7,7 @@ from edgy_bus.brokers.redis.keys import Keys
 from edgy_bus.brokers.redis.scripts import Answer, Scripts
 from edgy_bus.events import Partition, check_name
 
+# Both end the tenure. The next owner finds the state of the entries in the broker.
 _REFUSALS = {b"lost": lease_lost, b"rolled_back": rolled_back}
 
 

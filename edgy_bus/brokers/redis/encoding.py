@@ -10,12 +10,14 @@ _EVENT = b"event."
 
 
 def milliseconds(seconds: float) -> int:
-    """Return a duration as Redis expects it: at least one millisecond."""
+    """Return a duration in whole milliseconds, at least one."""
+    # Redis refuses a lease of zero milliseconds with an error.
     return max(1, int(seconds * 1000))
 
 
 def head_arguments(head: StreamHead) -> tuple[str, str, bytes]:
-    """Return epoch, entry and event id of a head. The event id is any bytes of a stream."""
+    """Return epoch, entry and event id of a head."""
+    # A forged entry may have any bytes as its event id. Latin-1 maps bytes to text and back.
     return head.epoch, str(head.entry), head.event_id.encode("latin-1", "replace")
 
 
@@ -40,6 +42,7 @@ def proofs_arguments(kept: Sequence[Kept]) -> list[Argument]:
 def letter_arguments(letter: DeadLetter) -> list[Argument]:
     """Return the fields of a letter, names and values alternating."""
     arguments: list[Argument] = ["entry", str(letter.entry), "receiver", letter.receiver]
+    # An error text may contain lone surrogates, which UTF-8 cannot encode.
     reason = letter.reason.encode("utf-8", "replace")
     arguments += ("reason", reason, "attempts", letter.attempts)
     for name, value in letter.fields.items():

@@ -20,6 +20,8 @@ class RedisLeasing(RedisCore, Leasing):
             self.keys.fence(partition, role),
             self.keys.epoch(partition),
         )
+        # A worker may come before the first relay. The stream has no epoch yet, and the lease
+        # needs an epoch with which the lease ends.
         arguments = (owner, milliseconds(ttl), secrets.token_hex(8))
         answer = await self._scripts.call("acquire", keys, arguments)
         if answer.refusal:
@@ -34,6 +36,8 @@ class RedisLeasing(RedisCore, Leasing):
     async def renew_all(
         self, leases: Sequence[Lease], ttl: float
     ) -> Sequence[bool | BaseException]:
+        # One conversation for all leases: a round trip for each of hundreds of leases could take
+        # longer than a lease lasts.
         calls = [(self._lease_keys(lease), (lease.holder, milliseconds(ttl))) for lease in leases]
         return [answer.refusal is None for answer in await self._scripts.call_all("renew", calls)]
 

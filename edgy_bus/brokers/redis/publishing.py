@@ -16,6 +16,7 @@ class RedisPublishing(RedisCore, Publishing):
 
     async def declare(self, model: str, partitions: int) -> int:
         async with self._conversations.turn():
+            # Two steps are enough: after the first declaration the number never changes.
             await self._client.hsetnx(self.keys.models(), model, str(partitions))
             declared = await self._client.hget(self.keys.models(), model)
         return int(declared or partitions)
@@ -66,6 +67,7 @@ class RedisPublishing(RedisCore, Publishing):
         answer = await self._scripts.call("progress", keys, head_arguments(head))
         if answer.refusal:
             return {}
+        # A group is unfinished at its least pending entry, and else after the last entry it read.
         unfinished, read = pairs(answer[b"unfinished"]), pairs(answer[b"read"])
         progress = {group.decode(): EntryId.parse(entry) for group, entry in unfinished.items()}
         progress |= {group.decode(): EntryId.parse(entry).next for group, entry in read.items()}
@@ -81,5 +83,7 @@ def _appended(answer: Answer, count: int) -> list[EntryId]:
     """Return the ids of `count` appended entries: mostly a first id and the numbers after it."""
     if b"entries" in answer:
         return [EntryId.parse(entry) for entry in answer[b"entries"]]
+    # The script numbers the entries of a chunk itself, without gaps, and nothing else is appended
+    # meanwhile. So one id in the reply stands for all.
     first = EntryId.parse(answer[b"first"])
     return [EntryId(first.ms, seq) for seq in range(first.seq, first.seq + count)]

@@ -20,14 +20,12 @@ REFUSED = b"refused"
 
 
 class Answer(dict[bytes, Any]):
-    """The named fields of a script's answer. The header of the script lists the fields.
-
-    A flat list of names and values is the only form that a script can return over RESP2.
-    """
+    """The named fields of a script's answer. The header of the script lists the fields."""
 
     @classmethod
     def read(cls, reply: Sequence[Any]) -> "Answer":
         """Return the answer that a script's flat list of names and values spells."""
+        # RESP2 has no maps: a script can only return a list.
         return cls(zip(reply[::2], reply[1::2], strict=True))
 
     @property
@@ -37,10 +35,7 @@ class Answer(dict[bytes, Any]):
 
 
 class Scripts:
-    """Call the Lua files of this package.
-
-    `NOSCRIPT` means that the server ran nothing, so that the same call may be sent again.
-    """
+    """Call the Lua files of this package."""
 
     def __init__(self, client: Client, conversations: Conversations) -> None:
         self._client = client
@@ -56,10 +51,8 @@ class Scripts:
         return Answer.read(replies[0])
 
     async def call_all(self, name: str, calls: Sequence[Call]) -> list[Answer]:
-        """Run one script many times in one conversation. Only for calls that may be repeated.
-
-        The conversation waits for no turn: leases must be renewed while all turns are taken.
-        """
+        """Run one script many times in one conversation. Only for calls that may be repeated."""
+        # No turn: leases must be renewed in time while slow conversations take all turns.
         async with conversation():
             replies = await self._evaluate(name, calls)
         return [Answer.read(reply) for reply in replies]
@@ -71,15 +64,13 @@ class Scripts:
         try:
             return await self._converse(commands)
         except NoScriptError:
+            # A restarted server, or a failover. The server ran nothing of this call. Of `call_all`
+            # some calls may have run, which is why they must be repeatable.
             await self._load(name)
             return await self._converse(commands)
 
     async def _converse(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands on a connection of the pool, and return the replies.
-
-        An interrupted send or read disconnects, so that no other caller reads these replies. After
-        an error reply, the later replies must not stay on the connection either.
-        """
+        """Send packed commands on a connection of the pool, and return the replies."""
         pool = self._client.connection_pool
         connection = await pool.get_connection()
         replies: list[Any] = []
@@ -88,6 +79,8 @@ class Scripts:
             for _ in commands:
                 replies.append(await connection.read_response())
         finally:
+            # redis-py disconnects when a send or a read is interrupted, so that no other caller
+            # reads these replies. After an error reply, later replies would stay on the connection.
             if len(replies) + 1 < len(commands):
                 await connection.disconnect(nowait=True)
             await pool.release(connection)

@@ -58,6 +58,7 @@ class RedisSideStreams(RedisCore, SideStreams):
     async def tails(
         self, partition: Partition, group: str, rows: Sequence[RowKey]
     ) -> Mapping[RowKey, EntryId]:
+        # An empty pipeline would still take a turn and a connection.
         if not rows:
             return {}
         async with self._conversations.turn():

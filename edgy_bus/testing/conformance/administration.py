@@ -23,6 +23,7 @@ class AdministrationTopic:
         members = await broker.members("mail")
         assert (list(members.alive), dict(members.reports)) == (["w1"], {"w1": b"1", "w2": b"2"})
         await broker.leave("mail", "w1")
+        # A worker leaves by the broker's clock, which counts milliseconds.
         await asyncio.sleep(0.01)
         assert list((await broker.members("mail")).alive) == []
 
@@ -36,6 +37,7 @@ class AdministrationTopic:
         await broker.bury(lease, letter, b"buried")
         await broker.forget(PARTITION, "mail")
         await broker.forget(PARTITION, "nobody")
+        # Trimming no longer waits for the group.
         assert await broker.progress(PARTITION, head) == {}
         assert await broker.dead_letters(PARTITION, "mail") == [letter]
         assert await fetch_ids(broker, lease) == ["a", "b"], "a group that comes back begins anew"

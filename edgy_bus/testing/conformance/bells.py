@@ -16,6 +16,7 @@ class BellTopic:
             assert await bell.wait({PARTITION: START}, 5) == {PARTITION}
             assert await bell.wait({PARTITION: head.entry}, 0.05) == set()
             waiting = asyncio.create_task(bell.wait({PARTITION: head.entry}, 20))
+            # Time for the wait to reach the server.
             await asyncio.sleep(0.05)
             await append(broker, "b")
             assert await waiting == {PARTITION}

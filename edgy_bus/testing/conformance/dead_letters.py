@@ -20,9 +20,11 @@ class DeadLetterTopic:
         await append(broker, "a")
         lease = await acquire(broker, "w")
         (entry,) = await fetch_new(broker, lease)
-        letter, other = letter_of(entry), letter_of(entry, "app.other")
-        for _ in range(2):  # The answer to the first call was lost.
+        letter, second = letter_of(entry), letter_of(entry, "app.other")
+        # The answer to the first call was lost.
+        for _ in range(2):
             await broker.bury(lease, letter, b"buried")
         assert await broker.dead_letters(PARTITION, "mail") == [letter]
-        await broker.bury(lease, other, b"both buried")
-        assert await broker.dead_letters(PARTITION, "mail") == [letter, other]
+        # Another receiver gives the same event up.
+        await broker.bury(lease, second, b"both buried")
+        assert await broker.dead_letters(PARTITION, "mail") == [letter, second]

@@ -30,6 +30,7 @@ class DurabilityTopic:
         await broker.release(lease)
         await broker.close()
 
+        # No connection is left that could keep anything in memory.
         later = await connect()
         assert dict(await later.declared()) == {"accounts.User": 8}
         assert (await later.inspect(PARTITION, head, "unused")).head == head

@@ -52,6 +52,7 @@ class HeldRowTopic:
         # The next parked event starts with zero attempts.
         assert await broker.held(PARTITION, "mail") == {ROW: HeldState(retrying=True)}
         assert await parked_ids(broker) == ["b"]
+        # The second call repeats the first, whose answer was lost.
         assert not await broker.unpark(lease, ROW, second)
         assert not await broker.unpark(lease, ROW, second)
         assert await broker.held(PARTITION, "mail") == {}

@@ -19,6 +19,7 @@ class InheritingTopic:
         await append(broker, "a", "b", "c")
         old = await acquire(broker, "w1")
         finished, unfinished = (await broker.fetch(old, 2, inherit=True)).entries
+        # The old owner ends with one finished entry, and one entry that a receiver has handled.
         await broker.note(old, {unfinished.id: b"half"})
         await broker.settle(old, [finished.id])
         new = await pass_on(broker, old)
@@ -34,6 +35,8 @@ class InheritingTopic:
         old = await acquire(broker, "w1")
         assert await fetch_ids(broker, old, count=1) == ["a"]
         new = await pass_on(broker, old)
+        # A tenure that has taken over everything reads without `inherit`. Entries of former owners
+        # can then only come from an older copy of the stream.
         assert await is_lost(broker.fetch(new, 10, inherit=False))
         assert await fetch_ids(broker, new, inherit=True) == ["a"]
         assert await fetch_ids(broker, new, inherit=False) == ["b"]

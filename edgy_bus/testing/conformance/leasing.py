@@ -16,6 +16,7 @@ class LeasingTopic:
         await broker.release(first)
         second = await acquire(broker, "w2")
         assert second.token > first.token
+        # The first holder wakes up late, and must not disturb its successor.
         assert not await broker.renew(first, 30)
         await broker.release(first)
         assert await broker.renew(second, 30)
@@ -24,6 +25,7 @@ class LeasingTopic:
         released = await acquire(broker, "w1", group="search")
         await broker.release(released)
         mail, search = [await acquire(broker, "w1", group=group) for group in ("mail", "search")]
+        # A lost lease in the middle affects no other lease.
         assert list(await broker.renew_all([mail, released, search], 30)) == [True, False, True]
         assert list(await broker.renew_all([], 30)) == []
 
@@ -32,6 +34,7 @@ class LeasingTopic:
         old = await acquire(broker, "w1", ttl=0.05)
         assert await fetch_ids(broker, old) == ["a"]
         await asyncio.sleep(0.1)
+        # The lease has run out, whether or not another owner has taken the lease.
         assert await is_lost(broker.fetch(old, 1, inherit=True))
         new = await acquire(broker, "w2")
         assert await is_lost(broker.fetch(old, 1, inherit=True))

@@ -27,6 +27,7 @@ class LossTopic:
         head = await append(broker, "a")
         lease = await acquire(broker, "w")
         assert (await broker.inspect(PARTITION, head, "not needed")).epoch == head.epoch
+        # A publisher that knows a later head: the stream has lost its tail.
         gone = replace(head, entry=EntryId(head.entry.ms + 10**6, 0), event_id="gone")
         state = await broker.inspect(PARTITION, gone, "epoch-2")
         assert (state.epoch, [mark.event_id for mark in state.behind]) == ("epoch-2", ["a"])
@@ -45,11 +46,12 @@ class LossTopic:
         lease = await acquire(broker, "w")
         a = (await fetch_new(broker, lease))[0]
         lost = letter_of(a).kept
-        other = letter_of(a, "app.other")
+        second = letter_of(a, "app.other")
+        # The broker has no proof that the event was ever kept for the first receiver.
         assert await is_lost(broker.settle(lease, [a.id], [lost]))
         assert await is_lost(broker.note(lease, {a.id: b"n"}, [lost]))
-        assert await is_lost(broker.bury(lease, other, b"n", [lost]))
-        assert await is_lost(broker.park(lease, ROW, other, b"n", [lost], begin=True, after=START))
+        assert await is_lost(broker.bury(lease, second, b"n", [lost]))
+        assert await is_lost(broker.park(lease, ROW, second, b"n", [lost], begin=True, after=START))
         assert await broker.dead_letters(PARTITION, "mail") == []
         assert await broker.held(PARTITION, "mail") == {}
         assert await fetch_ids(broker, await pass_on(broker, lease), inherit=True) == ["a", "b"]
@@ -62,9 +64,11 @@ class LossTopic:
         first, second = letter_of(a), letter_of(a, "app.other")
         await broker.bury(lease, second, b"both", [first.kept])
         await broker.note(lease, {a.id: b"all"}, [first.kept, second.kept])
+        # The entry id belongs to another event since a loss.
         imposter = first.kept._replace(event_id=b"another")
         assert await is_lost(broker.settle(lease, [a.id], [first.kept, imposter]))
-        for _ in range(2):  # The answer to the first call was lost.
+        # The answer to the first call was lost.
+        for _ in range(2):
             await broker.settle(lease, [a.id], [first.kept, second.kept])
         assert await is_lost(broker.note(lease, {a.id: b"late"}, [first.kept]))
         assert await fetch_ids(broker, await pass_on(broker, lease), inherit=True) == []

@@ -36,7 +36,8 @@ class ParkingTopic:
         await append(broker, "a", "b")
         lease = await acquire(broker, "w")
         entries = await fetch_new(broker, lease)
-        for _ in range(2):  # The answers to the first calls were lost.
+        # The answers to the first calls were lost.
+        for _ in range(2):
             await park(broker, lease, *entries)
         assert await parked_ids(broker) == ["a", "b"]
 
@@ -48,6 +49,7 @@ class ParkingTopic:
         (first,) = await broker.parked(PARTITION, "mail", ROW)
         tails = await broker.tails(PARTITION, "mail", [ROW, RowKey("app.other", "7")])
         assert list(tails) == [ROW]
+        # The caller knows fewer parked events than there are, or more: one of both has lost some.
         assert await is_lost(park_behind(broker, lease, c, after=first.id))
         begin = broker.park(lease, ROW, letter_of(c), b"n", begin=True, after=START)
         assert await is_lost(begin)
@@ -61,6 +63,7 @@ class ParkingTopic:
         assert not await park_behind(broker, lease, a)
         assert await parked_ids(broker) == []
         await park(broker, lease, a)
+        # Neither for another receiver of this row, nor for another row of this receiver.
         assert not await park_behind(broker, lease, b, RowKey("app.other", "7"))
         assert not await park_behind(broker, lease, b, RowKey(ROW.receiver, "8"))
         new = await pass_on(broker, lease)

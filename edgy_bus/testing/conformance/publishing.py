@@ -23,7 +23,7 @@ class PublishingTopic:
         head = await append(broker, "a", "b")
         for wrong in (
             StreamHead(head.epoch),
-            replace(head, epoch="other"),
+            replace(head, epoch="stale"),
             replace(head, event_id="x"),
         ):
             assert await broker.publish(PARTITION, wrong, wires("c")) is None
@@ -31,6 +31,7 @@ class PublishingTopic:
         assert await fetch_ids(broker, await acquire(broker, "w")) == ["a", "b", "c"]
 
     async def test_a_stream_without_an_epoch_takes_nothing(self, broker: Broker) -> None:
+        # Two publishers that both believe in an empty stream would append the same events twice.
         assert await broker.publish(PARTITION, StreamHead(), wires("a")) is None
 
     async def test_an_entry_has_the_fields_of_its_event(self, broker: Broker) -> None:
@@ -50,18 +51,21 @@ class PublishingTopic:
         state = await broker.inspect(PARTITION, old, "unused")
         assert state.head == new
         assert [mark.event_id for mark in state.behind] == ["b", "c"]
-        other = await broker.inspect(PARTITION, StreamHead("lost", old.entry, "a"), "unused")
-        assert [mark.event_id for mark in other.behind] == ["a", "b", "c"]
+        # The epoch of the publisher is over: its entry id means nothing, so everything is returned.
+        stale = StreamHead("lost", old.entry, "a")
+        state = await broker.inspect(PARTITION, stale, "unused")
+        assert [mark.event_id for mark in state.behind] == ["a", "b", "c"]
 
     async def test_a_long_stream_is_read_in_pages_while_it_is_the_same(
         self, broker: Broker
     ) -> None:
         await append(broker, "a", "b")
         head = await append(broker, "c", "d", "e")
-        state = await broker.inspect(PARTITION, StreamHead("other"), "unused", 2)
+        state = await broker.inspect(PARTITION, StreamHead("stale"), "unused", 2)
         assert (state.head, state.complete) == (head, False)
         marks: list[Landmark] = list(state.behind)
         assert [mark.header for mark in marks] == [b'{"id":"a"}', b'{"id":"b"}']
+        # Events that are appended meanwhile do not end the pages, and are not in the pages.
         await append(broker, "later")
         while marks[-1].entry < head.entry:
             page = await broker.landmarks(PARTITION, head, marks[-1].entry, 2)

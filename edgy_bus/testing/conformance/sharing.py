@@ -19,33 +19,34 @@ class SharingTopic:
     async def test_an_event_reaches_another_connection(
         self, broker: Broker, connect: Connect
     ) -> None:
-        other = await connect()
+        second = await connect()
         head = await append(broker)
-        bell = other.bell()
+        bell = second.bell()
         try:
+            # The event is appended while the second connection waits.
             waiting = asyncio.create_task(bell.wait({PARTITION: head.entry}, 20))
             await asyncio.sleep(0.05)
             await append(broker, "a")
             assert await waiting == {PARTITION}
         finally:
             await bell.close()
-        assert await fetch_ids(other, await acquire(other, "w")) == ["a"]
+        assert await fetch_ids(second, await acquire(second, "w")) == ["a"]
 
     async def test_a_lease_excludes_owners_on_other_connections(
         self, broker: Broker, connect: Connect
     ) -> None:
-        other = await connect()
+        second = await connect()
         lease = await acquire(broker, "w1")
-        assert await other.acquire(PARTITION, "mail", "w2", 30) is None
+        assert await second.acquire(PARTITION, "mail", "w2", 30) is None
         await broker.release(lease)
-        successor = await acquire(other, "w2")
+        successor = await acquire(second, "w2")
         assert successor.token > lease.token
         assert await is_lost(broker.settle(lease, []))
 
     async def test_members_on_other_connections_are_seen(
         self, broker: Broker, connect: Connect
     ) -> None:
-        other = await connect()
+        second = await connect()
         await broker.join("mail", "w1", 30, b"1")
-        members = await other.join("mail", "w2", 30, b"2")
+        members = await second.join("mail", "w2", 30, b"2")
         assert set(members.alive) == {"w1", "w2"}

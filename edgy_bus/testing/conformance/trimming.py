@@ -16,6 +16,7 @@ class TrimmingTopic:
         read = await fetch_new(broker, mail)
         unfinished = await fetch_new(broker, search, 1)
         await broker.settle(mail, [entry.id for entry in read])
+        # The progress on another stream must not be taken for a confirmation.
         assert await broker.progress(PARTITION, replace(head, epoch="another")) == {}
         assert await broker.progress(PARTITION, replace(head, event_id="another")) == {}
         assert await broker.progress(PARTITION, head) == {
@@ -25,10 +26,11 @@ class TrimmingTopic:
 
     async def test_another_stream_is_not_trimmed(self, broker: Broker) -> None:
         head = await append(broker, "a", "b")
-        for other in (
+        # An id far above every entry: trimming below that id would remove everything.
+        for wrong in (
             replace(head, epoch="x"),
             replace(head, event_id="x"),
             replace(head, entry=BEYOND),
         ):
-            assert await broker.trim(PARTITION, other, BEYOND) == 0
+            assert await broker.trim(PARTITION, wrong, BEYOND) == 0
         assert await broker.trim(PARTITION, head, head.entry) == 1
