@@ -37,6 +37,5 @@ class RedisCore:
 
 def require_tenure(answer: Answer, lease: Lease) -> None:
     """Raise `LeaseLost` if a script refused because of the lease or of lost data."""
-    error = _REFUSALS.get(answer.refusal or b"")
-    if error is not None:
-        raise error(lease)
+    if answer.refusal is not None:
+        raise _REFUSALS[answer.refusal](lease)

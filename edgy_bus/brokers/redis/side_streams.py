@@ -52,8 +52,10 @@ class RedisSideStreams(RedisCore, SideStreams):
         arguments += proofs_arguments(kept)
         arguments += letter_arguments(letter)
         answer = await self._scripts.call("park", keys, arguments)
+        if answer.refusal == b"not_held":
+            return None
         require_tenure(answer, lease)
-        return None if answer.refusal else EntryId.parse(answer[b"last"])
+        return EntryId.parse(answer[b"last"])
 
     async def tails(
         self, partition: Partition, group: str, rows: Sequence[RowKey]
