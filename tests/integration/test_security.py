@@ -1,4 +1,4 @@
-"""docs/security.md: programs work under the rights that it gives them, and can do nothing else."""
+"""Programs work under the rights of docs/security.md, and can do nothing else."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -25,9 +25,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A Redis of our own: users belong to the whole server."""
-    with find_redis((Source.PATH, Source.WHEEL)) as one:
-        yield one
+    """Start a Redis for these tests alone: users belong to the whole server."""
+    with find_redis((Source.PATH, Source.WHEEL)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def admin(server: Server) -> AsyncIterator[Redis]:
 
 
 def _rules(text: str) -> list[str]:
-    """Words, a selector in parentheses being one."""
+    """Split rules into words. A selector in parentheses is one rule."""
     before, *selectors = text.split(" (")
     return [*before.split(), *(f"({selector}" for selector in selectors)]
 
@@ -55,22 +55,22 @@ async def test_service_and_worker_need_no_other_rights(
 ) -> None:
     database = edgy.Database(sqlite_url)
     bus = edgy.Bus(url_of(server, "service"), service="accounts", relaying=RELAYING)
-    own = edgy.Registry(database, bus=bus)
+    models = edgy.Registry(database, bus=bus)
 
     class User(edgy.Model):
         id: int = edgy.BigIntegerField(primary_key=True)
         name: str = edgy.CharField(max_length=20)
 
         class Meta:
-            registry = own
+            registry = models
 
     consumers = edgy.Bus(url_of(server, "worker"), service="mail", working=WORKING)
-    heard: list[str] = []
+    received: list[str] = []
 
     @consumers.receiver("accounts.User", "pre_save")
     @consumers.receiver("accounts.User", "post_save", retry=edgy.Retry(attempts=2, delay=0.01))
-    async def hear(sender: Any, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
-        heard.append(f"{event.signal} {instance.name}")
+    async def receive(sender: Any, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
+        received.append(f"{event.signal} {instance.name}")
         if instance.name == "bad" and event.signal == "post_save":
             raise ValueError(instance.name)
 
@@ -83,12 +83,14 @@ async def test_service_and_worker_need_no_other_rights(
         if broken and instance.name != "good":
             raise ValueError(instance.name)
 
-    post_save(User, local=True)(hear_nothing)
+    post_save(User, local=True)(ignore)
     async with bus, consumers, consumers.worker():
-        await own.create_all()
+        await models.create_all()
         await User.query.create(name="good")
         await User.query.create(name="bad")
-        await eventually(lambda: {"pre_save good", "post_save good", "post_save bad"} <= set(heard))
+        await eventually(
+            lambda: {"pre_save good", "post_save good", "post_save bad"} <= set(received)
+        )
         await eventually(lambda: _keys(admin, "edgy:*:dead:mail"), "the dead letter")
         await eventually(lambda: _trimmed(admin), "the stream is trimmed")
         await User.query.create(name="worse")
@@ -107,7 +109,7 @@ async def _held(bus: edgy.Bus, count: int) -> bool:
 PARTITION = Partition("accounts.User", "0")
 OBSERVED = DOCUMENT.read_text().split("user observer ")[1].splitlines()[0]
 NEEDED = [right for right in OBSERVED.split() if right.startswith("+") and right != "+select"]
-"""`SELECT` is for a database other than 0, which the server of these tests does not show."""
+"""`SELECT` is for databases other than 0, which these tests do not use."""
 
 
 @asynccontextmanager
@@ -120,7 +122,7 @@ async def looking(server: Server, user: str = "observer") -> AsyncIterator[Redis
 
 
 async def look(broker: RedisBroker) -> dict[str, Any]:
-    """All that an observer may know."""
+    """Read everything that an observer may read."""
     await broker.connect()
     return {
         "declared": await broker.declared(),
@@ -131,8 +133,8 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def seen(server: Server, admin: Redis) -> AsyncIterator[None]:
-    """Three events, one handled, one that could not be, one not read; and a worker that is alive."""
+async def stream(server: Server, admin: Redis) -> AsyncIterator[None]:
+    """Publish three events: settled, buried and unread. Register a live worker."""
     await admin.flushall()
     async with looking(server, "service") as service, looking(server, "worker") as worker:
         await publish(service, event("1", 1), event("1", 2), event("1", 3), partition=PARTITION)
@@ -146,18 +148,18 @@ async def seen(server: Server, admin: Redis) -> AsyncIterator[None]:
     await admin.flushall()
 
 
-async def test_an_observer_sees_how_far_groups_are(server: Server, seen: None) -> None:
+async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None) -> None:
     async with looking(server) as broker:
-        found = await look(broker)
-    assert found["declared"] == {"accounts.User": 1}
-    assert found["backlog"] == [Backlog("mail", pending=1, lag=1, dead=1)]
-    assert [letter.reason for letter in found["dead"]] == ["no"]
-    assert found["members"] == Members(["w"], {"w": b"a report"})
+        view = await look(broker)
+    assert view["declared"] == {"accounts.User": 1}
+    assert view["backlog"] == [Backlog("mail", pending=1, lag=1, dead=1)]
+    assert [letter.reason for letter in view["dead"]] == ["no"]
+    assert view["members"] == Members(["w"], {"w": b"a report"})
 
 
 @pytest.mark.parametrize("right", NEEDED)
 async def test_an_observer_needs_every_right_that_it_has(
-    server: Server, admin: Redis, seen: None, right: str
+    server: Server, admin: Redis, stream: None, right: str
 ) -> None:
     await admin.execute_command("ACL", "SETUSER", "observer", right.replace("+", "-", 1))
     async with looking(server) as broker:
@@ -179,7 +181,7 @@ async def test_an_observer_needs_every_right_that_it_has(
     ],
 )
 async def test_an_observer_changes_nothing_through_the_library(
-    server: Server, admin: Redis, seen: None, call: Callable[[RedisBroker], Awaitable[Any]]
+    server: Server, admin: Redis, stream: None, call: Callable[[RedisBroker], Awaitable[Any]]
 ) -> None:
     before = {key: await admin.dump(key) for key in await _keys(admin, "edgy:*")}
     async with looking(server) as broker:
@@ -188,7 +190,7 @@ async def test_an_observer_changes_nothing_through_the_library(
     assert {key: await admin.dump(key) for key in await _keys(admin, "edgy:*")} == before
 
 
-async def hear_nothing(sender: Any, **kwargs: Any) -> None: ...
+async def ignore(sender: Any, **kwargs: Any) -> None: ...
 
 
 async def _keys(admin: Redis, pattern: str) -> list[bytes]:

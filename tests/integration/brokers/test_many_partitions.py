@@ -1,4 +1,4 @@
-"""One worker process that holds more partitions than it may have conversations with Redis."""
+"""A worker process holds more partitions than conversations with Redis at the same time."""
 
 import asyncio
 from typing import Any
@@ -21,10 +21,10 @@ LEASE = 2.0
 @pytest.mark.timeout(60)
 async def test_a_worker_keeps_hundreds_of_partitions(redis_url: str, prefix: str) -> None:
     assert MANY > MAX_CONVERSATIONS
-    seen: set[str] = set()
+    subjects: set[str] = set()
 
     async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
-        seen.add(event.subject)
+        subjects.add(event.subject)
 
     broker = RedisBroker(redis_url, prefix)
     await broker.connect()
@@ -34,11 +34,11 @@ async def test_a_worker_keeps_hundreds_of_partitions(redis_url: str, prefix: str
     worker = Worker(
         broker, [Subscriptions("mail", [subscribe(receiver)])], WorkerSettings(lease=LEASE)
     )
-    with Told() as told:
+    with Told() as reported:
         async with worker:
-            await eventually(lambda: len(seen) == MANY, "an event of every partition")
-            await asyncio.sleep(LEASE * 1.2)  # no lease lasts so long without being renewed
+            await eventually(lambda: len(subjects) == MANY, "an event of every partition")
+            await asyncio.sleep(LEASE * 1.2)  # Longer than a lease that is not renewed.
             assert len(worker.consumers[0].partitions) == MANY
-            assert told.of("tenure.lost") == []
-    assert told.of("broker.unavailable") == []
+            assert reported.of("tenure.lost") == []
+    assert reported.of("broker.unavailable") == []
     await broker.close()

@@ -1,4 +1,4 @@
-"""The simulation is as true as its model of Redis: any sequence of calls and losses has the same answers from both."""
+"""The simulation's model of Redis answers as Redis does, after any sequence of calls and losses."""
 
 import asyncio
 import secrets
@@ -32,7 +32,7 @@ GROUPS = st.sampled_from(["mail", "search"])
 
 
 class Side:
-    """One of the two brokers, and what it called things: entries are compared by the events in them."""
+    """Hold one of the two brokers and its entry ids. Entries are compared by their events."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -46,7 +46,7 @@ class Side:
 
 
 class Both(RuleBasedStateMachine):
-    """Every rule does the same to both, and compares."""
+    """Do every step on both brokers, and compare the answers."""
 
     url = ""
 
@@ -54,7 +54,7 @@ class Both(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.prefix = f"t-{secrets.token_hex(6)}"
-        # The model's clock stands still, so that it numbers entries as a server in one millisecond does.
+        # The model's clock stands still: it numbers entries as a server does in one millisecond.
         self.model = Redis(lambda: 0.0)
         self.real = RedisBroker(self.url, self.prefix)
         self.sides = [Side(self.model), Side(self.real)]
@@ -69,7 +69,7 @@ class Both(RuleBasedStateMachine):
         return self.loop.run_until_complete(call)
 
     def both(self, call: Any) -> Any:
-        """The answer of both, which is the same."""
+        """Return the answer of both brokers, which must be the same."""
         answers = []
         for side in self.sides:
             try:
@@ -88,7 +88,7 @@ class Both(RuleBasedStateMachine):
 
         async def call(side: Side) -> bool:
             entries = await side.broker.publish(
-                PARTITION, side.head, [Wire(one, b"{}", b"{}") for one in ids]
+                PARTITION, side.head, [Wire(event_id, b"{}", b"{}") for event_id in ids]
             )
             if entries is None:
                 return False
@@ -122,11 +122,12 @@ class Both(RuleBasedStateMachine):
             progress = await side.broker.progress(PARTITION, head)
             below = min([head.entry, *progress.values()])
             trimmed = await side.broker.trim(PARTITION, head, below) if progress else 0
-            unfinished = {one.group for one in await side.broker.backlog(PARTITION) if one.pending}
-            # The number before the place after the last entry that was read is that entry's.
+            backlog = await side.broker.backlog(PARTITION)
+            unfinished = {group.group for group in backlog if group.pending}
+            # The id before the id after the last read entry is that entry's id.
             last = {
-                group: EntryId(partition.ms, partition.seq - (group not in unfinished))
-                for group, partition in progress.items()
+                group: EntryId(entry.ms, entry.seq - (group not in unfinished))
+                for group, entry in progress.items()
             }
             return {group: side.name(entry) for group, entry in last.items()}, trimmed
 
@@ -159,34 +160,34 @@ class Both(RuleBasedStateMachine):
             if not side.leases[group]:
                 return None
             lease = side.leases[group][0 if old else -1]
-            found: Fetched = await side.broker.fetch(lease, count, inherit=inherit)
-            side.fetched[group] += [entry.id for entry in found.entries]
+            fetched: Fetched = await side.broker.fetch(lease, count, inherit=inherit)
+            side.fetched[group] += [entry.id for entry in fetched.entries]
             entries = [
-                (side.name(entry.id), dict(entry.fields), entry.notes) for entry in found.entries
+                (side.name(entry.id), dict(entry.fields), entry.notes) for entry in fetched.entries
             ]
-            position = None if found.inherited else side.name(found.position)
+            position = None if fetched.inherited else side.name(fetched.position)
             return (
                 entries,
-                found.inherited,
+                fetched.inherited,
                 position,
-                sorted(side.name(one) for one in found.missing),
+                sorted(side.name(entry) for entry in fetched.missing),
             )
 
         self.both(call)
 
     @rule(
         group=GROUPS,
-        which=st.integers(0, 9),
+        index=st.integers(0, 9),
         how=st.sampled_from(["settle", "note", "bury"]),
-        put_aside=st.sampled_from([(), (b"x",), (b"y",)]),
+        proofs=st.sampled_from([(), (b"x",), (b"y",)]),
     )
-    def finish(self, group: str, which: int, how: str, put_aside: tuple[bytes, ...]) -> None:
+    def finish(self, group: str, index: int, how: str, proofs: tuple[bytes, ...]) -> None:
         async def call(side: Side) -> Any:
             if not side.fetched[group]:
                 return None
-            entry = side.fetched[group][which % len(side.fetched[group])]
+            entry = side.fetched[group][index % len(side.fetched[group])]
             lease = side.leases[group][-1]
-            kept = [Kept(entry, "r", event_id) for event_id in put_aside]
+            kept = [Kept(entry, "r", event_id) for event_id in proofs]
             if how == "settle":
                 await side.broker.settle(lease, [entry], kept)
             elif how == "note":
@@ -204,9 +205,9 @@ class Both(RuleBasedStateMachine):
         async def call(side: Side) -> Any:
             groups = await side.broker.backlog(PARTITION)
             return sorted(
-                (one.group, one.pending, one.lag, one.dead)
-                for one in groups
-                if one.pending or one.lag
+                (group.group, group.pending, group.lag, group.dead)
+                for group in groups
+                if group.pending or group.lag
             )
 
         self.both(call)
