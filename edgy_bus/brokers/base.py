@@ -221,6 +221,13 @@ class Members:
     reports: Mapping[str, bytes] = field(default_factory=dict)
 
 
+class Protocol(NamedTuple):
+    """The version of what programs write to a broker, and the oldest that may take part."""
+
+    version: int
+    oldest: int
+
+
 class Bell(ABC):
     """Waits for news on streams; one caller at a time."""
 
@@ -247,6 +254,10 @@ class Broker(ABC):
     async def close(self) -> None: ...
 
     # Streams
+
+    @abstractmethod
+    async def keep_protocol(self, protocol: Protocol) -> Protocol:
+        """Keep the greater version and the greater oldest of a program and of those before it; return them."""
 
     @abstractmethod
     async def declare(self, model: str, partitions: int) -> int:

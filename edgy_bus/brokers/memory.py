@@ -23,6 +23,7 @@ from edgy_bus.brokers.base import (
     Lease,
     Members,
     Parked,
+    Protocol,
     RowKey,
     StreamHead,
     StreamState,
@@ -85,6 +86,7 @@ class MemoryBroker(Broker):
         self._clock = clock
         self._streams: dict[Partition, _Stream] = defaultdict(_Stream)
         self._models: dict[str, int] = {}
+        self._protocol = Protocol(0, 0)
         self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
         self._news = asyncio.Condition()
 
@@ -93,6 +95,13 @@ class MemoryBroker(Broker):
 
     async def close(self) -> None:
         return None
+
+    async def keep_protocol(self, protocol: Protocol) -> Protocol:
+        kept = self._protocol
+        self._protocol = Protocol(
+            max(kept.version, protocol.version), max(kept.oldest, protocol.oldest)
+        )
+        return self._protocol
 
     async def declare(self, model: str, partitions: int) -> int:
         return self._models.setdefault(model, partitions)
@@ -392,6 +401,7 @@ class MemoryBroker(Broker):
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
+        self._protocol = Protocol(0, 0)
 
     async def _append(self, stream: _Stream, batch: Sequence[Wire]) -> list[EntryId]:
         ids = []

@@ -21,6 +21,7 @@ from edgy_bus.brokers.base import (
     Lease,
     Members,
     Parked,
+    Protocol,
     RowKey,
     StreamHead,
     StreamState,
@@ -64,6 +65,10 @@ class RedisBroker(Broker):
         await self._client.aclose()
 
     # Streams
+
+    async def keep_protocol(self, protocol: Protocol) -> Protocol:
+        answer = await self._scripts.call("protocol", (self.keys.protocol(),), protocol)
+        return Protocol(*map(int, answer))
 
     async def declare(self, model: str, partitions: int) -> int:
         async with self._turns.asking():

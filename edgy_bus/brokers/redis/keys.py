@@ -53,3 +53,7 @@ class Keys:
     def catalogue(self) -> str:
         """Hash: model to its number of partitions."""
         return f"{self.prefix}:models"
+
+    def protocol(self) -> str:
+        """Hash: `version` and `oldest`. A key of its own: old programs take every field of the catalogue for a model."""
+        return f"{self.prefix}:protocol"

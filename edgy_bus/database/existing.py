@@ -1,0 +1,59 @@
+"""Looks up which tables, columns and indexes a database has.
+
+A start looks here first. `CREATE … IF NOT EXISTS` needs the right to create even where nothing is to
+be created, and `CREATE INDEX IF NOT EXISTS` waits for open writers while later writers wait behind.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from edgy_bus.database.backends.base import Result
+from edgy_bus.database.compiling import Columns, Statement
+
+Fetch = Callable[[Statement], Awaitable[Result]]
+
+_POSTGRESQL = """
+SELECT c.relname::text AS "table", a.attname::text AS "column", NULL AS "index"
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+AND pg_catalog.pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::regnamespace
+UNION ALL
+SELECT NULL, NULL, c.relname::text FROM pg_catalog.pg_class c
+WHERE c.relkind IN ('i', 'I') AND pg_catalog.pg_table_is_visible(c.oid)
+AND c.relnamespace <> 'pg_catalog'::regnamespace
+"""
+
+_SQLITE = """
+SELECT m.name AS "table", p.name AS "column", NULL AS "index"
+FROM sqlite_master m, pragma_table_info(m.name) p WHERE m.type IN ('table', 'view')
+UNION ALL
+SELECT NULL, NULL, name FROM sqlite_master WHERE type = 'index'
+"""
+
+_COLUMNS = Columns(("table", "column", "index"), ())
+_QUERIES = {
+    "postgresql": Statement(_POSTGRESQL, (), True, _COLUMNS, harmless=True),
+    "sqlite": Statement(_SQLITE, (), True, _COLUMNS, harmless=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """Names that statements of this connection reach without naming a schema."""
+
+    columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The columns of every table and view."""
+    indexes: frozenset[str] = frozenset()
+
+
+async def look(fetch: Fetch, dialect: str) -> Existing:
+    """Return the tables and indexes of the database on which `fetch` runs statements."""
+    columns: dict[str, set[str]] = {}
+    indexes: set[str] = set()
+    for row in (await fetch(_QUERIES[dialect])).rows:
+        if row["index"] is None:
+            columns.setdefault(row["table"], set()).add(row["column"])
+        else:
+            indexes.add(row["index"])
+    tables = {table: frozenset(names) for table, names in columns.items()}
+    return Existing(tables, frozenset(indexes))
