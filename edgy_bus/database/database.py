@@ -198,11 +198,13 @@ class Database(core.Database):
                 await issue(statement)
 
     async def _missing(self, tables: ddl.Tables) -> list[str]:
-        return ddl.missing(tables, await self.existing(), self.dialect)
+        return ddl.missing(tables, await self.existing(tables), self.dialect)
 
-    async def existing(self) -> Existing:
-        """Return the tables, columns and indexes that the database has."""
-        return await self._on_session(lambda session: look(session.fetch, self.dialect.name))
+    async def existing(self, tables: ddl.Tables) -> Existing:
+        """Return what the database has of these tables, their columns and their indexes."""
+        names, indexes = ddl.names_of(tables, self.dialect)
+        dialect = self.dialect.name
+        return await self._on_session(lambda session: look(session.fetch, dialect, names, indexes))
 
     @asynccontextmanager
     async def defining(self) -> AsyncIterator[Callable[[str], Awaitable[None]]]:

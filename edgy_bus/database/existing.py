@@ -4,8 +4,9 @@ A start looks here first. `CREATE … IF NOT EXISTS` needs the right to create e
 be created, and `CREATE INDEX IF NOT EXISTS` waits for open writers while later writers wait behind.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgy_bus.database.backends.base import Result
 from edgy_bus.database.compiling import Columns, Statement
@@ -15,12 +16,12 @@ Fetch = Callable[[Statement], Awaitable[Result]]
 _POSTGRESQL = """
 SELECT c.relname::text AS "table", a.attname::text AS "column", NULL AS "index"
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped
-AND pg_catalog.pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::regnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname = ANY($1::text[])
+AND a.attnum > 0 AND NOT a.attisdropped AND pg_catalog.pg_table_is_visible(c.oid)
 UNION ALL
 SELECT NULL, NULL, c.relname::text FROM pg_catalog.pg_class c
-WHERE c.relkind IN ('i', 'I') AND pg_catalog.pg_table_is_visible(c.oid)
-AND c.relnamespace <> 'pg_catalog'::regnamespace
+WHERE c.relkind IN ('i', 'I') AND c.relname = ANY($2::text[])
+AND pg_catalog.pg_table_is_visible(c.oid)
 """
 
 _SQLITE = """
@@ -31,10 +32,6 @@ SELECT NULL, NULL, name FROM sqlite_master WHERE type = 'index'
 """
 
 _COLUMNS = Columns(("table", "column", "index"), ())
-_QUERIES = {
-    "postgresql": Statement(_POSTGRESQL, (), True, _COLUMNS, harmless=True),
-    "sqlite": Statement(_SQLITE, (), True, _COLUMNS, harmless=True),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +43,25 @@ class Existing:
     indexes: frozenset[str] = frozenset()
 
 
-async def look(fetch: Fetch, dialect: str) -> Existing:
-    """Return the tables and indexes of the database on which `fetch` runs statements."""
+async def look(
+    fetch: Fetch, dialect: str, tables: Collection[str], indexes: Collection[str]
+) -> Existing:
+    """Return what exists of these tables and indexes; `fetch` runs a statement."""
     columns: dict[str, set[str]] = {}
-    indexes: set[str] = set()
-    for row in (await fetch(_QUERIES[dialect])).rows:
+    names: set[str] = set()
+    for row in (await fetch(_question(dialect, tables, indexes))).rows:
         if row["index"] is None:
             columns.setdefault(row["table"], set()).add(row["column"])
         else:
-            indexes.add(row["index"])
-    tables = {table: frozenset(names) for table, names in columns.items()}
-    return Existing(tables, frozenset(indexes))
+            names.add(row["index"])
+    by_table = {table: frozenset(present) for table, present in columns.items()}
+    return Existing(by_table, frozenset(names))
+
+
+def _question(dialect: str, tables: Collection[str], indexes: Collection[str]) -> Statement:
+    arguments: tuple[Any, ...] = ()
+    sql = _SQLITE
+    if dialect == "postgresql":
+        # A database may hold tens of thousands of tables that do not matter here.
+        sql, arguments = _POSTGRESQL, (list(tables), list(indexes))
+    return Statement(sql, arguments, True, _COLUMNS, harmless=True)

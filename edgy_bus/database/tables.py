@@ -10,6 +10,13 @@ from edgy_bus.database.existing import Existing
 Tables = MetaData | Table | Iterable[Table]
 
 
+def names_of(tables: Tables, dialect: Dialect) -> tuple[list[str], list[str]]:
+    """Return the names of the tables and of their indexes, as the database keeps them."""
+    ordered = _sorted(tables)
+    indexes = [_name_of(index, dialect) for table in ordered for index in table.indexes]
+    return [table.name for table in ordered], indexes
+
+
 def missing(tables: Tables, existing: Existing, dialect: Dialect) -> list[str]:
     """Return CREATE TABLE and CREATE INDEX for what the database lacks.
 

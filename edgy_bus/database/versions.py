@@ -114,14 +114,14 @@ async def prepare(
             the text contains the SQL for their owner.
         DatabaseUnavailable: other transactions kept the tables locked.
     """
-    existing, entries = await _look(database)
+    existing, entries = await _look(database, tables)
     tables.refuse_newer(entries)
     due = _due(database, tables, defaults, existing, entries)
     return await _change(database, tables, defaults, due) if due else entries
 
 
-async def _look(database: Database) -> tuple[Existing, dict[str, str]]:
-    existing = await database.existing()
+async def _look(database: Database, tables: TableSet) -> tuple[Existing, dict[str, str]]:
+    existing = await database.existing(tables.metadata)
     if _meta.name not in existing.columns:
         return existing, {}
     rows = (await database.run(select(_meta))).rows
@@ -158,7 +158,7 @@ async def _change(database: Database, tables: TableSet, defaults: Entries, due: 
 async def _change_once(database: Database, tables: TableSet, defaults: Entries) -> Entries:
     async with database.defining() as issue:
         # Another process may have done all of it while this process waited for its turn.
-        existing, entries = await _look(database)
+        existing, entries = await _look(database, tables)
         tables.refuse_newer(entries)
         due = _due(database, tables, defaults, existing, entries)
         if due.statements and database.dialect.name == "postgresql":
