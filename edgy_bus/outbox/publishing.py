@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, StreamHead
 from edgy_bus.codec import HeaderPacker, Wire
-from edgy_bus.errors import BrokerError, BrokerUnavailable
+from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition, partition_name
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore, Pending, PendingRow
@@ -183,14 +183,11 @@ class Publisher:
         """Append to the next waiting partition, until none waits or the broker is away."""
         for partition, pending in page.waiting:
             try:
-                await self._append_all(page, partition, pending)
+                with self._troubles.of(partition, Work.PUBLISHING):
+                    await self._append_all(page, partition, pending)
             except BrokerUnavailable as error:
                 page.outages.append(error)
                 return
-            except BrokerError as error:
-                self._troubles.note(partition, Work.PUBLISHING, error)
-            else:
-                self._troubles.clear(partition, Work.PUBLISHING)
 
     async def _append_all(self, page: _Page, partition: Partition, pending: Pending) -> None:
         head = pending.head or StreamHead()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Landmark, StreamHead, StreamState
 from edgy_bus.brokers.protocol import Agreement
-from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError
+from edgy_bus.errors import ConfigurationError
 from edgy_bus.events import Partition
 from edgy_bus.outbox.store import OutboxStore, Recognised
 from edgy_bus.outbox.troubles import Troubles, Work
@@ -73,16 +73,11 @@ class Repairer:
 
     async def _guarded_repair(self, partition: Partition, head: StreamHead) -> bool:
         """Repair; an error of this stream alone is noted."""
-        try:
+        with self._troubles.of(partition, Work.REPAIRING):
             agree = await self._repair(partition, head)
-        except BrokerUnavailable:
-            raise
-        except BrokerError as error:
-            self._troubles.note(partition, Work.REPAIRING, error)
-            return False
-        self._troubles.clear(partition, Work.REPAIRING)
-        self.verified = self.verified and agree
-        return agree
+            self.verified = self.verified and agree
+            return agree
+        return False
 
     async def _repair(self, partition: Partition, head: StreamHead) -> bool:
         """Make the database agree with a stream.

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, EntryId, StreamHead
-from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox.repairing import Repairer
 from edgy_bus.outbox.store import OutboxStore, Standing
@@ -58,9 +57,10 @@ class Tidier:
             await self._begin_round(now)
         if self._streams:
             await self._look_after_streams(now + SLICE)
-        if not self._streams and clock() < now + SLICE:
-            oldest = time.time() - self._settings.retention
-            self._prunes = bool(await self._store.tidying.prune(int(oldest * 1000)))
+            if clock() >= now + SLICE:
+                return self._goes_on
+        oldest = time.time() - self._settings.retention
+        self._prunes = bool(await self._store.tidying.prune(int(oldest * 1000)))
         return self._goes_on
 
     @property
@@ -91,14 +91,8 @@ class Tidier:
     async def _look_after(self, partition: Partition, standing: Standing, known: set[str]) -> None:
         if not await self._repairer.look_at(partition, standing.head):
             return
-        try:
+        with self._troubles.of(partition, Work.TIDYING):
             await self._trim(partition, standing, known)
-        except BrokerUnavailable:
-            raise
-        except BrokerError as error:
-            self._troubles.note(partition, Work.TIDYING, error)
-        else:
-            self._troubles.clear(partition, Work.TIDYING)
 
     async def _trim(self, partition: Partition, standing: Standing, known: set[str]) -> None:
         """Remove the entries that every group has finished.

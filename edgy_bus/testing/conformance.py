@@ -17,6 +17,7 @@ from edgy_bus.brokers.base import (
     HeldState,
     Lease,
     Parked,
+    Protocol,
     RowKey,
     StreamHead,
 )
@@ -541,6 +542,13 @@ class BrokerConformance:
         await broker.leave("mail", "w1")
         await asyncio.sleep(0.01)
         assert list((await broker.members("mail")).alive) == []
+
+    async def test_a_protocol_only_rises(self, broker: Broker) -> None:
+        assert await broker.keep_protocol(Protocol(2, 1)) == Protocol(2, 1)
+        assert await broker.keep_protocol(Protocol(1, 0)) == Protocol(2, 1)
+        assert await broker.keep_protocol(Protocol(5, 1)) == Protocol(5, 1)
+        assert await broker.keep_protocol(Protocol(4, 3)) == Protocol(5, 3)
+        assert await broker.declared() == {}
 
     async def test_the_first_to_declare_decides(self, broker: Broker) -> None:
         assert await broker.declare("accounts.User", 8) == 8

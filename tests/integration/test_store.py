@@ -9,8 +9,9 @@ from sqlalchemy import delete, func, insert, select, text
 
 from edgy_bus.brokers.base import EntryId, Landmark, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.codec import HeaderPacker, unpack
+from edgy_bus.codec import HeaderPacker, loads, unpack
 from edgy_bus.database import Database
+from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore
 from edgy_bus.outbox.table import chunks, metadata, outbox, pending, streams
@@ -179,6 +180,44 @@ async def test_an_event_that_somebody_deleted_holds_up_nothing(store: OutboxStor
     await store.database.run(delete(outbox).where(outbox.c.id < 4))
     assert await store.pending(3) == {}
     assert [row.id for row in (await store.pending(3))[PARTITION].rows] == [4, 5]
+
+
+async def test_partitions_that_are_avoided_are_passed_over_whatever_they_hold(
+    store: OutboxStore,
+) -> None:
+    await write(store, 5)
+    await write(store, 3, OTHER)
+    await write(store, 2)
+    await stand(store, 10)
+    page = await store.pending(2, {PARTITION})
+    assert [row.id for row in page[OTHER].rows] == [6, 7]
+    assert page.keys() == {OTHER}
+    page = await store.pending(100, {OTHER, Partition("no.Model", "0")})
+    assert [row.id for row in page[PARTITION].rows] == [2, 3, 4, 5, 9, 10]
+    assert page[PARTITION].head is not None
+    assert await store.pending(100, {PARTITION, OTHER}) == {}
+    await store.database.run(delete(outbox).where(outbox.c.id < 4))
+    assert [row.id for row in (await store.pending(4, {PARTITION}))[OTHER].rows] == [6, 7]
+    assert await waiting(store) == [4, 5, 6, 7, 8, 9, 10], "ids without an event go all the same"
+
+
+async def test_a_row_is_published_with_the_attributes_that_it_has(store: OutboxStore) -> None:
+    await write(store, 1)
+    await write(
+        store,
+        1,
+        source="billing",
+        to="mail/send",
+        causation="e0",
+        context='{"actor":"ada"}',
+    )
+    broker = Away()
+    await drain(store, broker)
+    plain, full = (loads(fields[b"head"]) for fields in broker._streams[PARTITION].entries.values())
+    assert plain["source"] == "accounts", "the relay's own service, as older releases write"
+    extensions = {"source": "billing", "to": "mail/send", "causationid": "e0", "actor": "ada"}
+    assert full.items() >= extensions.items()
+    assert full.keys() - plain.keys() == {"to", "causationid", "actor"}
 
 
 async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore) -> None:

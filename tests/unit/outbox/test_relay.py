@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import StreamHead
+from edgy_bus.brokers.base import Protocol, StreamHead
+from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox.leading import Leader
@@ -218,6 +219,19 @@ async def test_another_number_of_partitions_is_refused_and_nothing_is_lost(
     ):
         await eventually(wrong.step)
     assert await store.count_pending() == 2
+
+
+async def test_keys_that_only_newer_releases_can_use_are_left_alone(
+    store: OutboxStore, broker: Away
+) -> None:
+    await write(store, 2)
+    await broker.keep_protocol(Protocol(PROTOCOL.version + 1, PROTOCOL.version + 1))
+    relay = relay_of(store, broker)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="as new as the other programs"):
+            await relay.step()
+    assert await store.count_pending() == 2
+    assert await on_stream(broker) == []
 
 
 async def test_a_broker_that_is_away_is_told_once_and_delivery_resumes(
