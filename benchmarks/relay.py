@@ -26,7 +26,7 @@ from edgy_bus.events import Partition, new_event_id, now, partition_name, partit
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.publishing import SIDE_BY_SIDE
 from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import Batch, OutboxStore, Pending
+from edgy_bus.outbox.store import Chunk, OutboxStore, Pending
 from edgy_bus.outbox.table import metadata
 from edgy_bus.services import Bell
 from edgy_bus.settings import RelaySettings
@@ -159,12 +159,12 @@ class Bench:
         await self.store.database.drop_tables(metadata)
 
 
-def _batch(partition: Partition, one: Pending) -> Batch:
+def _batch(partition: Partition, one: Pending) -> Chunk:
     """The rows of a page as if they had been appended."""
     old = one.head or StreamHead()
     entries = [EntryId(old.entry.ms + 1, seq) for seq in range(len(one.rows))]
     new = StreamHead("bench", entries[-1], one.rows[-1].event_id)
-    return Batch(partition, old, new, Placed([row.id for row in one.rows], entries))
+    return Chunk(partition, old, new, Placed([row.id for row in one.rows], entries))
 
 
 def main() -> None:

@@ -103,8 +103,21 @@ class Numbering(NamedTuple):
     incarnation: int = 1
 
 
+RESERVED = frozenset(
+    {
+        *("specversion", "id", "source", "type", "subject", "time"),
+        *("data", "datacontenttype", "dataschema", "schemaversion", "sequence", "incarnation"),
+        *("traceparent", "tracestate", "to", "causationid"),
+    }
+)
+"""Names of attributes that an entry of an event's context cannot have."""
+
+
 class HeaderPacker:
-    """Makes the `header` field of a model's events: CloudEvents attributes as one JSON object; what is unknown is left out."""
+    """Makes the `head` field of a model's events: CloudEvents attributes as one JSON object.
+
+    An attribute without a value is left out.
+    """
 
     def __init__(self, source: str, model: str) -> None:
         self._source = source
@@ -121,7 +134,11 @@ class HeaderPacker:
         sequence: int | None,
         incarnation: int,
         traceparent: str | None,
+        to: str | None = None,
+        causation: str | None = None,
+        context: str | None = None,
     ) -> bytes:
+        """Return the header of an event; `context` is a JSON object of further attributes."""
         header: dict[str, Any] = {"id": event_id, "time": time}
         if subject is not None:
             header["subject"] = subject
@@ -130,10 +147,16 @@ class HeaderPacker:
             header["incarnation"] = incarnation
         if traceparent is not None:
             header["traceparent"] = traceparent
+        if to is not None:
+            header["to"] = to
+        if causation is not None:
+            header["causationid"] = causation
+        if context is not None:
+            header |= _context(context)
         return (self._beginnings.get(signal) or self._beginning(signal)) + orjson.dumps(header)[1:]
 
     def _beginning(self, signal: str) -> bytes:
-        """What all events of a signal begin with; the next attribute can follow."""
+        """Return the attributes that all events of a signal have; the next attribute can follow."""
         same = {
             "specversion": SPEC_VERSION,
             "source": self._source,
@@ -142,6 +165,24 @@ class HeaderPacker:
         }
         self._beginnings[signal] = orjson.dumps(same)[:-1] + b","
         return self._beginnings[signal]
+
+
+def _context(text: str) -> dict[str, Any]:
+    """Return the attributes of a stored context.
+
+    Whatever CloudEvents does not allow as an attribute is left out: a row that somebody edited must
+    not stop its stream.
+    """
+    try:
+        context = loads(text)
+    except EventError:
+        return {}
+    entries = context.items() if type(context) is dict else ()
+    return {
+        name: value
+        for name, value in entries
+        if name not in RESERVED and type(value) in (str, int, float, bool)
+    }
 
 
 def pack(event: Event) -> Wire:

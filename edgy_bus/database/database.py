@@ -14,6 +14,7 @@ from edgy_bus.database.backends.base import Backend, Result, Session
 from edgy_bus.database.backends.postgres import PostgresBackend
 from edgy_bus.database.compiling import Compiler
 from edgy_bus.database.connection import Callback, Connection, Transaction, refuse_inherited
+from edgy_bus.database.existing import Existing, look
 from edgy_bus.database.listening import Listener
 from edgy_bus.errors import ConfigurationError, DatabaseError
 
@@ -181,24 +182,43 @@ class Database(core.Database):
         await self._on_session(lambda session: session.script(sql))
 
     async def create_tables(self, tables: ddl.Tables) -> None:
-        """Create what is missing of these tables and their indexes. Several processes may do it at the same time."""
-        await self._define(ddl.creation(tables, self.dialect))
+        """Create the tables and indexes that are missing. Several processes may do so at once.
+
+        Where nothing is missing, no lock is taken and no right is needed.
+        """
+        if await self._missing(tables):
+            async with self.defining() as issue:
+                for statement in await self._missing(tables):
+                    await issue(statement)
 
     async def drop_tables(self, tables: ddl.Tables) -> None:
         """Drop these tables, where they exist."""
-        await self._define(ddl.removal(tables, self.dialect))
+        async with self.defining() as issue:
+            for statement in ddl.removal(tables, self.dialect):
+                await issue(statement)
 
-    async def _define(self, statements: list[str]) -> None:
+    async def _missing(self, tables: ddl.Tables) -> list[str]:
+        return ddl.missing(tables, await self.existing(tables), self.dialect)
+
+    async def existing(self, tables: ddl.Tables) -> Existing:
+        """Return what the database has of these tables, their columns and their indexes."""
+        names, indexes = ddl.names_of(tables, self.dialect)
+        dialect = self.dialect.name
+        return await self._on_session(lambda session: look(session.fetch, dialect, names, indexes))
+
+    @asynccontextmanager
+    async def defining(self) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+        """Open a transaction that creates, changes or drops tables; the value runs a statement.
+
+        One process at a time is inside.
+        """
+        # Read committed: a look inside must see what the process before has created.
         with self._backend.translation:
-            await self._define_all(statements)
-
-    async def _define_all(self, statements: list[str]) -> None:
-        async with self.transaction():
-            session = self.connection().session
-            if self._kind == "postgresql":
-                await session.issue(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
-            for statement in statements:
-                await session.issue(statement)
+            async with self.transaction(isolation="read committed"):
+                session = self.connection().session
+                if self._kind == "postgresql":
+                    await session.issue(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
+                yield session.issue
 
     @property
     def can_notify(self) -> bool:

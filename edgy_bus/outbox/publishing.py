@@ -1,62 +1,170 @@
-"""Moves one page of pending rows to the streams: partitions side by side, and what is appended is marked while the next is appended.
+"""Moves pending rows to the streams, a page at a time.
 
-Within a partition, chunks follow each other in the order of their ids, each appended where the one before has left the stream, and none
-after one that was refused. A page must not be read before everything of the one before is marked: its heads would be older than
-its rows.
+Partitions are appended to side by side, and chunks that were appended are marked while the next are
+appended. Within a partition, chunks follow each other in the order of their ids, each appended where
+the chunk before has left the stream, and none after a chunk that was refused or failed. A page must not
+be read before every chunk of the page before is marked: its heads would be older than its rows.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, StreamHead
 from edgy_bus.codec import HeaderPacker, Wire
-from edgy_bus.errors import BrokerError
-from edgy_bus.events import Partition
+from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.events import Partition, partition_name
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore, Pending, PendingRow
+from edgy_bus.outbox.troubles import Troubles, Work
+from edgy_bus.settings import RelaySettings
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import catalogue
 
 SIDE_BY_SIDE = 4
 """Partitions that are appended to at the same time."""
 
+PAGE_BYTES = 16_000_000
+"""`data` of a page of rows in memory, about."""
+
 CHUNK_BYTES = 1_000_000
-"""`data` of a chunk, about: a script must not keep the broker from others."""
+"""`data` of a chunk, about: a script must not keep the broker from other clients."""
 
 _UNMARKED = 64
-"""Batches that wait for being marked; appending waits when there are more."""
+"""Chunks that wait for their mark; appending waits when there are more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The result of a page: whether there may be more, and the streams that refused an append.
+
+    A stream refuses if it does not stand at the head that was expected, which is the value here.
+    """
+
+    more: bool
+    refused: Mapping[Partition, StreamHead] = field(default_factory=dict)
 
 
 @dataclass
 class _Page:
-    """One page on its way."""
+    """A page on its way."""
 
     waiting: Iterator[tuple[Partition, Pending]]
     appended: asyncio.Queue[Chunk | None] = field(default_factory=lambda: asyncio.Queue(_UNMARKED))
     refused: dict[Partition, StreamHead] = field(default_factory=dict)
-    troubles: list[BrokerError] = field(default_factory=list)
+    outages: list[BrokerUnavailable] = field(default_factory=list)
+
+
+class Packer:
+    """Makes wires of the rows of a partition."""
+
+    def __init__(self, partition: Partition, service: str, signer: Signer | None) -> None:
+        self._partition = partition
+        self._service = service
+        self._signer = signer
+        self._headers: dict[str | None, HeaderPacker] = {}
+        """By the source of a row: services that share a database have rows in one outbox."""
+
+    def wire(self, incarnations: Incarnations, row: PendingRow) -> Wire:
+        """Return a row as the broker stores it."""
+        (
+            number,
+            event_id,
+            signal,
+            subject,
+            time,
+            traceparent,
+            text,
+            source,
+            to,
+            causation,
+            context,
+        ) = row
+        headers = self._headers.get(source) or self._headers_of(source)
+        header = headers.pack(
+            event_id,
+            signal,
+            subject=subject,
+            time=time,
+            sequence=number,
+            incarnation=incarnations.of(number),
+            traceparent=traceparent,
+            to=to,
+            causation=causation,
+            context=context,
+        )
+        data = text.encode()
+        signature = b""
+        if self._signer is not None:
+            signature = self._signer.sign(self._partition, event_id.encode(), header, data)
+        return Wire(event_id, header, data, signature)
+
+    def _headers_of(self, source: str | None) -> HeaderPacker:
+        # Rows of releases that know version 1 of the tables have no source.
+        headers = HeaderPacker(source or self._service, self._partition.model)
+        self._headers[source] = headers
+        return headers
 
 
 class Publisher:
-    """Appends and marks. `chunk`: events per append, at most."""
+    """Reads, appends and marks. `models` returns models and their numbers of partitions."""
 
     def __init__(
-        self, store: OutboxStore, broker: Broker, service: str, chunk: int, signer: Signer | None
+        self,
+        *,
+        store: OutboxStore,
+        broker: Broker,
+        service: str,
+        models: Callable[[], Mapping[str, int]],
+        settings: RelaySettings,
+        signer: Signer | None,
+        troubles: Troubles,
     ) -> None:
         self.published = 0
+        """Events that were appended and marked."""
         self._store = store
         self._broker = broker
         self._service = service
-        self._chunk = chunk
+        self._models = models
+        self._chunk = settings.chunk
         self._signer = signer
+        self._troubles = troubles
+        self._paging = Paging(settings.chunk, settings.page)
 
-    async def publish(self, rows: Mapping[Partition, Pending]) -> dict[Partition, StreamHead]:
-        """Append and mark a page; answers the streams that refused, each with the head that was expected of it.
+    async def step(self) -> Published:
+        """Publish the next page.
 
-        Raises what the broker or the database raised, after what could be appended was marked.
+        Raises `BrokerUnavailable` or the error of the database, after the appended rows were marked. An
+        error of a stream alone is noted, and the other streams of the page are published.
         """
+        avoided = self._troubles.avoided(Work.PUBLISHING, Work.REPAIRING)
+        page = await self._store.pending(self._paging.rows, avoided)
+        self._paging.read(page.values())
+        if await self._correct_labels(page):
+            return Published(more=True)
+        for partition, pending in page.items():
+            if pending.head is None:
+                await self._store.add_stream(partition)
+        return Published(bool(page), await self._publish(page))
+
+    async def _correct_labels(self, page: Mapping[Partition, Pending]) -> bool:
+        """Move the rows of a process with another number of partitions to where workers look.
+
+        Before any event of their database row is published: the events of a row become visible in the
+        order of their ids.
+        """
+        moved: dict[int, str] = {}
+        for model, partitions in self._models().items():
+            for partition, pending in page.items():
+                if partition.model == model:
+                    moved |= misplaced(partition, pending.rows, partitions)
+        if moved:
+            await self._store.relabel(moved)
+            telemetry.emit(catalogue.RelayRepartitioned(service=self._service, count=len(moved)))
+        return bool(moved)
+
+    async def _publish(self, rows: Mapping[Partition, Pending]) -> dict[Partition, StreamHead]:
         page = _Page(iter(rows.items()))
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -67,46 +175,47 @@ class Publisher:
                 await page.appended.put(None)
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
-        if page.troubles:
-            raise page.troubles[0]
+        if page.outages:
+            raise page.outages[0]
         return page.refused
 
     async def _append_some(self, page: _Page) -> None:
-        """One partition after another, whichever is waiting."""
-        try:
-            for partition, one in page.waiting:
-                await self._append_all(page, partition, one)
-        except BrokerError as error:
-            page.troubles.append(error)
+        """Append to the next waiting partition, until none waits or the broker is away."""
+        for partition, pending in page.waiting:
+            try:
+                with self._troubles.of(partition, Work.PUBLISHING):
+                    await self._append_all(page, partition, pending)
+            except BrokerUnavailable as error:
+                page.outages.append(error)
+                return
 
-    async def _append_all(self, page: _Page, partition: Partition, one: Pending) -> None:
-        head = one.head or StreamHead()
-        heads = HeaderPacker(self._service, partition.model)
-        for rows in cut(one.rows, self._chunk):
-            wires = [self._wire(partition, heads, one.incarnations, row) for row in rows]
+    async def _append_all(self, page: _Page, partition: Partition, pending: Pending) -> None:
+        head = pending.head or StreamHead()
+        packer = Packer(partition, self._service, self._signer)
+        for rows in cut(pending.rows, self._chunk):
+            wires = [packer.wire(pending.incarnations, row) for row in rows]
             entries = await self._broker.publish(partition, head, wires)
             if entries is None:
                 page.refused[partition] = head
                 return
             new = StreamHead(head.epoch, entries[-1], rows[-1].event_id)
-            await page.appended.put(
-                Chunk(partition, head, new, Placed([row.id for row in rows], entries))
-            )
+            placed = Placed([row.id for row in rows], entries)
+            await page.appended.put(Chunk(partition, head, new, placed))
             head = new
 
     async def _mark_all(self, page: _Page) -> None:
-        """Until None comes: what has been appended while the last mark was made is marked in one step."""
+        """Mark chunks until None comes; chunks that were appended during a mark are marked together."""
         more = True
         while more:
             taken = [await page.appended.get()]
             while not page.appended.empty():
                 taken.append(page.appended.get_nowait())
             more = taken[-1] is not None
-            chunks = joined([one for one in taken if one is not None])
+            chunks = joined([chunk for chunk in taken if chunk is not None])
             if chunks:
-                self._tell(chunks, await self._store.mark(chunks))
+                self._report(chunks, await self._store.mark(chunks))
 
-    def _tell(self, chunks: Sequence[Chunk], marked: Sequence[bool]) -> None:
+    def _report(self, chunks: Sequence[Chunk], marked: Sequence[bool]) -> None:
         for chunk, done in zip(chunks, marked, strict=True):
             if done:
                 count = len(chunk.placed.ids)
@@ -115,30 +224,31 @@ class Publisher:
                     catalogue.RelayPublished(partition=str(chunk.partition), count=count)
                 )
 
-    def _wire(
-        self, partition: Partition, heads: HeaderPacker, incarnations: Incarnations, row: PendingRow
-    ) -> Wire:
-        number, event_id, signal, subject, time, traceparent, text = row
-        head = heads.pack(
-            event_id,
-            signal,
-            subject=subject,
-            time=time,
-            sequence=number,
-            incarnation=incarnations.of(number),
-            traceparent=traceparent,
-        )
-        data = text.encode()
-        signature = (
-            b""
-            if self._signer is None
-            else self._signer.sign(partition, event_id.encode(), head, data)
-        )
-        return Wire(event_id, head, data, signature)
+
+class Paging:
+    """The number of rows to read at a time: about `PAGE_BYTES`, judged by the pages before."""
+
+    def __init__(self, fewest: int, most: int) -> None:
+        self._fewest = min(fewest, most)
+        self._most = most
+        self.rows = self._fewest
+
+    def read(self, page: Iterable[Pending]) -> None:
+        """Take note of a page."""
+        sizes = [len(row.data) for pending in page for row in pending.rows]
+        if sizes:
+            fit = PAGE_BYTES * len(sizes) // max(1, sum(sizes))
+            self.rows = max(self._fewest, min(self._most, fit, 4 * self.rows))
+
+
+def misplaced(partition: Partition, rows: Iterable[PendingRow], partitions: int) -> dict[int, str]:
+    """Return the ids of the rows that belong to another partition, and its name."""
+    right = {row.id: partition_name(row.subject, row.event_id, partitions) for row in rows}
+    return {number: name for number, name in right.items() if name != partition.name}
 
 
 def cut(rows: Sequence[PendingRow], count: int) -> Iterator[Sequence[PendingRow]]:
-    """Rows in chunks of at most `count` events and about `CHUNK_BYTES`."""
+    """Cut rows into chunks of at most `count` events and about `CHUNK_BYTES`."""
     start, size = 0, 0
     for end, row in enumerate(rows):
         size += len(row.data)
@@ -149,20 +259,21 @@ def cut(rows: Sequence[PendingRow], count: int) -> Iterator[Sequence[PendingRow]
 
 
 def joined(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """The same chunks, those of a partition that follow each other as one: each stream once, in an order that all relays agree on."""
-    found: dict[Partition, Chunk] = {}
-    for one in chunks:
-        before = found.get(one.partition)
-        found[one.partition] = one if before is None else _joined(before, one)
-    return [found[partition] for partition in sorted(found)]
+    """Join the chunks of a partition that follow each other.
+
+    Each stream comes once, in an order that all relays share: marks lock the rows of streams.
+    """
+    by_partition: dict[Partition, Chunk] = {}
+    for chunk in chunks:
+        before = by_partition.get(chunk.partition)
+        by_partition[chunk.partition] = chunk if before is None else _joined(before, chunk)
+    return [by_partition[partition] for partition in sorted(by_partition)]
 
 
-def _joined(one: Chunk, next_one: Chunk) -> Chunk:
-    ids, entries = (
-        [*one.placed.ids, *next_one.placed.ids],
-        [*one.placed.entries, *next_one.placed.entries],
-    )
-    return Chunk(one.partition, one.old, next_one.new, Placed(ids, entries))
+def _joined(chunk: Chunk, following: Chunk) -> Chunk:
+    ids = [*chunk.placed.ids, *following.placed.ids]
+    entries = [*chunk.placed.entries, *following.placed.entries]
+    return Chunk(chunk.partition, chunk.old, following.new, Placed(ids, entries))
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

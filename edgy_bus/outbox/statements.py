@@ -1,7 +1,10 @@
-"""The statements of the outbox that are worth writing for a dialect: PostgreSQL takes arrays, and changes several tables in one statement."""
+"""Statements of the outbox that differ by dialect.
+
+PostgreSQL takes arrays, and changes several tables in one statement. SQLite takes JSON lists.
+"""
 
 from collections.abc import Mapping, Sequence
-from functools import cache, reduce
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -9,8 +12,10 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Executable,
+    FromClause,
     Insert,
     Integer,
+    Select,
     Text,
     any_,
     bindparam,
@@ -22,6 +27,7 @@ from sqlalchemy import (
     insert,
     literal,
     null,
+    or_,
     select,
     true,
     union_all,
@@ -40,6 +46,8 @@ DURABILITY = select(
 )
 """Settings of the server and of the session that may not be off."""
 
+_LIMIT = bindparam("limit", type_=Integer())
+
 WRITTEN = (
     "model",
     "label",
@@ -50,8 +58,12 @@ WRITTEN = (
     "traceparent",
     "data",
     "created",
+    "source",
+    "to",
+    "causation",
+    "context",
 )
-"""What an event's row is given; its id comes from the database."""
+"""The columns of an event's row; the database adds the id."""
 
 MARKED: dict[str, TypeEngine[Any]] = {
     "number": Integer(),
@@ -68,29 +80,40 @@ MARKED: dict[str, TypeEngine[Any]] = {
     "events": Text(),
     "created": BigInteger(),
 }
-"""What is told of a chunk that is marked; all chunks of a statement in one array for each."""
+"""The parameters of a mark: an array each, with an element for every chunk."""
 
-EVENT = ("id", "event_id", "signal", "subject", "time", "traceparent", "data")
+EVENT = (
+    "id",
+    "event_id",
+    "signal",
+    "subject",
+    "time",
+    "traceparent",
+    "data",
+    "source",
+    "to",
+    "causation",
+    "context",
+)
+"""The columns that the relay reads of an event, in the order of `PendingRow`."""
 
 
 @cache
 def appending(*, many: bool) -> Executable:
-    """PostgreSQL: write events and that they are pending, one event of parameters or several in arrays."""
+    """PostgreSQL: write events, pending, from parameters; several events from arrays."""
     written = insert(outbox)
     if many:
-        given = _arrays(
-            "given", {name: BigInteger() if name == "created" else Text() for name in WRITTEN}
-        )
-        written = written.from_select(list(WRITTEN), select(*given.c))
+        types = {name: BigInteger() if name == "created" else Text() for name in WRITTEN}
+        rows = _arrays("rows", types)
+        written = written.from_select(list(WRITTEN), select(*rows.c))
     else:
-        written = written.values(
-            {name: bindparam(name, type_=outbox.c[name].type) for name in WRITTEN}
-        )
+        values = {name: bindparam(name, type_=outbox.c[name].type) for name in WRITTEN}
+        written = written.values(values)
     return then_pending(written)
 
 
 def then_pending(written: Any) -> Insert:
-    """PostgreSQL: what an INSERT into the outbox writes is pending, in the same statement."""
+    """PostgreSQL: make the events of an INSERT into the outbox pending, in the same statement."""
     event = written.returning(outbox.c.id).cte("written")
     return insert(pending).from_select(["id"], select(event.c.id))
 
@@ -103,131 +126,166 @@ LAST_PENDING = insert(pending).from_select(
 
 
 @cache
-def reading(dialect: str) -> Executable:
-    """The heads of all streams and the oldest pending events, in one statement: model, label, and the columns of `EVENT`.
+def reading(dialect: str, *, avoiding: bool = False) -> Executable:
+    """The heads of all streams and the oldest pending events, in one statement.
 
-    The row of a head has no id; it has the epoch and the event id of the head in the place of the event's id and subject, and its numbers in
-    the place of the data.
+    The columns are model, label, and those of `EVENT`. The row of a head has no id; its epoch stands
+    in the place of the event's id, the event of the head in the place of the subject, and its numbers
+    in the place of the data. An id whose event somebody has deleted has no model.
 
-    An id whose event somebody has deleted has no model.
-
-    By way of the ids: neither what was published before nor what the planner believes of the tables makes it look at more of the outbox.
+    With `avoiding`, events of partitions among `names` are passed over: such a statement looks at
+    every event that is passed over.
     """
-    first = (
-        select(pending.c.id)
-        .order_by(pending.c.id)
-        .limit(bindparam("limit", type_=Integer()))
-        .subquery("first")
-    )
-    event: Any = outbox
-    joined: Any = first.outerjoin(outbox, outbox.c.id == first.c.id)
+    events = _pending_but(dialect) if avoiding else _oldest_pending(dialect)
+    instead = {
+        "event_id": streams.c.epoch,
+        "subject": streams.c.head_event,
+        "data": _head_numbers(),
+    }
+    columns = [instead.get(name, null()).label(name) for name in EVENT]
+    return union_all(events, select(streams.c.model, streams.c.label, *columns))
+
+
+def _oldest_pending(dialect: str) -> Select[Any]:
+    """Select the events of the first ids.
+
+    By way of the ids: neither what was published before nor what the planner believes of the tables
+    makes the statement look at more of the outbox.
+    """
+    first = select(pending.c.id).order_by(pending.c.id).limit(_LIMIT).subquery("first")
+    event, joined = _with_events(dialect, first)
+    return _event_columns(first, event).select_from(joined)
+
+
+def _pending_but(dialect: str) -> Select[Any]:
+    """Select the events of the first ids outside of some partitions."""
+    event, joined = _with_events(dialect, pending)
+    partition = event.c.model + literal(":", Text) + event.c.label
+    wanted = or_(event.c.id.is_(None), ~_among(dialect, partition, "names", Text()))
+    rows = _event_columns(pending, event).select_from(joined).where(wanted)
+    # Nested, because SQLite takes no ORDER BY inside of a UNION.
+    first = rows.order_by(pending.c.id).limit(_LIMIT).subquery("first")
+    return select(*first.c)
+
+
+def _with_events(dialect: str, ids: FromClause) -> tuple[FromClause, FromClause]:
+    """Return the events of some ids, and ids and events joined."""
     if dialect == POSTGRESQL:
-        event = select(outbox).where(outbox.c.id == first.c.id).limit(1).lateral("event")
-        joined = first.outerjoin(event, true())
-    rows = select(
-        event.c.model, event.c.label, first.c.id, *(event.c[name] for name in EVENT[1:])
-    ).select_from(joined)
-    nothing = null()
-    text = {"event_id": streams.c.epoch, "subject": streams.c.head_event, "data": _head_numbers()}
-    heads = select(
-        streams.c.model, streams.c.label, *(text.get(name, nothing).label(name) for name in EVENT)
-    )
-    return union_all(rows, heads)
+        event = select(outbox).where(outbox.c.id == ids.c.id).limit(1).lateral("event")
+        return event, ids.outerjoin(event, true())
+    return outbox, ids.outerjoin(outbox, outbox.c.id == ids.c.id)
+
+
+def _event_columns(ids: FromClause, event: FromClause) -> Select[Any]:
+    columns = (event.c[name] for name in EVENT[1:])
+    return select(event.c.model, event.c.label, ids.c.id, *columns)
 
 
 def _head_numbers() -> ColumnElement[str]:
-    """As JSON: the numbers of the head's entry, then those of `Incarnations`."""
-    numbers = (
-        streams.c.head_ms,
-        streams.c.head_seq,
-        streams.c.incarnation,
-        streams.c.since,
-        streams.c.former,
-    )
-    texts: list[ColumnElement[str]] = [cast(one, Text) for one in numbers]
-    return (
-        literal("[", Text)
-        + reduce(lambda one, other: one + literal(",", Text) + other, texts)
-        + literal("]", Text)
-    )
+    """Write the numbers of the head's entry, then those of `Incarnations`, as a JSON list."""
+    stream = streams.c
+    numbers = (stream.head_ms, stream.head_seq, stream.incarnation, stream.since, stream.former)
+    first, *more = (cast(number, Text) for number in numbers)
+    text = literal("[", Text) + first
+    for number in more:
+        text = text + literal(",", Text) + number
+    return text + literal("]", Text)
 
 
 @cache
 def marking() -> Executable:
-    """PostgreSQL: move the heads of streams, forget that ids are pending, and keep the chunks; nothing of a chunk whose head is not the old one.
+    """PostgreSQL: move the heads of streams, make ids no longer pending, and keep the chunks.
 
-    Answers the numbers of the chunks that were marked.
+    A chunk whose stream's head is not the old head changes nothing. Returns the numbers of the chunks
+    that were marked.
     """
-    one = _arrays("one", MARKED)
-    which = _arrays("which", {"id": BigInteger(), "chunk": Integer()})
-    chunk = (one.c.model, one.c.label, one.c.new_ms, one.c.new_seq, one.c.events, one.c.created)
+    chunk = _arrays("chunk", MARKED)
+    event = _arrays("event", {"id": BigInteger(), "chunk": Integer()})
+    kept_columns = [chunk.c[name] for name in ("number", *_KEPT)]
     moved = (
         update(streams)
         .where(
-            streams.c.model == one.c.model,
-            streams.c.label == one.c.label,
-            streams.c.epoch == one.c.old_epoch,
-            streams.c.head_ms == one.c.old_ms,
-            streams.c.head_seq == one.c.old_seq,
-            streams.c.head_event == one.c.old_event,
+            streams.c.model == chunk.c.model,
+            streams.c.label == chunk.c.label,
+            streams.c.epoch == chunk.c.old_epoch,
+            streams.c.head_ms == chunk.c.old_ms,
+            streams.c.head_seq == chunk.c.old_seq,
+            streams.c.head_event == chunk.c.old_event,
         )
         .values(
-            epoch=one.c.new_epoch,
-            head_ms=one.c.new_ms,
-            head_seq=one.c.new_seq,
-            head_event=one.c.new_event,
+            epoch=chunk.c.new_epoch,
+            head_ms=chunk.c.new_ms,
+            head_seq=chunk.c.new_seq,
+            head_event=chunk.c.new_event,
         )
-        .returning(one.c.number, *chunk)
+        .returning(*kept_columns)
         .cte("moved")
     )
-    gone = (
+    published = (
         delete(pending)
-        .where(pending.c.id == which.c.id, which.c.chunk == moved.c.number)
-        .cte("gone")
+        .where(pending.c.id == event.c.id, event.c.chunk == moved.c.number)
+        .cte("published")
     )
-    columns = [moved.c[one.name] for one in chunk]
-    kept = insert(chunks).from_select([one.name for one in chunks.c], select(*columns)).cte("kept")
-    return select(moved.c.number).add_cte(gone, kept)
+    rows = select(*(moved.c[name] for name in _KEPT))
+    kept = insert(chunks).from_select([column.name for column in chunks.c], rows).cte("kept")
+    return select(moved.c.number).add_cte(published, kept)
+
+
+_KEPT = ("model", "label", "new_ms", "new_seq", "events", "created")
+"""The parameters of a mark that become the columns of a chunk, in their order."""
 
 
 @cache
 def known(dialect: str) -> Executable:
     """The events of the outbox whose ids are among `ids`."""
-    return select(outbox.c.id, outbox.c.event_id).where(_among(dialect, outbox.c.id))
+    return select(outbox.c.id, outbox.c.event_id).where(_among_ids(dialect, outbox.c.id))
 
 
 @cache
 def taking(dialect: str) -> Executable:
-    """Those of `ids` that were pending are not any more; answers them."""
-    return delete(pending).where(_among(dialect, pending.c.id)).returning(pending.c.id)
+    """Make those of `ids` that are pending no longer pending; returns them."""
+    return delete(pending).where(_among_ids(dialect, pending.c.id)).returning(pending.c.id)
 
 
 @cache
 def sending_again(dialect: str) -> Executable:
-    """Those of `ids` that are in the outbox are pending."""
+    """Make those of `ids` that are in the outbox pending."""
     there = select(outbox.c.id).where(
-        _among(dialect, outbox.c.id), ~exists().where(pending.c.id == outbox.c.id)
+        _among_ids(dialect, outbox.c.id), ~exists().where(pending.c.id == outbox.c.id)
     )
     return insert(pending).from_select(["id"], there)
 
 
 def ids_for(dialect: str, ids: Sequence[int]) -> dict[str, Any]:
-    """The parameter of such a statement."""
-    return {"ids": list(ids) if dialect == POSTGRESQL else dumps(list(ids)).decode()}
+    """Return the parameter of a statement about `ids`."""
+    return {"ids": _list_for(dialect, ids)}
 
 
-def _among(dialect: str, of: Column[Any]) -> ColumnElement[bool]:
+def names_for(dialect: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the parameter of a statement about `names` of partitions."""
+    return {"names": _list_for(dialect, names)}
+
+
+def _list_for(dialect: str, values: Sequence[int] | Sequence[str]) -> list[Any] | str:
+    return list(values) if dialect == POSTGRESQL else dumps(list(values)).decode()
+
+
+def _among_ids(dialect: str, column: Column[Any]) -> ColumnElement[bool]:
+    return _among(dialect, column, "ids", BigInteger())
+
+
+def _among(
+    dialect: str, column: ColumnElement[Any], parameter: str, kind: TypeEngine[Any]
+) -> ColumnElement[bool]:
+    """Match a column that is among the values of a parameter: an array, on SQLite a JSON list."""
     if dialect == POSTGRESQL:
-        return of == any_(bindparam("ids", type_=ARRAY(BigInteger)))
-    return of.in_(
-        select(func.json_each(bindparam("ids", type_=Text())).table_valued("value").c.value)
-    )
+        return column == any_(bindparam(parameter, type_=ARRAY(kind)))
+    values = func.json_each(bindparam(parameter, type_=Text())).table_valued("value")
+    return column.in_(select(values.c.value))
 
 
 def _arrays(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
-    """Arrays of parameters, named like their columns, as a table."""
-    given = [bindparam(one, type_=ARRAY(kind)) for one, kind in columns.items()]
-    rows = func.unnest(*given).table_valued(
-        *(column(one, kind) for one, kind in columns.items()), name=name
-    )
-    return rows.render_derived()
+    """Return array parameters, named like their columns, as a table."""
+    arrays = [bindparam(parameter, type_=ARRAY(kind)) for parameter, kind in columns.items()]
+    names = [column(parameter, kind) for parameter, kind in columns.items()]
+    return func.unnest(*arrays).table_valued(*names, name=name).render_derived()

@@ -23,9 +23,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edgy_bus.codec import Envelope
+from edgy_bus.database.versions import TableSet, meta_table
 from edgy_bus.signals import Inbox
 
 metadata = MetaData()
+
+meta = meta_table(metadata)
+"""The version of this table."""
 
 inbox = Table(
     "edgy_bus_inbox",
@@ -38,6 +42,9 @@ inbox = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("handled", BigInteger, nullable=False),
 )
+
+TABLES = TableSet("inbox", metadata, version=1, compatible=1)
+"""Version 1 is also the table of releases without `edgy_bus_meta`."""
 
 
 async def advance(database: Inbox, receiver: str, envelope: Envelope) -> bool:

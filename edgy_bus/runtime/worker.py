@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.protocol import Agreement
 from edgy_bus.database import Database
+from edgy_bus.database.versions import prepare
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EdgyBusError
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.consumer import Consumer
@@ -63,6 +65,8 @@ class Worker(Service):
             return
         if not await self._until_it_works(self._broker.connect):
             return
+        if not await self._until_it_works(Agreement(self._broker).renew):
+            return
         slots = Slots(self._settings.concurrency)
         self.consumers = [
             Consumer(self._broker, group, self._settings, slots, self._signer)
@@ -85,7 +89,7 @@ class Worker(Service):
         databases = {id(one): one for group in self._groups for one in group.inboxes}
         for database in databases.values():
             if isinstance(database, Database):
-                await database.create_tables(inbox.metadata)
+                await prepare(database, inbox.TABLES)
 
     async def _until_it_works(self, start: Callable[[], Awaitable[None]]) -> bool:
         """Call `start` until it succeeds, and report an outage once; False if stopped meanwhile."""

@@ -58,6 +58,15 @@ class BrokerEvicts(Notice):
 
 
 @_entry
+class ProtocolIsNewer(Notice):
+    """A newer release works at the broker; this program may go on, and should be upgraded."""
+
+    name: ClassVar[str] = "broker.newer_protocol"
+    version: int
+    known: int
+
+
+@_entry
 class DatabaseUnavailable(Notice):
     """A database does not answer. Reported once, until it answers again."""
 
@@ -93,6 +102,16 @@ class ListenerLost(Notice):
     metric: ClassVar[Counter | None] = Counter("edgy_bus_database_lost_listeners_total")
     channel: str
     error: str
+
+
+@_entry
+class TablesChanged(Notice):
+    """Tables of this library were created or brought to the version of this release."""
+
+    name: ClassVar[str] = "tables.changed"
+    tables: str
+    version: int
+    statements: int
 
 
 # Outbox and relay
@@ -205,6 +224,29 @@ class RelayRestored(Notice):
     metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_restored_databases_total")
     partition: str
     incarnation: int
+
+
+@_entry
+class StreamFailed(Notice):
+    """A stream cannot be used; other streams go on. Reported once until its error changes.
+
+    The relay tries again after a growing pause; pending events of the stream wait in the outbox.
+    """
+
+    name: ClassVar[str] = "stream.failed"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_stream_failures_total", ("work",))
+    partition: str
+    work: str
+    error: str
+
+
+@_entry
+class StreamRecovered(Notice):
+    """A stream that failed is used again."""
+
+    name: ClassVar[str] = "stream.recovered"
+    partition: str
 
 
 @_entry

@@ -329,7 +329,7 @@ async def test_a_relay_in_another_process_is_woken_by_the_commit(
     service = Accounts(redis_url, postgres_url, prefix, relay=False)
     relaying = Accounts(redis_url, postgres_url, prefix, relaying=slow)
     async with service.running(worker=False), relaying.running(worker=False):
-        await eventually(lambda: relaying.bus.relays()[0]._verified)
+        await eventually(lambda: relaying.bus.relays()[0].repairer.verified)
         await asyncio.sleep(0.2)
         await service.User.query.create(name="Ada")
         await eventually(lambda: _nothing_left(service))

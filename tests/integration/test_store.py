@@ -9,8 +9,9 @@ from sqlalchemy import delete, func, insert, select, text
 
 from edgy_bus.brokers.base import EntryId, Landmark, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.codec import HeaderPacker, unpack
+from edgy_bus.codec import HeaderPacker, loads, unpack
 from edgy_bus.database import Database
+from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore
 from edgy_bus.outbox.table import chunks, metadata, outbox, pending, streams
@@ -92,20 +93,20 @@ async def test_what_is_confirmed_leaves_the_ledger_batch_by_batch(store: OutboxS
     await write(store, 4)
     await stand(store, 10, 11)
     head = await stand(store, 12, 13)
-    assert not await store.confirm(PARTITION, StreamHead("another"), EntryId(13, 0))
-    assert await store.confirm(PARTITION, head, EntryId(12, 0))
+    assert not await store.tidying.confirm(PARTITION, StreamHead("another"), EntryId(13, 0))
+    assert await store.tidying.confirm(PARTITION, head, EntryId(12, 0))
     assert await published(store) == 1
-    assert await store.confirm(PARTITION, head, EntryId(13, 0))
+    assert await store.tidying.confirm(PARTITION, head, EntryId(13, 0))
     assert await published(store) == 1, "the last of the chunk is not below"
 
 
 async def test_what_is_confirmed_stays_so_when_a_group_begins_anew(store: OutboxStore) -> None:
     await write(store, 4)
     head = await stand(store, 10, 11, 12, 13)
-    assert await store.confirm(PARTITION, head, EntryId(12, 5))
-    assert await store.confirm(PARTITION, head, EntryId(12, 3))
-    assert await store.confirm(PARTITION, head, EntryId(0, 9))
-    repair = await store.resynchronise(PARTITION, head, StreamHead("another"), [])
+    assert await store.tidying.confirm(PARTITION, head, EntryId(12, 5))
+    assert await store.tidying.confirm(PARTITION, head, EntryId(12, 3))
+    assert await store.tidying.confirm(PARTITION, head, EntryId(0, 9))
+    repair = await store.repairs.resynchronise(PARTITION, head, StreamHead("another"), [])
     assert repair.done
     assert await waiting(store) == [4]
 
@@ -116,36 +117,36 @@ async def test_after_a_loss_what_was_not_confirmed_and_is_not_found_is_pending_a
     ids = await write(store, 6)
     await stand(store, 10, 11, 12, 13, 14)
     head = (await store.heads())[PARTITION]
-    assert await store.confirm(PARTITION, head, EntryId(12, 0))
+    assert await store.tidying.confirm(PARTITION, head, EntryId(12, 0))
     new = StreamHead("f", EntryId(3, 0), ids[3])
-    found = await store.recognise(
+    found = await store.repairs.recognise(
         [landmark(2, ids[0], 1), landmark(3, ids[3], 4), landmark(4, "forged", None)]
     )
     assert found.placed == Placed([1, 4], [EntryId(2, 0), EntryId(3, 0)])
     assert found.strangers == 0
-    assert (await store.resynchronise(PARTITION, head, new, [found.placed])).done
+    assert (await store.repairs.resynchronise(PARTITION, head, new, [found.placed])).done
     assert await waiting(store) == [3, 5, 6], "1 and 2 were confirmed, 4 was found"
     again = StreamHead("g")
-    assert (await store.resynchronise(PARTITION, new, again, [])).done
+    assert (await store.repairs.resynchronise(PARTITION, new, again, [])).done
     assert await waiting(store) == [3, 4, 5, 6]
-    assert not (await store.resynchronise(PARTITION, new, again, [])).done
+    assert not (await store.repairs.resynchronise(PARTITION, new, again, [])).done
 
 
 async def test_in_the_same_epoch_only_what_is_found_changes(store: OutboxStore) -> None:
     ids = await write(store, 3)
     head = await stand(store, 10)
     new = StreamHead("e", EntryId(11, 0), ids[1])
-    found = await store.recognise([landmark(11, ids[1], 2)])
-    assert (await store.resynchronise(PARTITION, head, new, [found.placed])).done
+    found = await store.repairs.recognise([landmark(11, ids[1], 2)])
+    assert (await store.repairs.resynchronise(PARTITION, head, new, [found.placed])).done
     assert await waiting(store) == [3]
     lost = StreamHead("f")
-    await store.resynchronise(PARTITION, new, lost, [])
+    await store.repairs.resynchronise(PARTITION, new, lost, [])
     assert await waiting(store) == [1, 2, 3]
 
 
 async def test_an_event_is_recognised_by_its_number_and_its_id(store: OutboxStore) -> None:
     (event_id,) = await write(store, 1)
-    found = await store.recognise(
+    found = await store.repairs.recognise(
         [landmark(1, event_id, 1), landmark(2, "other", 1), landmark(3, event_id, 2**62)]
     )
     assert found.placed.ids == [1]
@@ -154,7 +155,7 @@ async def test_an_event_is_recognised_by_its_number_and_its_id(store: OutboxStor
         Landmark(EntryId(1, 0), event_id, head) for head in (b"", b"[]", b"\xff", b'{"sequence":1}')
     ]
     huge = landmark(1, "x", 2**63), landmark(1, "x", 5, 2**40), landmark(1, "x", -1)
-    assert await store.recognise([*hostile, *huge]) == (Placed([], []), 0)
+    assert await store.repairs.recognise([*hostile, *huge]) == (Placed([], []), 0)
 
 
 async def test_pruning_keeps_what_is_pending_what_is_younger_and_the_newest(
@@ -164,12 +165,12 @@ async def test_pruning_keeps_what_is_pending_what_is_younger_and_the_newest(
     await write(store, 1, created=30)
     await write(store, 1, created=10)
     await stand(store, 1, 2)
-    assert await store.prune(20) == 2
+    assert await store.tidying.prune(20) == 2
     assert await waiting(store) == [3, 4, 5]
     await stand(store, 4, 5, 6)
-    assert await store.prune(20) == 1
-    assert await store.prune(40) == 1
-    assert await store.prune(40) == 0
+    assert await store.tidying.prune(20) == 1
+    assert await store.tidying.prune(40) == 1
+    assert await store.tidying.prune(40) == 0
     rows = (await store.database.run(select(outbox.c.id))).rows
     assert [row["id"] for row in rows] == [5], "the newest row tells which numbers were given out"
 
@@ -179,6 +180,44 @@ async def test_an_event_that_somebody_deleted_holds_up_nothing(store: OutboxStor
     await store.database.run(delete(outbox).where(outbox.c.id < 4))
     assert await store.pending(3) == {}
     assert [row.id for row in (await store.pending(3))[PARTITION].rows] == [4, 5]
+
+
+async def test_partitions_that_are_avoided_are_passed_over_whatever_they_hold(
+    store: OutboxStore,
+) -> None:
+    await write(store, 5)
+    await write(store, 3, OTHER)
+    await write(store, 2)
+    await stand(store, 10)
+    page = await store.pending(2, {PARTITION})
+    assert [row.id for row in page[OTHER].rows] == [6, 7]
+    assert page.keys() == {OTHER}
+    page = await store.pending(100, {OTHER, Partition("no.Model", "0")})
+    assert [row.id for row in page[PARTITION].rows] == [2, 3, 4, 5, 9, 10]
+    assert page[PARTITION].head is not None
+    assert await store.pending(100, {PARTITION, OTHER}) == {}
+    await store.database.run(delete(outbox).where(outbox.c.id < 4))
+    assert [row.id for row in (await store.pending(4, {PARTITION}))[OTHER].rows] == [6, 7]
+    assert await waiting(store) == [4, 5, 6, 7, 8, 9, 10], "ids without an event go all the same"
+
+
+async def test_a_row_is_published_with_the_attributes_that_it_has(store: OutboxStore) -> None:
+    await write(store, 1)
+    await write(
+        store,
+        1,
+        source="billing",
+        to="mail/send",
+        causation="e0",
+        context='{"actor":"ada"}',
+    )
+    broker = Away()
+    await drain(store, broker)
+    plain, full = (loads(fields[b"head"]) for fields in broker._streams[PARTITION].entries.values())
+    assert plain["source"] == "accounts", "the relay's own service, as older releases write"
+    extensions = {"source": "billing", "to": "mail/send", "causationid": "e0", "actor": "ada"}
+    assert full.items() >= extensions.items()
+    assert full.keys() - plain.keys() == {"to", "causationid", "actor"}
 
 
 async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore) -> None:
@@ -288,10 +327,10 @@ def numbers(broker: MemoryBroker) -> list[tuple[int | None, int]]:
 
 async def drain(store: OutboxStore, broker: Away) -> None:
     relay = relay_of(store, broker, lease=0.2)
-    await eventually(relay._leads, "the lease")
+    await eventually(relay.leader.step, "the lease")
     while await relay.step():
         pass
-    await relay._hand_back()
+    await relay.leader.hand_back()
 
 
 async def test_a_restored_database_begins_another_incarnation(store: OutboxStore) -> None:
@@ -378,7 +417,8 @@ async def test_a_loss_of_the_broker_and_pruned_rows_are_no_restore(store: Outbox
     await write(store, 3, created=10)
     await write(store, 1)
     await drain(store, broker)
-    assert await store.prune(20) == 3
+    await store.tidying.prune(20)
+    assert await store.count_all() == 1
     broker._streams[PARTITION].epoch = None
     with Told() as told:
         await drain(store, broker)

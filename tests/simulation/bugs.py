@@ -3,22 +3,22 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
 from edgy_bus.brokers.base import START, EntryId, Fetched, HeldState, Lease, RowKey, StreamHead
-from edgy_bus.codec import HeaderPacker
 from edgy_bus.database.backends.base import Result
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox import relay as relay_module
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.publishing import Publisher
-from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import Chunk, Pending
+from edgy_bus.outbox.publishing import Packer, Publisher
+from edgy_bus.outbox.repairing import Repairer
+from edgy_bus.outbox.store import Chunk, Pending, Standing
+from edgy_bus.outbox.tidying import Tidier
 from edgy_bus.runtime.jobs import Handling
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.outcome import Done
@@ -75,43 +75,46 @@ class Bug:
 
 
 class MarksFirst(Publisher):
-    async def _append_all(self, page: Any, partition: Partition, one: Pending) -> None:
-        head = one.head or StreamHead()
-        partitions = [EntryId(head.entry.ms, head.entry.seq + 1)] * len(one.rows)
-        await self._store.mark(
-            [Chunk(partition, head, head, Placed([row.id for row in one.rows], partitions))]
-        )
-        await super()._append_all(page, partition, one)
+    async def _append_all(self, page: Any, partition: Partition, pending: Pending) -> None:
+        head = pending.head or StreamHead()
+        entries = [EntryId(head.entry.ms, head.entry.seq + 1)] * len(pending.rows)
+        placed = Placed([row.id for row in pending.rows], entries)
+        await self._store.mark([Chunk(partition, head, head, placed)])
+        await super()._append_all(page, partition, pending)
 
 
 class HeadsReadLast(Store):
-    async def pending(self, limit: int) -> dict[Partition, Pending]:
-        found = await super().pending(limit)
-        heads = await self.heads()
-        return {
-            partition: Pending(heads.get(partition), one.incarnations, one.rows)
-            for partition, one in found.items()
-        }
+    async def pending(
+        self, limit: int, avoiding: Collection[Partition] = ()
+    ) -> dict[Partition, Pending]:
+        page = await super().pending(limit, avoiding)
+        return _with_heads(page, await self.heads())
 
 
 class HeadsReadFirst(Store):
-    async def pending(self, limit: int) -> dict[Partition, Pending]:
+    async def pending(
+        self, limit: int, avoiding: Collection[Partition] = ()
+    ) -> dict[Partition, Pending]:
         heads = await self.heads()
-        await asyncio.sleep(
-            4.0
-        )  # longer than the lease: two relays stand in the gap, and one failover is enough
-        found = await super().pending(limit)
-        return {
-            partition: Pending(heads.get(partition), one.incarnations, one.rows)
-            for partition, one in found.items()
-        }
+        # Longer than the lease: two relays stand in the gap, and one failover is enough.
+        await asyncio.sleep(4.0)
+        return _with_heads(await super().pending(limit, avoiding), heads)
+
+
+def _with_heads(
+    page: Mapping[Partition, Pending], heads: Mapping[Partition, StreamHead]
+) -> dict[Partition, Pending]:
+    return {
+        partition: Pending(heads.get(partition), pending.incarnations, pending.rows)
+        for partition, pending in page.items()
+    }
 
 
 class GoesOnAfterRefusal(Publisher):
-    async def _append_all(self, page: Any, partition: Partition, one: Pending) -> None:
-        head, heads = one.head or StreamHead(), HeaderPacker(self._service, partition.model)
-        for row in one.rows:
-            wire = self._wire(partition, heads, one.incarnations, row)
+    async def _append_all(self, page: Any, partition: Partition, pending: Pending) -> None:
+        head, packer = pending.head or StreamHead(), Packer(partition, self._service, None)
+        for row in pending.rows:
+            wire = packer.wire(pending.incarnations, row)
             entries = await self._broker.publish(partition, head, [wire])
             if entries is None:
                 await self._repair(partition, head)
@@ -123,21 +126,20 @@ class GoesOnAfterRefusal(Publisher):
 
     async def _repair(self, partition: Partition, head: StreamHead) -> None:
         state = await self._broker.inspect(partition, head, secrets.token_hex(8))
-        found = await self._store.recognise(state.behind)
-        await self._store.resynchronise(partition, head, state.head, [found.placed])
+        recognised = await self._store.repairs.recognise(state.behind)
+        placed = [recognised.placed]
+        await self._store.repairs.resynchronise(partition, head, state.head, placed)
 
 
-class NeverLooksAgain(Relay):
-    async def verify(self) -> None:
-        for model, partitions in self._models().items():
-            await self._broker.declare(model, partitions)
-        self._verified = True
+class NeverLooksAgain(Repairer):
+    async def look_at(self, partition: Partition, head: StreamHead) -> bool:
+        return True
 
 
-class TrimsForThoseWhoAreThere(Relay):
-    async def _trim(self, partition: Partition, head: StreamHead, known: set[str]) -> None:
-        progress = await self._broker.progress(partition, head)
-        await super()._trim(partition, head, set(progress))
+class TrimsForThoseWhoAreThere(Tidier):
+    async def _trim(self, partition: Partition, standing: Standing, known: set[str]) -> None:
+        progress = await self._broker.progress(partition, standing.head)
+        await super()._trim(partition, standing, set(progress))
 
 
 # The database
@@ -305,12 +307,8 @@ def _redis(kind: type[Redis], *faults: str) -> Bug:
     return Bug(Parts(redis=kind, faults=faults or None))
 
 
-def _relay(kind: type[Relay], *faults: str) -> Bug:
-    return Bug(Parts(relay=kind, faults=faults or None))
-
-
-def _publisher(kind: type[Publisher], *faults: str) -> Bug:
-    return Bug(Parts(faults=faults or None), [(relay_module, "Publisher", kind)])
+def _relay(part: str, kind: type[Publisher | Repairer | Tidier], *faults: str) -> Bug:
+    return Bug(Parts(faults=faults or None), [(relay_module, part, kind)])
 
 
 def _store(kind: type[Store], *faults: str) -> Bug:
@@ -340,13 +338,15 @@ BUGS: dict[str, Bug] = {
         NotesWithoutProof, "failover"
     ),
     "a loss is not noticed": _redis(LossNotNoticed, "failover", "delete stream"),
-    "rows are marked first": _publisher(MarksFirst, *DEATHS),
+    "rows are marked first": _relay("Publisher", MarksFirst, *DEATHS),
     "heads are read after the rows": _store(HeadsReadLast, "pause"),
     "heads are read before the rows": _store(HeadsReadFirst, "failover"),
-    "a relay goes on after a refusal": _publisher(GoesOnAfterRefusal, *DEATHS, *LOSSES),
-    "streams are never looked at again": _relay(NeverLooksAgain, "flush", "delete stream"),
+    "a relay goes on after a refusal": _relay("Publisher", GoesOnAfterRefusal, *DEATHS, *LOSSES),
+    "streams are never looked at again": _relay(
+        "Repairer", NeverLooksAgain, "flush", "delete stream"
+    ),
     "groups that are lost do not hold trimming up": _relay(
-        TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"
+        "Tidier", TrimsForThoseWhoAreThere, *LOSSES, "destroy group", "pause"
     ),
     "a mark compares nothing": _store(MarkComparesNothing, "network", "flush"),
     "a mark moves the head only": _store(MarkMovesTheHeadOnly, "kill"),

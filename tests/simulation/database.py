@@ -5,7 +5,7 @@ before or after it took effect.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -16,7 +16,15 @@ from edgy_bus.codec import numbering
 from edgy_bus.database.backends.base import Result
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.store import Chunk, Incarnations, Pending, PendingRow, Recognised, Repair
+from edgy_bus.outbox.store import (
+    Chunk,
+    Incarnations,
+    Pending,
+    PendingRow,
+    Recognised,
+    Repair,
+    Standing,
+)
 from tests.simulation.loop import Process
 
 PENDING, PUBLISHED, CONFIRMED = 0, 1, 2
@@ -119,6 +127,7 @@ class Store:
         self._process = process
         self._pause = pause
         self.database = SimpleNamespace(listen=_listen)
+        self.repairs = self.tidying = self
 
     async def _step(self, name: str, step: Callable[[], Any]) -> Any:
         await self._pause(self._process, f"before {name}")
@@ -135,9 +144,22 @@ class Store:
     async def add_stream(self, partition: Partition) -> None:
         await self._step("add_stream", lambda: self._db.streams.setdefault(partition, Stream()))
 
-    async def pending(self, limit: int) -> dict[Partition, Pending]:
-        found: dict[Partition, Pending] = await self._step("pending", lambda: self._pending(limit))
-        return found
+    async def standings(self) -> dict[Partition, Standing]:
+        standings: dict[Partition, Standing] = await self._step("standings", self._standings)
+        return standings
+
+    def _standings(self) -> dict[Partition, Standing]:
+        return {
+            partition: Standing(stream.head, stream.confirmed)
+            for partition, stream in self._db.streams.items()
+        }
+
+    async def pending(
+        self, limit: int, avoiding: Collection[Partition] = ()
+    ) -> dict[Partition, Pending]:
+        assert not avoiding, "no stream of the model fails alone"
+        page: dict[Partition, Pending] = await self._step("pending", lambda: self._pending(limit))
+        return page
 
     def _pending(self, limit: int) -> dict[Partition, Pending]:
         found: dict[Partition, Pending] = {}

@@ -355,5 +355,5 @@ async def test_the_broker_is_closed_when_nothing_uses_it_any_more(
     registry = edgy.Registry(sqlite_url, bus=bus)
     declare_user(registry)
     async with running(bus, registry, worker=False):
-        await eventually(lambda: bus.relays()[0]._verified)
+        await eventually(lambda: bus.relays()[0].repairer.verified)
     assert calls == ["release", "close"]

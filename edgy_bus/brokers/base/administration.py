@@ -2,12 +2,20 @@
 
 from abc import ABC, abstractmethod
 
-from edgy_bus.brokers.base.values import Backlog, Members
+from edgy_bus.brokers.base.values import Backlog, Members, Protocol
 from edgy_bus.events import Partition
 
 
 class Administration(ABC):
     """Register workers, and look at or remove the data of groups. Needs no lease."""
+
+    @abstractmethod
+    async def keep_protocol(self, protocol: Protocol) -> Protocol:
+        """Keep the greater version and the greater oldest of the stored and the new protocol.
+
+        Return the protocol that is stored now. Needs no write where nothing rises, so that a full
+        broker can answer.
+        """
 
     @abstractmethod
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:

@@ -224,3 +224,10 @@ class Members:
 
     alive: Sequence[str]
     reports: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Protocol(NamedTuple):
+    """The version of what programs write to a broker, and the oldest version that may take part."""
+
+    version: int
+    oldest: int

@@ -1,6 +1,6 @@
 """Members, backlogs and the removal of data in memory."""
 
-from edgy_bus.brokers.base import Administration, Backlog, Members
+from edgy_bus.brokers.base import Administration, Backlog, Members, Protocol
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Group
 from edgy_bus.events import Partition
@@ -11,6 +11,12 @@ REPORTS_KEPT = 3600.0
 
 class MemoryAdministration(MemoryCore, Administration):
     """Count workers and entries, and clear dictionaries."""
+
+    async def keep_protocol(self, protocol: Protocol) -> Protocol:
+        stored = self._protocol
+        version = max(stored.version, protocol.version)
+        self._protocol = Protocol(version, max(stored.oldest, protocol.oldest))
+        return self._protocol
 
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
         self._workers[group][worker] = (self._clock() + ttl, report)
@@ -57,3 +63,4 @@ class MemoryAdministration(MemoryCore, Administration):
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
+        self._protocol = Protocol(0, 0)

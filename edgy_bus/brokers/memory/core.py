@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from edgy_bus.brokers.base import Kept, Lease, lease_lost, rolled_back
+from edgy_bus.brokers.base import Kept, Lease, Protocol, lease_lost, rolled_back
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
 
@@ -20,6 +20,7 @@ class MemoryCore:
         self._clock = clock
         self._streams: dict[Partition, Stream] = defaultdict(Stream)
         self._models: dict[str, int] = {}
+        self._protocol = Protocol(0, 0)
         self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
         """Group to worker to the time until which the worker is alive, and its report."""
         self._news = asyncio.Condition()

@@ -1,6 +1,6 @@
 """Members, backlogs and the removal of data on Redis."""
 
-from edgy_bus.brokers.base import Administration, Backlog, Members
+from edgy_bus.brokers.base import Administration, Backlog, Members, Protocol
 from edgy_bus.brokers.redis.core import RedisCore
 from edgy_bus.brokers.redis.encoding import milliseconds
 from edgy_bus.brokers.redis.scripts import pairs
@@ -11,6 +11,10 @@ _ERASE_TIMEOUT = 60.0
 
 class RedisAdministration(RedisCore, Administration):
     """Count workers and entries, and delete keys."""
+
+    async def keep_protocol(self, protocol: Protocol) -> Protocol:
+        answer = await self._scripts.call("protocol", (self.keys.protocol(),), protocol)
+        return Protocol(int(answer[b"version"]), int(answer[b"oldest"]))
 
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
         return await self._members(group, worker, milliseconds(ttl), report)

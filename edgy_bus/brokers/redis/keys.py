@@ -62,3 +62,10 @@ class Keys:
     def reports(self, group: str) -> str:
         """Return the key of a hash: worker to its last report."""
         return f"{self.prefix}:{{group:{group}}}:reports"
+
+    def protocol(self) -> str:
+        """Return the key of a hash with the fields `version` and `oldest`.
+
+        Not a field of the catalogue: releases of protocol 1 take every field there for a model.
+        """
+        return f"{self.prefix}:protocol"

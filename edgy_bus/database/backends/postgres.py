@@ -120,6 +120,8 @@ def _translated(error: Exception) -> DatabaseError | None:
         return DatabaseUnavailable(
             f"PostgreSQL cannot be reached: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
         )
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return DatabaseUnavailable(f"PostgreSQL: {error.args[0]}")
     if isinstance(error, asyncpg.DataError):
         return DatabaseError(f"PostgreSQL cannot store a value: {str(error).partition(':')[0]}")
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import Broker, Protocol
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
     acquire,
@@ -26,6 +26,13 @@ class AdministrationTopic:
         # A worker leaves by the broker's clock, which counts milliseconds.
         await asyncio.sleep(0.01)
         assert list((await broker.members("mail")).alive) == []
+
+    async def test_a_protocol_only_rises(self, broker: Broker) -> None:
+        assert await broker.keep_protocol(Protocol(2, 1)) == Protocol(2, 1)
+        assert await broker.keep_protocol(Protocol(1, 0)) == Protocol(2, 1)
+        assert await broker.keep_protocol(Protocol(5, 1)) == Protocol(5, 1)
+        assert await broker.keep_protocol(Protocol(4, 3)) == Protocol(5, 3)
+        assert await broker.declared() == {}
 
     async def test_a_group_that_is_forgotten_holds_nothing_up_and_keeps_its_dead_letters(
         self, broker: Broker

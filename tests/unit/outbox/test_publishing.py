@@ -5,8 +5,7 @@ import pytest
 from edgy_bus.brokers.base import EntryId, StreamHead
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.publishing import CHUNK_BYTES, cut, joined
-from edgy_bus.outbox.relay import PAGE_BYTES, Paging
+from edgy_bus.outbox.publishing import CHUNK_BYTES, PAGE_BYTES, Paging, cut, joined
 from edgy_bus.outbox.store import Chunk, Incarnations, Pending, PendingRow
 from tests.support import PARTITION
 from tests.unit.outbox.support import OTHER

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import StreamHead
+from edgy_bus.brokers.base import Protocol, StreamHead
+from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 from edgy_bus.events import Partition
+from edgy_bus.outbox.leading import Leader
 from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import Chunk, OutboxStore
@@ -76,10 +78,10 @@ async def test_the_standby_takes_over_when_the_leader_stops(
 async def test_two_relays_that_both_believe_to_lead_publish_nothing_twice(
     sqlite_url: str, store: OutboxStore, broker: Away, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def yes(self: Relay) -> bool:
+    async def yes(self: Leader) -> bool:
         return True
 
-    monkeypatch.setattr(Relay, "_leads", yes)
+    monkeypatch.setattr(Leader, "step", yes)
     second = await store_in(sqlite_url)
     relays = [relay_of(store, broker, chunk=3), relay_of(second, broker, chunk=3)]
     ids: list[str] = []
@@ -202,7 +204,7 @@ async def test_old_rows_are_pruned_and_pending_ones_are_not(
     await drain(relay)
     broker.away = True
     await write(store, 2)
-    assert await store.prune(10**15) == 3
+    assert await store.tidying.prune(10**15) == 3
     assert await store.count_all() == await store.count_pending() == 2
 
 
@@ -217,6 +219,19 @@ async def test_another_number_of_partitions_is_refused_and_nothing_is_lost(
     ):
         await eventually(wrong.step)
     assert await store.count_pending() == 2
+
+
+async def test_keys_that_only_newer_releases_can_use_are_left_alone(
+    store: OutboxStore, broker: Away
+) -> None:
+    await write(store, 2)
+    await broker.keep_protocol(Protocol(PROTOCOL.version + 1, PROTOCOL.version + 1))
+    relay = relay_of(store, broker)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="as new as the other programs"):
+            await relay.step()
+    assert await store.count_pending() == 2
+    assert await on_stream(broker) == []
 
 
 async def test_a_broker_that_is_away_is_told_once_and_delivery_resumes(
@@ -237,7 +252,7 @@ async def test_a_broker_that_is_away_is_told_once_and_delivery_resumes(
 
 async def test_a_ring_wakes_the_relay_before_its_poll(store: OutboxStore, broker: Away) -> None:
     async with relay_of(store, broker, poll=3_600) as relay:
-        await eventually(lambda: relay._verified)
+        await eventually(lambda: relay.repairer.verified)
         await asyncio.sleep(0.05)
         ids = await write(store, 1)
         relay.bell.ring()
@@ -246,10 +261,10 @@ async def test_a_ring_wakes_the_relay_before_its_poll(store: OutboxStore, broker
 
 async def test_stopping_gives_the_lease_back(store: OutboxStore, broker: Away) -> None:
     async with relay_of(store, broker, lease=3_600) as relay:
-        await eventually(lambda: relay._verified)
+        await eventually(lambda: relay.repairer.verified)
     other = relay_of(store, broker)
     await other.step()
-    assert other._verified
+    assert other.repairer.verified
 
 
 async def test_a_mark_on_a_head_that_has_moved_changes_nothing(
@@ -333,7 +348,7 @@ async def test_a_long_stream_is_recognised_page_by_page(
     monkeypatch.setattr(broker, "inspect", partial(broker.inspect, count=3))
     monkeypatch.setattr(broker, "landmarks", partial(broker.landmarks, count=3))
     with Told() as told:
-        await relay.verify()
+        await relay.repairer.step()
     assert [fields["found"] for fields in told.of("relay.resynchronised")] == [10]
     assert await store.count_pending() == 0
     monkeypatch.undo()
@@ -356,10 +371,10 @@ async def test_a_stream_that_is_replaced_while_it_is_read_is_read_again(
 
     monkeypatch.setattr(broker, "inspect", partial(broker.inspect, count=2))
     monkeypatch.setattr(broker, "landmarks", lost)
-    await relay.verify()
+    await relay.repairer.step()
     assert (await store.heads())[PARTITION] == known, "half a stream is not believed"
     monkeypatch.undo()
-    await relay._leads()
+    await relay.leader.step()
     await drain(relay)
     assert await on_stream(broker) == ids
     assert await store.count_pending() == 0

@@ -1,0 +1,198 @@
+"""Versions of the tables that this library keeps in a database of its user.
+
+A set of tables has a schema version, which `edgy_bus_meta` records together with the oldest version
+whose releases may use the tables. A start compares the tables with what this release needs, adds what
+is missing, and refuses tables that only newer releases may use. Every change so far is an addition, so
+releases of different versions work on the same tables during a rolling upgrade.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sqlalchemy import Column, MetaData, String, Table, Text, insert, select, update
+
+from edgy_bus import telemetry
+from edgy_bus.database import tables as ddl
+from edgy_bus.database.database import Database
+from edgy_bus.database.existing import Existing
+from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
+from edgy_bus.telemetry import catalogue
+
+_LOCK_TIMEOUT = "1s"
+"""Longest wait of one attempt for a table's lock: writers queue behind that wait."""
+_ATTEMPTS = 15
+_PAUSE = 1.0
+
+
+def meta_table(metadata: MetaData) -> Table:
+    """Declare `edgy_bus_meta` in the metadata of a set of tables."""
+    return Table(
+        "edgy_bus_meta",
+        metadata,
+        Column("name", String(64), primary_key=True),
+        Column("value", Text, nullable=False),
+    )
+
+
+_meta = meta_table(MetaData())
+
+Entries = Mapping[str, str]
+"""Rows of `edgy_bus_meta`: name to value."""
+
+
+@dataclass(frozen=True)
+class TableSet:
+    """Tables that have one version together.
+
+    `metadata` contains `edgy_bus_meta` as well. `compatible` is the oldest version whose releases may
+    go on using the tables of `version`.
+    """
+
+    name: str
+    metadata: MetaData
+    version: int
+    compatible: int
+
+    @property
+    def record(self) -> dict[str, str]:
+        """The entries that record the version."""
+        return {self._schema: str(self.version), self._compatible: str(self.compatible)}
+
+    @property
+    def _schema(self) -> str:
+        return f"{self.name}.schema"
+
+    @property
+    def _compatible(self) -> str:
+        return f"{self.name}.compatible"
+
+    def is_recorded(self, entries: Entries) -> bool:
+        """Return whether the entries record this version or a newer version."""
+        return self._number(entries, self._schema) >= self.version
+
+    def refuse_newer(self, entries: Entries) -> None:
+        """Raise `ConfigurationError` if only newer releases may use the tables."""
+        oldest = self._number(entries, self._compatible)
+        if oldest > self.version:
+            raise ConfigurationError(
+                f"the tables of the {self.name} have schema version {entries[self._schema]} in "
+                f"this database, for releases that know version {oldest} or newer; this release "
+                f"knows version {self.version}: upgrade edgy-bus in this program, then start it"
+            )
+
+    @staticmethod
+    def _number(entries: Entries, name: str) -> int:
+        text = entries.get(name, "0")
+        if not text.isdecimal():
+            raise ConfigurationError(f"edgy_bus_meta holds {text!r} as {name}: not a number")
+        return int(text)
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What a start has to do to the tables."""
+
+    statements: list[str]
+    entries: dict[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.statements or self.entries)
+
+
+async def prepare(
+    database: Database, tables: TableSet, defaults: Entries = MappingProxyType({})
+) -> Entries:
+    """Bring the tables to the version of this release, and return the entries of `edgy_bus_meta`.
+
+    `defaults` are entries that are written where there are none. Tables that are up to date cost
+    no lock and need no right but reading.
+
+    Raises:
+        ConfigurationError: the tables are too new, or may not be changed with the rights at hand;
+            the text contains the SQL for their owner.
+        DatabaseUnavailable: other transactions kept the tables locked.
+    """
+    existing, entries = await _look(database, tables)
+    tables.refuse_newer(entries)
+    due = _due(database, tables, defaults, existing, entries)
+    return await _change(database, tables, defaults, due) if due else entries
+
+
+async def _look(database: Database, tables: TableSet) -> tuple[Existing, dict[str, str]]:
+    existing = await database.existing(tables.metadata)
+    if _meta.name not in existing.columns:
+        return existing, {}
+    rows = (await database.run(select(_meta))).rows
+    return existing, {row["name"]: row["value"] for row in rows}
+
+
+def _due(
+    database: Database, tables: TableSet, defaults: Entries, existing: Existing, entries: Entries
+) -> _Due:
+    statements = ddl.missing_columns(tables.metadata, existing, database.dialect)
+    statements += ddl.missing(tables.metadata, existing, database.dialect)
+    record = {} if tables.is_recorded(entries) else tables.record
+    new = {name: value for name, value in defaults.items() if name not in entries}
+    return _Due(statements, record | new)
+
+
+async def _change(database: Database, tables: TableSet, defaults: Entries, due: _Due) -> Entries:
+    """Do what is due. A lock that is not to be had soon is given up for a while, for others' sake."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(_PAUSE)
+        try:
+            return await _change_once(database, tables, defaults)
+        except DatabaseUnavailable as error:
+            failure = error
+        except DatabaseError as error:
+            raise ConfigurationError(_refused(tables, due, error)) from error
+    raise DatabaseUnavailable(
+        f"the tables of the {tables.name} could not be changed, because other transactions keep "
+        f"them locked: end long transactions, then start again ({failure})"
+    ) from failure
+
+
+async def _change_once(database: Database, tables: TableSet, defaults: Entries) -> Entries:
+    async with database.defining() as issue:
+        # Another process may have done all of it while this process waited for its turn.
+        existing, entries = await _look(database, tables)
+        tables.refuse_newer(entries)
+        due = _due(database, tables, defaults, existing, entries)
+        if due.statements and database.dialect.name == "postgresql":
+            await issue(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        for statement in due.statements:
+            await issue(statement)
+        await _write(database, entries, due.entries)
+    if due.statements:
+        count = len(due.statements)
+        telemetry.emit(
+            catalogue.TablesChanged(tables=tables.name, version=tables.version, statements=count)
+        )
+    return entries | due.entries
+
+
+async def _write(database: Database, entries: Entries, changes: Entries) -> None:
+    for name, value in changes.items():
+        if name in entries:
+            await database.run(update(_meta).where(_meta.c.name == name).values(value=value))
+        else:
+            await database.run(insert(_meta).values(name=name, value=value))
+
+
+def _refused(tables: TableSet, due: _Due, error: DatabaseError) -> str:
+    entries = [_as_sql(name, value) for name, value in due.entries.items()]
+    statements = [" ".join(statement.split()) for statement in (*due.statements, *entries)]
+    script = ";\n    ".join(statements)
+    return (
+        f"the tables of the {tables.name} are missing or of an older release, and this program may "
+        f"not change them: {error}. Run the migration as the owner of the tables (Alembic as in "
+        f"docs/migrations.md, or `bus.start()` with the owner's URL), or this SQL:\n    {script};"
+    )
+
+
+def _as_sql(name: str, value: str) -> str:
+    row = insert(_meta).values(name=name, value=value)
+    return str(row.compile(compile_kwargs={"literal_binds": True}))

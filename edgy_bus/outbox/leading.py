@@ -1,0 +1,59 @@
+"""Takes and keeps the lease of the relay, so that one relay of a service works at a time.
+
+Nothing rests on the lease but efficiency: a relay that works without the lease does no harm.
+"""
+
+import asyncio
+import secrets
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker, Lease
+from edgy_bus.errors import BrokerError
+from edgy_bus.events import Partition
+from edgy_bus.telemetry import catalogue
+
+_ROLE = "relay"
+
+_ASKS = 0.2
+"""Seconds between two questions for a lease that another relay holds: every commit wakes all relays."""
+
+
+class Leader:
+    """The relay's lease. `ttl`: seconds after which the lease of a relay that crashed is free."""
+
+    def __init__(self, broker: Broker, service: str, ttl: float) -> None:
+        self.tenure = 0
+        """Counts the times that this relay has become the leader."""
+        self._broker = broker
+        self._service = service
+        self._ttl = ttl
+        self._owner = secrets.token_hex(8)
+        self._lease: Lease | None = None
+        self._next = 0.0
+
+    async def step(self) -> bool:
+        """Return whether this relay leads. Takes or renews the lease if the time for that has come."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next:
+            return self._lease is not None
+        if self._lease is None or not await self._broker.renew(self._lease, self._ttl):
+            await self._acquire()
+        self._next = now + (_ASKS if self._lease is None else self._ttl / 3)
+        return self._lease is not None
+
+    async def _acquire(self) -> None:
+        partition = Partition(_ROLE, self._service)
+        self._lease = await self._broker.acquire(partition, _ROLE, self._owner, self._ttl)
+        if self._lease is not None:
+            self.tenure += 1
+            telemetry.emit(catalogue.RelayLeads(service=self._service))
+
+    async def hand_back(self) -> None:
+        """Give the lease to the next relay. Without an answer of the broker, the lease runs out."""
+        lease, self._lease, self._next = self._lease, None, 0.0
+        if lease is None:
+            return
+        try:
+            await self._broker.release(lease)
+        except BrokerError:
+            return

@@ -1,0 +1,123 @@
+"""Makes the database agree with streams that do not stand where the database left them.
+
+A stream that is ahead was left by a relay that crashed between the append and the mark. A stream
+without the known head has lost entries, and begins a new epoch. Either way the stream is right about
+what is published, and the database about what is not.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker, Landmark, StreamHead, StreamState
+from edgy_bus.brokers.protocol import Agreement
+from edgy_bus.errors import ConfigurationError
+from edgy_bus.events import Partition
+from edgy_bus.outbox.store import OutboxStore, Recognised
+from edgy_bus.outbox.troubles import Troubles, Work
+from edgy_bus.telemetry import catalogue
+
+
+class Repairer:
+    """Compares streams with the database. `models` returns models and their numbers of partitions."""
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        broker: Broker,
+        models: Callable[[], Mapping[str, int]],
+        troubles: Troubles,
+    ) -> None:
+        self.verified = False
+        """Whether every stream was compared in this tenure. Nothing is published before."""
+        self._store = store
+        self._broker = broker
+        self._models = models
+        self._troubles = troubles
+        self._agreement = Agreement(broker)
+
+    async def step(self) -> None:
+        """Compare all streams with the database, and repair them. Raises what `declare` raises."""
+        self.verified = False
+        await self.declare()
+        self.verified = True
+        for partition, head in (await self._store.heads()).items():
+            await self.look_at(partition, head)
+
+    async def declare(self) -> None:
+        """Make the protocol and the numbers of partitions known at the broker.
+
+        Raises `ConfigurationError` for another number than the published, and for keys that only
+        newer releases may use; nothing is published then.
+        """
+        verified, self.verified = self.verified, False
+        await self._agreement.renew()
+        declared = await self._broker.declared()
+        for model, partitions in self._models().items():
+            number = declared.get(model) or await self._broker.declare(model, partitions)
+            if number != partitions:
+                raise ConfigurationError(
+                    f"{model} was published with {number} partitions and cannot change to "
+                    f"{partitions}: set EventSettings(partitions={number}); its events wait in the "
+                    "outbox"
+                )
+        self.verified = verified
+
+    async def look_at(self, partition: Partition, head: StreamHead) -> bool:
+        """Compare a stream with the database, and repair; whether they agree now."""
+        return await self._guarded_repair(partition, head)
+
+    async def after_refusal(self, partition: Partition, head: StreamHead) -> None:
+        """Repair a stream that refused an append."""
+        await self._guarded_repair(partition, head)
+
+    async def _guarded_repair(self, partition: Partition, head: StreamHead) -> bool:
+        """Repair; an error of this stream alone is noted."""
+        with self._troubles.of(partition, Work.REPAIRING):
+            agree = await self._repair(partition, head)
+            self.verified = self.verified and agree
+            return agree
+        return False
+
+    async def _repair(self, partition: Partition, head: StreamHead) -> bool:
+        """Make the database agree with a stream.
+
+        Returns:
+            False if the stream was replaced while it was read, or another relay moved the head.
+        """
+        state = await self._broker.inspect(partition, head, secrets.token_hex(8))
+        if state.head == head:
+            return True
+        recognised = await self._recognise(partition, state)
+        if recognised is None:
+            return False
+        strangers = max((page.strangers for page in recognised), default=0)
+        placed = [page.placed for page in recognised]
+        repair = await self._store.repairs.resynchronise(
+            partition, head, state.head, placed, strangers
+        )
+        if repair.done and head.epoch:
+            count = sum(len(page.ids) for page in placed)
+            lost = state.epoch != head.epoch
+            telemetry.emit(
+                catalogue.RelayResynchronised(partition=str(partition), found=count, lost=lost)
+            )
+        if repair.restored:
+            telemetry.emit(
+                catalogue.RelayRestored(partition=str(partition), incarnation=strangers + 1)
+            )
+        return repair.done
+
+    async def _recognise(self, partition: Partition, state: StreamState) -> list[Recognised] | None:
+        """Return the outbox rows behind the entries after the head, page by page.
+
+        None if the stream was replaced meanwhile: half of a stream proves nothing.
+        """
+        recognised: list[Recognised] = []
+        marks: Sequence[Landmark] | None = state.behind
+        while marks:
+            recognised.append(await self._store.repairs.recognise(marks))
+            if marks[-1].entry >= state.head.entry:
+                break
+            marks = await self._broker.landmarks(partition, state.head, marks[-1].entry)
+        return None if marks is None else recognised

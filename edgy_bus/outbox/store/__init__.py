@@ -1,0 +1,32 @@
+"""The outbox tables as the relay and the writers use them: every step a statement or a transaction.
+
+The relay's safety rests on two rules kept here. A stream's head and its pending rows are read in one
+statement. Every change of state compares the head with the head that the caller read
+(compare-and-set), and changes nothing if the head has moved.
+"""
+
+from edgy_bus.outbox.store.outbox import OutboxStore
+from edgy_bus.outbox.store.repairs import RepairStore
+from edgy_bus.outbox.store.tidying import TidyStore
+from edgy_bus.outbox.store.values import (
+    Chunk,
+    Incarnations,
+    Pending,
+    PendingRow,
+    Recognised,
+    Repair,
+    Standing,
+)
+
+__all__ = [
+    "Chunk",
+    "Incarnations",
+    "OutboxStore",
+    "Pending",
+    "PendingRow",
+    "Recognised",
+    "Repair",
+    "RepairStore",
+    "Standing",
+    "TidyStore",
+]

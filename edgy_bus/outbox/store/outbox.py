@@ -1,0 +1,226 @@
+"""Writes events, reads what is pending, and marks what was appended to the streams."""
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import EntryId, StreamHead
+from edgy_bus.codec import loads
+from edgy_bus.database import Database
+from edgy_bus.database.versions import prepare
+from edgy_bus.events import Partition
+from edgy_bus.outbox import ledger, statements
+from edgy_bus.outbox.store import steps
+from edgy_bus.outbox.store.repairs import RepairStore
+from edgy_bus.outbox.store.tidying import TidyStore
+from edgy_bus.outbox.store.values import Chunk, Incarnations, Pending, PendingRow
+from edgy_bus.outbox.table import TABLES, groups, outbox, pending, streams
+from edgy_bus.telemetry import catalogue
+
+_INSERT = insert(outbox)
+_EMPTY: Mapping[str, Any] = dict.fromkeys(statements.WRITTEN)
+_RELABEL = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("which"), outbox.c.id.in_(select(pending.c.id)))
+    .values(label=bindparam("new"))
+)
+_ID = "outbox.id"
+
+Place = tuple[str, str]
+"""Model and label of a partition, as rows contain them."""
+
+
+class OutboxStore:
+    """The outbox of one database. `repairs` and `tidying` are the parts for those loops."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.repairs = RepairStore(database)
+        self.tidying = TidyStore(database)
+        self.id = ""
+        """Names this outbox among all; known once the tables are prepared."""
+        self._dialect = database.dialect.name
+
+    async def prepare(self) -> None:
+        """Create the tables, or bring older tables to the version of this release.
+
+        Reports settings with which PostgreSQL may lose what it has confirmed. Raises the errors of
+        `database.versions.prepare`.
+        """
+        entries = await prepare(self.database, TABLES, {_ID: secrets.token_hex(16)})
+        self.id = entries[_ID]
+        if self._dialect == statements.POSTGRESQL:
+            [settings] = (await self.database.run(statements.DURABILITY)).rows
+            if loose := [name for name, value in settings.items() if value == "off"]:
+                telemetry.emit(catalogue.OutboxNotDurable(off=", ".join(loose)))
+
+    async def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write events in the transaction of the caller. A column that a row leaves out is NULL."""
+        rows = [{**_EMPTY, **row} for row in rows]
+        if self._dialect == statements.POSTGRESQL:
+            many = len(rows) > 1
+            columns = {name: [row[name] for row in rows] for name in _EMPTY} if many else rows[0]
+            await self.database.run(statements.appending(many=many), columns)
+            return
+        async with self.database.transaction():
+            if len(rows) == 1:
+                await self.database.run(_INSERT, rows[0])
+            else:
+                await self.database.run_many(_INSERT, rows)
+            await self.database.run(statements.LAST_PENDING, {"count": len(rows)})
+
+    # Streams
+
+    async def heads(self) -> dict[Partition, StreamHead]:
+        """Return the head of every stream, as the database knows the head."""
+        rows = (await self.database.run(select(streams))).rows
+        return {Partition(row["model"], row["label"]): steps.head_of(row) for row in rows}
+
+    async def add_stream(self, partition: Partition) -> None:
+        """Begin to keep the head of a stream. Two relays may do so at once."""
+        known = select(streams.c.model).where(steps.belongs_to(streams, partition))
+        row = {"model": partition.model, "label": partition.name}
+        head = {"epoch": "", "head_ms": 0, "head_seq": 0, "head_event": ""}
+        async with self.database.transaction():
+            if not (await self.database.run(known)).rows:
+                await self.database.run(insert(streams).values(row | head))
+
+    # Reading and marking
+
+    async def pending(
+        self, limit: int, avoiding: Collection[Partition] = ()
+    ) -> dict[Partition, Pending]:
+        """Return the oldest pending rows by partition, in the order of their ids, with the heads.
+
+        Rows of the partitions in `avoiding` are passed over. One statement, so that heads and rows are
+        of the same moment: a stream may have been rolled back to a head that is older than the rows,
+        and these rows do not come next there.
+        """
+        statement = statements.reading(self._dialect, avoiding=bool(avoiding))
+        parameters: dict[str, Any] = {"limit": limit}
+        if avoiding:
+            parameters |= statements.names_for(self._dialect, [str(name) for name in avoiding])
+        heads: dict[Place, Pending] = {}
+        events: dict[Place, list[PendingRow]] = {}
+        # Ids whose events somebody has deleted: they would fill the page for ever.
+        orphans: list[int] = []
+        for row in await self.database.read(statement, parameters):
+            place = (row[0], row[1])
+            if row[2] is None:
+                heads[place] = _pending(row)
+            elif row[0] is None:
+                orphans.append(row[2])
+            elif place in events:
+                events[place].append(PendingRow._make(row[2:]))
+            else:
+                events[place] = [PendingRow._make(row[2:])]
+        await steps.take_pending(self.database, orphans)
+        return _joined(heads, events)
+
+    async def relabel(self, labels: Mapping[int, str]) -> None:
+        """Give pending rows (outbox id to label) another partition of their model."""
+        rows = [{"which": which, "new": label} for which, label in labels.items()]
+        await self.database.run_many(_RELABEL, rows)
+
+    async def mark(self, chunks: Sequence[Chunk]) -> list[bool]:
+        """Note that the rows of these chunks, each of another stream, stand at their entries.
+
+        Returns:
+            For each chunk whether it is noted: not, if the stream's head was not the old head.
+        """
+        if self._dialect == statements.POSTGRESQL:
+            rows = (await self.database.run(statements.marking(), _arrays_of(chunks))).rows
+            moved = {row["number"] for row in rows}
+            return [number in moved for number in range(len(chunks))]
+        async with self.database.transaction():
+            return [await self._mark(chunk) for chunk in chunks]
+
+    async def _mark(self, chunk: Chunk) -> bool:
+        if not await steps.move_head(self.database, chunk.partition, chunk.old, chunk.new):
+            return False
+        await steps.take_pending(self.database, chunk.placed.ids)
+        await steps.keep(self.database, chunk.partition, chunk.placed)
+        return True
+
+    # Groups
+
+    async def groups(self) -> dict[str, set[str]]:
+        """Return the groups of every model's receivers."""
+        names: dict[str, set[str]] = {}
+        for row in (await self.database.run(select(groups))).rows:
+            names.setdefault(row["model"], set()).add(row["name"])
+        return names
+
+    async def add_group(self, model: str, name: str) -> None:
+        """Note that a group was seen on a stream of the model. Two relays may see it at once."""
+        known = select(groups.c.name).where(groups.c.model == model, groups.c.name == name)
+        async with self.database.transaction():
+            if not (await self.database.run(known)).rows:
+                await self.database.run(insert(groups).values(model=model, name=name))
+
+    async def forget_group(self, name: str) -> int:
+        """Forget a group, so that no stream waits for it; return from how many models."""
+        return (await self.database.run(delete(groups).where(groups.c.name == name))).rowcount
+
+    # Counts
+
+    async def count_pending(self) -> int:
+        """Return the number of events that are not in their stream."""
+        return await self._count(pending.c.id)
+
+    async def count_all(self) -> int:
+        """Return the number of events within the retention."""
+        return await self._count(outbox.c.id)
+
+    async def _count(self, column: Any) -> int:
+        result = await self.database.run(select(func.count(column).label("n")))
+        return int(result.rows[0]["n"])
+
+
+def _joined(
+    heads: Mapping[Place, Pending], events: Mapping[Place, Iterable[PendingRow]]
+) -> dict[Partition, Pending]:
+    page: dict[Partition, Pending] = {}
+    for place, rows in events.items():
+        page[Partition(*place)] = stream = heads.get(place) or Pending(None, Incarnations())
+        stream.rows = sorted(rows)
+    return page
+
+
+def _arrays_of(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:
+    """Return the parameters of `statements.marking`."""
+    rows = [
+        (
+            number,
+            *_place_of(chunk.partition),
+            *_columns_of(chunk.old),
+            *_columns_of(chunk.new),
+            ledger.encode(chunk.placed),
+            steps.now(),
+        )
+        for number, chunk in enumerate(chunks)
+    ]
+    columns = map(list, zip(*rows, strict=True))
+    arrays: dict[str, list[Any]] = dict(zip(statements.MARKED, columns, strict=True))
+    arrays["id"] = [number for chunk in chunks for number in chunk.placed.ids]
+    arrays["chunk"] = [at for at, chunk in enumerate(chunks) for _ in chunk.placed.ids]
+    return arrays
+
+
+def _place_of(partition: Partition) -> Place:
+    return partition.model, partition.name
+
+
+def _columns_of(head: StreamHead) -> tuple[str, int, int, str]:
+    return head.epoch, head.entry.ms, head.entry.seq, head.event_id
+
+
+def _pending(row: Sequence[Any]) -> Pending:
+    """Return the head that a row of `statements.reading` contains."""
+    _, _, _, epoch, _, event_id, _, _, numbers, *_ = row
+    ms, seq, *incarnations = loads(numbers)
+    head = StreamHead(epoch, EntryId(ms, seq), event_id)
+    return Pending(head, Incarnations(*incarnations))

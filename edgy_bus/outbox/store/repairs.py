@@ -1,0 +1,132 @@
+"""Makes the database agree with a stream that does not stand where the database left the stream."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, exists, func, select, update
+
+from edgy_bus.brokers.base import EntryId, Landmark, StreamHead
+from edgy_bus.codec import numbering
+from edgy_bus.database import Database
+from edgy_bus.events import Partition
+from edgy_bus.outbox import ledger, statements
+from edgy_bus.outbox.ledger import Placed
+from edgy_bus.outbox.store import steps
+from edgy_bus.outbox.store.values import Recognised, Repair
+from edgy_bus.outbox.table import chunks, outbox, pending, streams
+
+_CHUNKS_AT_ONCE = 20
+
+
+class RepairStore:
+    """The questions and transactions of a repair."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._dialect = database.dialect.name
+
+    async def recognise(self, landmarks: Sequence[Landmark]) -> Recognised:
+        """Return the outbox rows behind these entries of a stream, by the ids in the entries.
+
+        Rows never change, so this needs no transaction. A row that was pruned is older than the oldest
+        row: a younger event without a row is a stranger.
+        """
+        numbers = [numbering(mark.header) for mark in landmarks]
+        sequences = [number.sequence for number in numbers if number.sequence is not None]
+        rows = await steps.among(self._database, statements.known(self._dialect), sequences)
+        events = {row["id"]: row["event_id"] for row in rows}
+        oldest = await self._oldest()
+        ids: list[int] = []
+        entries: list[EntryId] = []
+        strangers = 0
+        for mark, (sequence, incarnation) in zip(landmarks, numbers, strict=True):
+            if sequence is None:
+                continue
+            if events.get(sequence) == mark.event_id:
+                ids.append(sequence)
+                entries.append(mark.entry)
+            elif sequence >= oldest:
+                strangers = max(strangers, incarnation)
+        return Recognised(Placed(ids, entries), strangers)
+
+    async def resynchronise(
+        self,
+        partition: Partition,
+        old: StreamHead,
+        new: StreamHead,
+        recognised: Sequence[Placed],
+        strangers: int = 0,
+    ) -> Repair:
+        """Accept the stream as it is: its head is `new`, and the recognised events are published.
+
+        In another epoch, published events that the stream lacks are pending again, unless every group
+        has finished them. With `strangers`, pending events that the stream lacks belong to an
+        incarnation above the strangers'. Nothing is changed if the head was not `old`.
+        """
+        async with self._database.transaction():
+            if not await steps.move_head(self._database, partition, old, new):
+                return Repair(done=False, restored=False)
+            published = await self._newest_published(partition) if strangers else 0
+            if new.epoch != old.epoch:
+                await self._begin_anew(partition)
+            for placed in recognised:
+                ids = await steps.take_pending(self._database, placed.ids)
+                await steps.keep(self._database, partition, ledger.only(placed, ids))
+                published = max([published, *ids])
+            restored = bool(strangers) and await self._raise_incarnation(
+                partition, strangers, published
+            )
+        return Repair(done=True, restored=restored)
+
+    async def _oldest(self) -> int:
+        """Return the id of the oldest row of the outbox; 0 without rows."""
+        oldest = select(func.min(outbox.c.id).label("id"))
+        return (await self._database.run(oldest)).rows[0]["id"] or 0
+
+    async def _begin_anew(self, partition: Partition) -> None:
+        """Make every published event of a partition pending again, unless it is confirmed."""
+        stream = steps.belongs_to(streams, partition)
+        row = (await self._database.run(select(streams).where(stream))).rows[0]
+        confirmed = EntryId(row["confirmed_ms"], row["confirmed_seq"])
+        oldest_first = (
+            select(chunks)
+            .where(steps.belongs_to(chunks, partition))
+            .order_by(chunks.c.last_ms, chunks.c.last_seq)
+            .limit(_CHUNKS_AT_ONCE)
+        )
+        while rows := (await self._database.run(oldest_first)).rows:
+            for chunk in rows:
+                ids = ledger.since(ledger.decode(chunk["events"]), confirmed)
+                await steps.among(self._database, statements.sending_again(self._dialect), ids)
+            last = EntryId(rows[-1]["last_ms"], rows[-1]["last_seq"])
+            read = steps.belongs_to(chunks, partition), steps.ends_below(last.next)
+            await self._database.run(delete(chunks).where(*read))
+        # The ledger contains the confirmed part now. In the new epoch, entries may get smaller
+        # numbers than they had.
+        anew = update(streams).where(stream).values(confirmed_ms=0, confirmed_seq=0)
+        await self._database.run(anew)
+
+    async def _newest_published(self, partition: Partition) -> int:
+        """Return the greatest id of a row that is not pending; 0 without such a row."""
+        published = (
+            select(outbox.c.id)
+            .where(steps.belongs_to(outbox, partition))
+            .where(~exists().where(pending.c.id == outbox.c.id))
+            .order_by(outbox.c.id.desc())
+            .limit(1)
+        )
+        rows = (await self._database.run(published)).rows
+        return int(rows[0]["id"]) if rows else 0
+
+    async def _raise_incarnation(self, partition: Partition, strangers: int, since: int) -> bool:
+        """Raise the incarnation above the strangers', for rows beyond `since`.
+
+        Strangers of an earlier incarnation than the current change nothing: that incarnation has ended.
+        """
+        stream = steps.belongs_to(streams, partition)
+        values = {
+            "incarnation": strangers + 1,
+            "since": since,
+            "former": streams.c.incarnation,
+        }
+        raised = update(streams).where(stream, streams.c.incarnation <= strangers).values(values)
+        return (await self._database.run(raised)).rowcount == 1

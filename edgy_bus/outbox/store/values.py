@@ -1,0 +1,82 @@
+"""The values that the outbox store reads and writes."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from edgy_bus.brokers.base import EntryId, StreamHead
+from edgy_bus.events import Partition
+from edgy_bus.outbox.ledger import Placed
+
+
+class PendingRow(NamedTuple):
+    """An outbox row that is not in its stream yet. The order of the fields is that of the statement."""
+
+    id: int
+    event_id: str
+    signal: str
+    subject: str | None
+    time: str
+    traceparent: str | None
+    data: str
+    source: str | None = None
+    to: str | None = None
+    causation: str | None = None
+    context: str | None = None
+
+
+class Incarnations(NamedTuple):
+    """The incarnation of the database that an event belongs to, by the event's id.
+
+    Ids up to `since` belong to the former incarnation, later ids to the newest.
+    """
+
+    newest: int = 1
+    since: int = 0
+    former: int = 1
+
+    def of(self, number: int) -> int:
+        return self.newest if number > self.since else self.former
+
+
+@dataclass(slots=True)
+class Pending:
+    """The rows to append to a stream next, and the head of the stream; None before the first."""
+
+    head: StreamHead | None
+    incarnations: Incarnations
+    rows: list[PendingRow] = field(default_factory=list)
+
+
+class Chunk(NamedTuple):
+    """Rows that were appended to a stream which stood at `old` and stands at `new`."""
+
+    partition: Partition
+    old: StreamHead
+    new: StreamHead
+    placed: Placed
+
+
+class Recognised(NamedTuple):
+    """The outbox rows behind some entries of a stream.
+
+    `strangers` is the greatest incarnation among events that this database never had, although it
+    gives out ids like theirs; 0 without such events. They prove that the database is an earlier state
+    of the database that published them.
+    """
+
+    placed: Placed
+    strangers: int
+
+
+class Repair(NamedTuple):
+    """Whether the database agrees with the stream now, and whether it is an earlier state of itself."""
+
+    done: bool
+    restored: bool
+
+
+class Standing(NamedTuple):
+    """The head of a stream, and the entry below which every group has finished."""
+
+    head: StreamHead
+    confirmed: EntryId

@@ -1,0 +1,61 @@
+"""The header of an event as bytes: what older releases write and read does not change."""
+
+from typing import Any
+
+import pytest
+
+from edgy_bus.codec import RESERVED, HeaderPacker, Numbering, dumps, loads, numbering, unpack
+
+PLAIN = (
+    b'{"specversion":"1.0","source":"accounts","type":"accounts.User.post_save","schemaversion":1,'
+    b'"id":"e1","time":"2026-01-01T00:00:00+00:00","subject":"42","sequence":7,"incarnation":1}'
+)
+"""As the release before versions wrote it."""
+
+
+def pack(**attributes: Any) -> bytes:
+    return HeaderPacker("accounts", "accounts.User").pack(
+        "e1",
+        "post_save",
+        **{
+            "subject": "42",
+            "time": "2026-01-01T00:00:00+00:00",
+            "sequence": 7,
+            "incarnation": 1,
+            "traceparent": None,
+            **attributes,
+        },
+    )
+
+
+def test_attributes_without_a_value_leave_the_bytes_as_they_were() -> None:
+    assert pack() == PLAIN
+    assert pack(to=None, causation=None, context=None) == PLAIN
+
+
+def test_new_attributes_are_cloudevents_extensions_that_old_readers_pass_over() -> None:
+    header = pack(
+        to="mail/send",
+        causation="e0",
+        context='{"actor":"ada","requestid":9}',
+        traceparent="00-abc-def-01",
+    )
+    extensions = {"to": "mail/send", "causationid": "e0", "actor": "ada", "requestid": 9}
+    assert loads(header) == loads(PLAIN) | extensions | {"traceparent": "00-abc-def-01"}
+    envelope = unpack({b"head": header, b"data": b"{}"})
+    assert (envelope.id, envelope.sequence, envelope.traceparent) == ("e1", 7, "00-abc-def-01")
+    assert numbering(header) == Numbering(7, 1)
+
+
+@pytest.mark.parametrize(
+    "context",
+    ["", "{", "[]", "1", "null", '"x"', '{"a":null}', '{"a":{"b":1}}', '{"a":[1]}'],
+)
+def test_a_context_that_somebody_edited_cannot_stop_the_stream(context: str) -> None:
+    assert pack(context=context) == PLAIN
+
+
+def test_a_context_cannot_take_the_place_of_an_attribute() -> None:
+    forged = dict.fromkeys(RESERVED, "forged")
+    assert pack(context=dumps(forged).decode()) == PLAIN
+    assert loads(PLAIN).keys() <= RESERVED
