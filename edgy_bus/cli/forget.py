@@ -1,12 +1,13 @@
-"""`edgy-bus forget app:bus GROUP`: a group of receivers is gone for good."""
+"""`edgy-bus forget`: the end of a group of receivers."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from edgy_bus.bus import Bus
+from edgy_bus import operations
+from edgy_bus.cli.exits import Exit
 from edgy_bus.cli.loading import load_bus
+from edgy_bus.cli.operating import operate
 
 
 def forget(
@@ -17,17 +18,16 @@ def forget(
 ) -> None:
     """Forget a group of receivers, so that streams no longer wait for it to read them.
 
-    The streams of a service are trimmed when every group that was ever seen on them has read them. A group that was
-    renamed or removed has to be forgotten, or they grow. Its dead letters stay.
+    The streams of a service are trimmed when every group that was ever seen on them has read them. A
+    group that was renamed or removed has to be forgotten, or the streams grow. Its dead letters stay.
+
+    Needs Redis and the service's databases, and starts nothing. The exit status is 1 if no database
+    knew the group.
     """
-    count = asyncio.run(_forget(load_bus(target), group))
-    typer.echo(
-        f"the group {group!r} was removed from {count} models"
-        if count
-        else f"no model knew the group {group!r}"
-    )
-
-
-async def _forget(bus: Bus, group: str) -> int:
-    async with bus:
-        return await bus.forget(group)
+    bus = load_bus(target)
+    bus.relays()  # a bus without an outbox publishes nothing, and has no group to forget
+    forgotten = operate(bus, lambda parts: operations.forget(parts, group), databases=True)
+    if not forgotten.models:
+        typer.echo(f"no model of {bus.service} knew the group {group!r}", err=True)
+        raise typer.Exit(Exit.FINDING)
+    typer.echo(f"the group {group!r} was removed from {', '.join(forgotten.models)}")

@@ -11,7 +11,7 @@ _logger = logging.getLogger("edgy_bus")
 
 
 class _Writers:
-    """Counts who wants notices to be logged: each notice is one line, however many ask for it."""
+    """Counts the callers that want a log, so that a notice is one line for all of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -35,7 +35,7 @@ _writers = _Writers()
 def log_telemetry() -> Callable[[], None]:
     """Log notices from now on.
 
-    Every running bus calls this function, so a program of several buses writes each notice once.
+    Every running bus and worker calls this function. A program of several writes each notice once.
 
     Returns:
         A function that ends the logging once every caller of `log_telemetry` has called its own.
@@ -53,14 +53,21 @@ def log_telemetry() -> Callable[[], None]:
     return stop
 
 
+def printable(value: Any) -> str:
+    """Return a value as one line without control characters.
+
+    The text of an error or of an entry may contain whatever strangers wrote into it.
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))
+
+
 def _write(notice: Notice) -> None:
     if not _logger.isEnabledFor(notice.level):
         return
-    fields = " ".join(f"{key}={_printable(value)}" for key, value in notice.values().items())
+    fields = " ".join(f"{key}={_field(value)}" for key, value in notice.values().items())
     _logger.log(notice.level, "%s %s", notice.name, fields)
 
 
-def _printable(value: Any) -> str:
-    """Return one line without control characters, no matter what an error or an entry contained."""
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+def _field(value: Any) -> str:
+    text = printable(value)
     return repr(text) if " " in text else text

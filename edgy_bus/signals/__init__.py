@@ -1,7 +1,7 @@
 """Signals, receivers and their contract, and delivery in this process."""
 
 from edgy_bus.errors import SignalError, SkipOperation
-from edgy_bus.signals.broadcaster import BUILT_IN, POST_SIGNALS, PRE_SIGNALS, Broadcaster
+from edgy_bus.signals.broadcaster import Broadcaster
 from edgy_bus.signals.decorators import (
     post_delete,
     post_save,
@@ -10,8 +10,17 @@ from edgy_bus.signals.decorators import (
     pre_save,
     pre_update,
 )
-from edgy_bus.signals.receiver import Batch, Inbox, OnExhausted, Options, Receiver, ReceiverFunction
-from edgy_bus.signals.signal import Route, Signal
+from edgy_bus.signals.options import Batch, Inbox, NameKeywords, OnExhausted, Options
+from edgy_bus.signals.receiver import Receiver, ReceiverFunction, check
+from edgy_bus.signals.signal import (
+    BUILT_IN,
+    POST_SIGNALS,
+    PRE_SIGNALS,
+    Route,
+    Signal,
+    check_fields,
+)
+from edgy_bus.signals.spelling import resembling, suggestion
 
 __all__ = [
     "BUILT_IN",
@@ -20,6 +29,7 @@ __all__ = [
     "Batch",
     "Broadcaster",
     "Inbox",
+    "NameKeywords",
     "OnExhausted",
     "Options",
     "Receiver",
@@ -28,10 +38,14 @@ __all__ = [
     "Signal",
     "SignalError",
     "SkipOperation",
+    "check",
+    "check_fields",
     "post_delete",
     "post_save",
     "post_update",
     "pre_delete",
     "pre_save",
     "pre_update",
+    "resembling",
+    "suggestion",
 ]

@@ -4,7 +4,7 @@ import pytest
 
 from edgy_bus.errors import ConfigurationError, SignalError, UnknownSignal
 from edgy_bus.signals import BUILT_IN, Broadcaster, Signal
-from edgy_bus.signals.broadcaster import one_edit_apart
+from edgy_bus.signals.spelling import one_edit_apart
 
 
 def a_receiver(seen, name="receiver"):

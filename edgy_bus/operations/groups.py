@@ -1,0 +1,69 @@
+"""Groups of receivers: which groups have read streams, and the end of a group."""
+
+from dataclasses import dataclass
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
+from edgy_bus.events import partitions_of
+from edgy_bus.operations.parts import Parts
+from edgy_bus.outbox.store import OutboxStore
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A group of receivers that streams no longer wait for."""
+
+    group: str
+    models: tuple[str, ...]
+    """Models of which the publishers' databases knew the group."""
+
+
+async def group_names(broker: Broker) -> tuple[str, ...]:
+    """Return the names of all groups that have read a stream. Only reads."""
+    names: set[str] = set()
+    for model, count in (await broker.declared()).items():
+        for partition in partitions_of(model, count):
+            names |= {backlog.group for backlog in await broker.backlog(partition)}
+    return tuple(sorted(names))
+
+
+async def forget(parts: Parts, group: str) -> Forgotten:
+    """Forget a group that is gone for good: no stream of the service waits for the group any more.
+
+    The dead letters of the group stay. Repeating an interrupted call completes the work. The
+    databases of the outboxes must be connected.
+
+    Raises:
+        ConfigurationError: while workers of the group are alive, or if an outbox has no tables.
+    """
+    await _refuse_living(parts.broker, group)
+    models = [model for store in parts.outboxes for model in await _models_with(store, group)]
+    for model, count in (await parts.broker.declared()).items():
+        if model.rpartition(".")[0] == parts.service:
+            for partition in partitions_of(model, count):
+                await parts.broker.forget(partition, group)
+    # The databases come last: a relay that trims meanwhile notes each group that the broker knows.
+    for store in parts.outboxes:
+        await store.forget_group(group)
+    return Forgotten(group, tuple(models))
+
+
+async def _refuse_living(broker: Broker, group: str) -> None:
+    workers = (await broker.members(group)).alive
+    if workers:
+        raise ConfigurationError(
+            f"the group {group!r} has {len(workers)} workers that are alive "
+            f"({', '.join(sorted(workers))}): stop them first"
+        )
+
+
+async def _models_with(store: OutboxStore, group: str) -> list[str]:
+    try:
+        groups = await store.groups()
+    except DatabaseUnavailable:
+        raise
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"the outbox cannot be read: {error}. Start the service once, which creates its tables"
+        ) from error
+    return sorted(model for model, names in groups.items() if group in names)
