@@ -1,4 +1,4 @@
-"""The facade of the library: one object for a service, its workers and its operators."""
+"""The facade of the library: the object that services, workers and operators use."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
@@ -33,7 +33,8 @@ class Bus:
         group: the consumer group of receivers without a group; the service's name by default.
         prefix: begins every key at the broker.
         publish: which signals go to the broker, as patterns of `signal` or `Model.signal`
-            (`"post_*"`, `"User.*"`); all by default. Receivers of other signals run in this process.
+            (`"post_*"`, `"User.*"`); all by default. Receivers of other signals run in this
+            process.
         relay: whether `start` also moves the outbox to the broker; False where a program of its own
             does (`edgy-bus relay`).
         signing_keys: names and secrets. With keys, every event is signed with the first key, and
@@ -85,7 +86,7 @@ class Bus:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
 
         The class of the model need not be here. `instance` is made by `schema` from the row, or has
-        the row's fields as attributes; `sender` is the model's name. See `Options` for the keywords.
+        the row's fields as attributes; `sender` is the model's name. `Options` has the keywords.
 
         Raises:
             SignalError: for a name that cannot belong to a model or a signal, or a wrong option.
@@ -106,6 +107,7 @@ class Bus:
         if self._running is not None:
             return
         async with AsyncExitStack() as stack:
+            # First on the stack, so that notices are logged until everything else has stopped.
             stack.callback(log_telemetry())
             await connect(stack, self.databases())
             for hook in self._hooks:
@@ -117,6 +119,7 @@ class Bus:
 
     async def stop(self) -> None:
         """Undo `start`. Events that are not published yet stay in the outbox."""
+        # Taken before the first await: a second call at the same time finds nothing to stop.
         running, self._running = self._running, None
         if running is not None:
             await running.aclose()
@@ -160,7 +163,7 @@ class Bus:
     def operating(self, *, databases: bool = False) -> AbstractAsyncContextManager[Parts]:
         """Hold the connections that operators need, and nothing else; enter with the parts.
 
-        Runs no hook and no relay, and creates no table. The broker connects when it is first used;
+        Runs no hook and no relay, and creates no table. The broker connects at its first use;
         `databases` connects the publishers' databases as well, for `forget`.
         """
         wiring = self._require_wiring("an operator")
@@ -180,7 +183,7 @@ class Bus:
         return bool((await operations.release(wiring.broker, [row], skip=skip)).rows)
 
     async def forget(self, group: str) -> int:
-        """Forget a group that is gone for good; return from how many models it was removed.
+        """Forget a group that is gone for good; return how many models had the group.
 
         The databases must be connected: the bus runs, or `operating(databases=True)` is open.
         """

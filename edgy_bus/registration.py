@@ -52,7 +52,7 @@ class NamedReceiver:
 
 
 class Registration:
-    """Knows every receiver of a bus, and which of them run in workers.
+    """Knows every receiver of a bus, and whether workers run the receiver.
 
     Args:
         service: the service of the registries' models.
@@ -87,11 +87,7 @@ class Registration:
         """
         _check_names(model, signal, self._service)
         options = Options(**keywords)
-        if options.local or options.on_commit:
-            raise SignalError(
-                "local and on_commit are options of a receiver of a model class, "
-                "@post_save(User, local=True): leave them out here"
-            )
+        _check_by_name(signal, options)
 
         def connect(function: F) -> F:
             self._named.append(NamedReceiver(model, signal, Receiver(check(function), options)))
@@ -141,8 +137,11 @@ class Registration:
                 # A pre_* receiver of a class has its say before the write, in the caller's task.
                 if signal.name in PRE_SIGNALS or not self.publishes(model, signal.name):
                     continue
-                elsewhere = [one for one in signal.receivers if not one.options.local]
-                subscriptions += [self._by_class(model, signal.name, one) for one in elsewhere]
+                subscriptions += [
+                    self._by_class(model, signal.name, receiver)
+                    for receiver in signal.receivers
+                    if not receiver.options.local
+                ]
         return subscriptions
 
     def groups(self, names: Iterable[str] | None = None) -> list[Subscriptions]:
@@ -152,16 +151,17 @@ class Registration:
             ConfigurationError: for a group without receivers, and for a receiver that names a
                 field which its schema does not have.
         """
+        # At a worker's start, because a schema may be completed after its subscription.
         for named in self._named:
             _check_fields(named)
         subscriptions = self.subscriptions()
-        known = sorted({subscription.group for subscription in subscriptions})
-        chosen = known if names is None else list(names)
+        present = sorted({subscription.group for subscription in subscriptions})
+        chosen = present if names is None else list(names)
         for name in chosen:
-            if name not in known:
+            if name not in present:
                 raise ConfigurationError(
                     f"no receiver runs in group {name!r}; the groups are: "
-                    f"{', '.join(known) or 'none'}"
+                    f"{', '.join(present) or 'none'}"
                 )
         return [Subscriptions(name, subscriptions) for name in chosen]
 
@@ -201,6 +201,7 @@ class Registration:
         """Connect receivers by name to the model of this name, each at most once."""
         signals = _signals_of(model)
         for named in self._named_of(model):
+            # A receiver that the program has disconnected meanwhile stays disconnected.
             key = (id(model), id(named))
             if named.signal in signals and key not in self._connected:
                 self._connected.add(key)
@@ -226,6 +227,19 @@ def _check_names(model: str, signal: str, service: str) -> None:
     meant = resembling(signal, BUILT_IN)
     if meant is not None:
         raise SignalError(f"{signal!r} does not name a signal: did you mean {meant!r}?")
+
+
+def _check_by_name(signal: str, options: Options) -> None:
+    if options.local or options.on_commit:
+        raise SignalError(
+            "local and on_commit are options of a receiver of a model class, "
+            "@post_save(User, local=True): leave them out here"
+        )
+    if options.on_exhausted == "hold" and signal in PRE_SIGNALS:
+        raise SignalError(
+            f'on_exhausted="hold" has no effect on {signal}: events of pre_* signals have no order, '
+            "which a held row would keep"
+        )
 
 
 def _as_patterns(patterns: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -258,6 +272,7 @@ def _check_fields(named: NamedReceiver) -> None:
 def _names_in_row(schema: type[BaseModel]) -> list[str] | None:
     """Return the names that a schema's fields have in a row; None if any name is allowed."""
     aliases = [field.validation_alias for field in schema.model_fields.values()]
+    # With composed aliases or extra fields, a row may have names that no field has.
     composed = any(alias is not None and not isinstance(alias, str) for alias in aliases)
     if composed or schema.model_config.get("extra") == "allow":
         return None

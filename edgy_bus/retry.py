@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any
+from typing import TypeGuard
 
 from edgy_bus.errors import ConfigurationError
 
@@ -96,10 +96,11 @@ def dead_letter(reason: str) -> Bury:
     return Bury(reason)
 
 
-def is_finite(value: Any) -> bool:
-    """Return whether a value is a finite number. True and False are no numbers here."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+def is_finite(value: object) -> TypeGuard[float]:
+    """Return whether a value is a finite number. True and False do not count as 1 and 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
 
 
 def _seconds(value: float | timedelta) -> float:

@@ -48,16 +48,16 @@ def make_broker(url: str, prefix: str) -> Broker:
     """
     scheme = urlsplit(url).scheme
     if scheme not in _BROKERS:
-        known = ", ".join(f"{name}://" for name in _BROKERS)
+        supported = ", ".join(f"{name}://" for name in _BROKERS)
         raise ConfigurationError(
-            f"unknown broker scheme {scheme!r}: the supported ones are {known}"
+            f"unknown broker scheme {scheme!r}: the supported schemes are {supported}"
         )
     return _BROKERS[scheme](url, prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """The outbox of one registry, and the loops that move its events."""
+    """The outbox of a registry, and the loops that move its events."""
 
     store: OutboxStore
     relay: Relay
@@ -98,11 +98,12 @@ class Wiring:
         return Parts(self.broker, self._service, outboxes)
 
     def attach(self, registry: Registry, publishes: Publishes) -> None:
-        """Record the operations of a registry's models in an outbox, and add what moves its events."""
+        """Record the operations of a registry's models in an outbox, and add loops that publish."""
         _add_tables(registry)
         store = OutboxStore(registry.database)
         bell, notifier = Bell(), Notifier(registry.database)
 
+        # The bell wakes the relay of this process, the notifier the relays of other processes.
         def ring() -> None:
             bell.ring()
             notifier.ring()
@@ -119,6 +120,7 @@ class Wiring:
         self.publishers.append(Publisher(store, relay, notifier))
 
     def _relay(self, store: OutboxStore, bell: Bell, registry: Registry) -> Relay:
+        # A function, because models are declared after their registry.
         def models() -> Mapping[str, int]:
             names = [f"{self._service}.{name}" for name in registry.models]
             return dict.fromkeys(names, self._events.partitions)
@@ -137,13 +139,14 @@ class Wiring:
         """Start the loops that publish, for as long as the stack is open.
 
         Args:
-            stack: stops what was started.
+            stack: stops the loops.
             relay: whether the relays run here.
         """
-        # First on the stack, so last when it is unwound: every loop may use the broker at its end.
+        # First on the stack, closed last: every loop may use the broker until its end.
         stack.push_async_callback(self.broker.close)
         for publisher in self.publishers:
             await publisher.store.prepare()
+            # Before the relay, so after the relay at the end: a ring is passed on until then.
             await _enter(stack, publisher.notifier)
             if relay:
                 await _enter(stack, publisher.relay)
@@ -205,5 +208,6 @@ async def _enter(stack: AsyncExitStack, service: Service) -> None:
 
 
 def _add_tables(registry: Registry) -> None:
+    # Part of the registry's tables, so that migrations and `create_all` create these tables too.
     for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
         table.to_metadata(registry.metadata)

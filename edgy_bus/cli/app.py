@@ -14,8 +14,10 @@ from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable, EdgyBusError
 
 app = typer.Typer(
     name="edgy-bus",
-    help="Database models whose signals cross process and service boundaries, reliably and in order.",
+    help="Database models whose signals cross process and service boundaries, reliably and in "
+    "order.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # joins the lines of a docstring's paragraph
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -49,7 +51,7 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; `arguments` are those of the process by default.
 
-    An error of this library is one message and an exit status, not a traceback; see `Exit`.
+    An error of this library ends in a message and an exit status, not in a traceback; see `Exit`.
     """
     try:
         app(args=None if arguments is None else list(arguments))

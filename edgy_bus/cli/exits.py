@@ -10,6 +10,6 @@ class Exit(IntEnum):
     FINDING = 1
     """The command worked, and has something to report: nothing matched, a program is not well."""
     USAGE = 2
-    """The command cannot work as it was called or configured."""
+    """The call or the configuration is wrong."""
     UNREACHABLE = 3
     """A broker or a database does not answer. The same command may work later."""

@@ -14,14 +14,16 @@ def forget(
     target: Annotated[
         str, typer.Argument(metavar="MODULE:BUS", help="Where the publishing service's bus is.")
     ],
-    group: Annotated[str, typer.Argument(help="The group that no worker runs any more.")],
+    group: Annotated[
+        str, typer.Argument(metavar="GROUP", help="The group that no worker runs any more.")
+    ],
 ) -> None:
-    """Forget a group of receivers, so that streams no longer wait for it to read them.
+    """Forget a group of receivers, so that no stream waits for the group any more.
 
-    The streams of a service are trimmed when every group that was ever seen on them has read them. A
-    group that was renamed or removed has to be forgotten, or the streams grow. Its dead letters stay.
+    A stream is trimmed up to the entry that every group of the stream has read. A group that was
+    renamed or removed has to be forgotten, or the streams grow. Its dead letters stay.
 
-    Needs Redis and the service's databases, and starts nothing. The exit status is 1 if no database
+    Needs Redis and the service's databases, and starts nothing. The exit status is 1 if neither
     knew the group.
     """
     bus = load_bus(target)

@@ -34,7 +34,10 @@ def held(target: Target, group: Group = None) -> None:
 
 def release(
     target: Target,
-    model: Annotated[str, typer.Argument(help="The model with its service, accounts.User.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The model with its service, accounts.User."),
+    ],
     subject: Annotated[str, typer.Argument(metavar="ROW", help="The key of the row.")],
     group: Group = None,
     receiver: Annotated[str | None, typer.Option(help="Only for this receiver.")] = None,
@@ -48,8 +51,8 @@ def release(
 ) -> None:
     """Let workers handle the parked events of a held row, in order, and end the holding.
 
-    Needs Redis only, and starts nothing: a worker of the group handles the events. The exit status is 1
-    if the row is not held, or was released before.
+    Needs Redis only, and starts nothing: a worker of the group handles the events. The exit status
+    is 1 if the row is not held, or was released before.
     """
     bus = load_bus(target)
 
@@ -63,16 +66,17 @@ def release(
         typer.echo(_why_not(view, model, subject, target), err=True)
         raise typer.Exit(Exit.FINDING)
     receivers = ", ".join(row.receiver for row in released.rows)
-    typer.echo(f"released the row {subject!r} of {model} for {receivers}")
+    fate = "; the event that was given up is in the dead letters" if skip else ""
+    typer.echo(f"released the row {subject!r} of {model} for {receivers}{fate}")
 
 
 async def _held(parts: Parts, bus: Bus, group: str | None) -> Held:
     """Return the held rows, and refuse a misspelt group, which would look like a group at rest."""
     view = await operations.held(parts.broker, group or bus.group)
     if group is not None and not view.rows:
-        known = await operations.group_names(parts.broker)
-        if group not in known:
-            listed = ", ".join(known) or "none"
+        present = await operations.group_names(parts.broker)
+        if group not in present:
+            listed = ", ".join(present) or "none"
             raise ConfigurationError(
                 f"no group {group!r} has read a stream; the groups are: {listed}"
             )

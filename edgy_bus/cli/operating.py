@@ -23,4 +23,5 @@ def operate(bus: Bus, operation: Callable[[Parts], Awaitable[T]], *, databases: 
         async with bus.operating(databases=databases) as parts:
             return await operation(parts)
 
+    # The plain loop: a command of a few calls gains nothing from uvloop.
     return asyncio.run(run())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
-from edgy_bus.events import partitions_of
+from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.operations.parts import Parts
 from edgy_bus.outbox.store import OutboxStore
 
@@ -15,15 +15,15 @@ class Forgotten:
 
     group: str
     models: tuple[str, ...]
-    """Models of which the publishers' databases knew the group."""
+    """Models whose streams or databases knew the group."""
 
 
 async def group_names(broker: Broker) -> tuple[str, ...]:
     """Return the names of all groups that have read a stream. Only reads."""
     names: set[str] = set()
     for model, count in (await broker.declared()).items():
-        for partition in partitions_of(model, count):
-            names |= {backlog.group for backlog in await broker.backlog(partition)}
+        for partition in _streams_of(model, count):
+            names |= await _groups_of(broker, partition)
     return tuple(sorted(names))
 
 
@@ -36,16 +36,29 @@ async def forget(parts: Parts, group: str) -> Forgotten:
     Raises:
         ConfigurationError: while workers of the group are alive, or if an outbox has no tables.
     """
-    await _refuse_living(parts.broker, group)
-    models = [model for store in parts.outboxes for model in await _models_with(store, group)]
-    for model, count in (await parts.broker.declared()).items():
-        if model.rpartition(".")[0] == parts.service:
-            for partition in partitions_of(model, count):
-                await parts.broker.forget(partition, group)
+    broker = parts.broker
+    await _refuse_living(broker, group)
+    models = {model for store in parts.outboxes for model in await _models_with(store, group)}
+    for model, count in (await broker.declared()).items():
+        if model.rpartition(".")[0] != parts.service:
+            continue
+        for partition in _streams_of(model, count):
+            if group in await _groups_of(broker, partition):
+                models.add(model)
+            # Also where the stream has no such group: the notes of the group may have remained.
+            await broker.forget(partition, group)
     # The databases come last: a relay that trims meanwhile notes each group that the broker knows.
     for store in parts.outboxes:
         await store.forget_group(group)
-    return Forgotten(group, tuple(models))
+    return Forgotten(group, tuple(sorted(models)))
+
+
+def _streams_of(model: str, count: int) -> tuple[Partition, ...]:
+    return (*partitions_of(model, count), Partition(model, PRE))
+
+
+async def _groups_of(broker: Broker, partition: Partition) -> set[str]:
+    return {backlog.group for backlog in await broker.backlog(partition)}
 
 
 async def _refuse_living(broker: Broker, group: str) -> None:
@@ -66,4 +79,4 @@ async def _models_with(store: OutboxStore, group: str) -> list[str]:
         raise ConfigurationError(
             f"the outbox cannot be read: {error}. Start the service once, which creates its tables"
         ) from error
-    return sorted(model for model, names in groups.items() if group in names)
+    return [model for model, names in groups.items() if group in names]

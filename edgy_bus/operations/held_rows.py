@@ -56,6 +56,7 @@ async def held(broker: Broker, group: str) -> Held:
     """Return the rows that the receivers of a group hold. Only reads."""
     rows: list[HeldRow] = []
     for model, count in (await broker.declared()).items():
+        # Streams of pre_* events have no order, so no receiver holds their rows.
         for partition in partitions_of(model, count):
             states = await broker.held(partition, group)
             rows += [await _row(broker, partition, group, key, states[key]) for key in states]

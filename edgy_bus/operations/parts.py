@@ -11,7 +11,7 @@ from edgy_bus.outbox.store import OutboxStore
 class Parts:
     """A broker, and the outboxes of a service where an operation needs its databases.
 
-    The broker connects when it is first used. Whoever made the parts holds their connections.
+    The broker connects at its first use. The maker of the parts holds their connections.
     """
 
     broker: Broker

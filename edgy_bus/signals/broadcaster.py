@@ -1,4 +1,4 @@
-"""The signals of one model: `User.meta.signals`."""
+"""The signals of a model: `User.meta.signals`."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -11,9 +11,9 @@ from edgy_bus.signals.spelling import resembling, suggestion
 class Broadcaster:
     """The built-in signals by name, and custom signals that were assigned.
 
-    `signals.on_verify = Signal()` makes a custom signal. A name that differs by a single letter from
-    an existing name counts as a typing error. A class inherits the signals of its parents, with
-    their receivers.
+    `signals.on_verify = Signal()` makes a custom signal. A name that differs by a single letter
+    from an existing name counts as a typing error. A class inherits the signals of its parents,
+    with their receivers.
 
     Args:
         owner: the name of the model class.
@@ -43,11 +43,13 @@ class Broadcaster:
             self._signals[name] = self._inherited(name)
 
     def __getattr__(self, name: str) -> Signal:
+        # Copying and pickling look for special methods, which are not misspelt signals.
         if name.startswith("_"):
             raise AttributeError(name)
         if name not in self._signals:
             if not any(name in parent for parent in self._parents):
                 raise UnknownSignal(f"{self._owner} has no signal {name!r}{self._hint(name)}")
+            # A parent has declared the signal after this class was made.
             self._signals[name] = self._inherited(name)
         return self._signals[name]
 
@@ -60,6 +62,7 @@ class Broadcaster:
             raise SignalError(
                 f"{name!r} is a built-in signal of {self._owner} and cannot be replaced"
             )
+        # A dot would make the type of an event ambiguous: `accounts.User.post_save`.
         check_name(name, "the signal's name")
         if "." in name or name.startswith("_"):
             raise SignalError(

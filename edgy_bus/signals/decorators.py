@@ -13,7 +13,7 @@ F = TypeVar("F", bound=ReceiverFunction)
 
 
 class Connector:
-    """Connects receivers to one built-in signal; see `Options` for the keywords."""
+    """Connects receivers to a built-in signal; see `Options` for the keywords."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -27,12 +27,14 @@ class Connector:
         Raises:
             SignalError: for a wrong option, or for a sender that is not a model class.
         """
+        # A pre_* receiver may change or stop the operation, so no worker can run the receiver.
         if self.name in PRE_SIGNALS:
             keywords["local"] = True
         options = Options(**keywords)
         self._refuse_schema(options)
         several = isinstance(senders, list | tuple | set)
         signals = [self._signal(sender) for sender in (senders if several else [senders])]
+        # All models are checked before any is connected: a mistake connects nothing.
         for signal in signals:
             signal.check(options)
 
@@ -50,7 +52,7 @@ class Connector:
                 "schema is an option of bus.receiver"
             )
 
-    def _signal(self, sender: Any) -> Signal:
+    def _signal(self, sender: object) -> Signal:
         signals = getattr(getattr(sender, "meta", None), "signals", None)
         if isinstance(sender, type) and isinstance(signals, Broadcaster):
             return signals[self.name]

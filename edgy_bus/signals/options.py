@@ -1,7 +1,8 @@
 """The options of a receiver: keywords, values and rules, all in this place.
 
-`@post_save(User, …)`, `bus.receiver("accounts.User", …)` and `Options(…)` take the same keywords. The
-typed dictionaries let a type checker read users' calls; `Options` checks values and combinations.
+`@post_save(User, …)`, `bus.receiver("accounts.User", …)` and `Options(…)` take the same keywords.
+The typed dictionaries let a type checker read users' calls; `Options` checks values and
+combinations.
 """
 
 import inspect
@@ -24,6 +25,7 @@ LONGEST_NAME = 200
 """Characters of a durable name: with its group, the name is a key of the inbox (255 characters)."""
 
 
+# Immutable, so that all receivers share the value.
 _DEFAULT_RETRY = Retry()
 
 
@@ -46,10 +48,10 @@ class Batch:
     """How many events a batch receiver is called with.
 
     A batch is full with `size` events, and is not kept for longer than `wait` seconds after its
-    first event. Its events belong to one partition, and each to another row unless the receiver is
-    `ordered=False`. When the receiver raises, each event is tried again alone. The receiver may
-    return an outcome for all events, or a mapping from `event.id` to outcomes.
-    In the process of the operation, the receiver is called with one instance and no event.
+    first event. All its events come from the same partition, and each from another row unless the
+    receiver is `ordered=False`. When the receiver raises, each event is tried again alone. The
+    receiver may return an outcome for all events, or a mapping from `event.id` to outcomes.
+    In the process of the operation, the receiver is called with a single instance and no event.
     """
 
     size: int = 100
@@ -117,7 +119,7 @@ class Options:
             in the dead letters and goes on with its row; "hold" parks the event, and every later
             event of its row for this receiver, until an operator decides (`edgy-bus held`,
             `edgy-bus release`).
-        deadline: seconds that one call may take; the worker's own by default.
+        deadline: seconds that a call may take; the worker's own by default.
         inbox: the database in whose transaction the receiver runs, once per event and in the order
             of every row.
         batch: call the receiver with several events, as `instances` and `events`; see `Batch`.
@@ -143,13 +145,16 @@ class Options:
 
     def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
         _refuse_unknown(keywords)
-        values: dict[str, Any] = {**keywords}
+        values: dict[str, object] = {**keywords}
+        # Read once, because the fields may come from a generator.
         values["when_changed"] = _names_of_fields(keywords.get("when_changed", ()))
+        # None stands for the default, so that callers may pass an optional policy on.
         if values.get("retry") is None:
             values["retry"] = _DEFAULT_RETRY
         for option in fields(self):
             value = values.get(option.name, option.default)
             _check_value(option.name, value)
+            # A frozen dataclass refuses a plain assignment, also in its own constructor.
             object.__setattr__(self, option.name, value)
         _check_combinations(self)
 
@@ -157,11 +162,21 @@ class Options:
 class _Rule(NamedTuple):
     """The values that an option accepts, and the text that tells users how to write the option."""
 
-    accepts: Callable[[Any], bool]
+    accepts: Callable[[object], bool]
     write: str
 
 
-def _is_durable_name(value: Any) -> bool:
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_durable_name(value: object) -> bool:
+    # The name is a part of keys, of log lines and of tables on a terminal: no name breaks a line.
+    # Spaces inside are allowed, because names that are in use must stay usable.
     return (
         isinstance(value, str)
         and 0 < len(value) <= LONGEST_NAME
@@ -170,25 +185,39 @@ def _is_durable_name(value: Any) -> bool:
     )
 
 
-def _is_filter(value: Any) -> bool:
-    # The answer of a coroutine function is a coroutine, and every coroutine is true.
-    return callable(value) and not inspect.iscoroutinefunction(value)
+def _is_filter(value: object) -> bool:
+    # The answer of an async function is a coroutine, and every coroutine is true.
+    functions = (value, getattr(value, "__call__", None))  # noqa: B004 - the method itself
+    return callable(value) and not any(map(inspect.iscoroutinefunction, functions))
 
 
-def _is_inbox(value: Any) -> bool:
-    return callable(getattr(value, "transaction", None)) and callable(getattr(value, "run", None))
+def _is_duration(value: object) -> bool:
+    return is_finite(value) and value > 0
 
 
-def _is_schema(value: Any) -> bool:
+def _is_inbox(value: object) -> bool:
+    methods = (getattr(value, "transaction", None), getattr(value, "run", None))
+    return all(map(callable, methods)) and not isinstance(value, type)
+
+
+def _is_schema(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BaseModel)
 
 
-def _or_none(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _is_batch(value: object) -> bool:
+    return isinstance(value, Batch)
+
+
+def _is_retry(value: object) -> bool:
+    return isinstance(value, Retry)
+
+
+def _is_fate(value: object) -> bool:
+    return value in get_args(OnExhausted)
+
+
+def _or_none(accepts: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or accepts(value)
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
 
 
 _RULES: Mapping[str, _Rule] = {
@@ -196,9 +225,7 @@ _RULES: Mapping[str, _Rule] = {
         _or_none(_is_durable_name),
         f'printable text of at most {LONGEST_NAME} characters, name="welcome-mail" for example',
     ),
-    "group": _Rule(
-        _or_none(lambda value: isinstance(value, str)), 'text, group="mail" for example'
-    ),
+    "group": _Rule(_or_none(_is_text), 'text, group="mail" for example'),
     "local": _Rule(_is_flag, "True or False"),
     "on_commit": _Rule(_is_flag, "True or False"),
     "where": _Rule(
@@ -206,16 +233,11 @@ _RULES: Mapping[str, _Rule] = {
         "a callable of the instance that is not async, where=lambda user: user.is_verified",
     ),
     "ordered": _Rule(_is_flag, "True or False"),
-    "retry": _Rule(lambda value: isinstance(value, Retry), "retry=Retry(attempts=8)"),
-    "on_exhausted": _Rule(lambda value: value in get_args(OnExhausted), '"dead_letter" or "hold"'),
-    "deadline": _Rule(
-        _or_none(lambda value: is_finite(value) and value > 0),
-        "seconds of more than 0, deadline=30 for example",
-    ),
+    "retry": _Rule(_is_retry, "retry=Retry(attempts=8)"),
+    "on_exhausted": _Rule(_is_fate, '"dead_letter" or "hold"'),
+    "deadline": _Rule(_or_none(_is_duration), "seconds of more than 0, deadline=30 for example"),
     "inbox": _Rule(_or_none(_is_inbox), "the Database that the receiver writes to, inbox=database"),
-    "batch": _Rule(
-        _or_none(lambda value: isinstance(value, Batch)), "batch=Batch(size=100, wait=0.1)"
-    ),
+    "batch": _Rule(_or_none(_is_batch), "batch=Batch(size=100, wait=0.1)"),
     "schema": _Rule(_or_none(_is_schema), "a pydantic model class, schema=UserContract"),
 }
 
@@ -232,20 +254,18 @@ _ONLY_IN_WORKERS = (
 
 
 def _refuse_unknown(keywords: Mapping[str, Any]) -> None:
-    known = [option.name for option in fields(Options)]
+    names = [option.name for option in fields(Options)]
     for keyword in keywords:
-        if keyword not in known:
-            hint = suggestion(keyword, known, "the options are")
+        if keyword not in names:
+            hint = suggestion(keyword, names, "the options are")
             raise SignalError(f"a receiver has no option {keyword!r}{hint}")
 
 
-def _names_of_fields(value: Any) -> tuple[str, ...]:
+def _names_of_fields(value: object) -> tuple[str, ...]:
+    # Text is an iterable of texts too, of its letters.
     if isinstance(value, str):
         raise SignalError(f'when_changed={value!r} is text: write when_changed=("{value}",)')
-    try:
-        names = tuple(value)
-    except TypeError:
-        names = (None,)
+    names = tuple(value) if isinstance(value, Iterable) else (value,)
     if not all(isinstance(name, str) for name in names):
         raise SignalError(
             f"when_changed={value!r}: write names of fields, "
@@ -254,7 +274,7 @@ def _names_of_fields(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _check_value(option: str, value: Any) -> None:
+def _check_value(option: str, value: object) -> None:
     rule = _RULES.get(option)
     if rule is not None and not rule.accepts(value):
         # A URL that stands in place of a database may contain a password.
@@ -265,11 +285,13 @@ def _check_value(option: str, value: Any) -> None:
 def _check_combinations(options: Options) -> None:
     if options.group is not None:
         _check_group(options.group)
+    # Events of a row that run side by side finish in any order. An inbox would take the earlier
+    # event for a repetition, and a hold would begin after later events.
     if options.inbox is not None and not options.ordered:
         raise SignalError("an inbox keeps the order of rows: leave out ordered=False, or the inbox")
     if options.on_exhausted == "hold" and not options.ordered:
         raise SignalError(
-            'on_exhausted="hold" keeps the order of rows: leave it out, or ordered=False'
+            'on_exhausted="hold" keeps the order of rows: leave out "hold", or ordered=False'
         )
     if options.local:
         _check_local(options)
@@ -283,6 +305,7 @@ def _check_group(group: str) -> None:
 
 
 def _check_local(options: Options) -> None:
+    # An option without an effect is a mistake that nothing else would ever show.
     for option in fields(options):
         is_given = getattr(options, option.name) != option.default
         if is_given and option.name in _ONLY_IN_WORKERS:

@@ -1,10 +1,10 @@
-"""A receiver, and the contract that is checked when it is connected."""
+"""A receiver, and the contract that is checked when a function is connected."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.options import Options
@@ -40,7 +40,7 @@ class Receiver:
         return where is None or instance is None or bool(where(instance))
 
 
-def describe(function: Any) -> str:
+def describe(function: object) -> str:
     """Return `module.qualname` of a function, a method, a partial or a callable object."""
     while isinstance(function, partial):
         function = function.func
@@ -48,7 +48,7 @@ def describe(function: Any) -> str:
     return f"{target.__module__}.{target.__qualname__}"
 
 
-def check(function: Any) -> ReceiverFunction:
+def check(function: object) -> ReceiverFunction:
     """Return the function if it keeps the contract of receivers.
 
     Raises:
@@ -62,15 +62,15 @@ def check(function: Any) -> ReceiverFunction:
         raise SignalError(
             f"the receiver {name} must be async (`async def`): model operations are awaited"
         )
-    checked: ReceiverFunction = function
-    return checked
+    return cast("ReceiverFunction", function)
 
 
-def _check_parameters(function: Any, name: str) -> None:
+def _check_parameters(function: Callable[..., object], name: str) -> None:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise SignalError(f"the receiver {name} has no readable signature: {error}") from error
+    # Only the first parameter is passed by position; everything else comes by keyword.
     first = parameters[0] if parameters else None
     if first is None or first.name != "sender" or first.kind is first.KEYWORD_ONLY:
         raise SignalError(
@@ -85,6 +85,7 @@ def _check_parameters(function: Any, name: str) -> None:
 
 
 def _is_async(function: Any) -> bool:
+    # A decorator inside a class body gets the staticmethod object, which is not bound yet.
     while isinstance(function, partial | staticmethod):
         function = function.func if isinstance(function, partial) else function.__func__
     if isinstance(function, type):

@@ -1,4 +1,4 @@
-"""A signal of one model: its receivers, and their call in this process."""
+"""A signal of a model: its receivers, and their call in this process."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ POST_SIGNALS = ("post_save", "post_update", "post_delete")
 BUILT_IN = PRE_SIGNALS + POST_SIGNALS
 
 Route = Callable[["Signal", Any, Any, Mapping[str, Any]], Awaitable[None]]
-"""Takes what was sent (signal, sender, instance, keywords) to the receivers of every process."""
+"""Takes a signal, its sender, an instance and keywords to the receivers of every process."""
 
 
 # A context variable: muting in one request must not mute requests that run meanwhile.
@@ -36,8 +36,10 @@ class Signal:
         self.parents: tuple[Signal, ...] = ()
         self._route: Route | None = None
         self._fields: Collection[str] | None = None
-        self._own: dict[Any, Receiver] = {}
-        self._refused: set[Any] = set()
+        # By function, and methods compare by their object: connecting again replaces the options.
+        self._own: dict[object, Receiver] = {}
+        # Functions of parents that this class has disconnected for itself.
+        self._refused: set[object] = set()
 
     def __repr__(self) -> str:
         return f"<Signal {self.name or 'without a name'}: {len(self.receivers)} receivers>"
@@ -70,7 +72,8 @@ class Signal:
     @property
     def receivers(self) -> tuple[Receiver, ...]:
         """Every receiver that this signal calls."""
-        inherited: dict[Any, Receiver] = {}
+        # Collected at every call: parents may get receivers after their children were declared.
+        inherited: dict[object, Receiver] = {}
         for parent in self.parents:
             inherited.update((receiver.function, receiver) for receiver in parent.receivers)
         for function in self._refused:
@@ -136,7 +139,9 @@ class Signal:
     def is_muted(self) -> bool:
         """Whether the current task has muted the signal, or a parent's."""
         muted = _muted.get()
-        return bool(muted) and (self in muted or any(parent.is_muted for parent in self.parents))
+        if not muted:  # nearly always, and asked for at every operation
+            return False
+        return self in muted or any(parent.is_muted for parent in self.parents)
 
     async def send(self, sender: Any, instance: Any = None, **kwargs: Any) -> None:
         """Announce. With a broker, workers call their receivers after the transaction's commit.
@@ -154,6 +159,7 @@ class Signal:
         self, receivers: Sequence[Receiver], sender: Any, instance: Any, kwargs: Mapping[str, Any]
     ) -> None:
         """Call receivers here, each after the end of the call before."""
+        # Never side by side: all receivers share the caller's transaction.
         changes = kwargs.get("changes")
         filtered = kwargs.get("model_instance", instance)
         for receiver in receivers:

@@ -4,35 +4,45 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def suggestion(name: str, known: Iterable[str], kind: str) -> str:
-    """Return the end of an error message: the name that was probably meant, else every known name.
+def suggestion(name: str, names: Iterable[str], kind: str) -> str:
+    """Return the end of an error message: the existing name that was probably meant, or all names.
 
-    `kind` begins the list of the known names, for example "the options are".
+    `kind` begins the list of all names, for example "the options are".
     """
-    names = list(known)
-    meant = resembling(name, names) or next(iter(get_close_matches(name, names, n=1)), None)
+    existing = list(names)
+    meant = resembling(name, existing) or _closest(name, existing)
     if meant is not None:
         return f": did you mean {meant!r}?"
-    return f"; {kind} {', '.join(names)}"
+    return f"; {kind} {', '.join(existing)}"
 
 
-def resembling(name: str, known: Iterable[str]) -> str | None:
-    """Return the first known name that a single typing error away is `name`."""
-    return next((candidate for candidate in known if one_edit_apart(candidate, name)), None)
+def resembling(name: str, names: Iterable[str]) -> str | None:
+    """Return the first of the existing names that a single typing error turns into `name`."""
+    for existing in names:
+        if one_edit_apart(existing, name):
+            return existing
+    return None
 
 
-def one_edit_apart(left: str, right: str) -> bool:
+def _closest(name: str, names: list[str]) -> str | None:
+    matches = get_close_matches(name, names, n=1)
+    return matches[0] if matches else None
+
+
+def one_edit_apart(first: str, second: str) -> bool:
     """Return whether a single typing error separates two texts.
 
     A typing error inserts, removes or changes a letter, or swaps two neighbours.
     """
-    if left == right or abs(len(left) - len(right)) > 1:
+    if first == second or abs(len(first) - len(second)) > 1:
         return False
-    short, long = sorted((left, right), key=len)
-    at = next((i for i, letter in enumerate(short) if letter != long[i]), len(short))
+    short, long = sorted((first, second), key=len)
+    at = 0
+    while at < len(short) and short[at] == long[at]:
+        at += 1
     if len(short) < len(long):
         return short[at:] == long[at + 1 :]
     if short[at + 1 :] == long[at + 1 :]:
         return True
-    is_swapped = short[at : at + 2] == long[at : at + 2][::-1]
-    return is_swapped and short[at + 2 :] == long[at + 2 :]
+    swapped = long[at + 1 : at + 2] + long[at]
+    return short[at:] == swapped + long[at + 2 :]
