@@ -19,12 +19,12 @@ from edgy_bus.signals import (
     BUILT_IN,
     PRE_SIGNALS,
     Broadcaster,
+    Fields,
     NameKeywords,
     Options,
     Receiver,
     ReceiverFunction,
     check,
-    check_fields,
     resembling,
 )
 from edgy_bus.telemetry import catalogue
@@ -237,8 +237,8 @@ def _check_by_name(signal: str, options: Options) -> None:
         )
     if options.on_exhausted == "hold" and signal in PRE_SIGNALS:
         raise SignalError(
-            f'on_exhausted="hold" has no effect on {signal}: events of pre_* signals have no order, '
-            "which a held row would keep"
+            f'on_exhausted="hold" has no effect on {signal}: events of pre_* signals have no '
+            "order, which a held row would keep"
         )
 
 
@@ -260,23 +260,24 @@ def _reader_by(schema: type[BaseModel] | None) -> Read:
 def _check_fields(named: NamedReceiver) -> None:
     """Check `when_changed` of a receiver by name, if its schema names the fields of the row."""
     schema = named.receiver.options.schema
-    names = None if schema is None else _names_in_row(schema)
-    if names is None:
+    fields = None if schema is None else _fields_of(schema)
+    if fields is None:
         return
     try:
-        check_fields(named.receiver.options, names)
+        fields.check(named.receiver.options)
     except SignalError as error:
         raise SignalError(f"the receiver {named.receiver.name}: {error}") from None
 
 
-def _names_in_row(schema: type[BaseModel]) -> list[str] | None:
-    """Return the names that a schema's fields have in a row; None if any name is allowed."""
+def _fields_of(schema: type[BaseModel]) -> Fields | None:
+    """Return the fields that a schema reads from a row; None if their names are not certain."""
     aliases = [field.validation_alias for field in schema.model_fields.values()]
     # With composed aliases or extra fields, a row may have names that no field has.
     composed = any(alias is not None and not isinstance(alias, str) for alias in aliases)
     if composed or schema.model_config.get("extra") == "allow":
         return None
-    return [*schema.model_fields, *(alias for alias in aliases if isinstance(alias, str))]
+    names = [*schema.model_fields, *(alias for alias in aliases if isinstance(alias, str))]
+    return Fields(schema.__name__, names)
 
 
 # Model classes and registries

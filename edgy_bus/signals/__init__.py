@@ -16,9 +16,9 @@ from edgy_bus.signals.signal import (
     BUILT_IN,
     POST_SIGNALS,
     PRE_SIGNALS,
+    Fields,
     Route,
     Signal,
-    check_fields,
 )
 from edgy_bus.signals.spelling import resembling, suggestion
 
@@ -28,6 +28,7 @@ __all__ = [
     "PRE_SIGNALS",
     "Batch",
     "Broadcaster",
+    "Fields",
     "Inbox",
     "NameKeywords",
     "OnExhausted",
@@ -39,7 +40,6 @@ __all__ = [
     "SignalError",
     "SkipOperation",
     "check",
-    "check_fields",
     "post_delete",
     "post_save",
     "post_update",

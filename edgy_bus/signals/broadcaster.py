@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from edgy_bus.errors import SignalError, UnknownSignal
 from edgy_bus.events import check_name
-from edgy_bus.signals.signal import BUILT_IN, Route, Signal
+from edgy_bus.signals.signal import BUILT_IN, Fields, Route, Signal
 from edgy_bus.signals.spelling import resembling, suggestion
 
 
@@ -26,7 +26,7 @@ class Broadcaster:
     _parents: tuple["Broadcaster", ...]
     _route: Route | None
     _owner: str
-    _fields: Collection[str] | None
+    _fields: Fields | None
 
     def __init__(
         self,
@@ -37,7 +37,11 @@ class Broadcaster:
     ) -> None:
         # Assigning an attribute declares a signal, so the state is written past `__setattr__`.
         vars(self).update(
-            _signals={}, _parents=tuple(parents), _route=route, _owner=owner, _fields=fields
+            _signals={},
+            _parents=tuple(parents),
+            _route=route,
+            _owner=owner,
+            _fields=None if fields is None else Fields(f"an event of {owner}", fields),
         )
         for name in BUILT_IN:
             self._signals[name] = self._inherited(name)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.options import Options
@@ -22,6 +22,27 @@ Route = Callable[["Signal", Any, Any, Mapping[str, Any]], Awaitable[None]]
 _muted: ContextVar[frozenset["Signal"]] = ContextVar("edgy_bus_muted", default=frozenset())
 
 
+class Fields(NamedTuple):
+    """The fields whose changes the events of a model contain."""
+
+    owner: str
+    """The model, or whatever else has these fields, for error messages."""
+    names: Collection[str]
+
+    def check(self, options: Options) -> None:
+        """Check that `when_changed` names fields of these.
+
+        Raises:
+            SignalError: naming the field that does not exist.
+        """
+        for name in options.when_changed:
+            if name not in self.names:
+                hint = suggestion(name, self.names, "the fields are")
+                raise SignalError(
+                    f"when_changed names {name!r}: {self.owner} has no such field{hint}"
+                )
+
+
 class Signal:
     """An announcement that a model makes.
 
@@ -35,7 +56,7 @@ class Signal:
         self.name = ""
         self.parents: tuple[Signal, ...] = ()
         self._route: Route | None = None
-        self._fields: Collection[str] | None = None
+        self._fields: Fields | None = None
         # By function, and methods compare by their object: connecting again replaces the options.
         self._own: dict[object, Receiver] = {}
         # Functions of parents that this class has disconnected for itself.
@@ -49,7 +70,7 @@ class Signal:
         name: str,
         route: Route | None,
         parents: Sequence["Signal"] = (),
-        fields: Collection[str] | None = None,
+        fields: Fields | None = None,
     ) -> None:
         """Make this the signal `name` of a model.
 
@@ -57,7 +78,7 @@ class Signal:
             name: the name of the signal.
             route: the way of whatever is sent; None calls the receivers of this process.
             parents: the same signal of the parent models.
-            fields: names of the fields whose changes events contain; None if unknown.
+            fields: the fields whose changes events contain; None if unknown.
 
         Raises:
             SignalError: if the signal has another name already.
@@ -107,7 +128,7 @@ class Signal:
                 "written: leave it out, or connect to a post_* signal"
             )
         if self._fields is not None:
-            check_fields(options, self._fields)
+            self._fields.check(options)
 
     def disconnect(self, function: ReceiverFunction) -> bool:
         """Stop calling `function` for this model, no matter which class the function came from.
@@ -180,17 +201,3 @@ class Signal:
             if receiver.function == function:
                 return receiver
         raise SignalError(f"{describe(function)} is not connected to {self.name!r}")
-
-
-def check_fields(options: Options, fields: Collection[str]) -> None:
-    """Check that `when_changed` names fields whose changes events contain.
-
-    Raises:
-        SignalError: naming the field that events do not contain.
-    """
-    for name in options.when_changed:
-        if name not in fields:
-            hint = suggestion(name, fields, "the fields are")
-            raise SignalError(
-                f"when_changed names {name!r}, but events contain no change of such a field{hint}"
-            )
