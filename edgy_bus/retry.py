@@ -1,8 +1,10 @@
 """When a failed receiver is tried again: a pure policy, and the outcomes a receiver may ask for itself."""
 
+import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from typing import TypeGuard
 
 from edgy_bus.errors import ConfigurationError
 
@@ -23,9 +25,17 @@ class Retry:
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
+        for number in fields(self):
+            value = getattr(self, number.name)
+            if not is_finite(value):
+                raise ConfigurationError(
+                    f"Retry({number.name}={value!r}): write a finite number, "
+                    f"{number.name}={number.default} for example"
+                )
+        if self.attempts < 1 or self.attempts != int(self.attempts):
             raise ConfigurationError(
-                f"Retry(attempts={self.attempts}): a receiver is called at least once"
+                f"Retry(attempts={self.attempts}): a receiver is called at least once, "
+                "and a whole number of times"
             )
         if self.delay < 0 or self.ceiling < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
             raise ConfigurationError(
@@ -84,6 +94,13 @@ def snooze(after: float | timedelta) -> Snooze:
 def dead_letter(reason: str) -> Bury:
     """Return this from a receiver when no attempt can succeed: the event is kept in the dead letters with `reason`."""
     return Bury(reason)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Return whether a value is a finite number. True and False do not count as 1 and 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
 
 
 def _seconds(value: float | timedelta) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, StreamHead
+from edgy_bus.brokers.base import START, Broker, DeadLetter, RowKey, StreamHead
 from edgy_bus.codec import pack
 from edgy_bus.events import Event, Partition, new_event_id, now
 
@@ -47,6 +47,28 @@ async def publish(broker: Broker, *events: Event, partition: Partition = PARTITI
     await broker.declare(partition.model, 1)
     state = await broker.inspect(partition, StreamHead(), "epoch")
     assert await broker.publish(partition, state.head, [pack(one) for one in events]) is not None
+
+
+async def hold(
+    broker: Broker,
+    subject: str,
+    *,
+    partition: Partition = PARTITION,
+    group: str = "mail",
+    receiver: str = "app.mail",
+    reason: str = "no such user",
+) -> None:
+    """Publish an event of a row, and park it as a worker does whose receiver holds the row."""
+    await publish(broker, event(subject, 1), partition=partition)
+    lease = await broker.acquire(partition, group, "worker", 60)
+    assert lease is not None
+    entries = (await broker.fetch(lease, 100, inherit=False)).entries
+    newest = entries[-1]
+    letter = DeadLetter(newest.id, receiver, reason, 1, newest.fields)
+    row = RowKey(receiver, subject)
+    await broker.park(lease, row, letter, b"parked", begin=True, after=START)
+    await broker.settle(lease, [entry.id for entry in entries], [letter.kept])
+    await broker.release(lease)
 
 
 class Told:

@@ -1,4 +1,4 @@
-"""The command line: `edgy-bus worker|relay|demo|health`."""
+"""The command line, `edgy-bus`: a module for each command, and the parts that commands share."""
 
 from edgy_bus.cli.app import main
 

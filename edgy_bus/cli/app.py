@@ -1,20 +1,23 @@
-"""The application: its commands, and what becomes of errors that are the user's to mend."""
+"""The application: its commands, and the exit statuses of errors."""
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from edgy_bus import __version__
 from edgy_bus.cli import demo, forget, health, held, relay, worker
-from edgy_bus.errors import EdgyBusError
+from edgy_bus.cli.exits import Exit
+from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable, EdgyBusError
 
 app = typer.Typer(
     name="edgy-bus",
-    help="Database models whose signals cross process and service boundaries, reliably and in order.",
+    help="Database models whose signals cross process and service boundaries, reliably and in "
+    "order.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # joins the lines of a docstring's paragraph
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -27,8 +30,8 @@ app.command("demo")(demo.demo)
 app.command("health")(health.health)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_asked: bool) -> None:
+    if is_asked:
         Console().print(f"edgy-bus {__version__}", highlight=False)
         raise typer.Exit
 
@@ -46,14 +49,19 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point; `arguments` are those of the command line if not given.
+    """Run a command; `arguments` are those of the process by default.
 
-    An error of ours is one message and exit status 2, not a traceback.
+    An error of this library ends in a message and an exit status, not in a traceback; see `Exit`.
     """
     try:
         app(args=None if arguments is None else list(arguments))
+    except (BrokerUnavailable, DatabaseUnavailable) as error:
+        _fail(error, Exit.UNREACHABLE)
     except EdgyBusError as error:
-        Console(stderr=True).print(
-            f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _fail(error, Exit.USAGE)
+
+
+def _fail(error: EdgyBusError, status: Exit) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(status)

@@ -1,9 +1,11 @@
-"""`edgy-bus demo`: see it work."""
+"""`edgy-bus demo`: two services, a crash, and an account of every event."""
 
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from edgy_bus.cli.exits import Exit
 
 
 def demo(
@@ -12,17 +14,19 @@ def demo(
     database: Annotated[
         str | None,
         typer.Option(
-            help="A database URL (sqlite:///file or postgresql://…); SQLite files in a temporary folder without it."
+            help="A database URL (sqlite:///file or postgresql://…); SQLite files in a temporary "
+            "folder by default."
         ),
     ] = None,
 ) -> None:
     """Run two services against each other, kill a worker half-way, and account for every event.
 
-    Uses the Redis of EDGY_BUS_REDIS_URL, one on localhost:6379, one on the PATH, or the one of the `embedded` extra. The exit
-    status is 1 if anything was lost, done twice or out of order.
+    Uses the Redis of EDGY_BUS_REDIS_URL, a Redis on localhost:6379, a server on the PATH, or the
+    server of the `embedded` extra. The exit status is 1 if any event was lost, handled twice or out
+    of order.
     """
     from edgy_bus.demo.run import USERS, USERS_FAST, run
 
     count = users if users is not None else USERS_FAST if fast else USERS
     if not run(Console(), users=count, database=database):
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FINDING)

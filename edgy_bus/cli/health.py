@@ -1,4 +1,4 @@
-"""`edgy-bus health FILE`: whether a worker or relay is well, for probes."""
+"""`edgy-bus health FILE`: the answer of a worker or relay to a probe."""
 
 import time
 from pathlib import Path
@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from edgy_bus.cli.exits import Exit
 from edgy_bus.cli.running import HEALTH_AGE
 
 
 def health(
     file: Annotated[Path, typer.Argument(help="The --health-file of a worker or relay.")],
     max_age: Annotated[
-        float, typer.Option(help="Seconds since it was last touched.", min=0)
+        float, typer.Option(help="Seconds since the last touch of the file.", min=0)
     ] = HEALTH_AGE,
 ) -> None:
     """Exit with status 0 if the file was touched lately, with 1 if not."""
@@ -23,7 +24,7 @@ def health(
             f"{file} is not there: the worker or relay has not started yet, or writes another file",
             err=True,
         )
-        raise typer.Exit(1) from None
+        raise typer.Exit(Exit.FINDING) from None
     if age > max_age:
         typer.echo(f"{file} was touched {age:.0f} s ago, more than {max_age:g}", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FINDING)

@@ -1,4 +1,4 @@
-"""Finds the bus that `MODULE:ATTRIBUTE` names."""
+"""Imports the bus that `MODULE:ATTRIBUTE` names."""
 
 import importlib
 import os
@@ -10,9 +10,12 @@ from edgy_bus.errors import ConfigurationError
 
 
 def load_bus(target: str) -> Bus:
-    """Import the module, with the current folder on the path, and answer its bus.
+    """Import a module, with the current folder on the path, and return its bus.
 
-    Raises `ConfigurationError` that says which part of `target` is wrong. An error inside the module is not disguised.
+    An error inside of the module reaches the caller unchanged.
+
+    Raises:
+        ConfigurationError: naming the part of `target` that is wrong.
     """
     name, _, attribute = target.partition(":")
     if not name or not attribute:
@@ -20,30 +23,33 @@ def load_bus(target: str) -> Bus:
             f"{target!r} does not name a bus: write MODULE:ATTRIBUTE, for example app:bus"
         )
     module = _module(name)
-    found = module
+    value: object = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise ConfigurationError(
                 f"the module {name!r} has no {attribute!r}{_instead(name, module)}"
             )
-        found = getattr(found, part)
-    if not isinstance(found, Bus):
+        value = getattr(value, part)
+    if not isinstance(value, Bus):
         raise ConfigurationError(
-            f"{target} is not a Bus but a {type(found).__name__}{_instead(name, module)}"
+            f"{target} is not a Bus but a {type(value).__name__}{_instead(name, module)}"
         )
-    return found
+    return value
 
 
 def _module(name: str) -> ModuleType:
+    # A console script has the folder of the script on its path, not the current folder.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        # The target is right if its module imports a module in vain: the program is wrong.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ConfigurationError(
-            f"there is no module {error.name!r}: looked in {os.getcwd()} and in the installed packages"
+            f"there is no module {error.name!r}: "
+            f"looked in {os.getcwd()} and in the installed packages"
         ) from error
 
 

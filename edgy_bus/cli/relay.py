@@ -1,4 +1,4 @@
-"""`edgy-bus relay app:bus`: move the outbox to the broker, as a program of its own."""
+"""`edgy-bus relay app:bus`: a program that moves the outbox to the broker."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -25,12 +25,13 @@ def relay(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
-    """Publish what a service's operations wrote to its outbox, until SIGTERM or Ctrl-C.
+    """Publish the events of a service's outbox, until SIGTERM or Ctrl-C.
 
-    Any number may run beside each other and beside the service's own: a lease makes one of them work at a time.
+    Any number of relays may run, also beside the relay of the service: a lease lets a single relay
+    work at a time.
     """
     bus = load_bus(target)
-    bus.relays()  # says at once what is wrong
+    bus.relays()  # a bus without an outbox is refused before anything is started
     run(lambda stopping: _relay(bus, health_file, stopping), verbose=verbose)
 
 
@@ -39,10 +40,11 @@ async def _relay(bus: Bus, health: Path | None, stopping: asyncio.Event) -> None
     async with AsyncExitStack() as stack:
         if not await connect(bus.databases(), stack, stopping, touch):
             return
-        # It may be cut off again before the hooks have run and the tables are there.
+        # The database may be cut off again while the hooks run and the tables are created.
         if not await patiently(lambda: stack.enter_async_context(bus), stopping, touch):
             return
-        relays = [await stack.enter_async_context(one) for one in bus.relays()]
-        while not stopping.is_set() and all(one.running for one in relays):
+        relays = [await stack.enter_async_context(relay) for relay in bus.relays()]
+        # The error of a relay ends the program, for a restart from outside.
+        while not stopping.is_set() and all(relay.running for relay in relays):
             touch()
             await happens(stopping, 2)

@@ -1,4 +1,4 @@
-"""What every long-running command does: log, run on uvloop, stop on SIGTERM, SIGINT, or when it is an orphan."""
+"""The frame of long-running commands: logging, uvloop, a stop by SIGTERM, SIGINT or orphaning."""
 
 import asyncio
 import gc
@@ -27,21 +27,22 @@ else:
     _new_loop = uvloop.new_event_loop
 
 _OBJECTS = 5_000
-"""New ones after which the collector looks at them."""
+"""New objects between two runs of the garbage collector."""
 
 HEALTH_AGE = 30.0
-"""Seconds after which a health file that was not touched means that something hangs."""
+"""Seconds without a touch of the health file after which a program counts as hanging."""
+
+Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
-def run(
-    main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, verbose: bool = False
-) -> None:
-    """Run `main(stopping)`; the event is set by SIGTERM or SIGINT, and a second SIGINT interrupts."""
+def run(main: Main, *, verbose: bool = False) -> None:
+    """Run `main(stopping)`; SIGTERM or SIGINT sets the event, and a second SIGINT interrupts."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     logging.getLogger("edgy_bus").setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("databases").setLevel(logging.WARNING)
+    # From here on, because connecting may take long and has to be reported as well.
     stop_logging = log_telemetry()
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
@@ -51,31 +52,38 @@ def run(
 
 
 def collect_less() -> None:
-    """Tell Python's garbage collector what a worker is like: what the program consists of stays, and of the objects of an event, some
-    twenty, hardly any is part of a cycle, so that looking after every 700 of them finds next to nothing."""
+    """Let the garbage collector run less often than by default.
+
+    The modules of a program stay until its end. An event makes some twenty objects, and hardly any
+    is part of a cycle: a run after every 700 objects, the default, frees next to nothing.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
 
 
-async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+async def _until_signalled(main: Main) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _asked, stopping, number, asyncio.current_task())
+        loop.add_signal_handler(number, _on_signal, stopping, number, asyncio.current_task())
     if os.environ.get(FOLLOW_STDIN):
-        loop.add_reader(sys.stdin.fileno(), _heard, stopping)
+        loop.add_reader(sys.stdin.fileno(), _on_input, stopping)
     await main(stopping)
 
 
-def _asked(stopping: asyncio.Event, number: int, task: "asyncio.Task[None] | None") -> None:
+def _on_signal(stopping: asyncio.Event, number: int, task: "asyncio.Task[None] | None") -> None:
+    # The first signal lets receivers finish; a second Ctrl-C means "at once".
     if stopping.is_set() and number == signal.SIGINT and task is not None:
         task.cancel()
     stopping.set()
 
 
-def _heard(stopping: asyncio.Event) -> None:
-    """Whoever started us never writes: there is something to read when the pipe has no other end any more."""
+def _on_input(stopping: asyncio.Event) -> None:
+    """Stop when the parent process has died.
+
+    The parent never writes to the pipe, so only the parent's death makes the pipe readable.
+    """
     if not os.read(sys.stdin.fileno(), 1):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         stopping.set()
@@ -87,7 +95,11 @@ async def connect(
     stopping: asyncio.Event,
     touch: Callable[[], None],
 ) -> bool:
-    """Connect these databases for as long as the stack is open, waiting for those that do not answer; False if stopped."""
+    """Connect databases for as long as the stack is open, and wait for those that do not answer.
+
+    Returns:
+        False if the program was stopped meanwhile.
+    """
     for database in databases:
         if not await patiently(database.connect, stopping, touch):
             return False
@@ -98,18 +110,22 @@ async def connect(
 async def patiently(
     start: Callable[[], Awaitable[object]], stopping: asyncio.Event, touch: Callable[[], None]
 ) -> bool:
-    """Try it again for as long as a database cannot be reached; False if stopped meanwhile."""
-    pause, told = 0.2, False
+    """Call `start` until no database is unreachable any more, and report an outage once.
+
+    Returns:
+        False if the program was stopped meanwhile.
+    """
+    pause, is_reported = 0.2, False
     while not stopping.is_set():
         touch()
         try:
             await start()
         except DatabaseUnavailable as error:
-            if not told:
+            if not is_reported:
                 telemetry.emit(catalogue.DatabaseUnavailable(part="start", error=str(error)))
-            told = True
+            is_reported = True
         else:
-            if told:
+            if is_reported:
                 telemetry.emit(catalogue.DatabaseAvailable(part="start"))
             return True
         await happens(stopping, pause)
@@ -118,5 +134,5 @@ async def patiently(
 
 
 def toucher(path: Path | None) -> Callable[[], None]:
-    """A function that touches the health file, if there is one."""
+    """Return a function that touches the health file, or does nothing without a file."""
     return path.touch if path is not None else lambda: None

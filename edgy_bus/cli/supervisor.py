@@ -1,4 +1,4 @@
-"""Several worker processes under one: started, restarted when they die, and stopped together."""
+"""Several worker processes under a supervisor, which starts, restarts and stops processes."""
 
 import asyncio
 import os
@@ -15,13 +15,21 @@ from edgy_bus.telemetry import catalogue
 
 _LONGEST_PAUSE = 30.0
 _STEADY = 60.0
-"""Seconds that a process has to live for its next death to be taken for the first."""
+"""Seconds of life after which the death of a process counts as its first."""
 
 
 async def supervise(
     command: Sequence[str], count: int, grace: float, health: Path | None, stopping: asyncio.Event
 ) -> None:
-    """Keep `count` processes of `command` running until `stopping`; then each has `grace` seconds before it is killed."""
+    """Keep processes of a command running until the program is stopped.
+
+    Args:
+        command: the command, to which each process adds a health file of its own.
+        count: the number of processes.
+        grace: seconds between SIGTERM and SIGKILL.
+        health: touched while every process touches its own health file.
+        stopping: ends the supervision.
+    """
     files = [
         None if health is None else health.with_name(f"{health.name}.{number}")
         for number in range(count)
@@ -37,7 +45,7 @@ async def supervise(
 
 
 class _Child:
-    """One process and its successors."""
+    """A process and its successors."""
 
     def __init__(
         self, command: Sequence[str], health: Path | None, grace: float, stopping: asyncio.Event
@@ -54,26 +62,28 @@ class _Child:
             if self._stopping.is_set():
                 return
             telemetry.emit(catalogue.WorkerDied(status=status))
+            # A program that dies at its start is restarted ever more slowly.
             pause = 1.0 if time.monotonic() - started > _STEADY else min(_LONGEST_PAUSE, pause * 2)
             await happens(self._stopping, pause)
 
     async def _live(self) -> int:
-        """Run one process to its end; its exit status."""
+        """Run a process to its end, and return its exit status."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             env={**os.environ, FOLLOW_STDIN: "1"},
-            start_new_session=True,  # so that Ctrl-C at the terminal reaches it once, through us
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which sends SIGTERM
         )
         ended = asyncio.create_task(process.wait())
-        asked = asyncio.create_task(self._stopping.wait())
+        signalled = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ended, signalled), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 process.send_signal(signal.SIGTERM)
                 await asyncio.wait((ended,), timeout=self._grace)
         finally:
-            asked.cancel()
+            # Also when the supervisor itself is cancelled: no process may outlive its supervisor.
+            signalled.cancel()
             if process.returncode is None:
                 process.kill()
         return await ended

@@ -1,4 +1,4 @@
-"""`edgy-bus worker app:bus`: run receivers."""
+"""`edgy-bus worker app:bus`: a program that runs receivers, in a process or in several."""
 
 import asyncio
 import sys
@@ -40,17 +40,18 @@ def worker(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
-    """Run the receivers of a bus until SIGTERM or Ctrl-C, which let running receivers finish first."""
+    """Run the receivers of a bus until SIGTERM or Ctrl-C; running receivers finish first."""
     bus = load_bus(target)
     settings = (
         bus.working
         if concurrency is None
         else bus.working.model_copy(update={"concurrency": concurrency})
     )
-    bus.worker(group, settings)  # says at once what is wrong, before any process is started
+    bus.worker(group, settings)  # a wrong group is refused before any process is started
     if processes == 1:
         run(lambda stopping: _work(bus, group, settings, health_file, stopping), verbose=verbose)
         return
+    # Each process imports the program anew: a fork would share connections and event loops.
     command = [sys.executable, "-m", "edgy_bus", "worker", target]
     command += [part for name in group or () for part in ("--group", name)]
     command += ["--concurrency", str(settings.concurrency)] + (["--verbose"] if verbose else [])
@@ -71,14 +72,15 @@ async def _work(
     async with AsyncExitStack() as stack:
         if not await connect(bus.databases(), stack, stopping, touch):
             return
-        # It may be cut off again before the hooks have run and the tables are there.
+        # The database may be cut off again while the hooks run and the tables are created.
         if not await patiently(lambda: stack.enter_async_context(bus), stopping, touch):
             return
         collect_less()
         running = await stack.enter_async_context(bus.worker(groups, settings, touch))
-        asked = asyncio.create_task(stopping.wait())
+        signalled = asyncio.create_task(stopping.wait())
         ended = asyncio.create_task(running.wait())
-        await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
+        await asyncio.wait((signalled, ended), return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
+        # Waits for running receivers, and raises the error of a worker that ended early.
         await running.stop()
         await ended

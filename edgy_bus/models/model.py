@@ -76,7 +76,12 @@ class Model(BaseModel):
             abstract=abstract,
             tablename=tablename,
             fields=fields,
-            signals=Broadcaster(cls.__name__, send, [one.signals for one in parents]),
+            signals=Broadcaster(
+                cls.__name__,
+                send,
+                [one.signals for one in parents],
+                [name for name, field in fields.items() if not field.secret],
+            ),
             bound=registry,
             declared_table=table,
             plain=list(cls.__private_attributes__) == ["_stored"]

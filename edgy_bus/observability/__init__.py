@@ -1,1 +1,1 @@
-"""Listeners of telemetry."""
+"""Listeners of notices: notices become log lines."""

@@ -1,8 +1,7 @@
-"""Writes notices to Python's `logging`, one line each, under the logger `edgy_bus`."""
+"""Writes each notice as a line to Python's `logging`, under the logger `edgy_bus`."""
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from edgy_bus import telemetry
 from edgy_bus.telemetry import Notice
@@ -11,7 +10,7 @@ _logger = logging.getLogger("edgy_bus")
 
 
 class _Writers:
-    """Counts who wants notices to be logged: each notice is one line, however many ask for it."""
+    """Counts the callers that want a log, so that all callers together get a single line."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -24,6 +23,7 @@ class _Writers:
 
     def remove(self) -> None:
         self.count -= 1
+        # Other callers still want the log, in the same process.
         if self.count == 0 and self.stop is not None:
             self.stop()
             self.stop = None
@@ -35,7 +35,7 @@ _writers = _Writers()
 def log_telemetry() -> Callable[[], None]:
     """Log notices from now on.
 
-    Every running bus calls this function, so a program of several buses writes each notice once.
+    Every running bus and worker calls this function. A program of several writes each notice once.
 
     Returns:
         A function that ends the logging once every caller of `log_telemetry` has called its own.
@@ -53,14 +53,23 @@ def log_telemetry() -> Callable[[], None]:
     return stop
 
 
+def printable(value: object) -> str:
+    """Return a value as a line without control characters.
+
+    The text of an error or of an entry may contain anything that a stranger has written.
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))
+
+
 def _write(notice: Notice) -> None:
+    # Before any text is made: frequent notices are below the level of most programs.
     if not _logger.isEnabledFor(notice.level):
         return
-    fields = " ".join(f"{key}={_printable(value)}" for key, value in notice.values().items())
+    values = notice.values()
+    fields = " ".join(f"{name}={_field(values[name])}" for name in values)
     _logger.log(notice.level, "%s %s", notice.name, fields)
 
 
-def _printable(value: Any) -> str:
-    """Return one line without control characters, no matter what an error or an entry contained."""
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+def _field(value: object) -> str:
+    text = printable(value)
     return repr(text) if " " in text else text

@@ -1,20 +1,19 @@
 """`@post_save(User)` and its siblings."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack
 
 from edgy_bus.errors import SignalError
-from edgy_bus.retry import Retry
 from edgy_bus.signals.broadcaster import Broadcaster
-from edgy_bus.signals.receiver import Batch, Inbox, OnExhausted, Options, ReceiverFunction
+from edgy_bus.signals.options import ModelKeywords, Options
+from edgy_bus.signals.receiver import ReceiverFunction
+from edgy_bus.signals.signal import PRE_SIGNALS, Signal
 
 F = TypeVar("F", bound=ReceiverFunction)
 
 
 class Connector:
-    """Connects a receiver to one built-in signal of one or several models; see `Options` for the keywords."""
+    """Connects receivers to a built-in signal; see `Options` for the keywords."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -22,43 +21,22 @@ class Connector:
     def __repr__(self) -> str:
         return f"<{self.name}: use it as @{self.name}(Model)>"
 
-    def __call__(
-        self,
-        senders: Any,
-        *,
-        name: str | None = None,
-        group: str | None = None,
-        local: bool = False,
-        on_commit: bool = False,
-        when_changed: Iterable[str] = (),
-        where: Callable[[Any], bool] | None = None,
-        ordered: bool = True,
-        retry: Retry | None = None,
-        on_exhausted: OnExhausted = "dead_letter",
-        deadline: float | None = None,
-        inbox: Inbox | None = None,
-        batch: Batch | None = None,
-        schema: type[BaseModel] | None = None,
-    ) -> Callable[[F], F]:
-        options = Options(
-            name=name,
-            group=group,
-            local=local or self.name.startswith("pre_"),
-            on_commit=on_commit,
-            when_changed=when_changed,
-            where=where,
-            ordered=ordered,
-            retry=retry or Retry(),
-            on_exhausted=on_exhausted,
-            deadline=deadline,
-            inbox=inbox,
-            batch=batch,
-            schema=schema,
-        )
-        signals = [
-            self._signal(sender)
-            for sender in (senders if isinstance(senders, list | tuple | set) else [senders])
-        ]
+    def __call__(self, senders: Any, **keywords: Unpack[ModelKeywords]) -> Callable[[F], F]:
+        """Return a decorator that connects a receiver to a model, or to each model of a list.
+
+        Raises:
+            SignalError: for a wrong option, or for a sender that is not a model class.
+        """
+        # A pre_* receiver may change or stop the operation, so no worker can run the receiver.
+        if self.name in PRE_SIGNALS:
+            keywords["local"] = True
+        options = Options(**keywords)
+        self._refuse_schema(options)
+        several = isinstance(senders, list | tuple | set)
+        signals = [self._signal(sender) for sender in (senders if several else [senders])]
+        # All models are checked before any is connected: a mistake connects nothing.
+        for signal in signals:
+            signal.check(options)
 
         def connect(function: F) -> F:
             for signal in signals:
@@ -67,18 +45,21 @@ class Connector:
 
         return connect
 
-    def _signal(self, sender: Any) -> Any:
-        signals = getattr(getattr(sender, "meta", None), "signals", None)
-        if not isinstance(sender, type) or not isinstance(signals, Broadcaster):
-            hint = (
-                f'; for a model of another service use bus.receiver({sender!r}, "{self.name}")'
-                if isinstance(sender, str)
-                else ""
-            )
+    def _refuse_schema(self, options: Options) -> None:
+        if options.schema is not None:
             raise SignalError(
-                f"@{self.name} takes a model or a list of models, not {sender!r}{hint}"
+                f"@{self.name} gives receivers instances of the model class: leave schema out; "
+                "schema is an option of bus.receiver"
             )
-        return signals[self.name]
+
+    def _signal(self, sender: object) -> Signal:
+        signals = getattr(getattr(sender, "meta", None), "signals", None)
+        if isinstance(sender, type) and isinstance(signals, Broadcaster):
+            return signals[self.name]
+        hint = ""
+        if isinstance(sender, str):
+            hint = f'; for a model of another service use bus.receiver({sender!r}, "{self.name}")'
+        raise SignalError(f"@{self.name} takes a model or a list of models, not {sender!r}{hint}")
 
 
 pre_save = Connector("pre_save")

@@ -114,6 +114,23 @@ class TablesChanged(Notice):
     statements: int
 
 
+# Signals
+
+
+@_entry
+class SignalUndeclared(Notice):
+    """A receiver subscribed by name to a signal that the model, which is known here, does not have.
+
+    Remedy: declare the signal, `User.meta.signals.on_verify = edgy_bus.Signal()`, or correct the name.
+    """
+
+    name: ClassVar[str] = "signal.undeclared"
+    level: ClassVar[int] = logging.WARNING
+    model: str
+    signal: str
+    receiver: str
+
+
 # Outbox and relay
 
 

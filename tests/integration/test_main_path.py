@@ -438,7 +438,7 @@ async def test_a_row_is_held_until_somebody_decides(
         told = await asyncio.to_thread(
             CliRunner().invoke, app, [arguments[0], "somewhere:bus", *arguments[1:]]
         )
-        return told.output if told.exception is None else str(told.exception)
+        return f"{told.output}{told.exception or ''}"
 
     async with accounts.running():
         assert await accounts.bus.held() == []
@@ -448,10 +448,11 @@ async def test_a_row_is_held_until_somebody_decides(
         await eventually(lambda: seen == ["other"])
         await eventually(lambda: _nothing_left(accounts))
         (row,) = await accounts.bus.held()
-        assert row[:4] == ("accounts", "accounts.User", str(user.id), "app.fragile")
+        assert (row.group, row.model) == ("accounts", "accounts.User")
+        assert (row.subject, row.receiver) == (str(user.id), "app.fragile")
         assert (row.reason, row.released) == ("ValueError: the name is bad", False)
         assert "the name is bad" in await say("held")
-        assert "no row is held" in await say("held", "--group", "nobody")
+        assert "no group 'nobody' has read a stream" in await say("held", "--group", "nobody")
         assert "is not held" in await say("release", "accounts.User", "0")
         assert "is not held" in await say(
             "release", "accounts.User", str(user.id), "--receiver", "app.other"

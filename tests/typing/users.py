@@ -2,6 +2,8 @@
 
 from typing import Any, assert_type
 
+from pydantic import BaseModel
+
 import edgy_bus as edgy
 from edgy_bus.signals import post_save
 
@@ -22,6 +24,31 @@ class User(edgy.Model):
 @post_save(User, retry=edgy.Retry(attempts=3), inbox=database)
 async def welcome(sender: type[User], instance: User, **kwargs: Any) -> None:
     assert_type(instance.email, str)
+
+
+@post_save([User], on_exhausted="hold", when_changed=("email",), where=lambda user: user.age > 3)
+async def careful(sender: type[User], instance: User, **kwargs: Any) -> None: ...
+
+
+class Contract(BaseModel):
+    email: str
+
+
+@bus.receiver("accounts.User", "post_save", schema=Contract, group="mail", deadline=3)
+async def mirrored(sender: str, instance: Contract, **kwargs: Any) -> None: ...
+
+
+# A checker refuses what raises `SignalError`: each "ignore" below is an error if nothing is wrong.
+post_save(User, retires=3)  # type: ignore[call-arg]
+post_save(User, retry=3)  # type: ignore[arg-type]
+post_save(User, on_exhausted="stop")  # type: ignore[arg-type]
+post_save(User, when_changed=5)  # type: ignore[arg-type]
+post_save(User, deadline="3")  # type: ignore[arg-type]
+post_save(User, schema=Contract)  # type: ignore[call-arg]
+bus.receiver("accounts.User", "post_save", local=True)  # type: ignore[call-arg]
+bus.receiver("accounts.User", "post_save", schema=dict)  # type: ignore[arg-type]
+edgy.Options(retires=3)  # type: ignore[call-arg]
+edgy.Options(batch=100)  # type: ignore[arg-type]
 
 
 @bus.receiver("accounts.User", "post_save")
@@ -60,3 +87,4 @@ async def instances() -> None:
 
 # A receiver keeps its own type.
 assert_type(welcome.__name__, str)
+assert_type(mirrored.__name__, str)

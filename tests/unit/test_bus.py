@@ -1,6 +1,7 @@
 """The facade: where receivers run, what a name or a URL may be, and the whole way on a broker in memory."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -9,11 +10,13 @@ import pytest
 from pydantic import BaseModel
 
 import edgy_bus as edgy
+from edgy_bus import telemetry
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.errors import ConfigurationError, SignalError
 from edgy_bus.settings import RelaySettings, WorkerSettings
 from edgy_bus.signals import post_save, post_update, pre_save
-from tests.support import eventually
+from edgy_bus.telemetry import catalogue
+from tests.support import Told, eventually, hold
 
 QUICK = {
     "working": WorkerSettings(lease=1.0, block=0.05, backoff=0.05, grace=5.0),
@@ -68,14 +71,6 @@ async def running(
 # Names and URLs
 
 
-@pytest.mark.parametrize("url", ["kafka://localhost", "localhost:6379", ""])
-def test_an_unknown_scheme_is_refused_with_those_that_are_known(url: str) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"unknown broker scheme .*redis://, rediss://, unix://, memory://"
-    ):
-        edgy.Bus(url)
-
-
 @pytest.mark.parametrize("name", ["two words", "a{b}", "a:b", ""])
 def test_a_service_name_that_would_spoil_keys_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="the service"):
@@ -85,10 +80,8 @@ def test_a_service_name_that_would_spoil_keys_is_refused(name: str) -> None:
 def test_a_group_name_that_would_spoil_keys_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="the group 'a:b'"):
         edgy.Bus("memory://", service="s", group="a:b")
-    bus = edgy.Bus("memory://", service="s")
-    bus.receiver("accounts.User", "post_save", group="{x}")(Heard().receiver())
     with pytest.raises(ConfigurationError, match=r"the group '\{x\}'"):
-        bus.subscriptions()
+        edgy.Bus("memory://", service="s").receiver("accounts.User", "post_save", group="{x}")
 
 
 @pytest.mark.parametrize(
@@ -357,3 +350,129 @@ async def test_the_broker_is_closed_when_nothing_uses_it_any_more(
     async with running(bus, registry, worker=False):
         await eventually(lambda: bus.relays()[0].repairer.verified)
     assert calls == ["release", "close"]
+
+
+# Operating
+
+
+def held_by(bus: edgy.Bus, **options: Any) -> Any:
+    """Hold a row on the broker of a bus."""
+    assert bus.broker is not None
+    return hold(bus.broker, "1", group=bus.group, **options)
+
+
+async def test_an_operator_gets_the_parts_and_starts_nothing(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    declare_user(registry)
+    ran: list[str] = []
+
+    @bus.on_start
+    async def hook() -> None:
+        ran.append("hook")
+
+    await held_by(bus)
+    with Told() as told:
+        async with bus.operating() as parts:
+            assert parts.broker is bus.broker
+            assert parts.service == "accounts"
+            assert not registry.database.is_connected
+            assert len(await bus.held()) == 1
+        async with bus.operating(databases=True) as parts:
+            assert registry.database.is_connected
+            tables = "SELECT name FROM sqlite_master"
+            assert await registry.database.fetch_all(tables) == [], "no table is created"
+            assert [store.database for store in parts.outboxes] == [registry.database]
+        assert not registry.database.is_connected
+    assert ran == []
+    assert told.all == []
+    assert not bus.relays()[0].running
+
+
+async def test_the_broker_of_an_operator_is_closed_and_that_of_a_running_bus_is_not(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+
+    async def close(self: MemoryBroker) -> None:
+        closed.append("broker")
+
+    monkeypatch.setattr(MemoryBroker, "close", close)
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    async with bus:
+        async with bus.operating(databases=True):
+            pass
+        assert closed == []
+        assert registry.database.is_connected
+    closed.clear()
+    with pytest.raises(RuntimeError):
+        async with bus.operating(databases=True):
+            raise RuntimeError("an operation failed")
+    assert closed == ["broker"]
+    assert not registry.database.is_connected
+
+
+async def test_held_rows_are_seen_released_and_their_group_forgotten(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts", **QUICK)
+    edgy.Registry(sqlite_url, bus=bus)
+    assert await bus.held() == []
+    await held_by(bus, receiver="app.mail", reason="away")
+    async with bus:
+        (row,) = await bus.held()
+        assert (row.group, row.receiver, row.reason) == ("accounts", "app.mail", "away")
+        assert await bus.held("another") == []
+        assert await bus.release(row)
+        assert not await bus.release(row)
+        assert await bus.forget("accounts") == 1
+        assert await bus.forget("accounts") == 0
+
+
+async def test_local_mode_has_nothing_to_operate() -> None:
+    bus = edgy.Bus()
+    for operation in (bus.held(), bus.forget("mail")):
+        with pytest.raises(ConfigurationError, match="local mode"):
+            await operation
+    with pytest.raises(ConfigurationError, match="local mode"):
+        bus.operating()
+
+
+# Logging
+
+
+async def test_a_running_bus_and_a_worker_of_its_own_log_notices(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus = edgy.Bus("memory://", service="mail", **QUICK)
+    bus.receiver("accounts.User", "post_save")(Heard().receiver())
+    notice = catalogue.DatabaseAvailable(part="test")
+    with caplog.at_level(logging.INFO, logger="edgy_bus"):
+        telemetry.emit(notice)
+        assert caplog.messages == [], "nothing runs"
+        async with bus:
+            telemetry.emit(notice)
+        assert caplog.messages == ["database.available part=test"]
+        caplog.clear()
+        async with bus.worker() as worker:
+            await eventually(lambda: worker.consumers)
+        telemetry.emit(notice)
+    names = [message.split()[0] for message in caplog.messages]
+    assert names[0] == "worker.started"
+    assert names[-1] == "worker.stopped"
+
+
+async def test_the_error_that_ends_a_worker_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(self: MemoryBroker) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(MemoryBroker, "connect", connect)
+    bus = edgy.Bus("memory://", service="mail", **QUICK)
+    bus.receiver("accounts.User", "post_save")(Heard().receiver())
+    worker = bus.worker()
+    with caplog.at_level(logging.INFO, logger="edgy_bus"):
+        await worker.start()
+        with pytest.raises(RuntimeError):
+            await worker.wait()
+    assert [message.split()[0] for message in caplog.messages] == ["service.failed"]

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from edgy_bus.errors import ConfigurationError
@@ -13,7 +15,26 @@ def test_jitter_takes_a_share_off():
     assert Retry(delay=10, jitter=0.5).wait(1, chance=1) == 5
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"delay": -1}, {"factor": 0.5}, {"jitter": 2}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": 0},
+        {"attempts": 1.5},
+        {"delay": -1},
+        {"factor": 0.5},
+        {"jitter": 2},
+        {"ceiling": -1},
+    ],
+)
 def test_a_policy_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ConfigurationError):
         Retry(**wrong)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "3", None, True])
+@pytest.mark.parametrize("number", ["attempts", "delay", "factor", "ceiling", "jitter"])
+def test_every_number_of_a_policy_is_a_finite_number(number, value):
+    with pytest.raises(
+        ConfigurationError, match=rf"Retry\({number}={value!r}\): write a finite number, {number}="
+    ):
+        Retry(**{number: value})

@@ -4,11 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 import edgy_bus as edgy
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.errors import SignalError
 from edgy_bus.retry import Bury, Retry, RetryLater
 from edgy_bus.runtime.executor import execute, execute_batch
 from edgy_bus.runtime.outcome import Done, Failed, Untouched
@@ -338,22 +335,3 @@ async def test_in_the_process_of_the_operation_it_is_called_with_one_instance() 
     signal.connect(receiver, Options(batch=edgy.Batch()))
     await signal.send("sender", instance="one", by="Ada")
     assert given == [{"instances": ["one"], "events": [], "by": "Ada"}]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch": 100}, "write batch=Batch"),
-        ({"on_exhausted": "stop"}, 'write "dead_letter" or "hold"'),
-        ({"on_exhausted": "hold", "ordered": False}, "keeps the order of rows"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SignalError, match=message):
-        Options(**options)
-
-
-@pytest.mark.parametrize(("size", "wait"), [(0, 1), (1, -1)])
-def test_a_batch_has_a_size_and_a_time(size: int, wait: float) -> None:
-    with pytest.raises(SignalError, match="at least 1"):
-        edgy.Batch(size, wait)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.runtime.subscriptions import Snapshot, Subscriptions
 from tests.unit.runtime.support import subscribe
@@ -42,7 +43,7 @@ def test_pre_signals_are_read_from_a_stream_of_their_own() -> None:
 
 
 def test_inboxes_are_listed_once() -> None:
-    inbox: Any = object()
+    inbox: Any = Database("sqlite:///never.sqlite")
     subscriptions = [
         subscribe(hear, inbox=inbox),
         subscribe(hear, "post_delete", inbox=inbox),

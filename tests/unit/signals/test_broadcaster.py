@@ -4,7 +4,6 @@ import pytest
 
 from edgy_bus.errors import ConfigurationError, SignalError, UnknownSignal
 from edgy_bus.signals import BUILT_IN, Broadcaster, Signal
-from edgy_bus.signals.broadcaster import one_edit_apart
 
 
 def a_receiver(seen, name="receiver"):
@@ -181,36 +180,3 @@ async def test_the_route_of_a_model_is_the_way_of_all_its_signals():
     assert routed == ["post_save", "on_ban", "on_verify"]
     await parent.on_ban.send(object)
     assert len(routed) == 3
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("post_save", "post_sav"),
-        ("ost_save", "post_save"),
-        ("post_save", "post_sawe"),
-        ("post_save", "psot_save"),
-        ("post_save", "post_saev"),
-        ("", "a"),
-    ],
-)
-def test_one_edit_is_a_letter_more_or_less_another_letter_or_two_swapped(one, other):
-    assert one_edit_apart(one, other)
-    assert one_edit_apart(other, one)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("post_save", "post_save"),
-        ("post_save", "pre_save"),
-        ("post_save", "post_s"),
-        ("post_save", "past_sawe"),
-        ("on_verify", "on_verified"),
-        ("abcd", "badc"),
-        ("abc", "cba"),
-    ],
-)
-def test_the_same_name_and_two_edits_are_not_one_edit(one, other):
-    assert not one_edit_apart(one, other)
-    assert not one_edit_apart(other, one)

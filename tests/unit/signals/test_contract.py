@@ -5,7 +5,7 @@ from functools import partial, wraps
 import pytest
 
 from edgy_bus.errors import ConfigurationError, SignalError
-from edgy_bus.signals import Inbox, Options, Receiver, Signal
+from edgy_bus.signals import Options, Receiver, Signal
 from edgy_bus.signals.receiver import check, describe
 
 
@@ -249,33 +249,3 @@ def test_a_durable_name_takes_the_place_of_the_other():
 )
 def test_a_receiver_wants_its_fields_or_what_nobody_knows(wanted, changes, answer):
     assert Receiver(plain, Options(when_changed=wanted)).wants(changes) is answer
-
-
-def test_when_changed_may_be_any_collection_and_is_read_once():
-    assert Options(when_changed=(name for name in ("email", "name"))).when_changed == (
-        "email",
-        "name",
-    )
-
-
-def test_when_changed_as_text_is_refused_because_it_would_be_letters():
-    with pytest.raises(SignalError, match=r'write when_changed=\("email",\)'):
-        Options(when_changed="email")
-
-
-@pytest.mark.parametrize("deadline", [0, -1.5])
-def test_a_deadline_without_any_time_is_refused(deadline):
-    with pytest.raises(SignalError, match=f"deadline={deadline}"):
-        Options(deadline=deadline)
-
-
-def test_options_cannot_be_changed_behind_a_receiver():
-    with pytest.raises(AttributeError):
-        Options().local = True
-
-
-def test_a_database_can_be_an_inbox(sqlite_url):
-    from edgy_bus.database import Database
-
-    inbox: Inbox = Database(sqlite_url)
-    assert Options(inbox=inbox).inbox is inbox

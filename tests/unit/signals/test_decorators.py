@@ -20,7 +20,7 @@ class Profile(edgy.Model):
 
 
 class Admin(User):
-    pass
+    rank: int = edgy.IntegerField(default=0)
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,6 @@ def test_options_reach_the_receiver():
         User,
         name="welcome-mail",
         group="mail",
-        local=True,
         on_commit=True,
         when_changed=["email"],
         retry=Retry(attempts=2),
@@ -153,17 +152,56 @@ def test_options_reach_the_receiver():
     async def receiver(sender, instance, **kwargs): ...
 
     options = User.meta.signals.post_save.find(receiver).options
-    assert (options.name, options.group, options.local, options.on_commit) == (
-        "welcome-mail",
-        "mail",
-        True,
-        True,
-    )
+    assert (options.name, options.group, options.on_commit) == ("welcome-mail", "mail", True)
     assert (options.when_changed, options.retry, options.deadline) == (
         ("email",),
         Retry(attempts=2),
         3.5,
     )
+
+
+def test_options_of_a_local_receiver_reach_it_too():
+    @post_save(User, name="here", local=True, on_commit=True, where=bool)
+    async def receiver(sender, instance, **kwargs): ...
+
+    options = User.meta.signals.post_save.find(receiver).options
+    assert (options.name, options.local, options.on_commit) == ("here", True, True)
+    assert options.where is bool
+
+
+@pytest.mark.parametrize(
+    ("connector", "keywords", "said"),
+    [
+        (post_save, {"retires": 3}, "no option 'retires': did you mean 'retry'?"),
+        (post_save, {"when_changed": ("emial",)}, "did you mean 'email'?"),
+        (post_save, {"when_changed": ("zebra",)}, "; the fields are id, email"),
+        (post_save, {"when_changed": ("password",)}, "an event of User has no such field"),
+        (
+            post_save,
+            {"schema": edgy.Model},
+            "leave schema out; schema is an option of bus.receiver",
+        ),
+        (pre_save, {"retry": Retry(attempts=2)}, "retry has no effect on a receiver that runs in"),
+        (pre_save, {"group": "mail"}, "and every pre_* receiver of a class): leave it out"),
+        (pre_save, {"on_commit": True}, "on_commit=True does not fit pre_save"),
+    ],
+    ids=str,
+)
+def test_an_option_that_does_not_fit_connects_nothing(connector, keywords, said):
+    with pytest.raises(SignalError) as caught:
+
+        @connector([User, Profile], **keywords)
+        async def receiver(sender, instance, **kwargs): ...
+
+    assert said in str(caught.value)
+    for model in (User, Profile):
+        assert functions(model.meta.signals[connector.name]) == []
+
+
+def test_a_field_of_a_derived_model_is_a_field_of_its_own():
+    post_save(Admin, when_changed=("email", "rank"))
+    with pytest.raises(SignalError, match="'rank'"):
+        post_save(User, when_changed=("email", "rank"))
 
 
 def test_a_receiver_of_a_pre_signal_is_local_and_one_of_a_post_signal_is_not():

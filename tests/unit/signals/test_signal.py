@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from edgy_bus.errors import SignalError
-from edgy_bus.signals import Options, Signal
+from edgy_bus.signals import Fields, Options, Signal
 
 
 class User:
@@ -306,8 +306,10 @@ async def test_where_leaves_out_instances_and_never_sets():
     assert heard == [2, "a set"]
 
 
-def test_options_that_contradict_each_other_are_refused():
-    with pytest.raises(SignalError, match="must be callable"):
-        Options(where="x > 1")
-    with pytest.raises(SignalError, match="ordered=False"):
-        Options(inbox=object(), ordered=False)
+def test_the_fields_of_when_changed_are_checked_where_the_model_is_known():
+    signal, options = Signal(), Options(when_changed=("emial",))
+    signal.connect(a_receiver([]), options)  # a signal of no model, or of a model of no fields
+    signal.bind("post_save", None, fields=Fields("an event of User", ("id", "email")))
+    with pytest.raises(SignalError, match=r"when_changed names 'emial'.*did you mean 'email'\?"):
+        signal.connect(a_receiver([]), options)
+    assert len(signal.receivers) == 1

@@ -1,0 +1,82 @@
+"""Groups of receivers: which groups have read streams, and the end of a group."""
+
+from dataclasses import dataclass
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
+from edgy_bus.events import PRE, Partition, partitions_of
+from edgy_bus.operations.parts import Parts
+from edgy_bus.outbox.store import OutboxStore
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A group of receivers that streams no longer wait for."""
+
+    group: str
+    models: tuple[str, ...]
+    """Models whose streams or databases knew the group."""
+
+
+async def group_names(broker: Broker) -> tuple[str, ...]:
+    """Return the names of all groups that have read a stream. Only reads."""
+    names: set[str] = set()
+    for model, count in (await broker.declared()).items():
+        for partition in _streams_of(model, count):
+            names |= await _groups_of(broker, partition)
+    return tuple(sorted(names))
+
+
+async def forget(parts: Parts, group: str) -> Forgotten:
+    """Forget a group that is gone for good: no stream of the service waits for the group any more.
+
+    The dead letters of the group stay. Repeating an interrupted call completes the work. The
+    databases of the outboxes must be connected.
+
+    Raises:
+        ConfigurationError: while workers of the group are alive, or if an outbox has no tables.
+    """
+    broker = parts.broker
+    await _refuse_living(broker, group)
+    models = {model for store in parts.outboxes for model in await _models_with(store, group)}
+    for model, count in (await broker.declared()).items():
+        if model.rpartition(".")[0] != parts.service:
+            continue
+        for partition in _streams_of(model, count):
+            if group in await _groups_of(broker, partition):
+                models.add(model)
+            # Also where the stream has no such group: the notes of the group may have remained.
+            await broker.forget(partition, group)
+    # The databases come last: a relay that trims meanwhile notes each group that the broker knows.
+    for store in parts.outboxes:
+        await store.forget_group(group)
+    return Forgotten(group, tuple(sorted(models)))
+
+
+def _streams_of(model: str, count: int) -> tuple[Partition, ...]:
+    return (*partitions_of(model, count), Partition(model, PRE))
+
+
+async def _groups_of(broker: Broker, partition: Partition) -> set[str]:
+    return {backlog.group for backlog in await broker.backlog(partition)}
+
+
+async def _refuse_living(broker: Broker, group: str) -> None:
+    workers = (await broker.members(group)).alive
+    if workers:
+        raise ConfigurationError(
+            f"the group {group!r} has {len(workers)} workers that are alive "
+            f"({', '.join(sorted(workers))}): stop them first"
+        )
+
+
+async def _models_with(store: OutboxStore, group: str) -> list[str]:
+    try:
+        groups = await store.groups()
+    except DatabaseUnavailable:
+        raise
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"the outbox cannot be read: {error}. Start the service once, which creates its tables"
+        ) from error
+    return [model for model, names in groups.items() if group in names]

@@ -1,0 +1,19 @@
+"""The parts of a bus that operations work with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.outbox.store import OutboxStore
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A broker, and the outboxes of a service where an operation needs its databases.
+
+    The broker connects at its first use. The maker of the parts holds their connections.
+    """
+
+    broker: Broker
+    service: str
+    outboxes: Sequence[OutboxStore] = ()

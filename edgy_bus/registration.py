@@ -1,0 +1,303 @@
+"""The receivers of a bus: subscribed by class or by name, here or in workers, and in which group.
+
+The functions at the end are all that reads model classes and registries.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from edgy_bus import telemetry
+from edgy_bus.database import Database
+from edgy_bus.errors import ConfigurationError, SignalError
+from edgy_bus.models import Model, Registry
+from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
+from edgy_bus.signals import (
+    BUILT_IN,
+    PRE_SIGNALS,
+    Broadcaster,
+    Fields,
+    NameKeywords,
+    Options,
+    Receiver,
+    ReceiverFunction,
+    check,
+    resembling,
+)
+from edgy_bus.telemetry import catalogue
+
+F = TypeVar("F", bound=ReceiverFunction)
+
+Read = Callable[[Mapping[str, Any] | None], Any]
+"""Makes the instance of a receiver from an event's row."""
+
+
+class Connect(Protocol):
+    """A decorator that connects a receiver, and returns the function unchanged."""
+
+    def __call__(self, function: F, /) -> F: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedReceiver:
+    """A receiver that subscribed by the name of a model."""
+
+    model: str
+    """With the service: `accounts.User`."""
+    signal: str
+    receiver: Receiver
+
+
+class Registration:
+    """Knows every receiver of a bus, and whether workers run the receiver.
+
+    Args:
+        service: the service of the registries' models.
+        group: the group of receivers without a group of their own.
+        patterns: which signals go to the broker, as patterns of `signal` or `Model.signal`; None
+            for all.
+        local: whether the bus is in local mode, in which every receiver runs in this process.
+    """
+
+    def __init__(
+        self, service: str, group: str, patterns: Iterable[str] | None, *, local: bool
+    ) -> None:
+        self.registries: list[Registry] = []
+        self._service = service
+        self._group = group
+        self._patterns = _as_patterns(patterns)
+        self._local = local
+        self._named: list[NamedReceiver] = []
+        self._connected: set[tuple[int, int]] = set()
+
+    def add_registry(self, registry: Registry) -> None:
+        """Take the receivers of a registry's models, of present and future models."""
+        self.registries.append(registry)
+        if self._local:
+            registry.on_model(self._connect)
+
+    def by_name(self, model: str, signal: str, keywords: NameKeywords) -> Connect:
+        """Return a decorator that subscribes a receiver to a signal by the name of its model.
+
+        Raises:
+            SignalError: for a name that cannot belong to a model or a signal, or a wrong option.
+        """
+        _check_names(model, signal, self._service)
+        options = Options(**keywords)
+        _check_by_name(signal, options)
+
+        def connect(function: F) -> F:
+            self._named.append(NamedReceiver(model, signal, Receiver(check(function), options)))
+            if self._local:
+                for present in self._models():
+                    self._connect(present)
+            return function
+
+        return connect
+
+    def complete(self) -> None:
+        """Connect receivers to signals that were declared after their model; report the rest.
+
+        A custom signal is declared by an assignment after its model class. So a receiver may
+        subscribe by name before its signal exists.
+        """
+        for model in self._models():
+            if self._local:
+                self._connect(model)
+            for named in self._named_of(model):
+                if named.signal not in _signals_of(model):
+                    self._report_undeclared(named)
+
+    def publishes(self, model: type[Model], signal: str) -> bool:
+        """Return whether a signal of a model goes to the broker."""
+        own_patterns = _patterns_of(model)
+        if own_patterns is not None:
+            return any(fnmatchcase(signal, pattern) for pattern in own_patterns)
+        if self._patterns is None:
+            return True
+        full = f"{_name_of(model)}.{signal}"
+        return any(
+            fnmatchcase(signal, pattern) or fnmatchcase(full, pattern) for pattern in self._patterns
+        )
+
+    def model_name(self, model: type[Model]) -> str:
+        """Return the name of a model with its service: `accounts.User`."""
+        return f"{self._service}.{_name_of(model)}"
+
+    def subscriptions(self) -> list[Subscription]:
+        """Return every receiver that runs in workers."""
+        if self._local:
+            return []
+        subscriptions = [self._by_name(named) for named in self._named]
+        for model in self._models():
+            for signal in _signals_of(model):
+                # A pre_* receiver of a class has its say before the write, in the caller's task.
+                if signal.name in PRE_SIGNALS or not self.publishes(model, signal.name):
+                    continue
+                subscriptions += [
+                    self._by_class(model, signal.name, receiver)
+                    for receiver in signal.receivers
+                    if not receiver.options.local
+                ]
+        return subscriptions
+
+    def groups(self, names: Iterable[str] | None = None) -> list[Subscriptions]:
+        """Return the subscriptions of these groups, or of every group that has receivers.
+
+        Raises:
+            ConfigurationError: for a group without receivers, and for a receiver that names a
+                field which its schema does not have.
+        """
+        # At a worker's start, because a schema may be completed after its subscription.
+        for named in self._named:
+            _check_fields(named)
+        subscriptions = self.subscriptions()
+        present = sorted({subscription.group for subscription in subscriptions})
+        chosen = present if names is None else list(names)
+        for name in chosen:
+            if name not in present:
+                raise ConfigurationError(
+                    f"no receiver runs in group {name!r}; the groups are: "
+                    f"{', '.join(present) or 'none'}"
+                )
+        return [Subscriptions(name, subscriptions) for name in chosen]
+
+    def databases(self) -> list[Database]:
+        """Return the databases of the registries and of the receivers' inboxes."""
+        inboxes = [subscription.receiver.options.inbox for subscription in self.subscriptions()]
+        ours = [inbox for inbox in inboxes if isinstance(inbox, Database)]
+        return list(dict.fromkeys([*self.publishing_databases(), *ours]))
+
+    def publishing_databases(self) -> list[Database]:
+        """Return the databases of the registries."""
+        return list(dict.fromkeys(registry.database for registry in self.registries))
+
+    def _models(self) -> Iterator[type[Model]]:
+        for registry in self.registries:
+            yield from _models_of(registry)
+
+    def _named_of(self, model: type[Model]) -> list[NamedReceiver]:
+        name = self.model_name(model)
+        return [named for named in self._named if named.model == name]
+
+    def _by_class(self, model: type[Model], signal: str, receiver: Receiver) -> Subscription:
+        name = self.model_name(model)
+        return self._subscription(name, signal, receiver, model, _reader_of(model))
+
+    def _by_name(self, named: NamedReceiver) -> Subscription:
+        read = _reader_by(named.receiver.options.schema)
+        return self._subscription(named.model, named.signal, named.receiver, named.model, read)
+
+    def _subscription(
+        self, model: str, signal: str, receiver: Receiver, sender: Any, read: Read
+    ) -> Subscription:
+        group = receiver.options.group or self._group
+        return Subscription(group, model, signal, receiver, sender, read)
+
+    def _connect(self, model: type[Model]) -> None:
+        """Connect receivers by name to the model of this name, each at most once."""
+        signals = _signals_of(model)
+        for named in self._named_of(model):
+            # A receiver that the program has disconnected meanwhile stays disconnected.
+            key = (id(model), id(named))
+            if named.signal in signals and key not in self._connected:
+                self._connected.add(key)
+                signals[named.signal].connect(named.receiver.function, named.receiver.options)
+
+    def _report_undeclared(self, named: NamedReceiver) -> None:
+        telemetry.emit(
+            catalogue.SignalUndeclared(
+                model=named.model, signal=named.signal, receiver=named.receiver.name
+            )
+        )
+
+
+def _check_names(model: str, signal: str, service: str) -> None:
+    """Check that two texts name a model and a signal; `service` serves as the example."""
+    owner, _, name = model.rpartition(".")
+    if not owner or not name:
+        raise SignalError(
+            f'{model!r} does not name a model: write "service.Model", for example "{service}.User"'
+        )
+    if "." in signal or not signal:
+        raise SignalError(f'{signal!r} does not name a signal: write for example "post_save"')
+    meant = resembling(signal, BUILT_IN)
+    if meant is not None:
+        raise SignalError(f"{signal!r} does not name a signal: did you mean {meant!r}?")
+
+
+def _check_by_name(signal: str, options: Options) -> None:
+    if options.local or options.on_commit:
+        raise SignalError(
+            "local and on_commit are options of a receiver of a model class, "
+            "@post_save(User, local=True): leave them out here"
+        )
+    if options.on_exhausted == "hold" and signal in PRE_SIGNALS:
+        raise SignalError(
+            f'on_exhausted="hold" has no effect on {signal}: events of pre_* signals have no '
+            "order, which a held row would keep"
+        )
+
+
+def _as_patterns(patterns: Iterable[str] | None) -> tuple[str, ...] | None:
+    if patterns is None:
+        return None
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def _reader_by(schema: type[BaseModel] | None) -> Read:
+    def read(row: Mapping[str, Any] | None) -> Any:
+        if row is None:
+            return None
+        return Snapshot(row) if schema is None else schema.model_validate(row)
+
+    return read
+
+
+def _check_fields(named: NamedReceiver) -> None:
+    """Check `when_changed` of a receiver by name, if its schema names the fields of the row."""
+    schema = named.receiver.options.schema
+    fields = None if schema is None else _fields_of(schema)
+    if fields is None:
+        return
+    try:
+        fields.check(named.receiver.options)
+    except SignalError as error:
+        raise SignalError(f"the receiver {named.receiver.name}: {error}") from None
+
+
+def _fields_of(schema: type[BaseModel]) -> Fields | None:
+    """Return the fields that a schema reads from a row; None if their names are not certain."""
+    aliases = [field.validation_alias for field in schema.model_fields.values()]
+    # With composed aliases or extra fields, a row may have names that no field has.
+    composed = any(alias is not None and not isinstance(alias, str) for alias in aliases)
+    if composed or schema.model_config.get("extra") == "allow":
+        return None
+    names = [*schema.model_fields, *(alias for alias in aliases if isinstance(alias, str))]
+    return Fields(schema.__name__, names)
+
+
+# Model classes and registries
+
+
+def _models_of(registry: Registry) -> Iterable[type[Model]]:
+    return registry.models.values()
+
+
+def _name_of(model: type[Model]) -> str:
+    return model.meta.name
+
+
+def _signals_of(model: type[Model]) -> Broadcaster:
+    return model.meta.signals
+
+
+def _patterns_of(model: type[Model]) -> tuple[str, ...] | None:
+    return model.meta.publish
+
+
+def _reader_of(model: type[Model]) -> Read:
+    return lambda row: None if row is None else model.from_snapshot(row)

@@ -1,0 +1,213 @@
+"""Joins the concrete parts of a bus: a broker by its URL, an outbox for each registry, and workers.
+
+No other module of the library chooses an implementation.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.brokers.redis import RedisBroker
+from edgy_bus.database import Database
+from edgy_bus.errors import ConfigurationError
+from edgy_bus.models import Model, Registry
+from edgy_bus.observability.logging import log_telemetry
+from edgy_bus.operations import Parts
+from edgy_bus.outbox import table as outbox_tables
+from edgy_bus.outbox.announcer import Announcer
+from edgy_bus.outbox.notifier import Notifier
+from edgy_bus.outbox.recorder import OutboxRecorder
+from edgy_bus.outbox.relay import Relay
+from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.runtime import inbox
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.worker import Worker
+from edgy_bus.services import Bell, Service
+from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
+from edgy_bus.signing import Signer
+
+Publishes = Callable[[type[Model], str], bool]
+"""Returns whether a model's signal goes to the broker."""
+
+_BROKERS: Mapping[str, Callable[[str, str], Broker]] = {
+    "redis": RedisBroker,
+    "rediss": RedisBroker,
+    "unix": RedisBroker,
+    "memory": lambda _url, _prefix: MemoryBroker(),
+}
+
+
+def make_broker(url: str, prefix: str) -> Broker:
+    """Return the broker of a URL, whose keys begin with `prefix`. Nothing is connected yet.
+
+    Raises:
+        ConfigurationError: for a URL or a prefix that cannot be used.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in _BROKERS:
+        supported = ", ".join(f"{name}://" for name in _BROKERS)
+        raise ConfigurationError(
+            f"unknown broker scheme {scheme!r}: the supported schemes are {supported}"
+        )
+    return _BROKERS[scheme](url, prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """The outbox of a registry, and the loops that move its events."""
+
+    store: OutboxStore
+    relay: Relay
+    notifier: Notifier
+
+
+class Wiring:
+    """The parts of a bus that has a broker.
+
+    Args:
+        broker: the broker, which the wiring closes after everything that uses the broker.
+        service: the service of the registries' models.
+        events: bounds of events, and the number of partitions.
+        relaying: numbers of the relays.
+        signer: signs events, and checks the signatures of events that workers read.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        service: str,
+        events: EventSettings,
+        relaying: RelaySettings,
+        signer: Signer | None,
+    ) -> None:
+        self.broker = broker
+        self.publishers: list[Publisher] = []
+        self._service = service
+        self._events = events
+        self._relaying = relaying
+        self._signer = signer
+        self._announcer = Announcer(broker, signer)
+
+    @property
+    def parts(self) -> Parts:
+        """The parts that operators work with."""
+        outboxes = tuple(publisher.store for publisher in self.publishers)
+        return Parts(self.broker, self._service, outboxes)
+
+    def attach(self, registry: Registry, publishes: Publishes) -> None:
+        """Record the operations of a registry's models in an outbox, and add loops that publish."""
+        _add_tables(registry)
+        store = OutboxStore(registry.database)
+        bell, notifier = Bell(), Notifier(registry.database)
+
+        # The bell wakes the relay of this process, the notifier the relays of other processes.
+        def ring() -> None:
+            bell.ring()
+            notifier.ring()
+
+        registry.recorder = OutboxRecorder(
+            store=store,
+            service=self._service,
+            settings=self._events,
+            publishes=publishes,
+            announcer=self._announcer,
+            ring=ring,
+        )
+        relay = self._relay(store, bell, registry)
+        self.publishers.append(Publisher(store, relay, notifier))
+
+    def _relay(self, store: OutboxStore, bell: Bell, registry: Registry) -> Relay:
+        # A function, because models are declared after their registry.
+        def models() -> Mapping[str, int]:
+            names = [f"{self._service}.{name}" for name in registry.models]
+            return dict.fromkeys(names, self._events.partitions)
+
+        return Relay(
+            store=store,
+            broker=self.broker,
+            service=self._service,
+            models=models,
+            settings=self._relaying,
+            bell=bell,
+            signer=self._signer,
+        )
+
+    async def start(self, stack: AsyncExitStack, *, relay: bool) -> None:
+        """Start the loops that publish, for as long as the stack is open.
+
+        Args:
+            stack: stops the loops.
+            relay: whether the relays run here.
+        """
+        # First on the stack, closed last: every loop may use the broker until its end.
+        stack.push_async_callback(self.broker.close)
+        for publisher in self.publishers:
+            await publisher.store.prepare()
+            # Before the relay, so after the relay at the end: a ring is passed on until then.
+            await _enter(stack, publisher.notifier)
+            if relay:
+                await _enter(stack, publisher.relay)
+        await _enter(stack, self._announcer)
+
+    @asynccontextmanager
+    async def operating(self, databases: Iterable[Database]) -> AsyncIterator[Parts]:
+        """Hold the connections to these databases and the broker, and start nothing."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.broker.close)
+            await connect(stack, databases)
+            yield self.parts
+
+    def relays(self) -> list[Relay]:
+        """Return the relay of each outbox.
+
+        Raises:
+            ConfigurationError: if there is no outbox.
+        """
+        if not self.publishers:
+            raise ConfigurationError(
+                "this bus has no registry, so there is no outbox to relay: "
+                "Registry(database, bus=bus)"
+            )
+        return [publisher.relay for publisher in self.publishers]
+
+    def worker(
+        self,
+        groups: Sequence[Subscriptions],
+        settings: WorkerSettings,
+        alive: Callable[[], None] | None,
+    ) -> Worker:
+        """Return a worker of these groups, which logs notices while it runs."""
+        return LoggedWorker(self.broker, groups, settings, alive, self._signer)
+
+
+class LoggedWorker(Worker):
+    """A worker whose notices are logged, also where no bus runs in its process."""
+
+    async def _guarded(self) -> None:
+        # Around the whole task: the notice of an error that ends the worker is logged as well.
+        stop_logging = log_telemetry()
+        try:
+            await super()._guarded()
+        finally:
+            stop_logging()
+
+
+async def connect(stack: AsyncExitStack, databases: Iterable[Database]) -> None:
+    """Connect the databases that are not connected yet, for as long as the stack is open."""
+    for database in databases:
+        if not database.is_connected:
+            await stack.enter_async_context(database)
+
+
+async def _enter(stack: AsyncExitStack, service: Service) -> None:
+    await service.start()
+    stack.push_async_callback(service.stop)
+
+
+def _add_tables(registry: Registry) -> None:
+    # Part of the registry's tables, so that migrations and `create_all` create these tables too.
+    for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
+        table.to_metadata(registry.metadata)
