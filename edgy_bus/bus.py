@@ -16,14 +16,14 @@ from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, SignalError
 from edgy_bus.events import Partition, check_name, partition_name, partitions_of
-from edgy_bus.models import Model, Registry
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.outbox import table as outbox_tables
 from edgy_bus.outbox.announcer import Announcer
+from edgy_bus.outbox.encoding import EventEncoder
 from edgy_bus.outbox.notifier import Notifier
-from edgy_bus.outbox.recorder import OutboxRecorder
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.outbox.writer import OutboxWriter
 from edgy_bus.retry import Retry
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
@@ -33,6 +33,7 @@ from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import Batch, Inbox, OnExhausted, Options, Receiver, ReceiverFunction
 from edgy_bus.signals.receiver import check
 from edgy_bus.signing import Signer
+from edgy_bus.sources import Source, SourceModel
 
 F = TypeVar("F", bound=ReceiverFunction)
 Hook = Callable[[], Awaitable[None]]
@@ -47,9 +48,9 @@ _BROKERS: Mapping[str, Callable[[str, str], Broker]] = {
 
 @dataclass(frozen=True)
 class _Publisher:
-    """What publishes one registry: its outbox, and what moves it."""
+    """What publishes one source: its outbox, and what moves it."""
 
-    registry: Registry
+    source: Source
     store: OutboxStore
     relay: Relay
     notifier: Notifier
@@ -115,7 +116,7 @@ class Bus:
         self.events = events or EventSettings()
         self.relaying = relaying or RelaySettings()
         self.working = working or WorkerSettings()
-        self.registries: list[Registry] = []
+        self.registries: list[Source] = []
         self._patterns = (
             None if publish is None else tuple([publish] if isinstance(publish, str) else publish)
         )
@@ -127,10 +128,10 @@ class Bus:
         self._announcer = None if self.broker is None else Announcer(self.broker, self._signer)
         self._running: AsyncExitStack | None = None
 
-    def attach(self, registry: Registry) -> None:
-        """Take what the registry's models do to this bus. `Registry(bus=…)` calls it."""
+    def attach(self, registry: Source) -> None:
+        """Take the signals of a source to this bus. `Registry(bus=…)` calls this method."""
         self.registries.append(registry)
-        registry.on_model(self._connect_named)
+        registry.on_described(self._connect_named)
         if self.broker is None or self._announcer is None:
             return
         for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
@@ -141,10 +142,9 @@ class Bus:
             bell.ring()
             notifier.ring()
 
-        registry.recorder = OutboxRecorder(
+        registry.writer = OutboxWriter(
             store=store,
-            service=self.service,
-            settings=self.events,
+            encoder=EventEncoder(self.service, self.events),
             publishes=self._publishes,
             announcer=self._announcer,
             ring=ring,
@@ -154,7 +154,7 @@ class Bus:
             broker=self.broker,
             service=self.service,
             models=lambda: {
-                self._name(model): self.events.partitions for model in registry.models.values()
+                self._name(model): self.events.partitions for model in registry.described()
             },
             settings=self.relaying,
             bell=bell,
@@ -209,7 +209,7 @@ class Bus:
             named = _Named(model, signal, Receiver(check(function), options))
             self._named.append(named)
             for registry in self.registries:
-                for one in registry.models.values():
+                for one in registry.described():
                     self._connect_named(one)
             return function
 
@@ -308,7 +308,7 @@ class Bus:
             )
         found = 0
         for publisher in self._publishers:
-            for model in publisher.registry.models.values():
+            for model in publisher.source.described():
                 for partition in partitions_of(self._name(model), self.events.partitions):
                     await broker.forget(partition, group)
             # Last: a relay that trims meanwhile notes every group that it still sees at the broker.
@@ -365,8 +365,8 @@ class Bus:
             return []
         found = [self._by_name(named) for named in self._named]
         for registry in self.registries:
-            for model in registry.models.values():
-                for signal in model.meta.signals:
+            for model in registry.described():
+                for signal in model.signals:
                     if self._publishes(model, signal.name):
                         found += [
                             self._by_class(model, signal.name, one)
@@ -375,15 +375,15 @@ class Bus:
                         ]
         return found
 
-    def _by_class(self, model: type[Model], signal: str, receiver: Receiver) -> Subscription:
+    def _by_class(self, model: SourceModel, signal: str, receiver: Receiver) -> Subscription:
         group = check_name(receiver.options.group or self.group, "the group")
         return Subscription(
             group=group,
             model=self._name(model),
             signal=signal,
             receiver=receiver,
-            sender=model,
-            read=lambda row: None if row is None else model.from_snapshot(row),
+            sender=model.sender,
+            read=lambda row: None if row is None else model.read(row),
         )
 
     def _by_name(self, named: _Named) -> Subscription:
@@ -404,28 +404,26 @@ class Bus:
             read=read,
         )
 
-    def _connect_named(self, model: type[Model]) -> None:
+    def _connect_named(self, model: SourceModel) -> None:
         """In local mode, a receiver that subscribed by name hears of the model of that name here."""
         if self.broker is not None:
             return
         for named in self._named:
-            if named.model == self._name(model) and named.signal in model.meta.signals:
-                model.meta.signals[named.signal].connect(
-                    named.receiver.function, named.receiver.options
-                )
+            if named.model == self._name(model) and named.signal in model.signals:
+                model.signals[named.signal].connect(named.receiver.function, named.receiver.options)
 
-    def _publishes(self, model: type[Model], signal: str) -> bool:
-        if model.meta.publish is not None:
-            return any(fnmatchcase(signal, one) for one in model.meta.publish)
+    def _publishes(self, model: SourceModel, signal: str) -> bool:
+        if model.publish is not None:
+            return any(fnmatchcase(signal, one) for one in model.publish)
         if self._patterns is None:
             return True
         return any(
-            fnmatchcase(signal, one) or fnmatchcase(f"{model.meta.name}.{signal}", one)
+            fnmatchcase(signal, one) or fnmatchcase(f"{model.name}.{signal}", one)
             for one in self._patterns
         )
 
-    def _name(self, model: type[Model]) -> str:
-        return f"{self.service}.{model.meta.name}"
+    def _name(self, model: SourceModel) -> str:
+        return f"{self.service}.{model.name}"
 
     def _databases(self) -> list[Database]:
         return list(dict.fromkeys(registry.database for registry in self.registries))
