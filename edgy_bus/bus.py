@@ -8,7 +8,6 @@ from edgy_bus import operations
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.events import check_name
-from edgy_bus.models import Registry
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
 from edgy_bus.outbox.relay import Relay
@@ -18,6 +17,7 @@ from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import NameKeywords
 from edgy_bus.signing import Signer
+from edgy_bus.sources import Source
 from edgy_bus.wiring import Wiring, connect, make_broker
 
 Hook = Callable[[], Awaitable[None]]
@@ -67,7 +67,7 @@ class Bus:
         self.working = working or WorkerSettings()
         self.broker = None if url is None else make_broker(url, prefix)
         self._registration = Registration(self.service, self.group, publish, local=url is None)
-        self.registries = self._registration.registries
+        self.registries = self._registration.sources
         signer = None if signing_keys is None else Signer(signing_keys)
         self._wiring: Wiring | None = None
         if self.broker is not None:
@@ -76,11 +76,11 @@ class Bus:
         self._hooks: list[Hook] = []
         self._running: AsyncExitStack | None = None
 
-    def attach(self, registry: Registry) -> None:
-        """Publish the operations of a registry's models. `Registry(bus=…)` calls this method."""
-        self._registration.add_registry(registry)
+    def attach(self, source: Source) -> None:
+        """Publish the operations of a source's models. `Registry(bus=…)` calls this method."""
+        self._registration.add(source)
         if self._wiring is not None:
-            self._wiring.attach(registry, self._registration.publishes)
+            self._wiring.attach(source, self._registration.publishes)
 
     def receiver(self, model: str, signal: str, **keywords: Unpack[NameKeywords]) -> Connect:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.

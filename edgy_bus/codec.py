@@ -9,7 +9,8 @@ import datetime as dt
 import decimal
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,6 +20,10 @@ from edgy_bus.errors import EventError
 from edgy_bus.events import SCHEMA_VERSION, Event
 
 SPEC_VERSION = "1.0"
+
+_UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
+# orjson 3.13 writes 00:00:00.010000 as 00:00:00.10000: times are made text here.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 class Wire(NamedTuple):
@@ -79,13 +84,34 @@ class Envelope(NamedTuple):
 
 
 def dumps(value: Any) -> bytes:
-    """JSON with the types that rows hold: dates as ISO 8601, decimals as text, bytes as base64. Raises `EventError`."""
+    """Return JSON with the types of rows: dates as ISO 8601, decimals as text, bytes as base64.
+
+    Raises `EventError`.
+    """
+    with suppress(*_UNWRITABLE):
+        return _dumps(value)
     try:
-        return orjson.dumps(
-            value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
-        )
-    except (TypeError, ValueError, RecursionError) as error:
+        # PostgreSQL returns the JSON number 1e22 as a whole number, which orjson refuses.
+        return _dumps(_with_floats(value))
+    except _UNWRITABLE as error:
         raise EventError(f"cannot be written as JSON: {error.__cause__ or error}") from error
+
+
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, default=_plain, option=_OPTIONS)
+
+
+def _with_floats(value: Any) -> Any:
+    """Return a value with floats for whole numbers beyond 64 bits, where no digit is lost."""
+    if isinstance(value, Mapping):
+        return {key: _with_floats(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_floats(inner) for inner in value]
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        number = float(value)
+        if value in (number, int(decimal.Decimal(repr(number)))):
+            return number
+    return value
 
 
 def loads(raw: bytes | str) -> Any:
@@ -290,14 +316,26 @@ def key_text(key: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, decimal.Decimal | uuid.UUID):  # asyncpg has a UUID class of its own
-        return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return base64.b64encode(value).decode()
-    if isinstance(value, dt.timedelta):
-        return value.total_seconds()
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, set | frozenset):
-        return sorted(value)
+    for types, write in _WRITERS:
+        if isinstance(value, types):
+            return write(value)
     raise TypeError(f"a {type(value).__name__} has no JSON form")
+
+
+def _moment(value: dt.datetime) -> str:
+    text = value.isoformat()
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+
+
+_WRITERS: Sequence[tuple[Any, Callable[[Any], Any]]] = (
+    (dt.datetime, _moment),
+    ((dt.date, dt.time), lambda value: value.isoformat()),
+    # Never in scientific notation, as in PostgreSQL.
+    (decimal.Decimal, lambda value: format(value, "f")),
+    (uuid.UUID, str),  # asyncpg has a UUID class of its own
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
+    (dt.timedelta, dt.timedelta.total_seconds),
+    (enum.Enum, lambda value: value.value),
+    ((set, frozenset), sorted),
+)
+"""How values are written that JSON does not know, by the first type that matches."""

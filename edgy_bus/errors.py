@@ -40,7 +40,17 @@ class DatabaseError(EdgyBusError):
 
 
 class IntegrityError(DatabaseError):
-    """A constraint refuses the row: unique, not null, a foreign key, a check."""
+    """A constraint refuses the row: unique, not null, a foreign key, a check.
+
+    `table` and `column` name the place where the database reports them; PostgreSQL does.
+    """
+
+    def __init__(
+        self, message: str, *, table: str | None = None, column: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.column = column
 
 
 class DatabaseUnavailable(DatabaseError):

@@ -1,7 +1,4 @@
-"""The receivers of a bus: subscribed by class or by name, here or in workers, and in which group.
-
-The functions at the end are all that reads model classes and registries.
-"""
+"""The receivers of a bus: subscribed by class or by name, here or in workers, and in which group."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +10,10 @@ from pydantic import BaseModel
 from edgy_bus import telemetry
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, SignalError
-from edgy_bus.models import Model, Registry
 from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
 from edgy_bus.signals import (
     BUILT_IN,
     PRE_SIGNALS,
-    Broadcaster,
     Fields,
     NameKeywords,
     Options,
@@ -27,6 +22,7 @@ from edgy_bus.signals import (
     check,
     resembling,
 )
+from edgy_bus.sources import Source, SourceModel
 from edgy_bus.telemetry import catalogue
 
 F = TypeVar("F", bound=ReceiverFunction)
@@ -55,7 +51,7 @@ class Registration:
     """Knows every receiver of a bus, and whether workers run the receiver.
 
     Args:
-        service: the service of the registries' models.
+        service: the service of the sources' models.
         group: the group of receivers without a group of their own.
         patterns: which signals go to the broker, as patterns of `signal` or `Model.signal`; None
             for all.
@@ -65,7 +61,7 @@ class Registration:
     def __init__(
         self, service: str, group: str, patterns: Iterable[str] | None, *, local: bool
     ) -> None:
-        self.registries: list[Registry] = []
+        self.sources: list[Source] = []
         self._service = service
         self._group = group
         self._patterns = _as_patterns(patterns)
@@ -73,11 +69,11 @@ class Registration:
         self._named: list[NamedReceiver] = []
         self._connected: set[tuple[int, int]] = set()
 
-    def add_registry(self, registry: Registry) -> None:
-        """Take the receivers of a registry's models, of present and future models."""
-        self.registries.append(registry)
+    def add(self, source: Source) -> None:
+        """Take the receivers of a source's models, of present and future models."""
+        self.sources.append(source)
         if self._local:
-            registry.on_model(self._connect)
+            source.on_described(self._connect)
 
     def by_name(self, model: str, signal: str, keywords: NameKeywords) -> Connect:
         """Return a decorator that subscribes a receiver to a signal by the name of its model.
@@ -108,24 +104,23 @@ class Registration:
             if self._local:
                 self._connect(model)
             for named in self._named_of(model):
-                if named.signal not in _signals_of(model):
+                if named.signal not in model.signals:
                     self._report_undeclared(named)
 
-    def publishes(self, model: type[Model], signal: str) -> bool:
+    def publishes(self, model: SourceModel, signal: str) -> bool:
         """Return whether a signal of a model goes to the broker."""
-        own_patterns = _patterns_of(model)
-        if own_patterns is not None:
-            return any(fnmatchcase(signal, pattern) for pattern in own_patterns)
+        if model.publish is not None:
+            return any(fnmatchcase(signal, pattern) for pattern in model.publish)
         if self._patterns is None:
             return True
-        full = f"{_name_of(model)}.{signal}"
+        full = f"{model.name}.{signal}"
         return any(
             fnmatchcase(signal, pattern) or fnmatchcase(full, pattern) for pattern in self._patterns
         )
 
-    def model_name(self, model: type[Model]) -> str:
+    def model_name(self, model: SourceModel) -> str:
         """Return the name of a model with its service: `accounts.User`."""
-        return f"{self._service}.{_name_of(model)}"
+        return f"{self._service}.{model.name}"
 
     def subscriptions(self) -> list[Subscription]:
         """Return every receiver that runs in workers."""
@@ -133,7 +128,7 @@ class Registration:
             return []
         subscriptions = [self._by_name(named) for named in self._named]
         for model in self._models():
-            for signal in _signals_of(model):
+            for signal in model.signals:
                 # A pre_* receiver of a class has its say before the write, in the caller's task.
                 if signal.name in PRE_SIGNALS or not self.publishes(model, signal.name):
                     continue
@@ -166,26 +161,30 @@ class Registration:
         return [Subscriptions(name, subscriptions) for name in chosen]
 
     def databases(self) -> list[Database]:
-        """Return the databases of the registries and of the receivers' inboxes."""
+        """Return the databases of the sources and of the receivers' inboxes."""
         inboxes = [subscription.receiver.options.inbox for subscription in self.subscriptions()]
         ours = [inbox for inbox in inboxes if isinstance(inbox, Database)]
         return list(dict.fromkeys([*self.publishing_databases(), *ours]))
 
     def publishing_databases(self) -> list[Database]:
-        """Return the databases of the registries."""
-        return list(dict.fromkeys(registry.database for registry in self.registries))
+        """Return the databases of the sources."""
+        return list(dict.fromkeys(source.database for source in self.sources))
 
-    def _models(self) -> Iterator[type[Model]]:
-        for registry in self.registries:
-            yield from _models_of(registry)
+    def _models(self) -> Iterator[SourceModel]:
+        for source in self.sources:
+            yield from source.described()
 
-    def _named_of(self, model: type[Model]) -> list[NamedReceiver]:
+    def _named_of(self, model: SourceModel) -> list[NamedReceiver]:
         name = self.model_name(model)
         return [named for named in self._named if named.model == name]
 
-    def _by_class(self, model: type[Model], signal: str, receiver: Receiver) -> Subscription:
+    def _by_class(self, model: SourceModel, signal: str, receiver: Receiver) -> Subscription:
         name = self.model_name(model)
-        return self._subscription(name, signal, receiver, model, _reader_of(model))
+
+        def read(row: Mapping[str, Any] | None) -> Any:
+            return None if row is None else model.read(row)
+
+        return self._subscription(name, signal, receiver, model.sender, read)
 
     def _by_name(self, named: NamedReceiver) -> Subscription:
         read = _reader_by(named.receiver.options.schema)
@@ -197,9 +196,9 @@ class Registration:
         group = receiver.options.group or self._group
         return Subscription(group, model, signal, receiver, sender, read)
 
-    def _connect(self, model: type[Model]) -> None:
+    def _connect(self, model: SourceModel) -> None:
         """Connect receivers by name to the model of this name, each at most once."""
-        signals = _signals_of(model)
+        signals = model.signals
         for named in self._named_of(model):
             # A receiver that the program has disconnected meanwhile stays disconnected.
             key = (id(model), id(named))
@@ -278,26 +277,3 @@ def _fields_of(schema: type[BaseModel]) -> Fields | None:
         return None
     names = [*schema.model_fields, *(alias for alias in aliases if isinstance(alias, str))]
     return Fields(schema.__name__, names)
-
-
-# Model classes and registries
-
-
-def _models_of(registry: Registry) -> Iterable[type[Model]]:
-    return registry.models.values()
-
-
-def _name_of(model: type[Model]) -> str:
-    return model.meta.name
-
-
-def _signals_of(model: type[Model]) -> Broadcaster:
-    return model.meta.signals
-
-
-def _patterns_of(model: type[Model]) -> tuple[str, ...] | None:
-    return model.meta.publish
-
-
-def _reader_of(model: type[Model]) -> Read:
-    return lambda row: None if row is None else model.from_snapshot(row)

@@ -1,4 +1,4 @@
-"""Joins the concrete parts of a bus: a broker by its URL, an outbox for each registry, and workers.
+"""Joins the concrete parts of a bus: a broker by its URL, an outbox for each source, and workers.
 
 No other module of the library chooses an implementation.
 """
@@ -13,24 +13,22 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError
-from edgy_bus.models import Model, Registry
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import Parts
 from edgy_bus.outbox import table as outbox_tables
 from edgy_bus.outbox.announcer import Announcer
+from edgy_bus.outbox.encoding import EventEncoder
 from edgy_bus.outbox.notifier import Notifier
-from edgy_bus.outbox.recorder import OutboxRecorder
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.outbox.writer import OutboxWriter, Publishes
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signing import Signer
-
-Publishes = Callable[[type[Model], str], bool]
-"""Returns whether a model's signal goes to the broker."""
+from edgy_bus.sources import Source
 
 _BROKERS: Mapping[str, Callable[[str, str], Broker]] = {
     "redis": RedisBroker,
@@ -57,7 +55,7 @@ def make_broker(url: str, prefix: str) -> Broker:
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """The outbox of a registry, and the loops that move its events."""
+    """The outbox of a source, and the loops that move its events."""
 
     store: OutboxStore
     relay: Relay
@@ -69,7 +67,7 @@ class Wiring:
 
     Args:
         broker: the broker, which the wiring closes after everything that uses the broker.
-        service: the service of the registries' models.
+        service: the service of the sources' models.
         events: bounds of events, and the number of partitions.
         relaying: numbers of the relays.
         signer: signs events, and checks the signatures of events that workers read.
@@ -97,32 +95,31 @@ class Wiring:
         outboxes = tuple(publisher.store for publisher in self.publishers)
         return Parts(self.broker, self._service, outboxes)
 
-    def attach(self, registry: Registry, publishes: Publishes) -> None:
-        """Record the operations of a registry's models in an outbox, and add loops that publish."""
-        _add_tables(registry)
-        store = OutboxStore(registry.database)
-        bell, notifier = Bell(), Notifier(registry.database)
+    def attach(self, source: Source, publishes: Publishes) -> None:
+        """Write the events of a source's models to an outbox, and add loops that publish."""
+        _add_tables(source)
+        store = OutboxStore(source.database)
+        bell, notifier = Bell(), Notifier(source.database)
 
         # The bell wakes the relay of this process, the notifier the relays of other processes.
         def ring() -> None:
             bell.ring()
             notifier.ring()
 
-        registry.recorder = OutboxRecorder(
+        source.writer = OutboxWriter(
             store=store,
-            service=self._service,
-            settings=self._events,
+            encoder=EventEncoder(self._service, self._events),
             publishes=publishes,
             announcer=self._announcer,
             ring=ring,
         )
-        relay = self._relay(store, bell, registry)
+        relay = self._relay(store, bell, source)
         self.publishers.append(Publisher(store, relay, notifier))
 
-    def _relay(self, store: OutboxStore, bell: Bell, registry: Registry) -> Relay:
-        # A function, because models are declared after their registry.
+    def _relay(self, store: OutboxStore, bell: Bell, source: Source) -> Relay:
+        # A function, because models are declared after their source.
         def models() -> Mapping[str, int]:
-            names = [f"{self._service}.{name}" for name in registry.models]
+            names = [f"{self._service}.{model.name}" for model in source.described()]
             return dict.fromkeys(names, self._events.partitions)
 
         return Relay(
@@ -207,7 +204,7 @@ async def _enter(stack: AsyncExitStack, service: Service) -> None:
     stack.push_async_callback(service.stop)
 
 
-def _add_tables(registry: Registry) -> None:
-    # Part of the registry's tables, so that migrations and `create_all` create these tables too.
+def _add_tables(source: Source) -> None:
+    # Part of the application's tables, so that migrations and `create_all` create these tables too.
     for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
-        table.to_metadata(registry.metadata)
+        table.to_metadata(source.metadata)

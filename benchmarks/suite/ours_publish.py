@@ -126,13 +126,13 @@ class Announce(_Sending):
 
     async def round(self) -> Measured:
         [model] = self.service.models
-        recorder = self.service.registry.recorder
+        writer = self.service.registry.writer
         begun = arrived = await self._arrived()
         start = time.perf_counter()
         deadline = start + 60
         for _ in range(max(1, self._count // self.chunk)):
             for instance, values in zip(self._instances, self._values, strict=True):
-                recorder.announce(model, "pre_save", instance, values)
+                writer.announce(model.meta, "pre_save", instance, values)
             while (now := await self._arrived()) < arrived + self.chunk:
                 if time.perf_counter() > deadline:
                     raise Unavailable(

@@ -208,6 +208,10 @@ _HARMLESS_FUNCTIONS = frozenset(
         "timezone",
         "json_build_object",
         "unnest",
+        "concat_ws",
+        "isfinite",
+        "now",
+        "replace",
     ]
 )
 

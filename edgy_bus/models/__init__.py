@@ -1,4 +1,4 @@
-"""Models, queries and the seam that a recorder extends operations through."""
+"""Models and queries: the source of events that this package brings along."""
 
 from edgy_bus.models.fields import (
     CASCADE,
@@ -22,7 +22,6 @@ from edgy_bus.models.fields import (
     UUIDField,
 )
 from edgy_bus.models.model import Model
-from edgy_bus.models.operations import Change, Plan, Recorder, run_plan, with_old_rows
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.registry import Registry
 
@@ -33,7 +32,6 @@ __all__ = [
     "BigIntegerField",
     "BinaryField",
     "BooleanField",
-    "Change",
     "CharField",
     "ChoiceField",
     "DateField",
@@ -45,13 +43,9 @@ __all__ = [
     "IntegerField",
     "JSONField",
     "Model",
-    "Plan",
     "QuerySet",
-    "Recorder",
     "Registry",
     "TextField",
     "TimeField",
     "UUIDField",
-    "run_plan",
-    "with_old_rows",
 ]

@@ -1,42 +1,43 @@
-"""What a model class knows about itself: `User.meta`."""
+"""The description of a model class: `User.meta`."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from edgy_bus.errors import ModelError
 from edgy_bus.models.fields import Field
+from edgy_bus.models.registry import Registry
 from edgy_bus.signals import Broadcaster
+from edgy_bus.sources import Values
 
-if TYPE_CHECKING:
-    from edgy_bus.models.registry import Registry
-
-_KNOWN = ("registry", "tablename", "abstract", "unique_together", "indexes", "publish")
+_OPTIONS = ("registry", "tablename", "abstract", "unique_together", "indexes", "publish")
 
 
 @dataclass(frozen=True)
 class MetaInfo:
-    """A model's declaration, read once."""
+    """The declaration of a model, read once; the `SourceModel` of the bus."""
 
     name: str
+    sender: Any
+    """The class of the model."""
     abstract: bool
     tablename: str
     fields: Mapping[str, Field]
     signals: Broadcaster
-    bound: "Registry | None"
+    bound: Registry | None
     declared_table: sa.Table | None
     publish: tuple[str, ...] | None = None
-    """Patterns of the signals that go to the broker; None leaves it to the bus."""
+    """Patterns of the signals that go to the broker; None leaves that to the bus."""
     plain: bool = False
-    """An instance has no private attributes of the user's, and nothing of the user's runs when it is made."""
+    """Instances have no private attributes of the user's, and no code of the user's runs for them."""
 
     @property
-    def registry(self) -> "Registry":
-        """The registry. Raises `ModelError` for a model without one."""
+    def registry(self) -> Registry:
+        """Return the registry. Raises `ModelError` for a model without a registry."""
         if self.bound is None:
             raise ModelError(
                 f"{self.name} has no registry: add `class Meta: registry = registry` to it"
@@ -45,6 +46,7 @@ class MetaInfo:
 
     @property
     def table(self) -> sa.Table:
+        """Return the table. Raises `ModelError` for a model without a table."""
         if self.declared_table is None:
             reason = "it is abstract" if self.abstract else "it has no registry"
             raise ModelError(f"{self.name} has no table: {reason}")
@@ -52,22 +54,25 @@ class MetaInfo:
 
     @cached_property
     def pk(self) -> str:
-        """The name of the primary key."""
+        """Return the name of the primary key."""
         return next(name for name, field in self.fields.items() if field.primary_key)
 
     @cached_property
     def public(self) -> tuple[str, ...]:
-        """The fields that may leave the database."""
+        """Return the fields that may leave the database."""
         return tuple(name for name, field in self.fields.items() if not field.secret)
 
     @cached_property
     def names(self) -> set[str]:
-        """The fields. Pydantic's set of the fields that are set, shared by all instances that were read: it cannot grow."""
+        """Return all fields, as pydantic's set of assigned fields.
+
+        All instances that were read share this set: it cannot grow.
+        """
         return set(self.fields)
 
     @cached_property
     def generated(self) -> frozenset[str]:
-        """The fields that the database fills in where there is no value."""
+        """Return the fields for which the database makes a missing value."""
         return frozenset(name for name, field in self.fields.items() if field.generated)
 
     @cached_property
@@ -76,43 +81,47 @@ class MetaInfo:
             name for name, field in self.fields.items() if isinstance(field.column_type, sa.JSON)
         )
 
-    def kept(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A row that stays as it is when the instance's lists and dictionaries change."""
+    def kept(self, row: Values) -> dict[str, Any]:
+        """Return a copy of a row that shares no list or dictionary with the row."""
         kept = dict(row)
         for name in self._mutable:
             kept[name] = deepcopy(kept.get(name))
         return kept
 
-    def public_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def public_row(self, row: Values) -> dict[str, Any]:
+        """Return the values of a row that may leave the database."""
         return {name: row[name] for name in self.public if name in row}
+
+    def read(self, row: Values) -> object:
+        """Return an instance of the row that an event contains."""
+        return self.sender.from_snapshot(row)
 
 
 def options_of(name: str, declared: type | None) -> dict[str, Any]:
-    """The options of a `class Meta`. Raises `ModelError` for one that is not known."""
-    found = (
-        {key: value for key, value in vars(declared or object).items() if not key.startswith("_")}
-        if declared
-        else {}
-    )
-    for key in found:
-        if key not in _KNOWN:
+    """Return the options of a `class Meta`. Raises `ModelError` for an unknown option."""
+    if declared is None:
+        return {}
+    options = {key: value for key, value in vars(declared).items() if not key.startswith("_")}
+    for key in options:
+        if key not in _OPTIONS:
             raise ModelError(
-                f"{name}.Meta has an unknown option {key!r}: the known ones are {', '.join(_KNOWN)}"
+                f"{name}.Meta has an unknown option {key!r}: the known ones are {', '.join(_OPTIONS)}"
             )
-    return found
+    return options
 
 
 def publish_patterns(name: str, declared: Any) -> tuple[str, ...] | None:
-    """`Meta.publish` as patterns: text, several texts, or False for none."""
+    """Return `Meta.publish` as patterns: a text, several texts, or False for no signal."""
     if declared is None or declared is True:
         return None
-    found = (declared,) if isinstance(declared, str) else tuple(declared or ())
-    for pattern in found:
+    patterns = (declared,) if isinstance(declared, str) else tuple(declared or ())
+    for pattern in patterns:
         if not isinstance(pattern, str) or "." in pattern:
             raise ModelError(
-                f'{name}.Meta.publish holds {pattern!r}: write names of signals or patterns, like "post_*"'
+                f"{name}.Meta.publish holds {pattern!r}: "
+                'write names of signals or patterns, like "post_*"'
             )
-    return found
+    return patterns
 
 
 def make_table(
@@ -122,7 +131,7 @@ def make_table(
     options: Mapping[str, Any],
     metadata: sa.MetaData,
 ) -> sa.Table:
-    """The SQLAlchemy table of a model. Raises `ModelError` when the declaration does not add up."""
+    """Return the SQLAlchemy table of a model. Raises `ModelError` for a wrong declaration."""
     keys = [key for key, field in fields.items() if field.primary_key]
     if len(keys) != 1:
         raise ModelError(
@@ -137,14 +146,14 @@ def make_table(
         field.column(key, f"{tablename}.{keys[0]}") for key, field in fields.items()
     ]
     for together in options.get("unique_together", ()):
-        parts.append(sa.UniqueConstraint(*_known(name, fields, together)))
+        parts.append(sa.UniqueConstraint(*_columns(name, fields, together)))
     for together in options.get("indexes", ()):
-        columns = _known(name, fields, together)
+        columns = _columns(name, fields, together)
         parts.append(sa.Index(f"ix_{tablename}_{'_'.join(columns)}", *columns))
     return sa.Table(tablename, metadata, *parts, sqlite_autoincrement=fields[keys[0]].generated)
 
 
-def _known(name: str, fields: Mapping[str, Field], columns: Any) -> tuple[str, ...]:
+def _columns(name: str, fields: Mapping[str, Field], columns: Any) -> tuple[str, ...]:
     chosen = (columns,) if isinstance(columns, str) else tuple(columns)
     for column in chosen:
         if column not in fields:

@@ -1,19 +1,20 @@
 """Models: pydantic classes whose instances are rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
 
-from edgy_bus.database import Row
 from edgy_bus.errors import ModelError, ObjectNotFound, OperationError
+from edgy_bus.models import operations
 from edgy_bus.models.fields import current_time, field_of
 from edgy_bus.models.meta import MetaInfo, make_table, options_of, publish_patterns
-from edgy_bus.models.operations import Operation, Plan, perform, send
+from edgy_bus.models.operations import Operation, perform
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.registry import Registry
-from edgy_bus.models.statements import KEY, delete_row, insert_row, select_row, update_row
-from edgy_bus.signals import Broadcaster
+from edgy_bus.signals import Broadcaster, Signal
+from edgy_bus.sources import DeleteRow, InsertRows, RowChange, UpdateRows, Values, Write
+from edgy_bus.sources.statements import KEY, key_columns, select_row
 
 M = TypeVar("M", bound="Model")
 
@@ -21,7 +22,7 @@ _set = object.__setattr__
 
 
 class _Query:
-    """`User.query`: every row of the model."""
+    """Returns every row of the model: `User.query`."""
 
     def __get__(self, instance: Any, owner: type[M]) -> QuerySet[M]:
         if instance is not None:
@@ -30,11 +31,12 @@ class _Query:
 
 
 class Model(BaseModel):
-    """A table. Fields are declared with `edgy_bus.CharField(…)` and its siblings, the rest in `class Meta`.
+    """A table, with fields such as `edgy_bus.CharField(…)`, and options in `class Meta`.
 
-    `Meta` may hold `registry` (inherited), `tablename` (the class name in lower case and an "s"), `abstract` (no table of its
-    own), `unique_together` and `indexes` (lists of field names), and `publish` (patterns of the signals that go to the broker,
-    `("post_*",)`, instead of the bus's own; an empty tuple keeps everything here).
+    `Meta` may contain `registry` (inherited), `tablename` (the class name in lower case and an "s"),
+    `abstract` (no table of its own), `unique_together` and `indexes` (lists of field names), and
+    `publish` (patterns of the signals that go to the broker, `("post_*",)`, instead of the bus's
+    own; an empty tuple keeps every signal here).
     """
 
     model_config = ConfigDict(
@@ -44,7 +46,7 @@ class Model(BaseModel):
     meta: ClassVar[MetaInfo]
     query: ClassVar[_Query] = _Query()
     _stored: dict[str, Any] | None = PrivateAttr(default=None)
-    """The row as the database is known to have it; None for what was never saved."""
+    """The row as last read or written; None for an instance that was never saved."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -56,7 +58,7 @@ class Model(BaseModel):
         ]
         options = options_of(cls.__name__, cls.__dict__.get("Meta"))
         registry: Registry | None = options.get("registry") or next(
-            (one.bound for one in parents if one.bound), None
+            (meta.bound for meta in parents if meta.bound), None
         )
         fields = {
             name: field for name, info in cls.model_fields.items() if (field := field_of(info))
@@ -64,35 +66,31 @@ class Model(BaseModel):
         unknown = [name for name in cls.model_fields if name not in fields]
         if unknown:
             raise ModelError(
-                f"{cls.__name__}.{unknown[0]} is annotated but not a field: give it edgy_bus.CharField(…) or the like"
+                f"{cls.__name__}.{unknown[0]} is annotated but not a field: "
+                "give it edgy_bus.CharField(…) or the like"
             )
         tablename = options.get("tablename", f"{cls.__name__.lower()}s")
         abstract = bool(options.get("abstract", False))
         table = None
         if registry is not None and not abstract:
             table = make_table(cls.__name__, tablename, fields, options, registry.metadata)
+        inherited = next((meta.publish for meta in parents if meta.publish is not None), None)
         cls.meta = MetaInfo(
             name=cls.__name__,
+            sender=cls,
             abstract=abstract,
             tablename=tablename,
             fields=fields,
             signals=Broadcaster(
                 cls.__name__,
-                send,
-                [one.signals for one in parents],
+                _send,
+                [meta.signals for meta in parents],
                 [name for name, field in fields.items() if not field.secret],
             ),
             bound=registry,
             declared_table=table,
-            plain=list(cls.__private_attributes__) == ["_stored"]
-            and cls.model_post_init.__name__ == "init_private_attributes",  # pydantic's own
-            publish=publish_patterns(
-                cls.__name__,
-                options.get(
-                    "publish",
-                    next((one.publish for one in parents if one.publish is not None), None),
-                ),
-            ),
+            publish=publish_patterns(cls.__name__, options.get("publish", inherited)),
+            plain=_is_plain(cls),
         )
         if registry is not None and not abstract:
             registry.register(cls)
@@ -101,12 +99,12 @@ class Model(BaseModel):
 
     @property
     def pk(self) -> Any:
-        """The primary key; None before the first save where the database makes it."""
+        """Return the primary key; None before the first save if the database makes the key."""
         return getattr(self, self.meta.pk)
 
     @property
     def signals(self) -> Broadcaster:
-        """The signals of the class."""
+        """Return the signals of the class."""
         return self.meta.signals
 
     def __eq__(self, other: object) -> bool:
@@ -118,17 +116,17 @@ class Model(BaseModel):
         return hash((type(self), self.pk))
 
     def field_values(self) -> dict[str, Any]:
-        """Every field by name."""
+        """Return every field by name."""
         return {name: getattr(self, name) for name in self.meta.fields}
 
     def snapshot(self) -> dict[str, Any]:
-        """The fields that may leave the database."""
+        """Return the fields that may leave the database."""
         return self.meta.public_row(self.field_values())
 
     @classmethod
-    def from_row(cls, row: Row) -> Self:
-        """An instance of a row that the database returned."""
-        # What `model_construct` does, without looking for aliases and defaults: a row has every field.
+    def from_row(cls, row: Values) -> Self:
+        """Return an instance of a row that the database returned."""
+        # As `model_construct`, without looking for aliases and defaults: a row has every field.
         instance = cls.__new__(cls)
         _set(instance, "__dict__", dict(row))
         _set(instance, "__pydantic_fields_set__", cls.meta.names)
@@ -142,31 +140,34 @@ class Model(BaseModel):
 
     @classmethod
     def from_snapshot(cls, data: Mapping[str, Any]) -> Self:
-        """An instance of an event's row. Fields that are missing (secret, or younger than the event) are None."""
+        """Return an instance of an event's row.
+
+        Missing fields (secret, or younger than the event) are None.
+        """
         return cls.from_row(_tolerant(cls).model_validate(data).__dict__)
 
     # Writing
 
     async def save(self, values: Mapping[str, Any] | None = None) -> Self:
-        """Insert the row, or update all of it if it was saved or loaded before.
+        """Insert the row, or update all of its fields if it was saved or loaded before.
 
         Args:
             values: assigned to the fields first.
 
         Raises:
-            pydantic.ValidationError: when the fields do not hold what they may hold.
-            ObjectNotFound: when the row to update is gone.
+            pydantic.ValidationError: a field has a wrong value.
+            ObjectNotFound: the row to update is gone.
         """
         self._assign(values or {})
         is_update = self._stored is not None
         await perform(
             Operation(
-                model=type(self),
+                model=self.meta,
                 action="save",
                 instance=self,
                 model_instance=self,
                 values=self.field_values(),
-                plan=self._plan_update_all if is_update else self._plan_insert,
+                write=self._describe_update_all if is_update else self._describe_insert,
                 apply=self._take,
                 is_update=is_update,
             )
@@ -174,27 +175,25 @@ class Model(BaseModel):
         return self
 
     async def update(self, **values: Any) -> Self:
-        """Assign and write these fields alone. Raises `ObjectNotFound` when the row is gone."""
+        """Assign and write these fields only. Raises `ObjectNotFound` if the row is gone."""
         self._require_stored("update")
         checked = self.checked_values(values)
 
-        def plan() -> Plan:
-            names = dict.fromkeys(
-                [*checked, *(name for name in self.meta.fields if self._is_changed(name))]
-            )
-            return self._plan_update(
-                self.checked_values({name: getattr(self, name) for name in names}), "post_update"
-            )
+        def write(reports_old: bool) -> Write:
+            changed = [name for name in self.meta.fields if self._is_changed(name)]
+            names = dict.fromkeys([*checked, *changed])
+            current = self.checked_values({name: getattr(self, name) for name in names})
+            return self._describe_update(current, "post_update", reports_old)
 
         self._assign(checked)
         await perform(
             Operation(
-                model=type(self),
+                model=self.meta,
                 action="update",
                 instance=self,
                 model_instance=self,
                 values=checked,
-                plan=plan,
+                write=write,
                 apply=self._take,
                 is_update=True,
             )
@@ -202,33 +201,34 @@ class Model(BaseModel):
         return self
 
     async def delete(self) -> int:
-        """Delete the row; answers 1, or 0 when it was gone already."""
+        """Delete the row, and return 1, or 0 if it was gone already."""
         self._require_stored("delete")
-        step = (delete_row(self.meta.table, self.meta.pk), {KEY: self.pk})
-        rows = await perform(
+        write = DeleteRow(self.meta, "post_delete", self.pk)
+        changes = await perform(
             Operation(
-                model=type(self),
+                model=self.meta,
                 action="delete",
                 instance=self,
                 model_instance=self,
                 values=None,
-                plan=lambda: Plan(type(self), "post_delete", [step]),
+                write=lambda _: write,
                 apply=self._forget,
             )
         )
-        return len(rows)
+        return len(changes)
 
     async def load(self) -> Self:
-        """Read the row again. Raises `ObjectNotFound` when it is gone."""
+        """Read the row again. Raises `ObjectNotFound` if it is gone."""
         statement = select_row(self.meta.table, self.meta.pk)
         result = await self.meta.registry.database.run(statement, {KEY: self.pk})
-        self._take(result.rows)
+        self._take_only(result.rows)
         return self
 
     async def related(self, name: str) -> Any:
-        """The row that the foreign key `name` refers to; None where it is NULL.
+        """Return the row that the foreign key `name` refers to; None for NULL.
 
-        Raises `OperationError` for a field that is no foreign key, `ObjectNotFound` when the row is gone.
+        Raises `OperationError` for a field that is no foreign key, `ObjectNotFound` if the row is
+        gone.
         """
         field = self.meta.fields.get(name)
         if field is None or field.references is None:
@@ -238,7 +238,7 @@ class Model(BaseModel):
         return None if key is None else await target.query.get(pk=key)
 
     def insert_values(self) -> dict[str, Any]:
-        """The validated values of a new row; a key that the database makes is left out."""
+        """Return the validated values of a new row, without a key that the database makes."""
         self._stamp(inserting=True)
         self._validate()
         generated = self.meta.generated
@@ -250,7 +250,10 @@ class Model(BaseModel):
 
     @classmethod
     def checked_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values for an update, validated. Raises `OperationError` for an unknown field and for the primary key."""
+        """Return validated values for an update.
+
+        Raises `OperationError` for an unknown field and for the primary key.
+        """
         blank = cls.model_construct()
         for name, value in values.items():
             if name not in cls.meta.fields:
@@ -269,52 +272,57 @@ class Model(BaseModel):
         }
         return {name: getattr(blank, name) for name in values} | stamps
 
-    def _plan_insert(self) -> Plan:
-        return Plan(type(self), "post_save", [(insert_row(self.meta.table), self.insert_values())])
+    def _describe_insert(self, _: bool) -> Write:
+        return InsertRows(self.meta, "post_save", [self.insert_values()])
 
-    def _plan_update_all(self) -> Plan:
+    def _describe_update_all(self, reports_old: bool) -> Write:
         self._stamp(inserting=False)
         self._validate()
         values = self.field_values()
         del values[self.meta.pk]
-        return self._plan_update(values, "post_save")
+        return self._describe_update(values, "post_save", reports_old)
 
-    def _plan_update(self, values: Mapping[str, Any], signal: str) -> Plan:
-        step = (update_row(self.meta.table, self.meta.pk), {**values, KEY: self.pk})
-        old = {self.pk: dict(self.stored_row)}
-        return Plan(type(self), signal, [step], assigned=tuple(values), old=old, is_update=True)
+    def _describe_update(self, values: Values, signal: str, reports_old: bool) -> Write:
+        # `save` writes all columns. A lock that blocks inserts of child rows is necessary only for
+        # a key that changes, as far as this instance knows.
+        keys = key_columns(self.meta.table)
+        exclusive = any(self._is_changed(name) for name in keys if name in values)
+        return UpdateRows(self.meta, signal, [(self.pk, values)], exclusive, reports_old)
 
-    def _take(self, rows: list[Row]) -> None:
+    def _take(self, changes: Sequence[RowChange]) -> None:
+        self._take_only([change.row for change in changes])
+
+    def _take_only(self, rows: Sequence[Values]) -> None:
         if not rows:
             raise ObjectNotFound(
                 f"the {type(self).__name__} with {self.meta.pk} {self.pk!r} is not there any more"
             )
         self.take_row(rows[0])
 
-    def take_row(self, row: Row) -> None:
-        """Become what the database has."""
+    def take_row(self, row: Values) -> None:
+        """Set every field to the value that the database has."""
         self.__dict__.update(row)
         self._stored = self.meta.kept(row)
 
     @property
     def stored_row(self) -> Mapping[str, Any]:
-        """The row as the database is known to have it; empty for what was never saved."""
+        """Return the row as last read or written; empty for an instance that was never saved."""
         return self._stored or {}
 
-    def _forget(self, rows: list[Row]) -> None:
-        del rows
+    def _forget(self, _: Sequence[RowChange]) -> None:
         self._stored = None
 
     def _assign(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             if name not in self.meta.fields:
                 raise OperationError(
-                    f"{type(self).__name__} has no field {name!r}: it has {', '.join(self.meta.fields)}"
+                    f"{type(self).__name__} has no field {name!r}: "
+                    f"it has {', '.join(self.meta.fields)}"
                 )
             setattr(self, name, value)
 
     def _is_changed(self, name: str) -> bool:
-        """Whether a field differs from the row: a `pre_update` receiver may have set it."""
+        """Return whether a field differs from the row: a `pre_update` receiver may have set it."""
         return not self.meta.fields[name].primary_key and self.stored_row.get(name) != getattr(
             self, name
         )
@@ -336,11 +344,23 @@ class Model(BaseModel):
             )
 
 
+async def _send(signal: Signal, sender: Any, instance: Any, kwargs: Mapping[str, Any]) -> None:
+    """Send a signal of a model: the route of all signals."""
+    row = instance if isinstance(instance, Model) else None
+    await operations.send(signal, sender, instance, row, kwargs)
+
+
+def _is_plain(model: type[Model]) -> bool:
+    """Return whether pydantic alone makes instances, so that `from_row` may do the same faster."""
+    private, initialise = model.__private_attributes__, model.model_post_init
+    return list(private) == ["_stored"] and initialise.__name__ == "init_private_attributes"
+
+
 _readers: dict[type[Model], type[BaseModel]] = {}
 
 
 def _tolerant(model: type[Model]) -> type[BaseModel]:
-    """A pydantic model that reads what it knows of a row, whatever else is there or missing."""
+    """Return a pydantic model that reads a row with missing or unknown fields."""
     if model not in _readers:
         fields: dict[str, Any] = {
             name: ((model.meta.fields[name].snapshot_type or info.annotation) | None, None)

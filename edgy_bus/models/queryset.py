@@ -1,32 +1,29 @@
-"""Sets of rows: described without touching the database, then asked for, changed or deleted."""
+"""Sets of rows: described without any SQL, then read, changed or deleted."""
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, not_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, not_, select
 
-from edgy_bus.database import Row
+from edgy_bus.database import Database
 from edgy_bus.errors import IntegrityError, MultipleObjectsReturned, ObjectNotFound, OperationError
 from edgy_bus.models.lookups import column_of, condition
-from edgy_bus.models.operations import PAGE, Operation, Paging, Plan, perform
-from edgy_bus.models.statements import KEY, update_row
+from edgy_bus.models.operations import Operation, perform
+from edgy_bus.models.rows import RowModel
+from edgy_bus.sources import PAGE, ChangeSet, InsertRows, RowChange, UpdateRows, Values, Write
+from edgy_bus.sources.statements import key_columns
 
-if TYPE_CHECKING:
-    from edgy_bus.models.model import Model
-
-M = TypeVar("M", bound="Model")
-
-BULK = 400
-"""Rows per INSERT: databases limit the values of one statement."""
+M = TypeVar("M", bound=RowModel)
 
 
 @dataclass(frozen=True)
 class QuerySet(Generic[M]):
-    """Rows of one model. Every method that narrows it answers a new one; `await` it, or iterate with `async for`.
+    """Rows of one model: `await` a QuerySet, or iterate over it with `async for`.
 
-    `create`, `update` and `delete` send the model's signals. On a set, local receivers are called once, with the QuerySet as
-    `instance` and None as `model_instance`; the bus gets one event for each row.
+    Methods that narrow a set return a new QuerySet. `create`, `update` and `delete` send the model's
+    signals. Local receivers of a set are called once, with the QuerySet as `instance` and None as
+    `model_instance`; the bus gets an event for each row.
     """
 
     model: type[M]
@@ -38,15 +35,15 @@ class QuerySet(Generic[M]):
     # Describing
 
     def filter(self, **lookups: Any) -> "QuerySet[M]":
-        """Rows for which all of these hold: `filter(name="Ada", age__gte=18)`."""
+        """Keep rows that fulfil all of the lookups: `filter(name="Ada", age__gte=18)`."""
         return replace(self, where=(*self.where, *self._conditions(lookups)))
 
     def exclude(self, **lookups: Any) -> "QuerySet[M]":
-        """Rows for which not all of these hold."""
+        """Keep rows that do not fulfil all of the lookups."""
         conditions = self._conditions(lookups)
         if not conditions:
             return self
-        # A comparison with NULL is neither true nor false: such a row does not fulfil it, so it stays.
+        # A comparison with NULL is neither true nor false: such a row stays.
         return replace(self, where=(*self.where, not_(func.coalesce(and_(*conditions), False))))
 
     def order_by(self, *names: str) -> "QuerySet[M]":
@@ -56,15 +53,17 @@ class QuerySet(Generic[M]):
         return replace(self, ordering=names)
 
     def limit(self, count: int) -> "QuerySet[M]":
+        """Keep at most `count` rows."""
         return replace(self, limited=count)
 
     def offset(self, count: int) -> "QuerySet[M]":
+        """Leave out the first `count` rows."""
         return replace(self, skipped=count)
 
-    # Asking
+    # Reading
 
     async def all(self) -> list[M]:
-        """Every row of the set."""
+        """Return every row of the set."""
         result = await self._database.run(self._select())
         return [self.model.from_row(row) for row in result.rows]
 
@@ -72,79 +71,82 @@ class QuerySet(Generic[M]):
         return self.all().__await__()
 
     async def __aiter__(self) -> AsyncIterator[M]:
-        """Rows in pages, with no transaction held open between them.
+        """Read rows in pages, without an open transaction between the pages.
 
-        Which rows there are, and their order, is decided at the start; a row that is deleted before its page is read is left
-        out. Of rows that are still to come, only the keys are in memory.
+        The start decides on the rows and their order; a row that is deleted before its page is read
+        is left out. Memory holds one page, and the keys of all rows.
         """
-        key = self._column("pk")
+        column = self._column("pk")
         ordered = self if self.ordering else self.order_by("pk")
-        keys = [row[key.name] for row in (await self._database.run(ordered._select(key))).rows]
+        selected = await self._database.run(ordered._select(column))
+        keys = [row[column.name] for row in selected.rows]
         for start in range(0, len(keys), PAGE):
             page = keys[start : start + PAGE]
-            found = {one.pk: one for one in await QuerySet(self.model).filter(pk__in=page)}
-            for wanted in page:
-                if wanted in found:
-                    yield found[wanted]
+            rows = {row.pk: row for row in await QuerySet(self.model).filter(pk__in=page)}
+            for key in page:
+                if key in rows:
+                    yield rows[key]
 
     async def get(self, **lookups: Any) -> M:
-        """The one row. Raises `ObjectNotFound` or `MultipleObjectsReturned`."""
-        found = await self.filter(**lookups).limit(2).all()
+        """Return the only row. Raises `ObjectNotFound` or `MultipleObjectsReturned`."""
+        rows = await self.filter(**lookups).limit(2).all()
         name = self.model.__name__
-        if not found:
+        if not rows:
             raise ObjectNotFound(f"no {name} with {_described(lookups)}")
-        if len(found) > 1:
+        if len(rows) > 1:
             raise MultipleObjectsReturned(f"more than one {name} with {_described(lookups)}")
-        return found[0]
+        return rows[0]
 
     async def get_or_none(self, **lookups: Any) -> M | None:
-        """The one row, or None. Raises `MultipleObjectsReturned`."""
+        """Return the only row, or None. Raises `MultipleObjectsReturned`."""
         try:
             return await self.get(**lookups)
         except ObjectNotFound:
             return None
 
     async def first(self) -> M | None:
-        """The first row by the set's order, or by primary key."""
+        """Return the first row by the set's order, or by primary key; None for an empty set."""
         ordered = self if self.ordering else self.order_by(self.model.meta.pk)
-        found = await ordered.limit(1).all()
-        return found[0] if found else None
+        rows = await ordered.limit(1).all()
+        return rows[0] if rows else None
 
     async def last(self) -> M | None:
-        """The last row by the set's order, or by primary key. Raises `OperationError` for a set with a limit or an offset."""
+        """Return the last row by the set's order, or by primary key; None for an empty set.
+
+        Raises `OperationError` for a set with a limit or an offset.
+        """
         self._require_whole("take the last of")
         names = self.ordering or ("pk",)
         turned = [name[1:] if name.startswith("-") else f"-{name}" for name in names]
         return await self.order_by(*turned).first()
 
     async def values(self, *names: str) -> list[dict[str, Any]]:
-        """Rows as dicts of these fields, or of all."""
+        """Return rows as dicts of these fields, or of all fields."""
         columns = [self._column(name) for name in names] or list(self.model.meta.table.c)
         return list((await self._database.run(self._select(*columns))).rows)
 
     async def values_list(self, *names: str, flat: bool = False) -> list[Any]:
-        """Rows as tuples of these fields, or of all; `flat` gives the values of one field."""
+        """Return rows as tuples of these fields, or of all; `flat` returns the values of a field."""
         if flat and len(names) != 1:
             raise OperationError(f"values_list(flat=True) takes one field, not {len(names)}")
         rows = await self.values(*names)
-        return (
-            [next(iter(row.values())) for row in rows]
-            if flat
-            else [tuple(row.values()) for row in rows]
-        )
+        tuples = [tuple(row.values()) for row in rows]
+        return [values[0] for values in tuples] if flat else tuples
 
     async def exists(self, **lookups: Any) -> bool:
+        """Return whether a row fulfils all of the lookups."""
         query = self.filter(**lookups).limit(1)._select(self._column("pk"))
         return bool((await self._database.run(query)).rows)
 
     async def count(self) -> int:
+        """Return the number of rows."""
         query = select(func.count().label("n")).select_from(self._select().subquery())
         return int((await self._database.run(query)).rows[0]["n"])
 
     # Changing
 
     async def create(self, **values: Any) -> M:
-        """Save a new row."""
+        """Save a new row, and return the instance."""
         instance = self.model(**values)
         await instance.save()
         return instance
@@ -152,27 +154,27 @@ class QuerySet(Generic[M]):
     async def get_or_create(
         self, defaults: Mapping[str, Any] | None = None, **values: Any
     ) -> tuple[M, bool]:
-        """The one row with these values, or a new one that has `defaults` as well; and whether it is new.
+        """Return the row with these values, or a new row that has `defaults` as well; and if it is new.
 
-        Sends the save signals if it creates. Where another task creates the row at the same moment, and a unique constraint
-        tells, it is theirs that is answered.
+        Sends the save signals for a new row. If another task creates the row at the same moment and a
+        unique constraint reports that, the other task's row is returned.
         """
-        found = await self.get_or_none(**values)
-        if found is not None:
-            return found, False
+        row = await self.get_or_none(**values)
+        if row is not None:
+            return row, False
         try:
             async with self._database.transaction():
                 return await self.create(**{**values, **(defaults or {})}), True
         except IntegrityError:
-            found = await self.get_or_none(**values)
-            if found is None:
+            row = await self.get_or_none(**values)
+            if row is None:
                 raise
-            return found, False
+            return row, False
 
     async def update_or_create(
         self, defaults: Mapping[str, Any] | None = None, **values: Any
     ) -> tuple[M, bool]:
-        """The one row with these values, updated with `defaults`, or a new one that has both; and whether it is new.
+        """Return the row with these values, updated with `defaults`, or a new row; and if it is new.
 
         Sends the update signals or the save signals.
         """
@@ -183,139 +185,93 @@ class QuerySet(Generic[M]):
         return row, created
 
     async def bulk_update(self, rows: Iterable[M], fields: Iterable[str]) -> int:
-        """Write these fields of many instances, in one transaction; answers how many rows there were. Sends the update signals."""
+        """Write these fields of many instances, in one transaction, and send the update signals.
+
+        Returns the number of rows.
+        """
         instances, names = list(rows), tuple(fields)
         if not instances or not names:
             return 0
+        meta = self.model.meta
 
-        def plan() -> Plan:
-            values = [
-                self.model.checked_values({name: getattr(one, name) for name in names})
-                for one in instances
+        def write(_: bool) -> Write:
+            updates = [
+                (instance.pk, self.model.checked_values(_values_of(instance, names)))
+                for instance in instances
             ]
-            statement = update_row(self.model.meta.table, self.model.meta.pk)
-            steps = [
-                (statement, {**given, KEY: one.pk})
-                for one, given in zip(instances, values, strict=True)
-            ]
-            old = {one.pk: one.stored_row for one in instances}
-            return Plan(
-                self.model, "post_update", steps, assigned=tuple(values[0]), old=old, is_update=True
-            )
+            exclusive = not key_columns(meta.table).isdisjoint(updates[0][1])
+            return UpdateRows(meta, "post_update", updates, exclusive)
 
-        assigned = [{name: getattr(one, name) for name in names} for one in instances]
-        saved = await self._perform("update", assigned, plan, is_update=True)
-        known = {one.pk: one for one in instances}
-        for row in saved:
-            known[row[self.model.meta.pk]].take_row(row)
-        return len(saved)
+        values = [_values_of(instance, names) for instance in instances]
+        changes = await self._perform("update", values, write, is_update=True)
+        instance_of = {instance.pk: instance for instance in instances}
+        for change in changes:
+            instance_of[change.key].take_row(change.row)
+        return len(changes)
 
-    async def bulk_create(self, rows: Iterable[M | Mapping[str, Any]]) -> list[M]:
-        """Save many new rows, in one transaction; answers them as the database has them. Sends the save signals."""
+    async def bulk_create(self, rows: Iterable[M | Values]) -> list[M]:
+        """Save many new rows, in one transaction, and send the save signals.
+
+        Returns the rows as the database has them, in the order given.
+        """
         instances = [row if isinstance(row, self.model) else self.model(**row) for row in rows]  # type: ignore[arg-type]
         if not instances:
             return []
+        meta = self.model.meta
+        written: list[Values] = []
 
-        def plan() -> Plan:
-            values = [instance.insert_values() for instance in instances]
-            table = self.model.meta.table
-            alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-            for one in values:
-                alike.setdefault(tuple(one), []).append(one)
-            chunks = [
-                group[at : at + BULK]
-                for group in alike.values()
-                for at in range(0, len(group), BULK)
-            ]
-            return Plan(
-                self.model,
-                "post_save",
-                [(insert(table).values(chunk).returning(*table.c), None) for chunk in chunks],
-            )
+        def write(_: bool) -> Write:
+            written.extend(instance.insert_values() for instance in instances)
+            return InsertRows(meta, "post_save", written)
 
-        saved = await self._perform(
-            "save", [instance.field_values() for instance in instances], plan
-        )
-        return [self.model.from_row(row) for row in saved]
+        values = [instance.field_values() for instance in instances]
+        changes = await self._perform("save", values, write)
+        keys = [values.get(meta.pk) for values in written]
+        return [self.model.from_row(change.row) for change in _in_order(changes, keys)]
 
     async def update(self, *, expand: bool = True, **values: Any) -> int:
-        """Change every row of the set; answers how many there were.
+        """Change every row of the set, and return the number of rows.
 
-        `expand=False` puts a single event for the set on the bus instead of one for each row: cheaper for large sets, but it
-        tells no rows, and has no place in the order of any row's events.
+        `expand=False` puts a single event for the set on the bus instead of an event for each row:
+        cheaper for large sets, but the event contains no rows, and has no place in the order of any
+        row's events.
         """
         self._require_whole("update")
-        table = self.model.meta.table
+        meta = self.model.meta
 
-        def plan() -> Plan:
+        def write(_: bool) -> Write:
             checked = self.model.checked_values(values)
-            if not expand:
-                statement = (
-                    update(table).where(*self.where).values(**checked).returning(self._column("pk"))
-                )
-                told = self.model.meta.public_row(checked)
-                return Plan(
-                    self.model, "post_update", [(statement, None)], is_update=True, whole=told
-                )
-            old = [self._column("pk"), *(table.c[name] for name in checked)]
+            return ChangeSet(meta, "post_update", self.where, checked, expand)
 
-            def change(rows: QuerySet[M]) -> Plan:
-                statement = update(table).where(*rows.where).values(**checked).returning(*table.c)
-                return Plan(
-                    self.model,
-                    "post_update",
-                    [(statement, None)],
-                    assigned=tuple(checked),
-                    before=(rows._select(*old), None),
-                    is_update=True,
-                )
-
-            return self._paged(change)
-
-        return len(await self._perform("update", values, plan, is_update=True))
+        return len(await self._perform("update", values, write, is_update=True))
 
     async def delete(self, *, expand: bool = True) -> int:
-        """Delete every row of the set; answers how many there were. `expand=False`: as for `update`."""
+        """Delete every row of the set, and return the number of rows. `expand` as for `update`."""
         self._require_whole("delete")
-        table = self.model.meta.table
-        if not expand:
-            statement = delete(table).where(*self.where).returning(self._column("pk"))
-            plan = Plan(self.model, "post_delete", [(statement, None)], whole={})
-            return len(await self._perform("delete", None, lambda: plan))
-
-        def remove(rows: QuerySet[M]) -> Plan:
-            return Plan(
-                self.model,
-                "post_delete",
-                [(delete(table).where(*rows.where).returning(*table.c), None)],
-            )
-
-        return len(await self._perform("delete", None, lambda: self._paged(remove)))
-
-    def _paged(self, plan: Callable[["QuerySet[M]"], Plan]) -> Plan:
-        """The plan for the whole set, and for a page of it."""
-        # In the order of keys, so that two changes of the same rows wait for each other instead of locking each other out.
-        keys = self.order_by("pk")._select(self._column("pk")).with_for_update()
-        paging = Paging((keys, None), lambda page: plan(QuerySet(self.model).filter(pk__in=page)))
-        return replace(plan(self), paging=paging)
+        write = ChangeSet(self.model.meta, "post_delete", self.where, None, expand)
+        return len(await self._perform("delete", None, lambda _: write))
 
     async def _perform(
-        self, action: str, values: Any, plan: Any, *, is_update: bool = False
-    ) -> list[Row]:
+        self,
+        action: str,
+        values: Any,
+        write: Callable[[bool], Write],
+        *,
+        is_update: bool = False,
+    ) -> list[RowChange]:
         return await perform(
             Operation(
-                model=self.model,
+                model=self.model.meta,
                 action=action,
                 instance=self,
                 values=values,
-                plan=plan,
-                apply=lambda _: None,
+                write=write,
                 is_update=is_update,
             )
         )
 
     @property
-    def _database(self) -> Any:
+    def _database(self) -> Database:
         return self.model.meta.registry.database
 
     def _select(self, *columns: ColumnElement[Any]) -> Select[Any]:
@@ -346,6 +302,20 @@ class QuerySet(Generic[M]):
             raise OperationError(
                 f"cannot {verb} a set with a limit or an offset: filter by primary key instead"
             )
+
+
+def _values_of(instance: RowModel, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(instance, name) for name in names}
+
+
+def _in_order(changes: list[RowChange], keys: list[Any]) -> list[RowChange]:
+    """Return inserted rows in the order of `keys`; None stands for a key that the database made."""
+    by_key = {change.key: change for change in changes}
+    given = set(keys)
+    made = iter([change for change in changes if change.key not in given])
+    ordered = [next(made, None) if key is None else by_key.get(key) for key in keys]
+    # A trigger may have refused a row in silence.
+    return [change for change in ordered if change is not None]
 
 
 def _described(lookups: Mapping[str, Any]) -> str:

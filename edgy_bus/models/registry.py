@@ -1,25 +1,32 @@
-"""Where models are registered: one database, one SQLAlchemy metadata, and the recorder of a bus."""
+"""The registry: models that share a database and one SQLAlchemy metadata."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Any, Protocol, Self
 
 import sqlalchemy as sa
 
 from edgy_bus.database import Database
-from edgy_bus.models.operations import LocalRecorder, Recorder
+from edgy_bus.sources import EventWriter, LocalWriter, OnModel, Source, SourceModel
 
-if TYPE_CHECKING:
-    from edgy_bus.models.model import Model
 
-OnModel = Callable[["type[Model]"], None]
+class RegisteredModel(Protocol):
+    """The class of a model, as far as a registry needs it."""
+
+    @property
+    def meta(self) -> SourceModel:
+        """Return the model's description."""
+
+
+OnClass = Callable[[Any], None]
+"""Takes the class of a model."""
 
 
 class Attachable(Protocol):
-    """A bus, as much as a registry knows of it."""
+    """The part of a bus that a registry uses."""
 
-    def attach(self, registry: "Registry") -> None:
-        """Record what the registry's models do."""
+    def attach(self, registry: Source) -> None:
+        """Take the signals of the registry's models to the broker."""
 
 
 class Registry:
@@ -27,36 +34,44 @@ class Registry:
 
     Args:
         database: a `Database`, or a URL.
-        bus: where their signals go; without one, every receiver runs in this process.
+        bus: takes the models' signals to workers; without a bus, every receiver runs in this process.
     """
 
     def __init__(self, database: Database | str, bus: Attachable | None = None) -> None:
         self.database = Database(database) if isinstance(database, str) else database
         self.metadata = sa.MetaData()
-        self.models: dict[str, type[Model]] = {}
-        self.recorder: Recorder = LocalRecorder()
-        self._on_model: list[OnModel] = []
+        self.models: dict[str, Any] = {}
+        self.writer: EventWriter = LocalWriter(self.database)
+        self._on_model: list[OnClass] = []
         if bus is not None:
             bus.attach(self)
 
-    def register(self, model: "type[Model]") -> None:
-        """Called by every model that names this registry."""
+    def register(self, model: RegisteredModel) -> None:
+        """Add a model. The class of every model calls this for its own registry."""
         self.models[model.meta.name] = model
         for callback in self._on_model:
             callback(model)
 
-    def on_model(self, callback: OnModel) -> None:
-        """Call `callback` for every model, present and future."""
+    def on_model(self, callback: OnClass) -> None:
+        """Call `callback` with the class of every model, present and future."""
         self._on_model.append(callback)
         for model in self.models.values():
             callback(model)
 
+    def described(self) -> Sequence[SourceModel]:
+        """Return the descriptions of the models."""
+        return [model.meta for model in self.models.values()]
+
+    def on_described(self, callback: OnModel) -> None:
+        """Call `callback` with the description of every model, present and future."""
+        self.on_model(lambda model: callback(model.meta))
+
     async def create_all(self) -> None:
-        """Create the tables that are missing: those of the models, and those that a bus needs."""
+        """Create the missing tables: those of the models and those that a bus needs."""
         await self.database.create_tables(self.metadata)
 
     async def drop_all(self) -> None:
-        """Drop these tables."""
+        """Drop the tables of the models and of a bus."""
         await self.database.drop_tables(self.metadata)
 
     async def __aenter__(self) -> Self:

@@ -10,9 +10,10 @@ from sqlalchemy import select
 import edgy_bus as edgy
 from edgy_bus.codec import loads
 from edgy_bus.errors import IntegrityError, OperationError
-from edgy_bus.models import operations, queryset
+from edgy_bus.models import queryset
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.table import outbox
+from edgy_bus.sources import writes
 from tests.unit.models import listen
 
 
@@ -224,7 +225,7 @@ async def test_a_large_set_is_updated_with_an_event_for_every_row(shop: Shop) ->
 async def test_a_set_is_changed_page_by_page_and_all_or_nothing(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "PAGE", 3)
+    monkeypatch.setattr(writes, "PAGE", 3)
     await shop.fill(10)
     calls = listen(shop.Item, "post_update", local=True)
     most: list[int] = []

@@ -1,5 +1,5 @@
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 
 import pytest
@@ -67,6 +67,37 @@ def test_values_of_rows_have_a_json_form():
     assert loads(dumps(math.nan)) is None
     with pytest.raises(EventError, match="object has no JSON form"):
         dumps(object())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (time(0, 0, 0, 10_000), "00:00:00.010000"),
+        (time(23, 59), "23:59:00"),
+        (date(1, 1, 1), "0001-01-01"),
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05Z"),
+        (datetime(2026, 1, 2, 3, 4, 5, 90_000), "2026-01-02T03:04:05.090000"),
+        (
+            datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=5, minutes=45))),
+            "2026-01-02T03:04:05+05:45",
+        ),
+        (Decimal("0E-10"), "0.0000000000"),
+        (Decimal("1E+3"), "1000"),
+    ],
+)
+def test_times_and_decimals_are_written_digit_by_digit(value, text):
+    assert loads(dumps(value)) == text
+
+
+def test_whole_numbers_beyond_64_bits_are_written_as_floats_where_no_digit_is_lost():
+    assert loads(dumps({"a": [10**22, 18446744073709552000]})) == {"a": [1e22, 2.0**64]}
+    for number in (2**64 + 1, -(10**30) - 1, 10**400):
+        with pytest.raises(EventError, match="cannot be written as JSON"):
+            dumps({"a": number})
+    loop = []
+    loop.append(loop)
+    with pytest.raises(EventError, match="cannot be written as JSON"):
+        dumps(loop)
 
 
 def test_ids_are_uuid_7_and_sort_by_time():

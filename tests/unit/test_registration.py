@@ -42,7 +42,7 @@ def registration(*registries: edgy.Registry, **options: Any) -> Registration:
         local=options.pop("local", False),
     )
     for registry in registries:
-        made.add_registry(registry)
+        made.add(registry)
     return made
 
 

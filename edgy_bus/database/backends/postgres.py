@@ -113,7 +113,11 @@ _AWAY = (
 def _translated(error: Exception) -> DatabaseError | None:
     """Details hold values of the row: they stay in the cause."""
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
-        return IntegrityError(f"PostgreSQL refuses the row: {error.args[0]}")
+        return IntegrityError(
+            f"PostgreSQL refuses the row: {error.args[0]}",
+            table=error.table_name,
+            column=error.column_name,
+        )
     if isinstance(error, _AWAY) or (
         isinstance(error, asyncpg.InterfaceError) and _CUT.search(str(error))
     ):

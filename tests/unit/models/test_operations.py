@@ -1,12 +1,9 @@
-"""What receivers are called with and when, what they may do to an operation, and the seam at which a bus extends it."""
-
-from dataclasses import replace
+"""Operations: the calls of receivers, what receivers may change, and the writer of a bus."""
 
 import pydantic
 import pytest
 
 from edgy_bus import models as edgy
-from edgy_bus.models import run_plan
 from edgy_bus.signals import (
     Options,
     Signal,
@@ -17,6 +14,7 @@ from edgy_bus.signals import (
     pre_save,
     pre_update,
 )
+from edgy_bus.sources import changes_of
 from tests.unit.models import declare_user, listen, tables
 
 ADA = {"name": "Ada", "email": "ada@example.org"}
@@ -401,28 +399,28 @@ async def test_what_a_receiver_on_commit_raises_reaches_the_caller_and_the_row_s
     assert await User.query.count() == 1
 
 
-# Recorders
+# Writers
 
 
 class Elsewhere:
-    """A recorder whose signals are heard elsewhere. It notes what it is asked to do."""
+    """A writer whose signals are received elsewhere. It logs its calls."""
 
-    def __init__(self, *signals):
+    def __init__(self, database, *signals):
+        self.database = database
         self.signals = signals
         self.log = []
 
     def records(self, model, signal):
         return signal in self.signals
 
-    async def run(self, database, plan):
-        rows = await run_plan(database, plan)
-        self.log.append(("run", plan.signal, [plan.change(row) for row in rows]))
-        return rows
+    async def write(self, write):
+        async with self.database.transaction():
+            changes = [change async for page in write.pages(self.database) for change in page]
+        self.log.append(("write", write.signal, changes))
+        return changes
 
     def announce(self, model, signal, instance, values):
-        self.log.append(
-            ("announce", signal, dict(values) if isinstance(values, dict) else list(values))
-        )
+        self.log.append(("announce", signal, values))
 
     async def send(self, model, signal, instance, kwargs):
         self.log.append(("send", signal, instance, dict(kwargs)))
@@ -433,8 +431,9 @@ class Elsewhere:
 
 
 def record(User, *signals):
-    recorder = User.meta.registry.recorder = Elsewhere(*signals)
-    return recorder
+    registry = User.meta.registry
+    writer = registry.writer = Elsewhere(registry.database, *signals)
+    return writer
 
 
 async def test_a_post_receiver_of_a_recorded_signal_does_not_run_here_unless_it_is_local(User):
@@ -469,16 +468,18 @@ async def test_pre_receivers_run_here_whatever_is_recorded(User):
 
 
 async def test_an_operation_is_announced_before_it_is_run(User):
-    recorder = record(User)
+    writer = record(User)
     user = await User.query.create(**ADA)
     await user.update(name="Eva")
     await User.query.update(age=17)
     await user.delete()
     expected = ["save", "update", "update", "delete"]
-    assert recorder.steps == [
-        step for name in expected for step in (("announce", f"pre_{name}"), ("run", f"post_{name}"))
+    assert writer.steps == [
+        step
+        for name in expected
+        for step in (("announce", f"pre_{name}"), ("write", f"post_{name}"))
     ]
-    assert [entry[2] for entry in recorder.log if entry[0] == "announce"] == [
+    assert [entry[2] for entry in writer.log if entry[0] == "announce"] == [
         SAVED | {"id": None},
         {"name": "Eva"},
         {"age": 17},
@@ -487,51 +488,68 @@ async def test_an_operation_is_announced_before_it_is_run(User):
 
 
 async def test_an_operation_that_a_pre_receiver_stops_is_not_announced(User):
-    recorder = record(User)
+    writer = record(User)
 
     @pre_save(User)
     async def veto(sender, instance, **kwargs):
-        assert recorder.log == []
+        assert writer.log == []
         raise Veto
 
     with pytest.raises(Veto):
         await User.query.create(**ADA)
-    assert recorder.log == []
+    assert writer.log == []
 
 
 async def test_an_operation_that_is_not_valid_is_not_announced(User):
-    recorder = record(User)
+    writer = record(User)
     user = User(**ADA)
     user.email = "nobody"
     with pytest.raises(pydantic.ValidationError):
         await user.save()
-    assert recorder.log == []
+    assert writer.log == []
 
 
-async def test_a_plan_says_what_happened_to_every_row_without_its_secrets(User):
-    recorder = record(User)
+async def test_a_write_tells_what_happened_to_every_row_without_its_secrets(User):
+    writer = record(User)
     user = await User.query.create(**ADA, password="hush")
     await user.update(name="Eva", password="hush2")
-    await User.query.update(age=17)
+    await User.query.update(age=17, password="hush3")
     await User.query.delete()
+    changes = [change for entry in writer.log if entry[0] == "write" for change in entry[2]]
+    assert [change.key for change in changes] == [1, 1, 1, 1]
+    assert [changes_of(change, User.meta.public) for change in changes] == [
+        None,
+        {"name": {"old": "Ada", "new": "Eva"}},
+        {"age": {"old": None, "new": 17}},
+        None,
+    ]
     row = {name: value for name, value in SAVED.items() if name != "password"}
-    found = [change for entry in recorder.log if entry[0] == "run" for change in entry[2]]
-    assert [(change.key, change.row, change.changes) for change in found] == [
-        (1, row, None),
-        (1, row | {"name": "Eva"}, {"name": {"old": "Ada", "new": "Eva"}}),
-        (1, row | {"name": "Eva", "age": 17}, {"age": {"new": 17}}),
-        (1, row | {"name": "Eva", "age": 17}, None),
+    assert [User.meta.public_row(change.row) for change in changes] == [
+        row,
+        row | {"name": "Eva"},
+        row | {"name": "Eva", "age": 17},
+        row | {"name": "Eva", "age": 17},
     ]
 
 
-async def test_a_custom_signal_that_is_sent_reaches_the_recorder_and_the_local_receivers(User):
-    recorder = record(User, "on_verify")
+async def test_values_of_several_rows_are_not_announced(User):
+    writer = record(User)
+    (user,) = await User.query.bulk_create([ADA])
+    await User.query.bulk_update([user], ["name"])
+    assert [entry for entry in writer.log if entry[0] == "announce"] == [
+        ("announce", "pre_save", None),
+        ("announce", "pre_update", None),
+    ]
+
+
+async def test_a_custom_signal_that_is_sent_reaches_the_writer_and_the_local_receivers(User):
+    writer = record(User, "on_verify")
     User.meta.signals.on_verify = Signal()
     elsewhere, here = listen(User, "on_verify"), listen(User, "on_verify", local=True)
     user = await User.query.create(**ADA)
-    recorder.log.clear()
+    writer.log.clear()
     await User.meta.signals.on_verify.send(sender=User, instance=user, reason="asked")
-    assert recorder.log == [("send", "on_verify", user, {"reason": "asked"})]
+    assert writer.log == [("send", "on_verify", user, {"reason": "asked"})]
     assert elsewhere == []
     assert [(call.sender, call.instance, call.kwargs) for call in here] == [
         (User, user, {"reason": "asked"})
@@ -539,31 +557,20 @@ async def test_a_custom_signal_that_is_sent_reaches_the_recorder_and_the_local_r
 
 
 async def test_a_custom_signal_that_is_not_recorded_stays_here(User):
-    recorder = record(User, "post_save")
+    writer = record(User, "post_save")
     User.meta.signals.on_verify = Signal()
     calls = listen(User, "on_verify")
     await User.meta.signals.on_verify.send(User)
-    assert recorder.log == []
+    assert writer.log == []
     assert len(calls) == 1
 
 
 async def test_a_built_in_signal_that_is_sent_by_hand_goes_the_same_way(User):
-    recorder = record(User, "post_save")
+    writer = record(User, "post_save")
     elsewhere = listen(User, "post_save")
     await User.meta.signals.post_save.send(User, User(**ADA))
-    assert recorder.steps == [("send", "post_save")]
+    assert writer.steps == [("send", "post_save")]
     assert elsewhere == []
-
-
-async def test_several_steps_of_a_plan_are_one_transaction(User):
-    class Twice(Elsewhere):
-        async def run(self, database, plan):
-            return await run_plan(database, replace(plan, steps=[*plan.steps, *plan.steps]))
-
-    User.meta.registry.recorder = Twice()
-    with pytest.raises(Exception, match="UNIQUE constraint failed"):
-        await User.query.create(**ADA)
-    assert await User.query.count() == 0
 
 
 def test_an_options_object_can_be_connected_by_hand():

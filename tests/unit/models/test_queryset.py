@@ -8,7 +8,6 @@ import pytest
 
 from edgy_bus import models as edgy
 from edgy_bus.errors import MultipleObjectsReturned, ObjectNotFound, OperationError
-from edgy_bus.models.queryset import BULK
 from tests.unit.models import declare_user, listen, tables
 
 
@@ -232,12 +231,18 @@ async def test_bulk_create_of_nothing_does_nothing(User):
 
 async def test_bulk_create_may_mix_given_and_generated_keys(Item):
     created = await Item.query.bulk_create([{"name": "a"}, {"id": 90, "name": "b"}, {"name": "c"}])
-    assert sorted(one.name for one in created) == ["a", "b", "c"]
+    assert [one.name for one in created] == ["a", "b", "c"]
     assert (await Item.query.get(name="b")).pk == 90
 
 
+async def test_bulk_create_returns_rows_in_the_order_given_whatever_their_keys(Item):
+    keys = [30, 10, 20, 40, 15]
+    created = await Item.query.bulk_create([{"id": key, "name": f"n{key}"} for key in keys])
+    assert [(one.pk, one.name) for one in created] == [(key, f"n{key}") for key in keys]
+
+
 async def test_bulk_create_of_more_rows_than_a_statement_holds_is_all_or_nothing(User):
-    rows = [{"name": "x", "email": f"{number}@example.org"} for number in range(BULK + 1)]
+    rows = [{"name": "x", "email": f"{number}@example.org"} for number in range(1_126)]
     created = await User.query.bulk_create(rows)
     assert [one.email for one in created] == [row["email"] for row in rows]
     await User.query.delete()

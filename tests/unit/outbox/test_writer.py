@@ -1,4 +1,4 @@
-"""The recorder: the events of an operation are in its transaction, one for every row, and tell what happened to it."""
+"""The writer: an operation and its events, one for each row, are in one transaction."""
 
 import enum
 from collections.abc import AsyncIterator

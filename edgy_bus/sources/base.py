@@ -1,0 +1,89 @@
+"""The descriptions that sources of events and the bus share: of models, of instances, of changes.
+
+A *source* is a set of models that share a database: a registry of ours today, the mapped classes of
+a foreign ORM later. Code behind this seam knows these protocols and values only, never the class of
+a model.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import Table
+
+from edgy_bus.signals import Broadcaster
+
+Values = Mapping[str, Any]
+"""Values of a row by field name."""
+
+Key = Any
+"""A primary key: a number, a text, a UUID. A source with composite keys makes a text of them."""
+
+
+class RowChange(NamedTuple):
+    """Describe the change of one row.
+
+    `row` holds the row after the change, or the last state of a deleted row. `old` is None unless
+    the row was updated. It holds the values before the change that were read under the row's lock;
+    a value that nobody knows is missing. `assigned` names the fields that an update wrote; None
+    stands for all fields.
+    """
+
+    key: Key
+    row: Values
+    old: Values | None = None
+    assigned: Sequence[str] | None = None
+
+    @property
+    def is_update(self) -> bool:
+        """Return whether the row existed before the change and exists after it."""
+        return self.old is not None
+
+
+class Instance(Protocol):
+    """An application's object for one row."""
+
+    @property
+    def pk(self) -> Key:
+        """Return the primary key; None before the first save."""
+
+    def snapshot(self) -> Values:
+        """Return the fields that may leave the database."""
+
+
+class SourceModel(Protocol):
+    """The description of one model."""
+
+    @property
+    def name(self) -> str:
+        """Return the name without the service: `User`."""
+
+    @property
+    def sender(self) -> Any:
+        """Return the class, which receivers get as `sender`."""
+
+    @property
+    def signals(self) -> Broadcaster:
+        """Return the signals with their receivers."""
+
+    @property
+    def publish(self) -> tuple[str, ...] | None:
+        """Return patterns of the signals that go to the broker; None leaves that to the bus."""
+
+    @property
+    def public(self) -> tuple[str, ...]:
+        """Return the fields that may leave the database."""
+
+    def read(self, row: Values) -> object:
+        """Return an instance of the row that an event contains."""
+
+
+class TableModel(SourceModel, Protocol):
+    """The description of a model whose rows are the rows of one table with one key column."""
+
+    @property
+    def table(self) -> Table:
+        """Return the table; its columns are named like the fields."""
+
+    @property
+    def pk(self) -> str:
+        """Return the name of the primary key."""
