@@ -1,4 +1,4 @@
-"""DDL for a set of tables, as text in the order in which it can be run."""
+"""Render the DDL of tables as text, in an order in which a database can run the statements."""
 
 from collections.abc import Iterable
 
@@ -9,20 +9,20 @@ Tables = MetaData | Table | Iterable[Table]
 
 
 def creation(tables: Tables, dialect: Dialect) -> list[str]:
-    """CREATE TABLE and CREATE INDEX, each IF NOT EXISTS; partial indexes where the dialect has them."""
+    """Return CREATE TABLE and CREATE INDEX statements, each with IF NOT EXISTS."""
     statements: list[str] = []
     for table in _sorted(tables):
         statements.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        statements += [
-            str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect))
-            for index in indexes
-        ]
+        # A table's indexes are a set. Sorted, two processes create the same indexes in the same
+        # order, and the statements of two runs can be compared.
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            create = CreateIndex(index, if_not_exists=True)
+            statements.append(str(create.compile(dialect=dialect)))
     return statements
 
 
 def removal(tables: Tables, dialect: Dialect) -> list[str]:
-    """DROP TABLE IF EXISTS, those that refer to others first."""
+    """Return DROP TABLE IF EXISTS statements; a table comes before the tables it refers to."""
     ordered = reversed(_sorted(tables))
     return [str(DropTable(table, if_exists=True).compile(dialect=dialect)) for table in ordered]
 

@@ -19,10 +19,10 @@ async def database(postgres_url: str) -> Any:
         yield one
 
 
-def at_hand(database: Database) -> int:
+def idle_count(database: Database) -> int:
     backend = database._backend
     assert isinstance(backend, PostgresBackend)
-    return len(backend._at_hand)
+    return len(backend._idle)
 
 
 @pytest.fixture
@@ -32,18 +32,18 @@ def table() -> Any:
 
 async def test_the_next_operation_takes_the_same_connection(database: Database, table: Any) -> None:
     await database.run(table)
-    assert at_hand(database) == 1
+    assert idle_count(database) == 1
     async with database.transaction():
-        assert at_hand(database) == 0
+        assert idle_count(database) == 0
         await database.run(table)
-    assert at_hand(database) == 1
+    assert idle_count(database) == 1
 
 
 async def test_a_connection_that_somebody_may_have_changed_goes_back_to_the_pool(
     database: Database,
 ) -> None:
     await database.run(text("SET application_name = 'changed'"))
-    assert at_hand(database) == 0
+    assert idle_count(database) == 0
     rows = (await database.run(text("SHOW application_name"))).rows
     assert rows[0]["application_name"] != "changed"
 
@@ -55,7 +55,7 @@ async def test_a_connection_whose_statement_was_cancelled_goes_back_to_the_pool(
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await database.run(text("SELECT pg_sleep(5)"))
-    assert at_hand(database) == 0
+    assert idle_count(database) == 0
     assert (await database.run(table)).rows == [{"one": 1}]
 
 
@@ -70,7 +70,7 @@ async def test_a_connection_that_the_server_cut_is_not_taken_again(
         Database(f"{postgres_url}&application_name=to+be+cut") as one,
     ):
         await one.run(table)
-        assert at_hand(one) == 1
+        assert idle_count(one) == 1
         await other.run(cut)
         await asyncio.sleep(0.1)  # the end of the connection arrives
         for _ in range(3):
@@ -125,7 +125,7 @@ async def test_more_tasks_than_connections_all_get_one(database: Database, table
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(work() for _ in range(10)))
-    assert at_hand(database) <= 2
+    assert idle_count(database) <= 2
 
 
 async def test_a_failed_statement_leaves_a_connection_that_works(
@@ -160,10 +160,10 @@ async def test_disconnecting_waits_for_what_runs_and_no_longer(
         await ending
 
 
-async def test_disconnecting_does_not_wait_for_what_is_at_hand(
+async def test_disconnecting_does_not_wait_for_what_is_idle(
     postgres_url: str, table: Any
 ) -> None:
     async with asyncio.timeout(5):
         async with Database(postgres_url) as one:
             await one.run(table)
-            assert at_hand(one) == 1
+            assert idle_count(one) == 1
