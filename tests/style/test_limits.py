@@ -6,34 +6,12 @@ To see the figures of a part: `python -m tests.style.aesthetics edgy_bus/databas
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache
-from pathlib import Path
 
 import pytest
 
 from tests.style import aesthetics
 from tests.style.aesthetics import Measure, Module
-
-ROOT = Path(__file__).parents[2]
-PACKAGE = "edgy_bus"
-MODULES = "modules"
-"""The part that consists of the modules directly in the package."""
-
-PENDING = frozenset(
-    [
-        PACKAGE,
-        MODULES,
-        "brokers",
-        "cli",
-        "models",
-        "outbox",
-        "runtime",
-        "signals",
-        "telemetry",
-        "testing",
-    ]
-)
-"""Parts whose rewrite is not finished, which are not measured; empty this set when it is."""
+from tests.style.parts import PACKAGE, PARTS, PENDING, ROOT, modules_of
 
 SMALL = 200
 """Code lines below which a share says little: a single place would exceed its limit."""
@@ -91,23 +69,6 @@ LIMITS = [
         "modules without docstring", aesthetics.missing_module_docstrings, 0, scope=Scope.EVERY_PART
     ),
 ]
-
-
-def _parts() -> dict[str, list[Path]]:
-    """Return the paths of every part: the package, its folders, and its modules together."""
-    package = ROOT / PACKAGE
-    folders = [path.parent for path in sorted(package.glob("*/__init__.py"))]
-    parts = {folder.name: [folder] for folder in folders}
-    return {PACKAGE: [package], MODULES: sorted(package.glob("*.py")), **parts}
-
-
-PARTS = _parts()
-
-
-@cache
-def modules_of(part: str) -> list[Module]:
-    """Parse the modules of a part, with paths relative to the repository."""
-    return aesthetics.read(*PARTS[part], relative_to=ROOT)
 
 
 CASES = [
