@@ -1,4 +1,4 @@
-"""`python -m edgy_bus` is `edgy-bus`."""
+"""Run the command line interface: `python -m edgy_bus` does the same as `edgy-bus`."""
 
 from edgy_bus.cli import main
 

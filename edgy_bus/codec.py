@@ -1,7 +1,8 @@
-"""Events on the wire: three byte strings, of which the last is opened only when a receiver wants it.
+"""Encode events for the wire and decode them: an id, a header, and data that stays bytes at first.
 
-An entry of a stream has the fields `id` (the event's id), `head` (a JSON object of CloudEvents attributes, all that routing
-needs) and `data` (a JSON object). JSON is written and read by orjson: nothing executable is ever deserialised.
+An entry of a stream has the fields `id` (the event's id), `head` (the event header, a JSON object
+of CloudEvents attributes, which is enough for routing) and `data` (a JSON object, decoded only for
+a receiver). orjson reads and writes the JSON, so no executable content is ever deserialised.
 """
 
 import base64
@@ -27,7 +28,7 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 class Wire(NamedTuple):
-    """An event as it travels."""
+    """Hold the byte strings of an event, as the broker stores them."""
 
     id: str
     header: bytes
@@ -83,10 +84,11 @@ class Envelope(NamedTuple):
         return tuple.__new__(Event, (*attributes, traceparent))
 
 
-def dumps(value: Any) -> bytes:
-    """Return JSON with the types of rows: dates as ISO 8601, decimals as text, bytes as base64.
+def dumps(value: object) -> bytes:
+    """Encode a value as JSON: dates as ISO 8601, decimals and UUIDs as text, bytes as base64.
 
-    Raises `EventError`.
+    Raises:
+        EventError: for a type without a JSON form, a circular value, or text that is not UTF-8.
     """
     with suppress(*_UNWRITABLE):
         return _dumps(value)
@@ -115,7 +117,7 @@ def _with_floats(value: Any) -> Any:
 
 
 def loads(raw: bytes | str) -> Any:
-    """Raises `EventError` for anything that is not JSON."""
+    """Decode JSON. Raises `EventError` for bytes or text that are not JSON."""
     try:
         return orjson.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -123,7 +125,7 @@ def loads(raw: bytes | str) -> Any:
 
 
 class Numbering(NamedTuple):
-    """An event's place among those of its row; no sequence where it has none, or is not an event of ours."""
+    """Hold an event's position among the events of its row; no sequence if it has no position."""
 
     sequence: int | None = None
     incarnation: int = 1
@@ -212,7 +214,7 @@ def _context(text: str) -> dict[str, Any]:
 
 
 def pack(event: Event) -> Wire:
-    """An event as bytes."""
+    """Encode an event, without a signature. Raises `EventError` if its data has no JSON form."""
     header = _packer(event.source, event.model).pack(
         event.id,
         event.signal,
@@ -276,13 +278,18 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
 
 
 def numbering(header: bytes) -> Numbering:
-    """Sequence and incarnation of an event by its `header`, whatever that is; no numbers that a database cannot store."""
+    """Read sequence and incarnation from an event header.
+
+    Returns a `Numbering` without a sequence for invalid bytes, and for numbers out of range.
+    """
     try:
-        one = unpack({b"head": header, b"data": b""})
+        envelope = unpack({b"head": header, b"data": b""})
     except EventError:
         return Numbering()
-    ours = 0 < (one.sequence or 0) < 2**63 and 0 < one.incarnation < 2**30
-    return Numbering(one.sequence, one.incarnation) if ours else Numbering()
+    # Foreign bytes on a stream must not stop the relay: the outbox columns are a signed 64-bit and
+    # a 32-bit integer, and a database refuses larger numbers with an error.
+    fits = 0 < (envelope.sequence or 0) < 2**63 and 0 < envelope.incarnation < 2**30
+    return Numbering(envelope.sequence, envelope.incarnation) if fits else Numbering()
 
 
 _TEXTS = ("type", "id", "source", "time")
@@ -290,7 +297,7 @@ _OPTIONAL_TEXTS = ("subject", "traceparent")
 
 
 def _misfit(header: Mapping[str, Any]) -> str:
-    """Which attribute of a header is not what it must be."""
+    """Describe the first attribute of a header that is missing or has the wrong type."""
     for name in _TEXTS:
         if not isinstance(header.get(name), str):
             return f"the event's {name!r} is missing or not text"
@@ -299,8 +306,8 @@ def _misfit(header: Mapping[str, Any]) -> str:
     for name in _OPTIONAL_TEXTS:
         if not isinstance(header.get(name), str | None):
             return f"the event's {name!r} is not text"
-    which = "sequence" if type(header.get("sequence")) not in (int, type(None)) else "incarnation"
-    return f"the event's {which!r} is not a whole number"
+    sequence_fits = type(header.get("sequence")) in (int, type(None))
+    return f"the event's {'incarnation' if sequence_fits else 'sequence'!r} is not a whole number"
 
 
 def _time(text: str) -> dt.datetime:
@@ -310,12 +317,13 @@ def _time(text: str) -> dt.datetime:
         raise EventError(f"the event's time {text!r} is not ISO 8601") from error
 
 
-def key_text(key: Any) -> str:
-    """A primary key as an event's subject: an Enum by its value, bytes as base64, anything else as text."""
+def key_text(key: object) -> str:
+    """Return a primary key as the subject of an event: an Enum by its value, bytes as base64."""
     return str(_plain(key)) if isinstance(key, enum.Enum | bytes) else str(key)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
+    """Convert a value that orjson does not know. Raises `TypeError`, as orjson requires."""
     for types, write in _WRITERS:
         if isinstance(value, types):
             return write(value)

@@ -1,46 +1,49 @@
-"""Every error that edgy_bus raises, in one tree.
+"""Define the tree of all errors that edgy_bus raises.
 
-A name says what the reader has to do: a `ConfigurationError` is mended in code or settings, a `BrokerUnavailable`
-mends itself when the broker comes back, an `OperationError` belongs to one call.
+The name of an error tells the reader how to react. A `ConfigurationError` needs a change of code or
+settings. A `BrokerUnavailable` ends by itself when the broker is back. An `OperationError`
+concerns a single call.
 """
 
 
 class EdgyBusError(Exception):
-    """The root of the tree: `except EdgyBusError` catches whatever this package raises on purpose."""
+    """Group every error of this package: `except EdgyBusError` catches all of them."""
 
 
 class ConfigurationError(EdgyBusError):
-    """Something is declared wrongly, and no retry will help. The message says what to change."""
+    """Report a wrong declaration. No retry will help; the message names the remedy."""
 
 
 class SignalError(ConfigurationError):
-    """A receiver or a signal breaks a rule of its contract; raised when it is connected, not when it runs."""
+    """Report a receiver or a signal that breaks its contract, when the receiver is connected."""
 
 
 class UnknownSignal(SignalError, AttributeError):
-    """A model has no signal of this name; the message says which it has."""
+    """Report a signal name that the model does not have; the message lists the valid names."""
+
+    # An AttributeError as well: `hasattr` and `getattr` with a default work on signals.
 
 
 class SkipOperation(EdgyBusError):
-    """Raised by a `pre_*` receiver: the operation writes nothing, and its caller is not troubled.
+    """Stop an operation from a `pre_*` receiver: nothing is written, and the caller gets no error.
 
-    `post_*` receivers that run here are called with `operation_skipped=True`; the bus hears of nothing.
+    Local `post_*` receivers are called with `operation_skipped=True`; no event is published.
     """
 
 
 class ModelError(ConfigurationError):
-    """A model is declared wrongly."""
+    """Report a wrong declaration of a model."""
 
 
 class DatabaseError(EdgyBusError):
-    """The database cannot do what it was asked. Where its driver said so, the driver's error is the cause.
+    """Report that the database cannot carry out an operation.
 
-    The text never holds values of a row.
+    The driver's error, if there is one, is the cause. The text never contains values of a row.
     """
 
 
 class IntegrityError(DatabaseError):
-    """A constraint refuses the row: unique, not null, a foreign key, a check.
+    """Report a row that a constraint refuses: unique, not null, a foreign key or a check.
 
     `table` and `column` name the place where the database reports them; PostgreSQL does.
     """
@@ -54,40 +57,43 @@ class IntegrityError(DatabaseError):
 
 
 class DatabaseUnavailable(DatabaseError):
-    """The database cannot be reached, or has been locked for too long. Temporary."""
+    """Report that the database does not answer, or stayed locked for too long. Temporary."""
 
 
 class OperationError(EdgyBusError):
-    """A model operation cannot be carried out as it was called."""
+    """Report a model operation that cannot run with its arguments."""
 
 
 class ObjectNotFound(OperationError):
-    """`get()` found no row."""
+    """Report that `get()` matched no row."""
 
 
 DoesNotExist = ObjectNotFound
-"""The name that Django's users know it by."""
+"""The name that Django uses for `ObjectNotFound`."""
 
 
 class MultipleObjectsReturned(OperationError):
-    """`get()` found more than one row."""
+    """Report that `get()` matched several rows."""
 
 
 class EventError(EdgyBusError):
-    """An event cannot be encoded, or an entry of a stream is not an event of ours."""
+    """Report an event that cannot be encoded, or a stream entry that is not a valid event."""
 
 
 class BrokerError(EdgyBusError):
-    """The broker answered in a way that cannot be worked with."""
+    """Report an answer of the broker that the caller cannot use."""
 
 
 class BrokerUnavailable(BrokerError):
-    """The broker cannot be reached, refuses writes or answers too late. Temporary: whoever meets it waits and tries again."""
+    """Report a broker that is unreachable, refuses writes or answers too late. Temporary: retry."""
 
 
 class LeaseLost(BrokerError):
-    """Another process owns the partition now; what was in hand is its business."""
+    """Report that another process owns the partition now.
+
+    The caller must drop its work in hand: the new owner repeats every call that is not settled.
+    """
 
 
 class ServerNotFound(EdgyBusError):
-    """No server of a kind could be found or started; the message lists where it was looked for."""
+    """Report that no server of a kind was found or started; the message lists the sources."""

@@ -1,4 +1,7 @@
-"""When a failed receiver is tried again: a pure policy, and the outcomes a receiver may ask for itself."""
+"""Decide when a failed receiver is called again, and name the outcomes that a receiver can return.
+
+The policy is pure: no state, no clock.
+"""
 
 import math
 import random
@@ -11,11 +14,21 @@ from edgy_bus.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and when a receiver that raised is called again with the same event.
+    """Say how often and when a receiver that raised is called again with the same event.
 
-    The delay before attempt n+1 is `delay * factor**(n-1)` seconds, at most `ceiling`, of which a random share up to
-    `jitter` (0 to 1) is taken off, so that many rows that failed together do not come back together. When `attempts` calls
-    have failed, the event goes to the dead letters.
+    The delay before attempt n+1 is `delay * factor**(n-1)` seconds, at most `ceiling`. A random
+    share of up to `jitter` is taken off. When `attempts` calls have failed, the event goes to the
+    dead letters.
+
+    Args:
+        attempts: calls of the receiver for one event, the first call included.
+        delay: seconds between the first failed call and the second call.
+        factor: the growth of the delay from attempt to attempt.
+        ceiling: the longest delay, in seconds.
+        jitter: the largest share of a delay, 0 to 1, that chance may take off.
+
+    Raises:
+        ConfigurationError: for a value out of range.
     """
 
     attempts: int = 8
@@ -39,60 +52,71 @@ class Retry:
             )
         if self.delay < 0 or self.ceiling < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
             raise ConfigurationError(
-                f"{self}: delay and ceiling must not be negative, factor at least 1, jitter between 0 and 1"
+                f"{self}: delay and ceiling must not be negative, factor must be at least 1, "
+                "jitter between 0 and 1"
             )
 
     def wait(self, failed: int, chance: float | None = None) -> float | None:
-        """Seconds until the next attempt after `failed` failed ones; None when there is none left.
+        """Return the seconds until the next attempt; None when no attempt is left.
 
-        `chance` (0 to 1) takes the place of the random number, for tests.
+        Args:
+            failed: how many calls have failed so far; at least 1.
+            chance: a number between 0 and 1 that replaces the random number, for tests.
         """
         if failed >= self.attempts:
             return None
         try:
             full = min(self.ceiling, self.delay * self.factor ** (failed - 1))
-        except OverflowError:  # a power beyond what a float holds
+        except OverflowError:
+            # With very many attempts the power exceeds a float, long after it passed the ceiling.
             full = self.ceiling if self.delay else 0.0
+        # Jitter spreads rows that failed together, for example because their downstream was away.
+        # Without it they would all come back in the same instant and overload the downstream again.
         draw = random.random() if chance is None else chance
         return full * (1 - self.jitter * draw)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """The receiver asks for another attempt; it counts as a failed one."""
+    """Ask for another attempt in `after` seconds (None: by the policy); counts as a failed call."""
 
     after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """The receiver asks to be called again later; no attempt is counted."""
+    """Ask for another call in `seconds`; counts no attempt."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """The receiver gives the event up: it goes to the dead letters with this reason."""
+    """Give the event up: it goes to the dead letters with this reason."""
 
     reason: str
 
 
 Asked = RetryLater | Snooze | Bury
+"""An outcome that a receiver returned, instead of success or an error."""
 
 
 def retry(*, after: float | timedelta | None = None) -> RetryLater:
-    """Return this from a receiver to be called again after `after` (seconds), or after what its policy says."""
+    """Return an outcome that asks for another attempt; a receiver returns the result.
+
+    Args:
+        after: the delay in seconds; None takes the delay of the receiver's `Retry`.
+    """
     return RetryLater(None if after is None else _seconds(after))
 
 
 def snooze(after: float | timedelta) -> Snooze:
-    """Return this from a receiver to be called again after `after` (seconds) without an attempt being counted."""
+    """Return an outcome that asks for a call in `after` seconds and counts no attempt."""
     return Snooze(_seconds(after))
 
 
 def dead_letter(reason: str) -> Bury:
-    """Return this from a receiver when no attempt can succeed: the event is kept in the dead letters with `reason`."""
+    """Return an outcome that moves the event to the dead letters: no attempt can succeed."""
     return Bury(reason)
 
 

@@ -1,7 +1,7 @@
-"""The one contract that every background loop keeps, and the bell that wakes it.
+"""Define the contract that every background loop keeps, and the bell that wakes a loop.
 
-A `Service` owns exactly one task. `start` may be called twice, `stop` may be called twice or before `start`, and when
-`stop` has returned nothing of the service runs any more.
+A `Service` owns exactly one task. `start` can be called twice, and `stop` twice or before `start`.
+When `stop` has returned, no code of the service runs any more.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from edgy_bus.telemetry import catalogue
 
 
 async def happens(event: asyncio.Event, within: float) -> bool:
-    """Wait for an event for at most `within` seconds; whether it is set."""
+    """Wait for an event for at most `within` seconds; return whether the event is set."""
     try:
         async with asyncio.timeout(within):
             await event.wait()
@@ -24,10 +24,10 @@ async def happens(event: asyncio.Event, within: float) -> bool:
 
 
 class Service(ABC):
-    """A loop in the background with an owner.
+    """Run a loop in the background, in a task that this object owns.
 
-    Subclasses write `run`, which should return soon after `self.stopping` is set. A `run` that raises is reported through
-    telemetry and re-raised to whoever calls `stop` or `wait`.
+    Subclasses implement `run`, which returns soon after `self.stopping` is set. An error of `run`
+    is reported through telemetry, and raised again to the caller of `stop` or `wait`.
     """
 
     def __init__(self) -> None:
@@ -36,51 +36,63 @@ class Service(ABC):
 
     @abstractmethod
     async def run(self) -> None:
-        """The loop itself."""
+        """Do the work until `self.stopping` is set."""
 
     @property
     def running(self) -> bool:
+        """Return whether the loop was started and has not ended."""
         return self._task is not None and not self._task.done()
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the loop, if it was an error."""
+        """Return the error that ended the loop; None while it runs or after a normal end."""
+        # A cancelled task has no exception to return: `Task.exception` would raise CancelledError
+        # in the caller, who is not cancelled.
         if self._task is None or not self._task.done() or self._task.cancelled():
             return None
         return self._task.exception()
 
     async def start(self) -> None:
-        """Begin in the background; nothing happens when it is already running."""
+        """Start the loop in the background; do nothing while it runs."""
         if self.running:
             return
+        # A new Event for each start: a service that was stopped can be started again.
         self.stopping = asyncio.Event()
         self._task = asyncio.create_task(self._guarded(), name=type(self).__name__)
 
     async def stop(self) -> None:
-        """Ask the loop to end and wait until it has. Work in hand is finished as far as `run` chooses to."""
+        """Ask the loop to end, and wait for its end.
+
+        `run` decides how much of the work in hand is finished. Raises the error that ended the
+        loop.
+        """
         self.stopping.set()
         await self.wait()
 
     async def abort(self) -> None:
-        """End the loop at its next await, whatever it is doing."""
+        """Cancel the loop at its next await, and wait for its end. Does not raise its error."""
         self.stopping.set()
         if self._task is not None:
             self._task.cancel()
+            # gather takes the task's CancelledError as a result. `await self._task` would raise
+            # that error here, where a cancellation of the caller looks the same.
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def wait(self) -> None:
-        """Wait for the loop to end, and raise what ended it."""
+        """Wait until the loop has ended, and raise the error that ended it, if any."""
         if self._task is not None:
+            # Without shield, cancelling the caller would cancel the loop, which has its own owner.
             await asyncio.shield(self._task)
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, but wake at once when the service is asked to stop."""
+        """Sleep for `seconds`, or until the service is asked to stop."""
         await happens(self.stopping, seconds)
 
     async def _guarded(self) -> None:
         try:
             await self.run()
         except Exception as error:
+            # Nobody may await the task for hours: without this notice the loop would end silently.
             telemetry.emit(catalogue.ServiceFailed(service=type(self).__name__, error=repr(error)))
             raise
 
@@ -98,17 +110,25 @@ class Service(ABC):
 
 
 class Bell:
-    """Wakes one sleeper. Any number of rings before it looks are one ring: the work is found by looking, not by counting."""
+    """Wake one waiting task. Several rings before the wait count as a single ring.
+
+    The waiting task looks for its work after every ring; a ring says nothing about how much.
+    """
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
+        """Wake the waiting task now, or at its next `wait`."""
         self._rung.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Wait for a ring for at most `timeout` seconds; whether there was one. The ring is consumed."""
+        """Wait for a ring for at most `timeout` seconds, and consume the ring.
+
+        Returns whether the bell rang.
+        """
         if not await happens(self._rung, timeout):
             return False
+        # Cleared before the caller looks for work: a ring during that work stays for the next wait.
         self._rung.clear()
         return True

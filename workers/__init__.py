@@ -1,1 +1,4 @@
-"""Programs that `compose.yaml` and `deploy/` run: a service, its relay, and two other services that hear of it."""
+"""Provide example programs for `compose.yaml` and `deploy/`.
+
+A service that owns users, its relay, and two services that receive the changes of users.
+"""

@@ -1,4 +1,4 @@
-"""The service `notifications`: queues a mail for every new user. It has no User class.
+"""Run the service `notifications`: queue a mail for every new user, without a User class.
 
 Run it with `edgy-bus worker workers.notifications:bus`, or as a program.
 """
@@ -17,6 +17,8 @@ bus.on_start(registry.create_all)
 
 
 class Mail(edgy.Model):
+    """A queued mail."""
+
     id: int = edgy.BigIntegerField(primary_key=True)
     user_id: int = edgy.BigIntegerField()
     kind: str = edgy.CharField(max_length=20)
@@ -26,7 +28,8 @@ class Mail(edgy.Model):
 
 
 @bus.receiver("accounts.User", "post_save", inbox=database)
-async def welcome(sender: str, instance: Any, **kwargs: Any) -> None:
+async def welcome(sender: str, instance: Any, **kwargs: object) -> None:
+    """Queue a mail. The inbox's transaction makes a repeated delivery harmless."""
     await Mail.query.create(user_id=instance.id, kind="welcome")
 
 

@@ -1,4 +1,4 @@
-"""The relay of `accounts` as a program of its own; the same as `edgy-bus relay workers.accounts:bus`."""
+"""Run the relay of `accounts`; the same as `edgy-bus relay workers.accounts:bus`."""
 
 import sys
 

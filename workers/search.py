@@ -1,4 +1,4 @@
-"""The service `search`: keeps an index in step with the users, so that order matters to it.
+"""Run the service `search`: keep an index equal to the users, which needs events in order.
 
 Run it with `edgy-bus worker workers.search:bus`, or as a program.
 """
@@ -17,6 +17,8 @@ bus.on_start(registry.create_all)
 
 
 class SearchEntry(edgy.Model):
+    """A user in the index."""
+
     id: int = edgy.BigIntegerField(primary_key=True)
     user_id: int = edgy.BigIntegerField(unique=True)
     name: str = edgy.CharField(max_length=100)
@@ -27,10 +29,12 @@ class SearchEntry(edgy.Model):
         tablename = "search_entries"
 
 
+# A single receiver for three signals, because order is promised per row and receiver.
 @bus.receiver("accounts.User", "post_save", inbox=database)
 @bus.receiver("accounts.User", "post_update", inbox=database)
 @bus.receiver("accounts.User", "post_delete", inbox=database)
-async def index(sender: str, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
+async def index(sender: str, instance: Any, event: edgy.Event, **kwargs: object) -> None:
+    """Apply a change of a user to the index."""
     await SearchEntry.query.filter(user_id=instance.id).delete()
     if event.signal != "post_delete":
         await SearchEntry.query.create(

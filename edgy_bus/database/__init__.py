@@ -1,4 +1,7 @@
-"""The database: connections, transactions and statements. The only place that knows `databases` and its drivers."""
+"""Connect to a database; run statements and transactions.
+
+Only this package imports `databases` and the database drivers.
+"""
 
 from edgy_bus.database.backends.base import Result
 from edgy_bus.database.compiling import Row

@@ -1,14 +1,17 @@
-"""SQLAlchemy statements made ready for a driver: compiled once, then only their values change.
+"""Compile SQLAlchemy statements for a driver once; later executions change only the values.
 
-Compiling is most of what a small statement costs, so compiled statements are kept by SQLAlchemy's own cache key.
+Compilation is most of the cost of a small statement. Compiled statements are kept under the cache
+key of SQLAlchemy (`ClauseElement._generate_cache_key`), which is equal for statements that differ
+only in their values.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import (
+    BindParameter,
     CompoundSelect,
     Delete,
     Dialect,
@@ -20,28 +23,47 @@ from sqlalchemy import (
     Update,
 )
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.cache_key import CacheKey
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.ddl import BaseDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.functions import FunctionElement
 
 Processor = Callable[[Any], Any]
+"""Converts a value between Python and the driver."""
+
 Row = dict[str, Any]
+"""A row of a result: values of Python's types by column name."""
+
+Parameters = Mapping[str, object]
+Arguments = tuple[object, ...]
+"""The values of a statement in the order of the driver's placeholders."""
+
+_Values = MutableMapping[str, object]
+"""The values of a statement by the names of its binds; SQLAlchemy wants a mutable mapping."""
 
 KEPT = 500
-"""How many compiled statements are kept, the most recently used ones."""
+"""How many compiled statements are kept; the least recently used is dropped first."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and values as a driver takes them.
+    """Hold SQL and values in the form that a driver takes.
 
-    `returns_rows` is None where only the database knows: for text. `harmless`: it cannot change the state of its session, so
-    the connection need not be reset after it.
+    Attributes:
+        sql: the text, with the driver's placeholders.
+        arguments: a value for each placeholder, in order.
+        returns_rows: None for a statement of text, where only the database knows.
+        columns: the columns of the result.
+        harmless: True if the statement cannot change the state of its session; the connection
+            needs no reset after such a statement.
     """
 
     sql: str
-    arguments: tuple[Any, ...]
+    arguments: Arguments
     returns_rows: bool | None
     columns: "Columns"
     harmless: bool = False
@@ -49,14 +71,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names of a result's columns, and what turns a driver's values into Python's."""
+    """Hold the names of a result's columns, and the conversions to Python's types."""
 
     names: tuple[str, ...]
     processors: tuple[tuple[str, Processor], ...]
 
-    def row(self, names: Sequence[str], values: Iterable[Any]) -> Row:
-        """One row as a dict; `names` are the driver's, used where the statement did not say."""
-        row = dict(zip(self.names or names, values, strict=True))
+    def row(self, names: Sequence[str], values: Iterable[object]) -> Row:
+        """Build a row from a driver's values; `names` of the driver serve statements of text."""
+        row: Row = dict(zip(self.names or names, values, strict=True))
         for name, process in self.processors:
             row[name] = process(row[name])
         return row
@@ -65,127 +87,163 @@ class Columns:
 _NO_COLUMNS = Columns((), ())
 
 
-_Source = tuple[str | None, Any, Processor | None]
-"""Where one of a driver's values comes from: the name of a parameter, and what makes it the driver's; or None and a constant."""
+class _Source(NamedTuple):
+    """Say where an argument comes from: from the parameter `name`, or, without, the constant."""
+
+    name: str | None
+    constant: object
+    process: Processor | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """What need not be worked out again: the SQL, and where each of its values comes from, in order."""
+    """Hold the parts of a statement that stay the same in every execution."""
 
     sql: str
     sources: tuple[_Source, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A compiled statement, and the values that the statement at hand brings along."""
+class _Compiled:
+    """Hold the result of compilation, which all statements of a shape share."""
 
-    compiled: SQLCompiler
+    compiler: SQLCompiler
     columns: Columns
-    own: Any
-    harmless: bool = False
+    harmless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Hold a compiled statement with the constants of the statement to be executed."""
+
+    shared: _Compiled
+    constants: Sequence[BindParameter[Any]] | None
     settled: _Settled | None = None
-    """Of a statement that is used again."""
 
-    def values(self, parameters: Mapping[str, Any]) -> MutableMapping[str, Any]:
-        return self.compiled.construct_params(dict(parameters), extracted_parameters=self.own)
+    def values(self, parameters: Parameters) -> _Values:
+        """Return all named values: the constants of this statement and the parameters."""
+        # The compiled form belongs to the first statement of this shape. Without the extracted
+        # parameters, every later statement would be executed with the constants of the first.
+        return self.shared.compiler.construct_params(
+            dict(parameters), extracted_parameters=self.constants
+        )
 
-    def finish(self, parameters: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-        """The SQL and the values as the driver takes them."""
+    def finish(self, parameters: Parameters) -> tuple[str, Arguments]:
+        """Return the SQL and the values in the form that the driver takes."""
         if self.settled is None:
-            return _finish(self.compiled, self.values(parameters))
-        values = [
-            constant
-            if name is None
-            else parameters[name]
-            if process is None
-            else process(parameters[name])
-            for name, constant, process in self.settled.sources
-        ]
+            return _finish(self.shared.compiler, self.values(parameters))
+        # The path of every statement that is executed again: no look into SQLAlchemy's structures.
+        values: list[object] = []
+        for name, constant, process in self.settled.sources:
+            if name is None:
+                values.append(constant)
+            elif process is None:
+                values.append(parameters[name])
+            else:
+                values.append(process(parameters[name]))
         return self.settled.sql, tuple(values)
 
 
 class Compiler:
-    """Compiles for one dialect, and remembers."""
+    """Compile statements for a dialect, and keep the most recently used results.
+
+    Not safe for several threads; a database belongs to one event loop.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._kept: OrderedDict[Any, tuple[SQLCompiler, Columns, bool]] = OrderedDict()
-        self._reused: OrderedDict[tuple[ClauseElement, tuple[str, ...]], _Ready] = OrderedDict()
+        self._by_shape: OrderedDict[tuple[object, ...], _Compiled] = OrderedDict()
+        self._by_statement: OrderedDict[tuple[object, ...], _Ready] = OrderedDict()
 
-    def prepare(
-        self, statement: Executable, parameters: Mapping[str, Any] | None = None
-    ) -> Statement:
-        """Make a statement ready; `parameters` are values for its named binds, or columns of an INSERT or UPDATE."""
+    def prepare(self, statement: Executable, parameters: Parameters | None = None) -> Statement:
+        """Make a statement ready for the driver.
+
+        Args:
+            statement: any SQLAlchemy statement, DDL included.
+            parameters: values for named binds, or for columns of an INSERT or UPDATE. Pass them
+                for a statement object that is executed many times.
+
+        Raises:
+            InvalidRequestError: SQLAlchemy's error for a bind without a value.
+        """
         element = cast(ClauseElement, statement)
         if isinstance(element, BaseDDLElement):
             return Statement(str(element.compile(dialect=self.dialect)), (), False, _NO_COLUMNS)
         ready = self._ready(element, None if parameters is None else tuple(parameters))
         sql, arguments = ready.finish(parameters or {})
-        rows = None if isinstance(statement, TextClause) else bool(ready.columns.names)
-        return Statement(sql, arguments, rows, ready.columns, ready.harmless)
+        columns = ready.shared.columns
+        returns_rows = None if isinstance(statement, TextClause) else bool(columns.names)
+        return Statement(sql, arguments, returns_rows, columns, ready.shared.harmless)
 
     def prepare_many(
-        self, statement: Executable, parameters: Sequence[Mapping[str, Any]]
-    ) -> tuple[str, list[tuple[Any, ...]]]:
-        """The SQL and one tuple of values for each of `parameters`, which all have the same names."""
+        self, statement: Executable, parameters: Sequence[Parameters]
+    ) -> tuple[str, list[Arguments]]:
+        """Return the SQL, and the values of each mapping; all mappings have the same names."""
         ready = self._ready(cast(ClauseElement, statement), tuple(parameters[0]))
-        return ready.compiled.string, [
-            _bound(ready.compiled, ready.values(one)) for one in parameters
-        ]
+        compiler = ready.shared.compiler
+        return compiler.string, [_bound(compiler, ready.values(values)) for values in parameters]
 
-    def _ready(self, element: ClauseElement, names: tuple[str, ...] | None) -> "_Ready":
-        """A statement with parameters is meant to be used again: it is found by its identity, without looking into it."""
+    def _ready(self, element: ClauseElement, names: tuple[str, ...] | None) -> _Ready:
+        """Find or compile a statement; with parameters, by the identity of the statement object."""
         if names is None:
-            return self._find(element, names)
-        place = (element, names)
-        if place not in self._reused:
-            found = self._find(element, names)
-            self._reused[place] = replace(found, settled=_settled(found, names))
-            if len(self._reused) > KEPT:
-                self._reused.popitem(last=False)
-        self._reused.move_to_end(place)
-        return self._reused[place]
+            return self._compiled(element, names)
+        # A caller that passes parameters executes the same object again and again: identity is
+        # enough, and saves the cache key, which visits every node of the statement. The key of the
+        # dict holds the statement itself, so that no later object can get the same identity.
+        key = (element, names)
+        ready = self._by_statement.get(key)
+        if ready is None:
+            ready = self._compiled(element, names)
+            ready = replace(ready, settled=_settle(ready, names))
+            _add(self._by_statement, key, ready)
+        else:
+            self._by_statement.move_to_end(key)
+        return ready
 
-    def _find(self, element: ClauseElement, names: tuple[str, ...] | None) -> "_Ready":
-        key = element._generate_cache_key()
-        if key is None:
-            compiled, columns, harmless = self._compile(element, None, names)
-            return _Ready(compiled, columns, None, harmless)
-        place = (key.key, names)
-        if place not in self._kept:
-            self._kept[place] = self._compile(element, key, names)
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(place)
-        compiled, columns, harmless = self._kept[place]
-        return _Ready(compiled, columns, key.bindparams, harmless)
+    def _compiled(self, element: ClauseElement, names: tuple[str, ...] | None) -> _Ready:
+        """Find or compile a statement by its shape."""
+        cache_key = element._generate_cache_key()
+        if cache_key is None:
+            # SQLAlchemy cannot tell the shape, for example with a type that opts out of caching.
+            return _Ready(self._compile(element, None, names), None)
+        key = (cache_key.key, names)
+        compiled = self._by_shape.get(key)
+        if compiled is None:
+            compiled = self._compile(element, cache_key, names)
+            _add(self._by_shape, key, compiled)
+        else:
+            self._by_shape.move_to_end(key)
+        return _Ready(compiled, cache_key.bindparams)
 
     def _compile(
-        self, element: ClauseElement, key: Any, names: tuple[str, ...] | None
-    ) -> tuple[SQLCompiler, Columns, bool]:
+        self, element: ClauseElement, cache_key: CacheKey | None, names: tuple[str, ...] | None
+    ) -> _Compiled:
+        # For an INSERT or UPDATE the names are the columns to write; a SELECT has no such columns.
+        column_keys: list[str] | None = None
+        if names is not None and not isinstance(element, Select | CompoundSelect):
+            column_keys = list(names)
         compiled = element.compile(
-            dialect=self.dialect,
-            cache_key=key,
-            column_keys=None
-            if names is None or isinstance(element, Select | CompoundSelect)
-            else list(names),
+            dialect=self.dialect, cache_key=cache_key, column_keys=column_keys
         )
-        return (
-            cast(SQLCompiler, compiled),
-            self._columns(cast(SQLCompiler, compiled)),
-            is_harmless(element),
-        )
+        compiler = cast(SQLCompiler, compiled)
+        return _Compiled(compiler, self._columns(compiler), is_harmless(element))
 
-    def _columns(self, compiled: SQLCompiler) -> Columns:
-        entries = compiled._result_columns
+    def _columns(self, compiler: SQLCompiler) -> Columns:
+        entries = compiler._result_columns
         processors = []
         for entry in entries:
-            process = entry.type.dialect_impl(self.dialect).result_processor(self.dialect, None)
+            driver_type = entry.type.dialect_impl(self.dialect)
+            process = driver_type.result_processor(self.dialect, None)
             if process is not None:
                 processors.append((entry.keyname, cast(Processor, process)))
         return Columns(tuple(entry.keyname for entry in entries), tuple(processors))
+
+
+def _add(cache: OrderedDict[K, V], key: K, value: V) -> None:
+    """Store a value as the most recently used, and drop the least recently used if needed."""
+    cache[key] = value
+    if len(cache) > KEPT:
+        cache.popitem(last=False)
 
 
 _HARMLESS_FUNCTIONS = frozenset(
@@ -217,75 +275,91 @@ _HARMLESS_FUNCTIONS = frozenset(
 
 
 def is_harmless(element: ClauseElement) -> bool:
-    """Whether a statement cannot leave anything behind in its session: no settings, locks, or prepared things.
+    """Return whether a statement cannot change its session: settings, locks, prepared statements.
 
-    Only a SELECT, INSERT, UPDATE or DELETE without text of the caller's and without functions that are not known.
+    Only a SELECT, INSERT, UPDATE or DELETE without literal text and with known functions qualifies.
     """
     if not isinstance(element, Select | CompoundSelect | Insert | Update | Delete):
         return False
-    for part in visitors.iterate(element):
-        if isinstance(part, TextClause | TextualSelect):
-            return False
-        if getattr(part, "is_literal", False) and getattr(part, "name", "") != "*":
-            return False
-        if (
-            isinstance(part, FunctionElement)
-            and getattr(part, "name", "") not in _HARMLESS_FUNCTIONS
-        ):
-            return False
-    return True
+    return all(_is_harmless_part(part) for part in visitors.iterate(element))
 
 
-def _settled(ready: _Ready, names: tuple[str, ...]) -> _Settled | None:
-    """Worked out once for all uses of a statement; None where its text or values depend on more than its parameters."""
-    compiled = ready.compiled
-    given = {
-        name: bind.key if bind.key in names else name for bind, name in compiled.bind_names.items()
+def _is_harmless_part(part: visitors.ExternallyTraversible) -> bool:
+    # Unknown functions count as harmful: `set_config` or `pg_advisory_lock` in a SELECT outlives
+    # the statement, and the next task would get a connection with the setting or the lock.
+    if isinstance(part, TextClause | TextualSelect):
+        return False
+    name = getattr(part, "name", "")
+    if getattr(part, "is_literal", False):
+        return bool(name == "*")
+    return not isinstance(part, FunctionElement) or name in _HARMLESS_FUNCTIONS
+
+
+def _settle(ready: _Ready, names: tuple[str, ...]) -> _Settled | None:
+    """Find the source of every argument, once for all executions of a statement.
+
+    Returns None if the SQL, or the number of arguments, depends on the values.
+    """
+    compiler = ready.shared.compiler
+    sources_of_binds = {
+        name: bind.key if bind.key in names else name for bind, name in compiler.bind_names.items()
     }
-    written_out = {compiled.bind_names[bind] for bind in compiled.literal_execute_params}
-    if compiled.post_compile_params - compiled.literal_execute_params or any(
-        given[one] in names for one in written_out
-    ):
+    literals = compiler.literal_execute_params
+    literal_names = {compiler.bind_names[bind] for bind in literals}
+    # A list (`IN`) gets a placeholder for each element, and a parameter that is rendered as a
+    # literal becomes part of the SQL: both make another SQL text for other values.
+    if compiler.post_compile_params - literals:
         return None
-    if any(bind.callable is not None for bind in compiled.bind_names):
+    if any(sources_of_binds[name] in names for name in literal_names):
         return None
+    if any(bind.callable is not None for bind in compiler.bind_names):
+        return None  # SQLAlchemy calls the function at every execution
     constants = ready.values(dict.fromkeys(names))
-    sql, order = compiled.string, tuple(compiled.positiontup or ())
-    if written_out:
-        expanded = compiled._process_parameters_for_postcompile(constants)
-        sql, order = expanded.statement, tuple(expanded.positiontup or ())
-    processors = cast("Mapping[str, Processor]", compiled._bind_processors)
-    sources = tuple(
-        (given[name], None, processors.get(name))
-        if given[name] in names
-        else (
-            None,
-            processors[name](constants[name]) if name in processors else constants[name],
-            None,
-        )
-        for name in order
-    )
-    return _Settled(sql, sources)
+    sql, order = _expand(compiler, constants)
+    converters = _converters(compiler)
+    sources = []
+    for bind_name in order:
+        source, process = sources_of_binds[bind_name], converters.get(bind_name)
+        if source in names:
+            sources.append(_Source(source, None, process))
+        else:
+            constant = constants[bind_name]
+            sources.append(_Source(None, process(constant) if process else constant, None))
+    return _Settled(sql, tuple(sources))
 
 
-def _finish(compiled: SQLCompiler, values: MutableMapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    """The SQL with its lists (`IN`) written out, and the values in order."""
-    if not (compiled.post_compile_params or compiled.literal_execute_params):
-        return compiled.string, _bound(compiled, values)
-    expanded = compiled._process_parameters_for_postcompile(values)
-    processors = {**compiled._bind_processors, **expanded.processors}
-    return expanded.statement, _processed(
-        expanded.positiontup or (), expanded.parameters, processors
-    )
+def _expand(compiler: SQLCompiler, values: _Values) -> tuple[str, Sequence[str]]:
+    """Return the SQL with literals rendered, and the names of its placeholders in order."""
+    if not compiler.literal_execute_params:
+        return compiler.string, compiler.positiontup or ()
+    expanded = compiler._process_parameters_for_postcompile(values)
+    return expanded.statement, expanded.positiontup or ()
 
 
-def _bound(compiled: SQLCompiler, values: Mapping[str, Any]) -> tuple[Any, ...]:
-    return _processed(compiled.positiontup or (), values, compiled._bind_processors)
+def _finish(compiler: SQLCompiler, values: _Values) -> tuple[str, Arguments]:
+    """Return the SQL with its lists (`IN`) expanded, and the values in order."""
+    if not (compiler.post_compile_params or compiler.literal_execute_params):
+        return compiler.string, _bound(compiler, values)
+    expanded = compiler._process_parameters_for_postcompile(values)
+    converters = {**_converters(compiler), **cast("Mapping[str, Processor]", expanded.processors)}
+    names = expanded.positiontup or ()
+    return expanded.statement, _processed(names, expanded.parameters, converters)
+
+
+def _bound(compiler: SQLCompiler, values: Parameters) -> Arguments:
+    return _processed(compiler.positiontup or (), values, _converters(compiler))
+
+
+def _converters(compiler: SQLCompiler) -> Mapping[str, Processor]:
+    # SQLAlchemy's annotation allows sequences too, which only tuple-valued binds have.
+    return cast("Mapping[str, Processor]", compiler._bind_processors)
 
 
 def _processed(
-    names: Sequence[str], values: Mapping[str, Any], processors: Mapping[str, Any]
-) -> tuple[Any, ...]:
-    return tuple(
-        processors[name](values[name]) if name in processors else values[name] for name in names
-    )
+    names: Sequence[str], values: Parameters, converters: Mapping[str, Processor]
+) -> Arguments:
+    arguments: list[object] = []
+    for name in names:
+        process = converters.get(name)
+        arguments.append(process(values[name]) if process else values[name])
+    return tuple(arguments)

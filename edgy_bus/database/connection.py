@@ -1,7 +1,7 @@
-"""A task's connection, and the transactions on it.
+"""Manage a task's connection and the transactions on it.
 
-`databases` loses a connection when BEGIN, COMMIT or ROLLBACK fails or is cancelled. Here, whatever happens, a transaction
-that was left has given its connection back: clean, or closed.
+`databases` loses a connection when BEGIN, COMMIT or ROLLBACK fails or is cancelled. Here, a
+transaction that ended has given its connection back, clean or closed, no matter how it ended.
 """
 
 import functools
@@ -24,26 +24,31 @@ T = TypeVar("T")
 
 
 _open: ContextVar[tuple["Transaction", ...]] = ContextVar("edgy_bus_transactions", default=())
-"""The outermost transactions of this task; a task that is started meanwhile inherits it."""
+"""The outermost open transactions of this task; a task that it starts inherits the value."""
 
 
 def refuse_inherited(database: core.Database) -> None:
-    """Raise `DatabaseError` in a task that has no connection yet and was started inside an open transaction of another one.
+    """Refuse a new connection for a task that was started inside another task's transaction.
 
-    It would be outside of that transaction: not see its rows, stay when it rolls back, and wait for its locks while the other task
-    waits for it.
+    Raises:
+        DatabaseError: if a transaction on `database` was open when the current task was started,
+            and is still open.
     """
-    for one in _open.get():
-        if one.is_open_on(database):
+    # The new connection would be outside the transaction: its statements would not see the rows of
+    # the transaction and would survive a rollback. Waiting for a lock of the transaction would be a
+    # deadlock that the database cannot detect, because the other task waits in Python.
+    for transaction in _open.get():
+        if transaction.is_open_on(database):
             raise DatabaseError(
-                "this task was started inside a transaction of another task, and would be outside of it, or wait for it for ever "
-                "(asyncio.gather, create_task and, before Python 3.12, wait_for start tasks): await the operation in the task that "
-                "opened the transaction, or start the task after it"
+                "this task was started inside a transaction of another task, and would be outside "
+                "of it, or wait for it for ever (asyncio.gather, create_task and, before Python "
+                "3.12, wait_for start tasks): await the operation in the task that opened the "
+                "transaction, or start the task after it"
             )
 
 
 class Connection(core.Connection):
-    """One task's connection, with the stack of transactions that are open on it."""
+    """Hold a task's connection and the stack of its open transactions."""
 
     def __init__(self, database: core.Database, backend: Backend) -> None:
         super().__init__(database, backend)
@@ -53,7 +58,7 @@ class Connection(core.Connection):
         self.open_transactions: list[Transaction] = []
 
     async def __aenter__(self) -> Self:
-        # No lock, unlike in `databases`: a connection belongs to one task.
+        # `databases` takes a lock here. A connection belongs to one task, so no lock is needed.
         self._connection_counter += 1
         if self._connection_counter == 1:
             try:
@@ -73,18 +78,20 @@ class Connection(core.Connection):
     ) -> None:
         self._connection_counter -= 1
         if self._connection_counter == 0:
-            # Forgotten before the release is awaited: a cancelled release must not be found again.
+            # Unregistered before the release is awaited: if the release is cancelled, the task must
+            # not get this half-released connection for its next statement.
             self._database._connection = None
             await self.session.release()
 
     def transaction(self, *, force_rollback: bool = False, **options: Any) -> "Transaction":
+        """Return a transaction on this connection; see `Database.transaction`."""
         return Transaction(lambda: self, force_rollback=force_rollback, **options)
 
 
 class Transaction(core.Transaction):
-    """A transaction, or a savepoint when the task has one open already.
+    """Run statements in a transaction, or in a savepoint if the task has an open transaction.
 
-    Use it as `async with`, as a decorator, or with `start`, `commit` and `rollback`.
+    Use it with `async with`, as a decorator, or through `start`, `commit` and `rollback`.
     """
 
     def __init__(
@@ -96,35 +103,47 @@ class Transaction(core.Transaction):
         readonly: bool = False,
     ) -> None:
         super().__init__(connection, force_rollback)
-        self._find = connection
+        self._find_connection = connection
         self._isolation = isolation
         self._readonly = readonly
-        self._held: Connection | None = None
+        self._current: Connection | None = None
         self._savepoint = ""
         self.callbacks: list[Callback] = []
 
-    def __call__(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:  # type: ignore[override]
-        """As a decorator: every call has a transaction of its own, also when calls overlap."""
+    def __call__(  # type: ignore[override]
+        self, function: Callable[P, Awaitable[T]]
+    ) -> Callable[P, Awaitable[T]]:
+        """Decorate a function: every call runs in a new transaction, also when calls overlap."""
 
         @functools.wraps(function)
         async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-            async with self._again():
+            async with self._copy():
                 return await function(*args, **kwargs)
 
         return wrapper
 
-    def _again(self) -> "Transaction":
+    def _copy(self) -> "Transaction":
         return Transaction(
-            self._find, self._force_rollback, isolation=self._isolation, readonly=self._readonly
+            self._find_connection,
+            self._force_rollback,
+            isolation=self._isolation,
+            readonly=self._readonly,
         )
 
     async def start(self) -> "Transaction":
-        """Begin. When that fails or is cancelled, the connection is back in the pool, or closed."""
-        if self._held is not None:
+        """Begin the transaction.
+
+        If BEGIN fails or is cancelled, the connection is back in the pool, or closed.
+
+        Raises:
+            DatabaseError: if this transaction is open already.
+            DatabaseUnavailable: if the database does not answer, or stays locked.
+        """
+        if self._current is not None:
             raise DatabaseError(
                 "this transaction is open already: call `database.transaction()` for another one"
             )
-        connection = self._find()
+        connection = self._find_connection()
         await connection.__aenter__()
         depth = len(connection.open_transactions)
         try:
@@ -132,10 +151,12 @@ class Transaction(core.Transaction):
                 await self._begin(connection.session, depth)
         except BaseException:
             if not depth:
-                connection.session.discard()  # it may have begun, or be about to
+                # A cancelled BEGIN may be executed already, or be on its way to the server. Back in
+                # the pool, the connection would give its next user an open transaction.
+                connection.session.discard()
             await connection.__aexit__()
             raise
-        self._held = connection
+        self._current = connection
         self.callbacks = []
         connection.open_transactions.append(self)
         if not depth:
@@ -150,12 +171,13 @@ class Transaction(core.Transaction):
             await session.begin(isolation=self._isolation, readonly=self._readonly)
 
     async def commit(self) -> None:
-        """Commit, then run what waited for it.
+        """Commit, then run the callbacks of `Database.on_commit`.
 
-        A savepoint hands its callbacks to the transaction around it. When the commit fails, the transaction is rolled back
-        and the error raised. A callback's error is raised once all of them have run; the commit stays.
+        A savepoint passes its callbacks to the enclosing transaction. If the commit fails, the
+        transaction is rolled back and the error raised. An error of a callback is raised after all
+        callbacks have run; the commit stays.
         """
-        connection = self._leave()
+        connection = self._close()
         try:
             with connection.translation:
                 if self._savepoint:
@@ -167,14 +189,19 @@ class Transaction(core.Transaction):
             raise
         finally:
             await connection.__aexit__()
+        # Callbacks run after the transaction gave its connection back, so that a callback can open
+        # a transaction. Inside, its writes would be lost if COMMIT failed.
         if self._savepoint:
             connection.open_transactions[-1].callbacks.extend(self.callbacks)
         else:
             await _run(self.callbacks)
 
     async def rollback(self) -> None:
-        """Roll back; callbacks are dropped. A connection on which that fails is closed, which rolls back as well."""
-        connection = self._leave()
+        """Roll back, and drop the callbacks.
+
+        A connection on which ROLLBACK fails is closed, which rolls back as well.
+        """
+        connection = self._close()
         try:
             await self._undo(connection.session)
         finally:
@@ -188,25 +215,31 @@ class Transaction(core.Transaction):
             else:
                 await session.rollback()
         except Exception as error:  # noqa: BLE001 - drivers share no base class
+            # Not raised: the caller needs the error that made the rollback necessary. Closing the
+            # connection makes the database roll back.
             session.discard()
             telemetry.emit(catalogue.ConnectionDiscarded(error=type(error).__name__))
         except BaseException:
+            # Cancelled half way: nobody knows which of the statements the database has executed.
             session.discard()
             raise
 
-    def _leave(self) -> Connection:
-        connection = self._held
+    def _close(self) -> Connection:
+        """Take this transaction from the stack of open transactions; return its connection."""
+        connection = self._current
         if connection is None:
             raise DatabaseError("this transaction is not open")
         if connection.open_transactions[-1] is not self:
             raise DatabaseError("a transaction can end only after those that were begun inside it")
         connection.open_transactions.pop()
-        self._held = None
-        _open.set(tuple(one for one in _open.get() if one is not self))
+        self._current = None
+        still_open = [transaction for transaction in _open.get() if transaction is not self]
+        _open.set(tuple(still_open))
         return connection
 
     def is_open_on(self, database: core.Database) -> bool:
-        return self._held is not None and self._held._database is database
+        """Return whether this transaction is open, and on `database`."""
+        return self._current is not None and self._current._database is database
 
 
 async def _run(callbacks: list[Callback]) -> None:
@@ -214,10 +247,11 @@ async def _run(callbacks: list[Callback]) -> None:
     errors: list[Exception] = []
     for callback in callbacks:
         try:
-            outcome = callback()
-            if inspect.isawaitable(outcome):
-                await outcome
+            result = callback()
+            if inspect.isawaitable(result):
+                await result
         except Exception as error:  # noqa: BLE001 - raised below
+            # The commit has happened: an error in one callback must not suppress later callbacks.
             errors.append(error)
     if errors:
         raise errors[0]

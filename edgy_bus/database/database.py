@@ -1,7 +1,7 @@
-"""`Database`: `databases.Database` with transactions that do not leak, compiled statements, and what an outbox needs."""
+"""Extend `databases.Database`: safe transactions, compiled statements and notifications."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar, cast
 
@@ -10,9 +10,9 @@ from sqlalchemy import Dialect, Executable
 
 from edgy_bus.database import tables as ddl
 from edgy_bus.database import url as urls
-from edgy_bus.database.backends.base import Backend, Result, Session
+from edgy_bus.database.backends.base import Backend, RawRow, Result, Session
 from edgy_bus.database.backends.postgres import PostgresBackend
-from edgy_bus.database.compiling import Compiler
+from edgy_bus.database.compiling import Compiler, Parameters
 from edgy_bus.database.connection import Callback, Connection, Transaction, refuse_inherited
 from edgy_bus.database.existing import Existing, look
 from edgy_bus.database.listening import Listener
@@ -20,9 +20,8 @@ from edgy_bus.errors import ConfigurationError, DatabaseError
 
 T = TypeVar("T")
 
-_DDL_LOCK = (
-    0x6564_6779  # "edgy": one process at a time creates or drops tables in a PostgreSQL database
-)
+_DDL_LOCK = 0x6564_6779
+"""Key of the PostgreSQL advisory lock for DDL: "edgy" in ASCII."""
 
 _BACKENDS = {
     "sqlite": "edgy_bus.database.backends.sqlite:SQLiteBackend",
@@ -31,19 +30,21 @@ _BACKENDS = {
 
 
 class Database(core.Database):
-    """A database, and each task's connection to it.
+    """Connect to a database, and give each task a connection.
 
     Args:
-        url: `sqlite:///file`, `postgresql://…` or `postgres://…`. Options in its query: for SQLite `timeout` (seconds to wait
-            for a lock, 30), `mode`, `immutable`, `vfs`; for PostgreSQL `schema` (created when missing), `min_size`,
-            `max_size`, `ssl`, `timeout`, `command_timeout`, `application_name`.
+        url: `sqlite:///file`, `postgresql://…` or `postgres://…`. Options in the query: for SQLite
+            `timeout` (seconds to wait for a lock, 30), `mode`, `immutable`, `vfs`; for PostgreSQL
+            `schema` (created when missing), `min_size`, `max_size`, `ssl`, `timeout`,
+            `command_timeout`, `application_name`.
         options: more arguments for the driver's pool (PostgreSQL) or connections (SQLite).
 
     Raises:
-        ConfigurationError: for a URL it cannot use.
+        ConfigurationError: for a URL or an option that is not supported.
 
-    All of `databases` works on it (`execute`, `fetch_all`, …), in the same transaction as `run` when one is open. A task has
-    one connection. A task that is started inside a transaction would be outside of it, so it gets a `DatabaseError`.
+    The methods of `databases` (`execute`, `fetch_all`, …) work too, in the same transaction as
+    `run`. A task has one connection. A task that was started inside a transaction of another task
+    would be outside that transaction, and gets a `DatabaseError`.
     """
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -62,11 +63,11 @@ class Database(core.Database):
 
     @property
     def dialect(self) -> Dialect:
-        """The SQLAlchemy dialect that statements are compiled with; its name is `sqlite` or `postgresql`."""
+        """Return the SQLAlchemy dialect of the statements, named `sqlite` or `postgresql`."""
         return self._backend.compiling_dialect
 
     async def connect(self) -> None:
-        """Open the first connection. Raises `DatabaseUnavailable` when the database does not answer."""
+        """Open the first connection. Raises `DatabaseUnavailable` if no server answers."""
         with self._backend.translation:
             await super().connect()
 
@@ -75,7 +76,12 @@ class Database(core.Database):
         return self
 
     def connection(self) -> Connection:
-        """The current task's connection; `async with` holds it. Raises `DatabaseError` when the database is not connected."""
+        """Return the current task's connection; `async with` keeps the connection for a block.
+
+        Raises:
+            DatabaseError: before `connect`, and in a task that was started inside a transaction of
+                another task.
+        """
         self._require_connected()
         connection = self._current
         if connection is None:
@@ -91,11 +97,12 @@ class Database(core.Database):
     def _require_connected(self) -> None:
         if not self.is_connected:
             raise DatabaseError(
-                "the database is not connected: use `async with database:` or `await database.connect()` first"
+                "the database is not connected: use `async with database:` or "
+                "`await database.connect()` first"
             )
 
     async def _on_session(self, use: Callable[[Session], Awaitable[T]]) -> T:
-        """Use the session of the task's connection. Where it has none, nobody needs to find one again: a session alone costs less."""
+        """Call `use` with the session of the task's connection, or with a session for this call."""
         self._require_connected()
         with self._backend.translation:
             connection = self._current
@@ -103,6 +110,8 @@ class Database(core.Database):
                 async with connection:
                     return await use(connection.session)
             refuse_inherited(self)
+            # No `Connection` here: outside a transaction, no later statement has to find the same
+            # connection again, and a session alone is cheaper.
             session = self._backend.connection()
             await session.acquire()
             try:
@@ -111,43 +120,46 @@ class Database(core.Database):
                 await session.release()
 
     def transaction(self, *, force_rollback: bool = False, **options: Any) -> Transaction:
-        """A transaction of the current task, or a savepoint inside the one that is open.
+        """Return a transaction of the current task, or a savepoint inside an open transaction.
 
         Args:
             force_rollback: roll back at the end in any case.
-            options: `isolation` (PostgreSQL: `"serializable"`, …) and `readonly`.
+            options: `isolation`, the isolation level on PostgreSQL, for example `"serializable"`;
+                and `readonly`, which refuses writes on PostgreSQL.
 
-        On SQLite it takes the write lock at once (unless `readonly`), so that what it has read cannot be changed before it
-        writes. However it ends, the connection is given back.
+        On SQLite the transaction takes the write lock when it begins, unless `readonly`: no other
+        transaction can change rows between a read and a later write. The connection is given back
+        no matter how the transaction ends.
         """
         return Transaction(self.connection, force_rollback, **options)
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the current task has a transaction open."""
+        """Return whether the current task has an open transaction."""
         connection = self._current
         return connection is not None and bool(connection.open_transactions)
 
     def on_commit(self, callback: Callback) -> None:
-        """Run `callback`, sync or async, once the outermost transaction of the current task has committed.
+        """Run `callback`, sync or async, after the current task's outermost transaction commits.
 
-        It is dropped when that transaction, or the savepoint open now, rolls back. Raises `DatabaseError` outside of a
-        transaction.
+        The callback is dropped if that transaction, or the innermost open savepoint, rolls back.
+
+        Raises:
+            DatabaseError: outside a transaction.
         """
         connection = self._current
         if connection is None or not connection.open_transactions:
             raise DatabaseError(
-                "on_commit() needs an open transaction: use it inside `async with database.transaction():`"
+                "on_commit() needs an open transaction: use it inside "
+                "`async with database.transaction():`"
             )
         connection.open_transactions[-1].callbacks.append(callback)
 
-    async def run(
-        self, statement: Executable, parameters: Mapping[str, Any] | None = None
-    ) -> Result:
+    async def run(self, statement: Executable, parameters: Parameters | None = None) -> Result:
         """Run a SQLAlchemy statement on the task's connection.
 
         Args:
-            statement: its compiled form is kept for the next statement of the same shape.
+            statement: a statement; its compiled form is kept for later statements of this shape.
             parameters: values for named binds, or for columns of an INSERT or UPDATE.
 
         Returns:
@@ -157,19 +169,21 @@ class Database(core.Database):
         return await self._on_session(lambda session: session.fetch(prepared))
 
     async def read(
-        self, statement: Executable, parameters: Mapping[str, Any] | None = None
-    ) -> Sequence[Sequence[Any]]:
-        """Run a statement that returns rows, many of them perhaps: each as the driver made it, in the order of its columns.
+        self, statement: Executable, parameters: Parameters | None = None
+    ) -> Sequence[RawRow]:
+        """Run a statement that returns many rows, and return each row as the driver built it.
 
-        Nothing turns their values into Python's: for columns of numbers and text only.
+        The values are in the order of the columns and not converted to Python's types: use `read`
+        for columns of numbers and text only.
         """
         prepared = self._compiler.prepare(statement, parameters)
         return await self._on_session(lambda session: session.read(prepared))
 
-    async def run_many(
-        self, statement: Executable, parameters: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Run a statement once for each mapping; all or none take effect. The mappings have the same names."""
+    async def run_many(self, statement: Executable, parameters: Sequence[Parameters]) -> None:
+        """Run a statement once for each mapping, in a transaction.
+
+        All mappings must have the same names.
+        """
         if not parameters:
             return
         sql, arguments = self._compiler.prepare_many(statement, parameters)
@@ -178,7 +192,7 @@ class Database(core.Database):
                 await self.connection().session.run_many(sql, arguments)
 
     async def script(self, sql: str) -> None:
-        """Run several SQL statements of text, in the open transaction if there is one."""
+        """Run several SQL statements of text, in the open transaction if there is any."""
         await self._on_session(lambda session: session.script(sql))
 
     async def create_tables(self, tables: ddl.Tables) -> None:
@@ -217,29 +231,36 @@ class Database(core.Database):
             async with self.transaction(isolation="read committed"):
                 session = self.connection().session
                 if self._kind == "postgresql":
+                    # Two processes that start together would both find a table missing. CREATE
+                    # TABLE IF NOT EXISTS does not lock, and the second process would fail on a
+                    # catalogue constraint. On SQLite the transaction holds the write lock already.
                     await session.issue(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
                 yield session.issue
 
     @property
     def can_notify(self) -> bool:
-        """Whether `notify` reaches `listen` in other processes."""
+        """Return whether `notify` reaches `listen` in other processes."""
         return isinstance(self._backend, PostgresBackend)
 
     async def notify(self, channel: str) -> None:
-        """Wake whoever listens to `channel`, at once and outside of any transaction. Does nothing on SQLite.
+        """Wake the listeners of `channel` in all processes. Does nothing on SQLite.
 
-        Raises `DatabaseError`, for example `DatabaseUnavailable`.
+        Raises:
+            DatabaseError: if the notification cannot be sent.
         """
+        # On a connection outside any transaction: inside, PostgreSQL would hold the notification
+        # back until the commit, and take a global lock during every commit that notifies.
         if isinstance(self._backend, PostgresBackend):
             with self._backend.translation:
                 await self._backend.notify(channel)
 
     @asynccontextmanager
     async def listen(self, channel: str, callback: Callable[[], None]) -> AsyncIterator[None]:
-        """While the context is open, call `callback` at every notification of `channel`, on a connection of its own.
+        """Call `callback` at every notification of `channel` while the context is open.
 
-        A lost connection is opened again in the background, and `callback` is called then too, because a notification may
-        have been missed. On SQLite nothing is ever called.
+        Uses an additional connection. A lost connection is opened again in the background, and
+        `callback` is called then too, because a notification may have been missed. Does nothing on
+        SQLite.
         """
         if not isinstance(self._backend, PostgresBackend):
             yield
@@ -247,6 +268,8 @@ class Database(core.Database):
         listener = Listener(self._backend.connect_arguments(), channel, callback)
         await listener.start()
         try:
+            # After the first attempt: a notification sent inside the block reaches the callback,
+            # unless the database is away, which must not keep the caller from starting.
             await listener.tried.wait()
             yield
         finally:

@@ -1,4 +1,4 @@
-"""LISTEN on a PostgreSQL connection of its own, for as long as it is wanted."""
+"""Listen for PostgreSQL notifications (LISTEN) on a connection that serves no other purpose."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -11,19 +11,28 @@ from edgy_bus.services import Service
 from edgy_bus.telemetry import catalogue
 
 FIRST_PAUSE = 0.2
+"""Seconds before the first attempt to connect again; every further pause is twice as long."""
+
 LONGEST_PAUSE = 10.0
 PROBE_EVERY = 30.0
-"""Seconds after which a silent connection is asked whether it still lives: a cut network tells nobody."""
+"""Seconds between probes of a silent connection: a cut network reports no error by itself."""
 
 PROBE_TIMEOUT = 10.0
+"""Seconds after which a probe without an answer counts as a lost connection."""
+
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Listener(Service):
-    """Calls `callback` at every notification of a channel.
+    """Call `callback` at every notification of a channel, and after every reconnection.
 
-    A notification sent while the connection was down is lost: that is why `callback` is also called after every
-    reconnection, and why whoever relies on it has to look, now and then, without having been called.
+    A notification is lost while the connection is down. Callers must therefore also look for work
+    at intervals, without a call of `callback`.
+
+    Args:
+        arguments: the arguments of `asyncpg.connect`.
+        channel: the name of the channel.
+        callback: called in the event loop; must not block.
     """
 
     def __init__(
@@ -34,9 +43,10 @@ class Listener(Service):
         self._channel = channel
         self._callback = callback
         self.tried = asyncio.Event()
-        """Set when the first attempt to connect has ended, in whichever way."""
+        """Set when the first attempt to connect has ended, with or without success."""
 
     async def run(self) -> None:
+        """Listen, and connect again after every loss, with growing pauses."""
         pause = FIRST_PAUSE
         while not self.stopping.is_set():
             try:
@@ -54,27 +64,30 @@ class Listener(Service):
         """Listen until the connection is lost or the service stops."""
         connection = await asyncpg.connect(**self._arguments)
         try:
-            woken = asyncio.Event()
-            connection.add_termination_listener(lambda _: woken.set())
-            await connection.add_listener(self._channel, self._notified)
+            ended = asyncio.Event()
+            connection.add_termination_listener(lambda _: ended.set())
+            await connection.add_listener(self._channel, self._on_notification)
+            # LISTEN is active from here on. A notification between the loss of the last connection
+            # and this line has reached nobody, so the callback runs as if one had arrived.
             if self.tried.is_set():
                 self._callback()
             self.tried.set()
-            while not (woken.is_set() or self.stopping.is_set()):
-                await self._sleep(woken)
-                if not (woken.is_set() or self.stopping.is_set()):
+            while not (ended.is_set() or self.stopping.is_set()):
+                await self._sleep(ended)
+                if not (ended.is_set() or self.stopping.is_set()):
                     await connection.execute("SELECT 1", timeout=PROBE_TIMEOUT)
         finally:
+            # terminate, not close: closing waits for an answer of a server that may be away.
             connection.terminate()
 
-    async def _sleep(self, woken: asyncio.Event) -> None:
-        """Until the connection ends, the service stops, or it is time for a probe."""
-        waiters = [asyncio.create_task(event.wait()) for event in (woken, self.stopping)]
+    async def _sleep(self, ended: asyncio.Event) -> None:
+        """Wait until the connection ends, the service stops, or the next probe is due."""
+        waiters = [asyncio.create_task(event.wait()) for event in (ended, self.stopping)]
         try:
             await asyncio.wait(waiters, timeout=PROBE_EVERY, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for waiter in waiters:
                 waiter.cancel()
 
-    def _notified(self, *_: object) -> None:
+    def _on_notification(self, *_: object) -> None:
         self._callback()

@@ -1,14 +1,30 @@
-"""What Alembic needs to write our column types down; see docs/migrations.md."""
+"""Help Alembic to write edgy_bus's column types into migrations; see docs/migrations.md."""
 
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 from sqlalchemy import JSON
 
 
-def render_item(kind: str, item: Any, autogen: Any) -> Literal[False]:
-    """For `context.configure(render_item=…)`: adds the imports without which the migration would not run."""
+class _Autogeneration(Protocol):
+    """Describe the part of Alembic's `AutogenContext` that is used here."""
+
+    imports: set[str]
+
+
+def render_item(kind: str, item: object, autogen: _Autogeneration) -> Literal[False]:
+    """Add the imports that a migration needs; pass it as `context.configure(render_item=…)`.
+
+    Args:
+        kind: the kind of the item, for example "type".
+        item: the object that Alembic is about to write down.
+        autogen: Alembic's context, which collects the imports of the migration.
+
+    Returns:
+        False, so that Alembic renders the item itself.
+    """
     if kind == "type" and type(item).__module__.startswith("edgy_bus."):
         autogen.imports.add("import edgy_bus.database.types")
     if isinstance(item, JSON):
-        autogen.imports.add("from sqlalchemy import Text")  # PostgreSQL's JSONB names it
+        # Alembic renders the JSONB variant as `JSONB(astext_type=Text())`, without this import.
+        autogen.imports.add("from sqlalchemy import Text")
     return False

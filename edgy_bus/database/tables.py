@@ -1,4 +1,4 @@
-"""DDL for a set of tables, as text in the order in which the statements can run."""
+"""Render the DDL of tables as text, in an order in which a database can run the statements."""
 
 from collections.abc import Iterable, Iterator
 
@@ -49,7 +49,7 @@ def missing_columns(tables: Tables, existing: Existing, dialect: Dialect) -> lis
 
 
 def removal(tables: Tables, dialect: Dialect) -> list[str]:
-    """Return DROP TABLE IF EXISTS, tables that refer to others first."""
+    """Return DROP TABLE IF EXISTS statements; a table comes before the tables it refers to."""
     ordered = reversed(_sorted(tables))
     return [str(DropTable(table, if_exists=True).compile(dialect=dialect)) for table in ordered]
 

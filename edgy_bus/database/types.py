@@ -1,4 +1,4 @@
-"""Column types that mean the same on every database."""
+"""Define column types that mean the same on every database."""
 
 import datetime as dt
 from decimal import Decimal
@@ -10,46 +10,61 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def big_key() -> TypeEngine[int]:
-    """A 64-bit integer that autoincrements as a primary key everywhere (SQLite does that for INTEGER alone)."""
+    """Return a 64-bit integer type that autoincrements as a primary key on every database."""
+    # SQLite autoincrements INTEGER PRIMARY KEY only; there an INTEGER has 64 bits anyway.
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
 def json_type() -> TypeEngine[Any]:
-    """JSON, as JSONB on PostgreSQL; None is stored as NULL."""
+    """Return a JSON type, JSONB on PostgreSQL, which stores None as NULL."""
     return JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class UTCDateTime(TypeDecorator[dt.datetime]):
-    """A point in time. What comes back is aware and in UTC; a naive value is taken to be UTC.
+    """Store a point in time, and return an aware value in UTC. A naive value counts as UTC.
 
-    PostgreSQL has TIMESTAMP WITH TIME ZONE. SQLite gets ISO 8601 text of a fixed width with its zone, so that comparing and
-    ordering the text compares and orders the times.
+    PostgreSQL stores TIMESTAMP WITH TIME ZONE. SQLite stores ISO 8601 text with its time zone.
     """
+
+    # The SQLite text has microseconds in every value and UTC only: a fixed width, so that the text
+    # sorts and compares in the same order as the times.
 
     impl = DateTime
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(
-            String(32) if dialect.name == "sqlite" else DateTime(timezone=True)
-        )
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str] | TypeEngine[dt.datetime]:
+        """Return the type that stores the values in this database."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(32))
+        return dialect.type_descriptor(DateTime(timezone=True))
 
-    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> Any:
+    def process_bind_param(
+        self, value: dt.datetime | None, dialect: Dialect
+    ) -> dt.datetime | str | None:
+        """Convert a value for the driver."""
         if value is None:
             return None
         aware = as_utc(value)
         return aware.isoformat(timespec="microseconds") if dialect.name == "sqlite" else aware
 
-    def process_result_value(self, value: Any, _: Dialect) -> dt.datetime | None:
+    def process_result_value(
+        self, value: dt.datetime | str | None, _: Dialect
+    ) -> dt.datetime | None:
+        """Convert a value of the driver."""
         if value is None:
             return None
         return as_utc(dt.datetime.fromisoformat(value) if isinstance(value, str) else value)
 
 
 class ExactDecimal(TypeDecorator[Decimal]):
-    """A decimal number with a fixed number of places, which never passes through a Python float.
+    """Store a decimal number with a fixed number of places, which is never a Python float.
 
-    SQLite keeps numbers as 64-bit floats: there, 15 significant digits come back as they were.
+    SQLite stores numbers as 64-bit floats: there, values of up to 15 significant digits come back
+    unchanged.
+
+    Args:
+        digits: the number of significant digits.
+        places: the number of digits after the point.
     """
 
     impl = Numeric
@@ -63,25 +78,30 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def __repr__(self) -> str:
         return f"ExactDecimal({self.digits}, {self.places})"
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        # Text bound to a column of NUMERIC affinity is compared and stored as a number.
-        exact = _SQLiteNumeric() if dialect.name == "sqlite" else Numeric(self.digits, self.places)
-        return dialect.type_descriptor(exact)
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Decimal]:
+        """Return the type that stores the values in this database."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SQLiteNumeric())
+        return dialect.type_descriptor(Numeric(self.digits, self.places))
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: object, dialect: Dialect) -> Decimal | str | None:
+        """Convert a value for the driver."""
         if value is None:
             return None
         exact = Decimal(str(value))
+        # SQLite has no decimal: text bound to a column of NUMERIC affinity is stored and compared
+        # as a number, while a Decimal could not be bound at all.
         return format(exact, "f") if dialect.name == "sqlite" else exact
 
-    def process_result_value(self, value: Any, _: Dialect) -> Decimal | None:
+    def process_result_value(self, value: object, _: Dialect) -> Decimal | None:
+        """Convert a value of the driver, and restore trailing zeros, which SQLite drops."""
         if value is None:
             return None
         return Decimal(str(value)).quantize(Decimal(1).scaleb(-self.places))
 
 
-class _SQLiteNumeric(TypeEngine[Any]):
-    """NUMERIC in DDL, and no processors of its own."""
+class _SQLiteNumeric(TypeEngine[Decimal]):
+    """Render NUMERIC in DDL, without SQLAlchemy's processors, which go through floats."""
 
     __visit_name__ = "NUMERIC"
     precision = None
@@ -89,5 +109,5 @@ class _SQLiteNumeric(TypeEngine[Any]):
 
 
 def as_utc(value: dt.datetime) -> dt.datetime:
-    """The same point in time in UTC; a naive value is taken to be UTC."""
+    """Return the same point in time in UTC; a naive value counts as UTC."""
     return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)

@@ -1,14 +1,13 @@
-"""What a database URL says, checked once: which backend, where, and with which options."""
+"""Parse a database URL once: the kind of database, its address, and its options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from edgy_bus.errors import ConfigurationError
 
 SQLITE_TIMEOUT = 30.0
-"""Seconds a SQLite connection waits for another one's write lock."""
+"""Seconds that a SQLite connection waits for the write lock of another connection."""
 
 _SCHEMES = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
 _NOT_YET = ("mysql", "mariadb")
@@ -16,11 +15,19 @@ _NOT_YET = ("mysql", "mariadb")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A checked URL: the kind of database, the URL without its query, and the query's options as the driver takes them."""
+    """Hold a checked URL.
+
+    Attributes:
+        kind: `sqlite` or `postgresql`.
+        address: the URL without its query.
+        options: the options of the query, with the names and types of the driver.
+        schema: the PostgreSQL schema, None for the server's default.
+        uri: options that SQLite reads from a `file:` URI.
+    """
 
     kind: str
     address: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     schema: str | None = None
     uri: Mapping[str, str] = field(default_factory=dict)
 
@@ -29,9 +36,11 @@ def _ssl(value: str) -> bool | str:
     return {"true": True, "false": False}.get(value.lower(), value.lower())
 
 
-_SQLITE_OPTIONS: dict[str, Callable[[str], Any]] = {"timeout": float, "cached_statements": int}
+_Converter = Callable[[str], object]
+
+_SQLITE_OPTIONS: dict[str, _Converter] = {"timeout": float, "cached_statements": int}
 _SQLITE_URI = ("mode", "immutable", "vfs")
-_POSTGRES_OPTIONS: dict[str, Callable[[str], Any]] = {
+_POSTGRES_OPTIONS: dict[str, _Converter] = {
     "host": str,
     "min_size": int,
     "max_size": int,
@@ -45,35 +54,42 @@ _POSTGRES_OPTIONS: dict[str, Callable[[str], Any]] = {
 
 
 def parse(url: str) -> Target:
-    """Read a database URL.
+    """Parse a database URL.
 
-    Raises `ConfigurationError` for a scheme or an option that is not known; the message never holds the URL itself, because
-    a URL may hold a password.
+    Raises:
+        ConfigurationError: for an unknown scheme or option. The message never contains the URL,
+            because a URL can contain a password.
     """
     parts = _split(url)
     kind = _kind(parts.scheme)
     query = dict(parse_qsl(parts.query))
-    address = urlunsplit((kind, parts.netloc, parts.path, "", ""))
     if kind == "sqlite":
-        uri = {name: query.pop(name) for name in _SQLITE_URI if name in query}
-        options = {"timeout": SQLITE_TIMEOUT} | _convert(query, _SQLITE_OPTIONS, also=_SQLITE_URI)
-        # urlunsplit drops the empty host of "sqlite:///file", which databases needs to find the path.
-        return Target(kind, f"sqlite://{parts.netloc}{parts.path}", options, uri=uri)
+        return _sqlite_target(parts, query)
+    address = urlunsplit((kind, parts.netloc, parts.path, "", ""))
     schema = query.pop("schema", None)
-    return Target(
-        kind, address, _convert(query, _POSTGRES_OPTIONS, also=("schema",)), schema=schema
-    )
+    options = _convert(query, _POSTGRES_OPTIONS, also=("schema",))
+    return Target(kind, address, options, schema=schema)
+
+
+def _sqlite_target(parts: SplitResult, query: dict[str, str]) -> Target:
+    uri = {name: query.pop(name) for name in _SQLITE_URI if name in query}
+    options = {"timeout": SQLITE_TIMEOUT} | _convert(query, _SQLITE_OPTIONS, also=_SQLITE_URI)
+    # Not urlunsplit, which drops the empty host of "sqlite:///file": `databases` would then take
+    # the file for a host and find no path.
+    return Target("sqlite", f"sqlite://{parts.netloc}{parts.path}", options, uri=uri)
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of a URL. What Python says about a wrong one may show a part of the password, so it is not passed on."""
+    """Split a URL; raise `ConfigurationError` for a malformed URL."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
+        # `from None`: Python's text about a malformed URL can show a part of the password.
         raise ConfigurationError(
-            "the database URL is not well formed: a port is a number up to 65535, and in a name or a password the characters "
-            "/ ? # [ ] @ are percent-encoded (%2F %3F %23 %5B %5D %40)"
+            "the database URL is not well formed: a port is a number up to 65535, and in a name "
+            "or a password the characters / ? # [ ] @ are percent-encoded (%2F %3F %23 %5B %5D "
+            "%40)"
         ) from None
     return parts
 
@@ -82,27 +98,30 @@ def _kind(scheme: str) -> str:
     base = scheme.split("+", 1)[0]
     if base in _NOT_YET:
         raise ConfigurationError(
-            f"database scheme {scheme!r}: MySQL and MariaDB are not supported yet; use sqlite or postgresql"
+            f"database scheme {scheme!r}: MySQL and MariaDB are not supported yet; "
+            "use sqlite or postgresql"
         )
     if scheme not in _SCHEMES:
         raise ConfigurationError(
-            f"unknown database scheme {scheme!r}: the supported ones are sqlite://, postgresql:// and postgres://"
+            f"unknown database scheme {scheme!r}: the supported ones are sqlite://, "
+            "postgresql:// and postgres://"
         )
     return _SCHEMES[scheme]
 
 
 def _convert(
-    query: Mapping[str, str], known: Mapping[str, Callable[[str], Any]], also: tuple[str, ...]
-) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+    query: Mapping[str, str], converters: Mapping[str, _Converter], also: tuple[str, ...]
+) -> dict[str, object]:
+    """Convert the options of a query; `also` names further valid options, for the error's text."""
+    options: dict[str, object] = {}
     for name, value in query.items():
-        if name not in known:
-            names = ", ".join(sorted([*known, *also]))
+        if name not in converters:
+            names = ", ".join(sorted([*converters, *also]))
             raise ConfigurationError(
                 f"unknown option {name!r} in the database URL: the known ones are {names}"
             )
         try:
-            options["ssl" if name == "sslmode" else name] = known[name](value)
+            options["ssl" if name == "sslmode" else name] = converters[name](value)
         except ValueError as error:
             raise ConfigurationError(
                 f"the database URL's option {name!r} does not take {value!r}"

@@ -1,1 +1,1 @@
-"""The demonstration: two services against each other, a killed worker, and an account of every event."""
+"""Demonstrate edgy_bus: two services, a killed worker, and an account of every event."""

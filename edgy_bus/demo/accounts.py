@@ -1,20 +1,21 @@
-"""The service `accounts`: owns users, and knows nobody who listens."""
-
-from typing import Any
+"""Run the service `accounts`: the owner of the users, which knows none of its subscribers."""
 
 import edgy_bus as edgy
-from edgy_bus.demo.place import Place
+from edgy_bus.demo.config import DemoConfig
 from edgy_bus.signals import pre_save
 
-place = Place.from_environment()
-database = edgy.Database(place.accounts)
+config = DemoConfig.from_environment()
+database = edgy.Database(config.accounts)
+# The relay runs in a process of its own; a second relay here would only compete for the lease.
 bus = edgy.Bus(
-    place.broker, service="accounts", prefix=place.prefix, relay=False, relaying=place.relaying
+    config.broker, service="accounts", prefix=config.prefix, relay=False, relaying=config.relaying
 )
 registry = edgy.Registry(database=database, bus=bus)
 
 
 class User(edgy.Model):
+    """A user. Every operation raises `version` by one, so that the account can name each effect."""
+
     id: int = edgy.BigIntegerField(primary_key=True)
     name: str = edgy.CharField(max_length=100)
     email: str = edgy.EmailField()
@@ -26,12 +27,12 @@ class User(edgy.Model):
 
 
 class Vetoed(Exception):
-    """We do not want this user."""
+    """Refuses a user."""
 
 
 @pre_save(User)
-async def check(sender: Any, instance: User, **kwargs: Any) -> None:
-    """Runs here, before the INSERT: it may change the row or stop the operation."""
+async def check(sender: type[User], instance: User, **kwargs: object) -> None:
+    """Normalise the address, and refuse spam, in this process and before the INSERT."""
     instance.email = instance.email.strip().lower()
     if instance.email.endswith("@spam.example"):
         raise Vetoed(instance.email)

@@ -1,4 +1,4 @@
-"""What happens in `accounts` during a run: users come, change and go. Keeps a ledger of what was committed."""
+"""Drive the service `accounts`: create, change and delete users, and record the commits."""
 
 import asyncio
 import random
@@ -14,16 +14,21 @@ _SPAM_EVERY, _UNDO_EVERY, _DELETE_EVERY = 25, 20, 5
 
 @dataclass
 class Ledger:
-    """What the database said yes to."""
+    """Record the operations that the database has committed.
+
+    Attributes:
+        versions: the last version of every user ever created; a deletion is a version too.
+        vetoed: operations that a `pre_save` receiver refused.
+        rolled_back: transactions that were rolled back on purpose.
+    """
 
     versions: dict[int, int] = field(default_factory=dict)
-    """The last version of every user ever created; the deletion is a version too."""
     vetoed: int = 0
     rolled_back: int = 0
 
     @property
     def committed(self) -> int:
-        """Operations."""
+        """Return the number of committed operations."""
         return sum(self.versions.values())
 
 
@@ -32,29 +37,40 @@ class _Undone(Exception):
 
 
 class Driver:
-    """Creates, updates and deletes `count` users; `progressed` is called after every operation."""
+    """Create, update and delete users.
 
-    def __init__(self, database: Database, count: int, progressed: Callable[[], None]) -> None:
+    Args:
+        database: the database of `accounts`.
+        count: how many users.
+        on_progress: called after every operation.
+    """
+
+    def __init__(self, database: Database, count: int, on_progress: Callable[[], None]) -> None:
         self.ledger = Ledger()
         self.operations = 2 * count + count // _DELETE_EVERY
         self._database = database
         self._count = count
-        self._progressed = progressed
+        self._on_progress = on_progress
         self._users: list[User] = []
 
     async def run(self) -> None:
-        await self._all(range(self._count), self._create)
+        """Run all operations. The ledger is complete afterwards."""
+        await self._for_each(range(self._count), self._create)
+        # A random order, because updates in the order of creation would hide a loss of order.
         order = random.sample(range(self._count), self._count)
-        await self._all(order, self._update)
-        await self._all(order[: self._count // _DELETE_EVERY], self._delete)
+        await self._for_each(order, self._update)
+        await self._for_each(order[: self._count // _DELETE_EVERY], self._delete)
 
-    async def _all(self, numbers: Iterable[int], action: Callable[[int], Awaitable[None]]) -> None:
-        waiting = iter(numbers)
+    async def _for_each(
+        self, numbers: Iterable[int], action: Callable[[int], Awaitable[None]]
+    ) -> None:
+        # The workers share an iterator: each takes the next number, and no number is taken twice.
+        remaining = iter(numbers)
 
         async def work() -> None:
-            for number in waiting:
+            for number in remaining:
                 await action(number)
-                self._progressed()
+                self._on_progress()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(_AT_ONCE):
@@ -67,9 +83,11 @@ class Driver:
             name=f"User {number}", email=f"User{number}@Example.org", password="hunter2"
         )
         self._users.append(user)
+        # After the commit: an operation that raised must not count as committed.
         self.ledger.versions[user.id] = 1
 
     async def _create_spam(self, number: int) -> None:
+        """Try to create a user that `pre_save` refuses; no group may see an event of this user."""
         try:
             await User.query.create(name=f"Spam {number}", email=f"{number}@spam.example")
         except Vetoed:
@@ -84,7 +102,8 @@ class Driver:
         self.ledger.versions[user.id] += 1
 
     async def _update_and_undo(self, user: User) -> None:
-        """Events of a transaction that rolls back must never be seen."""
+        """Write events in a transaction that rolls back; no group may see them."""
+        # Version 1,000,000 is no expected effect: such an event would count as a phantom.
         try:
             async with self._database.transaction():
                 await User.query.filter(id=user.id).update(name="Nobody", version=1_000_000)

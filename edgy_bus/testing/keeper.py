@@ -1,13 +1,15 @@
-"""Keeps a started server from outliving the process that needed it.
+"""Keep a started server from outliving the process that needs the server.
 
-Between the two stands a small process, the keeper: this file, run as a program. It starts the server, and
-stops it and deletes its folder as soon as its own standard input ends. That happens when `Kept.stop` closes
-it, and also when the process that holds the other end ends in any way, SIGKILL included. No signal handler,
-no `atexit` and no code between fork and exec is needed for that, so it holds on every POSIX system and with
-any number of threads. (Who kills the keeper itself with SIGKILL leaves a server behind.)
+A small process, the keeper, stands between the two: this file, run as a program. The keeper starts
+the server. When the keeper's standard input ends, it stops the server and deletes its directory.
+The input ends when `KeptServer.stop` closes it, and when the process at the other end dies in any
+way, SIGKILL included. No signal handler, `atexit` or code between fork and exec is involved, so
+this works on every POSIX system and with any number of threads. (A SIGKILL to the keeper itself
+leaves the server running.)
 
-The keeper has a session of its own: a Ctrl-C at the terminal reaches the program alone, which may still use
-the server while it shuts down. Only the standard library is imported: the keeper starts in some 20 ms.
+The keeper has a session of its own: Ctrl-C at the terminal reaches only the program, which may
+still use the server during its shutdown. The keeper imports only the standard library and starts
+in about 20 ms.
 """
 
 import json
@@ -24,7 +26,7 @@ from types import FrameType
 from typing import Any
 
 GRACE = 10.0
-"""Seconds that a server has for stopping before it is killed."""
+"""Seconds between the stop signal and SIGKILL."""
 
 LOG = "server.log"
 _TAIL = 2_000
@@ -32,17 +34,23 @@ _TAIL = 2_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What a keeper does: run `steps` one after another, the last of which is the server."""
+    """Tell a keeper how to run a server.
+
+    Attributes:
+        folder: the working directory, deleted at the end.
+        steps: commands to run one after another; the last command is the server.
+        stop_signal: the signal that asks the server to stop.
+        account: the user id for the commands; None for the user of this process.
+    """
 
     folder: str
     steps: Sequence[Sequence[str]]
     stop_signal: int = signal.SIGTERM
     account: int | None = None
-    """The user id that the steps run as, where it is not the one of this process."""
 
 
-class Kept:
-    """A server with its keeper, seen from the process that needs it."""
+class KeptServer:
+    """Run a server under a keeper."""
 
     def __init__(self, plan: Plan) -> None:
         self._keeper = subprocess.Popen(  # noqa: S603 - this interpreter and this file
@@ -52,22 +60,26 @@ class Kept:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._last_words = ""
+        self._log_end = ""
 
     @property
     def running(self) -> bool:
+        """Return whether the keeper runs, and with it the server."""
         return self._keeper.poll() is None
 
     def stop(self) -> str:
-        """Stop the server and wait until its folder is gone; returns the end of its log if it had failed."""
+        """Stop the server, and wait until its directory is deleted. Can be called twice.
+
+        Returns the end of the server's log if the server had ended by itself, else "".
+        """
         if self._keeper.stdin is not None and not self._keeper.stdin.closed:
             output, _ = self._keeper.communicate(timeout=3 * GRACE)
-            self._last_words = output.decode(errors="replace").strip()
-        return self._last_words
+            self._log_end = output.decode(errors="replace").strip()
+        return self._log_end
 
 
 def keep(plan: Plan) -> None:
-    """The keeper's whole life. What the server logged is printed when it ended without being asked to."""
+    """Run a plan to its end; print the end of the log if the server ended by itself."""
     folder = Path(plan.folder)
     log = folder / LOG
     try:
@@ -78,42 +90,45 @@ def keep(plan: Plan) -> None:
 
 
 def _run(plan: Plan, log: Path) -> bool:
-    """Run the steps; whether the last one, or one before it, ended by itself."""
-    who: dict[str, Any] = {} if plan.account is None else {"user": plan.account, "extra_groups": []}
+    """Run the steps; return whether a preparing step failed or the server ended by itself."""
     with log.open("ab") as output:
-        streams: dict[str, Any] = {
+        # Not the keeper's own standard input, whose end is the signal to stop.
+        options: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": output,
             "stderr": output,
             "cwd": plan.folder,
         }
+        if plan.account is not None:
+            options |= {"user": plan.account, "extra_groups": []}
         for step in plan.steps[:-1]:
-            if subprocess.run(step, check=False, **streams, **who).returncode != 0:  # noqa: S603 - from our caller
+            if subprocess.run(step, check=False, **options).returncode != 0:  # noqa: S603
                 return True
-        server = subprocess.Popen(plan.steps[-1], **streams, **who)  # noqa: S603 - from our caller
-    asked = threading.Event()
-    threading.Thread(
-        target=_stop_at_end_of_input, args=(server, plan.stop_signal, asked), daemon=True
-    ).start()
+        server = subprocess.Popen(plan.steps[-1], **options)  # noqa: S603 - from our caller
+    stopping = threading.Event()
+    arguments = (server, plan.stop_signal, stopping)
+    threading.Thread(target=_stop_at_end_of_input, args=arguments, daemon=True).start()
     try:
         server.wait()
     finally:
         _stop(server, plan.stop_signal)
-    return not asked.is_set()
+    return not stopping.is_set()
 
 
 def _stop_at_end_of_input(
-    server: "subprocess.Popen[bytes]", stop_signal: int, asked: threading.Event
+    server: "subprocess.Popen[bytes]", stop_signal: int, stopping: threading.Event
 ) -> None:
     # Not through `sys.stdin`, whose lock this thread would hold while the interpreter shuts down.
     while os.read(0, 1):
         pass
-    asked.set()
+    # Set before the server is stopped: the main thread wakes at the server's end, and reads the
+    # event to tell a stop on request from a failure.
+    stopping.set()
     _stop(server, stop_signal)
 
 
 def _stop(server: "subprocess.Popen[bytes]", stop_signal: int) -> None:
-    """Ask first, then kill. Does nothing to a server that has ended."""
+    """Ask a server to stop, then kill it. Does nothing to a server that has ended."""
     server.send_signal(stop_signal)
     try:
         server.wait(GRACE)
@@ -122,10 +137,11 @@ def _stop(server: "subprocess.Popen[bytes]", stop_signal: int) -> None:
         server.wait()
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # SystemExit, so that the `finally` blocks above stop the server and delete its directory.
     raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     keep(Plan(**json.loads(sys.argv[1])))

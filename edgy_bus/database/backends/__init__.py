@@ -1,1 +1,1 @@
-"""What differs between databases: one file each, behind `base.Session`."""
+"""Implement `base.Session` and `base.Backend` for each kind of database, in a file each."""

@@ -1,4 +1,4 @@
-"""What the library needs from a driver's connection, beyond what `databases` asks of it."""
+"""Define the interface to a driver's connection, beyond the interface that `databases` defines."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -9,40 +9,43 @@ from typing import Any
 from databases.interfaces import ConnectionBackend, DatabaseBackend
 from sqlalchemy import Dialect
 
-from edgy_bus.database.compiling import Row, Statement
+from edgy_bus.database.compiling import Arguments, Row, Statement
 from edgy_bus.errors import DatabaseError
+
+RawRow = Sequence[Any]
+"""A row as the driver returned it: values in the order of the columns, without conversion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a statement gave: its rows, and how many rows it returned or changed."""
+    """Hold the rows of a statement, and the number of rows that it returned or changed."""
 
     rows: list[Row] = field(default_factory=list)
     rowcount: int = 0
 
 
 class Session(ConnectionBackend):
-    """One task's connection to a database.
+    """Run statements on a task's connection to a database.
 
-    `release` never leaves the session holding a connection, not even when it is cancelled, and `discard` never waits: so
-    whoever cannot clean a connection up can still give it back.
+    After `release` the session holds no connection, even when the release was cancelled. `discard`
+    never waits, so a caller that cannot clean a connection up can still give the connection back.
     """
 
     @abstractmethod
     async def fetch(self, statement: Statement) -> Result:
-        """Run a statement."""
+        """Run a statement, and convert its rows to Python's types."""
 
     @abstractmethod
-    async def read(self, statement: Statement) -> Sequence[Sequence[Any]]:
-        """Run a statement that returns rows; they are as the driver made them."""
+    async def read(self, statement: Statement) -> Sequence[RawRow]:
+        """Run a statement that returns rows, without conversion of their values."""
 
     @abstractmethod
-    async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
+    async def run_many(self, sql: str, arguments: Sequence[Arguments]) -> None:
         """Run a statement once for each tuple of values."""
 
     @abstractmethod
     async def issue(self, sql: str) -> None:
-        """Run text of ours without parameters: BEGIN, COMMIT, DDL. It leaves nothing behind in the session."""
+        """Run a statement of the library that leaves the session unchanged: BEGIN, COMMIT, DDL."""
 
     @abstractmethod
     async def script(self, sql: str) -> None:
@@ -50,11 +53,11 @@ class Session(ConnectionBackend):
 
     @abstractmethod
     async def begin(self, *, isolation: str | None, readonly: bool) -> None:
-        """Open a transaction that can keep what it reads until it writes."""
+        """Open a transaction, which can write after it has read without a conflict."""
 
     @abstractmethod
     async def commit(self) -> None:
-        """Commit. Raises `DatabaseError` when the database rolled back instead."""
+        """Commit. Raises `DatabaseError` if the database rolled back instead."""
 
     @abstractmethod
     async def rollback(self) -> None:
@@ -62,11 +65,16 @@ class Session(ConnectionBackend):
 
     @abstractmethod
     def discard(self) -> None:
-        """Make sure that the connection in use is never used again, and that its transaction ends. Does not wait."""
+        """End the connection and its transaction, without waiting; no task uses it again."""
 
 
 class Translation:
-    """`with translation:` raises what a driver raised as an error of ours, with the driver's as its cause."""
+    """Raise a driver's error as an error of edgy_bus, with the driver's error as the cause.
+
+    Used as `with translation:`. `translate` returns None for errors that pass unchanged.
+    """
+
+    # A class instead of @contextmanager: every statement enters it, and a generator costs more.
 
     def __init__(self, translate: Callable[[Exception], DatabaseError | None]) -> None:
         self._translate = translate
@@ -81,17 +89,17 @@ class Translation:
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, Exception):
-            ours = self._translate(error)
-            if ours is not None:
-                raise ours from error
+            translated = self._translate(error)
+            if translated is not None:
+                raise translated from error
 
 
 class Backend(DatabaseBackend):
-    """A kind of database."""
+    """Connect to a kind of database."""
 
     compiling_dialect: Dialect
     translation: Translation
 
     @abstractmethod
     def connection(self) -> Session:
-        """A session that holds no connection yet."""
+        """Return a session that holds no connection yet."""

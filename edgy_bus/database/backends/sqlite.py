@@ -1,11 +1,11 @@
-"""SQLite through aiosqlite: write-ahead log, foreign keys, and connections that are kept for the next operation."""
+"""Connect to SQLite through aiosqlite, with a write-ahead log and foreign keys."""
 
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from typing import Any
+from typing import Protocol, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import aiosqlite
@@ -13,8 +13,8 @@ from databases.backends import sqlite
 from databases.core import DatabaseURL
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from edgy_bus.database.backends.base import Backend, Result, Session, Translation
-from edgy_bus.database.compiling import Statement
+from edgy_bus.database.backends.base import Backend, RawRow, Result, Session, Translation
+from edgy_bus.database.compiling import Arguments, Statement
 from edgy_bus.database.url import Target
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable, IntegrityError
 
@@ -23,28 +23,31 @@ KEPT_OPEN = 4
 
 _MEMORY = ("", ":memory:")
 _POLL = 0.01
-_FAREWELL = 5.0
-"""Seconds that closing waits for connections that were discarded while they were busy."""
+_CLOSE_TIMEOUT = 5.0
+"""Seconds that `close` waits for connections that were discarded while they were busy."""
+
+T = TypeVar("T")
 
 
 class _Pool(sqlite.SQLitePool):
-    """Hands connections out and keeps some of those that come back.
+    """Open connections, and keep some of the released connections for the next task."""
 
-    A database in memory exists once per connection, so it has one connection, for which tasks wait in turn.
-    """
+    # A database in memory exists once per connection. It has a single connection here, and tasks
+    # wait for their turn; a second connection would see an empty database.
 
-    def __init__(self, target: Target, options: dict[str, Any]) -> None:
+    def __init__(self, target: Target, options: Mapping[str, object]) -> None:
         self._target = target
         self._options = {**target.options, **options}
         self._in_memory = DatabaseURL(target.address).database in _MEMORY
         self._turn = asyncio.Semaphore(1)
-        self.writing = asyncio.Lock()
-        self.patience: float = self._options["timeout"]
+        self.write_lock = asyncio.Lock()
+        self.lock_timeout = cast(float, self._options["timeout"])
         self._idle: list[aiosqlite.Connection] = []
-        self._ending: set[asyncio.Future[Any]] = set()
+        self._stopping: set[asyncio.Future[object]] = set()
         self._memref = None
 
     async def acquire(self) -> aiosqlite.Connection:
+        """Return an idle connection, or open a new connection."""
         if self._in_memory:
             await self._turn.acquire()
         if self._idle:
@@ -57,8 +60,9 @@ class _Pool(sqlite.SQLitePool):
 
     async def _open(self) -> aiosqlite.Connection:
         name, uri = self._file()
-        connection = aiosqlite.connect(name, isolation_level=None, uri=uri, **self._options)
-        # A process that never disconnected can exit.
+        connect: Callable[..., aiosqlite.Connection] = aiosqlite.connect
+        connection = connect(name, isolation_level=None, uri=uri, **self._options)
+        # A process that forgets to disconnect must be able to exit.
         connection._thread.daemon = True
         try:
             await connection
@@ -72,8 +76,10 @@ class _Pool(sqlite.SQLitePool):
         return connection
 
     async def _write_ahead(self, connection: aiosqlite.Connection) -> None:
-        """Change the file to the write-ahead log. SQLite does not wait for the lock that this takes, once for a file."""
-        deadline = time.monotonic() + self.patience
+        """Switch the file to the write-ahead log, which lets readers and a writer work together."""
+        # The busy timeout does not apply to this PRAGMA: with several processes that start
+        # together, SQLite refuses all but the first at once, so this method polls.
+        deadline = time.monotonic() + self.lock_timeout
         while True:
             try:
                 await connection.execute_fetchall("PRAGMA journal_mode = WAL")
@@ -90,7 +96,7 @@ class _Pool(sqlite.SQLitePool):
         return f"file:{quote(name)}?{urlencode(self._target.uri)}", True
 
     async def release(self, connection: aiosqlite.Connection) -> None:
-        """Keep or close a connection. Does not wait, so it cannot be cancelled half way."""
+        """Keep or close a connection. Never waits, so a cancellation cannot interrupt it."""
         if len(self._idle) < KEPT_OPEN:
             self._idle.append(connection)
             self._pass_on()
@@ -98,13 +104,15 @@ class _Pool(sqlite.SQLitePool):
             self.discard(connection)
 
     def discard(self, connection: aiosqlite.Connection) -> None:
-        """Close a connection whose thread may be busy: what it does is interrupted, and SQLite rolls back what is open."""
+        """Interrupt and close a connection; SQLite rolls its open transaction back."""
+        # The thread of the connection may be busy with a long statement. Without the interruption,
+        # the write lock would be held until the end of that statement.
         with suppress(ValueError):  # closed already
             connection._conn.interrupt()
-        ended = connection.stop()
-        if ended is not None:
-            self._ending.add(ended)
-            ended.add_done_callback(self._ending.discard)
+        stopping = connection.stop()
+        if stopping is not None:
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -112,112 +120,128 @@ class _Pool(sqlite.SQLitePool):
             self._turn.release()
 
     async def close(self) -> None:
+        """Close the idle connections, and wait a while for discarded connections."""
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.close()
-        if self._ending:
-            # Their threads report to the event loop, which may be gone afterwards.
-            await asyncio.wait(self._ending, timeout=_FAREWELL)
+        if self._stopping:
+            # A thread reports its end to the event loop, which may be closed soon after this call;
+            # the report would then raise an error in the thread.
+            await asyncio.wait(self._stopping, timeout=_CLOSE_TIMEOUT)
 
 
-def _translated(error: Exception) -> DatabaseError | None:
-    """SQLite's texts name tables and columns, but no values."""
+def _translate(error: Exception) -> DatabaseError | None:
+    """Translate an error of SQLite; None for other errors."""
+    # SQLite's texts name tables and columns, but contain no values, so they can be passed on.
     if isinstance(error, sqlite3.IntegrityError):
         return IntegrityError(f"SQLite refuses the row: {error}")
-    if isinstance(error, sqlite3.OperationalError) and _code(error) in (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-    ):
+    if isinstance(error, sqlite3.OperationalError) and _code(error) in _LOCKED:
         return DatabaseUnavailable(f"SQLite: {error}")
     if isinstance(error, sqlite3.Error):
         return DatabaseError(f"SQLite: {error}")
-    return (
-        DatabaseError(f"SQLite cannot store a value: {error}")
-        if isinstance(error, OverflowError)
-        else None
-    )
+    if isinstance(error, OverflowError):
+        return DatabaseError(f"SQLite cannot store a value: {error}")
+    return None
+
+
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _code(error: sqlite3.Error) -> int:
-    """The primary result code; 0 for an error of the module itself, which has none."""
+    """Return the primary result code; 0 for an error of the `sqlite3` module itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 class SQLiteBackend(Backend, sqlite.SQLiteBackend):
-    """SQLite for `databases`, with our pool and sessions."""
+    """Connect `databases` to SQLite, with the pool and sessions of this module."""
 
-    def __init__(self, url: DatabaseURL, *, target: Target, **options: Any) -> None:
+    def __init__(self, url: DatabaseURL, *, target: Target, **options: object) -> None:
         self._database_url = url
         self._dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
-        # aiosqlite does not support decimals
+        # SQLAlchemy converts decimals, because aiosqlite cannot bind a Decimal.
         self._dialect.supports_native_decimal = False
         self.compiling_dialect = self._dialect
-        self.translation = Translation(_translated)
+        self.translation = Translation(_translate)
         self._pool: _Pool = _Pool(target, options)
 
     async def connect(self) -> None:
-        """Open one connection, so that a path that cannot be opened is noticed here."""
+        """Open a connection, so that an invalid path is reported here and not at first use."""
         await self._pool.release(await self._pool.acquire())
 
     async def disconnect(self) -> None:
+        """Close every connection that no task uses."""
         await self._pool.close()
 
     def connection(self) -> "SQLiteSession":
+        """Return a session that holds no connection yet."""
         return SQLiteSession(self._pool, self._dialect)
 
 
-def _fetch(
-    connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]
-) -> tuple[list[str], list[Any], int]:
-    """Names of columns, rows, and the number of rows changed; in the connection's thread, because every visit there costs."""
+_Fetched = tuple[list[str], list[RawRow], int]
+"""Names of columns, rows, and the number of changed rows."""
+
+
+class _Executing(Protocol):
+    """Describe the private method of aiosqlite that runs a function in a connection's thread."""
+
+    _conn: sqlite3.Connection
+
+    async def _execute(self, function: Callable[..., T], *arguments: object) -> T: ...
+
+
+def _fetch(connection: sqlite3.Connection, sql: str, arguments: Arguments) -> _Fetched:
+    """Run a statement and fetch its rows."""
+    # Runs in the connection's thread. aiosqlite's public interface would switch threads for the
+    # statement, the rows and the close of the cursor: each switch costs more than a small query.
     with closing(connection.execute(sql, arguments)) as cursor:
         if cursor.description is None:
             return [], [], max(cursor.rowcount, 0)
         return [column[0] for column in cursor.description], cursor.fetchall(), 0
 
 
-def _run_many(connection: sqlite3.Connection, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
+def _run_many(connection: sqlite3.Connection, sql: str, arguments: Sequence[Arguments]) -> None:
     connection.executemany(sql, arguments).close()
 
 
 class SQLiteSession(Session, sqlite.SQLiteConnection):
-    """One task's connection to a SQLite file."""
+    """Run statements on a task's connection to a SQLite file."""
 
     _pool: _Pool
-    _writes = False
+    _has_write_lock = False
 
     async def release(self) -> None:
+        """Give the connection and the write lock back, if the session has any."""
         self._finish_writing()
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._pool.release(connection)
 
     def discard(self) -> None:
+        """Interrupt and close the connection; SQLite rolls its transaction back."""
         self._finish_writing()
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.discard(connection)
 
     async def _begin_writing(self) -> None:
-        """Wait for this process's turn to write.
-
-        SQLite lets one connection write and makes the others poll for the lock, in no order. A queue in front of it is fair, and
-        leaves the polling to other processes.
-        """
+        """Wait for this process's turn to write."""
+        # SQLite allows a single writer and lets the others poll for its lock, in no order: under
+        # load, a task could starve. The queue of this lock is fair, and only processes poll.
+        timeout = self._pool.lock_timeout
         try:
-            async with asyncio.timeout(self._pool.patience):
-                await self._pool.writing.acquire()
+            async with asyncio.timeout(timeout):
+                await self._pool.write_lock.acquire()
         except TimeoutError:
             raise DatabaseError(
-                f"another transaction of this process has kept the database locked for {self._pool.patience:g} s; does it wait "
-                "for a task that needs a transaction of its own?"
+                f"another transaction of this process has kept the database locked for {timeout:g}"
+                " s; does it wait for a task that needs a transaction of its own?"
             ) from None
-        self._writes = True
+        self._has_write_lock = True
 
     def _finish_writing(self) -> None:
-        if self._writes:
-            self._writes = False
-            self._pool.writing.release()
+        if self._has_write_lock:
+            self._has_write_lock = False
+            self._pool.write_lock.release()
 
     @property
     def _open(self) -> aiosqlite.Connection:
@@ -227,31 +251,34 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
             )
         return self._connection
 
+    def _in_thread(self, function: Callable[..., T], *arguments: object) -> Awaitable[T]:
+        """Call a function with SQLite's connection, in the thread of the connection."""
+        connection = cast("_Executing", self._open)
+        return connection._execute(function, connection._conn, *arguments)
+
     async def fetch(self, statement: Statement) -> Result:
-        connection: Any = self._open
-        names, found, changed = await connection._execute(
-            _fetch, connection._conn, statement.sql, statement.arguments
-        )
-        rows = [statement.columns.row(names, values) for values in found]
+        """Run a statement, and convert its rows to Python's types."""
+        names, raw_rows, changed = await self._in_thread(_fetch, statement.sql, statement.arguments)
+        rows = [statement.columns.row(names, values) for values in raw_rows]
         return Result(rows, len(rows) if names else changed)
 
-    async def read(self, statement: Statement) -> Sequence[Sequence[Any]]:
-        connection: Any = self._open
-        _, found, _ = await connection._execute(
-            _fetch, connection._conn, statement.sql, statement.arguments
-        )
-        rows: Sequence[Sequence[Any]] = found
+    async def read(self, statement: Statement) -> Sequence[RawRow]:
+        """Run a statement that returns rows, without conversion of their values."""
+        _, rows, _ = await self._in_thread(_fetch, statement.sql, statement.arguments)
         return rows
 
-    async def run_many(self, sql: str, arguments: Sequence[tuple[Any, ...]]) -> None:
-        connection: Any = self._open
-        await connection._execute(_run_many, connection._conn, sql, arguments)
+    async def run_many(self, sql: str, arguments: Sequence[Arguments]) -> None:
+        """Run a statement once for each tuple of values."""
+        await self._in_thread(_run_many, sql, arguments)
 
     async def issue(self, sql: str) -> None:
+        """Run a statement of the library."""
         await self._open.execute_fetchall(sql)
 
     async def script(self, sql: str) -> None:
-        # The driver's executescript would commit the open transaction first.
+        """Run several statements of text; an open transaction stays open."""
+        # The driver's executescript would commit the open transaction first. A piece between two
+        # semicolons is a statement only if SQLite says so: text and triggers contain semicolons.
         pending = ""
         for piece in sql.split(";"):
             pending += f"{piece};"
@@ -261,8 +288,11 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
         if pending.strip("; \n\t"):
             await self.issue(pending)
 
-    async def begin(self, *, isolation: str | None, readonly: bool) -> None:  # noqa: ARG002 - SQLite has one level
-        # A plain BEGIN that reads and later writes fails at once when another connection wrote in between.
+    async def begin(self, *, isolation: str | None, readonly: bool) -> None:  # noqa: ARG002
+        """Open a transaction, with the write lock unless `readonly`."""
+        # SQLite has a single isolation level, serializable, so `isolation` changes nothing.
+        # IMMEDIATE: after a plain BEGIN, a transaction that has read fails at its first write if
+        # another connection wrote in between, and no waiting helps.
         if readonly:
             await self.issue("BEGIN")
         else:
@@ -270,9 +300,11 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
             await self.issue("BEGIN IMMEDIATE")
 
     async def commit(self) -> None:
+        """Commit, and let the next task write."""
         await self.issue("COMMIT")
         self._finish_writing()
 
     async def rollback(self) -> None:
+        """Roll the open transaction back, and let the next task write."""
         await self.issue("ROLLBACK")
         self._finish_writing()

@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL that stay at hand between operations instead of going back to the pool each time."""
+"""Test idle connections to PostgreSQL, which stay out of asyncpg's pool between operations."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -14,108 +14,112 @@ from tests.proxy import Proxy
 
 
 @pytest.fixture
-async def database(postgres_url: str) -> Any:
-    async with Database(postgres_url, min_size=1, max_size=2) as one:
-        yield one
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    async with Database(postgres_url, min_size=1, max_size=2) as database:
+        yield database
 
 
-def at_hand(database: Database) -> int:
+Select = sa.Select[tuple[int]]
+
+CUT = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'"
+)
+"""Cuts the connections of the database whose `application_name` is "to be cut"."""
+
+
+def idle_count(database: Database) -> int:
     backend = database._backend
     assert isinstance(backend, PostgresBackend)
-    return len(backend._at_hand)
+    return len(backend._idle)
 
 
 @pytest.fixture
-def table() -> Any:
+def table() -> Select:
     return sa.select(sa.literal(1).label("one"))
 
 
-async def test_the_next_operation_takes_the_same_connection(database: Database, table: Any) -> None:
+async def test_the_next_operation_takes_the_same_connection(
+    database: Database, table: Select
+) -> None:
     await database.run(table)
-    assert at_hand(database) == 1
+    assert idle_count(database) == 1
     async with database.transaction():
-        assert at_hand(database) == 0
+        assert idle_count(database) == 0
         await database.run(table)
-    assert at_hand(database) == 1
+    assert idle_count(database) == 1
 
 
 async def test_a_connection_that_somebody_may_have_changed_goes_back_to_the_pool(
     database: Database,
 ) -> None:
     await database.run(text("SET application_name = 'changed'"))
-    assert at_hand(database) == 0
+    assert idle_count(database) == 0
     rows = (await database.run(text("SHOW application_name"))).rows
     assert rows[0]["application_name"] != "changed"
 
 
 async def test_a_connection_whose_statement_was_cancelled_goes_back_to_the_pool(
-    database: Database, table: Any
+    database: Database, table: Select
 ) -> None:
     await database.run(table)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await database.run(text("SELECT pg_sleep(5)"))
-    assert at_hand(database) == 0
+    assert idle_count(database) == 0
     assert (await database.run(table)).rows == [{"one": 1}]
 
 
 async def test_a_connection_that_the_server_cut_is_not_taken_again(
-    postgres_url: str, table: Any
+    postgres_url: str, table: Select
 ) -> None:
-    cut = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'"
-    )
     async with (
-        Database(postgres_url) as other,
-        Database(f"{postgres_url}&application_name=to+be+cut") as one,
+        Database(postgres_url) as admin,
+        Database(f"{postgres_url}&application_name=to+be+cut") as database,
     ):
-        await one.run(table)
-        assert at_hand(one) == 1
-        await other.run(cut)
+        await database.run(table)
+        assert idle_count(database) == 1
+        await admin.run(CUT)
         await asyncio.sleep(0.1)  # the end of the connection arrives
         for _ in range(3):
-            assert (await one.run(table)).rows == [{"one": 1}]
+            assert (await database.run(table)).rows == [{"one": 1}]
 
 
 async def test_a_task_whose_transaction_the_server_cut_goes_on_with_another_connection(
-    postgres_url: str, table: Any
+    postgres_url: str, table: Select
 ) -> None:
-    cut = text(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to be cut'"
-    )
     async with (
-        Database(postgres_url) as other,
-        Database(f"{postgres_url}&application_name=to+be+cut") as one,
+        Database(postgres_url) as admin,
+        Database(f"{postgres_url}&application_name=to+be+cut") as database,
     ):
         with pytest.raises(DatabaseUnavailable):
-            async with one.transaction():
-                await one.run(table)
-                await other.run(cut)
+            async with database.transaction():
+                await database.run(table)
+                await admin.run(CUT)
                 await asyncio.sleep(0.1)  # the end of the connection arrives
-                await one.run(table)
-        async with one.transaction():
-            assert (await one.run(table)).rows == [{"one": 1}]
+                await database.run(table)
+        async with database.transaction():
+            assert (await database.run(table)).rows == [{"one": 1}]
 
 
 async def test_a_transaction_that_finds_no_server_raises_an_error_of_ours(
-    postgres_url: str, table: Any
+    postgres_url: str, table: Select
 ) -> None:
-    async with Proxy(postgres_url) as proxy, Database(proxy.url) as one:
-        await one.run(table)
+    async with Proxy(postgres_url) as proxy, Database(proxy.url) as database:
+        await database.run(table)
         await proxy.shut()
         await asyncio.sleep(0.1)  # the end of the connection arrives
         with pytest.raises(DatabaseUnavailable):
-            async with one.transaction():
+            async with database.transaction():
                 pytest.fail("it began")
         with pytest.raises(DatabaseUnavailable):
-            async with one.connection():
+            async with database.connection():
                 pytest.fail("there is no connection")
         proxy.open()
-        async with one.transaction():
-            assert (await one.run(table)).rows == [{"one": 1}]
+        async with database.transaction():
+            assert (await database.run(table)).rows == [{"one": 1}]
 
 
-async def test_more_tasks_than_connections_all_get_one(database: Database, table: Any) -> None:
+async def test_more_tasks_than_connections_all_get_one(database: Database, table: Select) -> None:
     async def work() -> None:
         for _ in range(20):
             await database.run(table)
@@ -125,11 +129,11 @@ async def test_more_tasks_than_connections_all_get_one(database: Database, table
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(work() for _ in range(10)))
-    assert at_hand(database) <= 2
+    assert idle_count(database) <= 2
 
 
 async def test_a_failed_statement_leaves_a_connection_that_works(
-    database: Database, table: Any
+    database: Database, table: Select
 ) -> None:
     with pytest.raises(DatabaseError):
         await database.run(sa.select(sa.literal(1) / sa.literal(0)))
@@ -137,22 +141,22 @@ async def test_a_failed_statement_leaves_a_connection_that_works(
 
 
 async def test_disconnecting_waits_for_what_runs_and_no_longer(
-    postgres_url: str, table: Any
+    postgres_url: str, table: Select
 ) -> None:
-    one = Database(postgres_url)
-    await one.connect()
+    database = Database(postgres_url)
+    await database.connect()
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
-        async with one.transaction():
-            await one.run(table)
+        async with database.transaction():
+            await database.run(table)
             begun.set()
             await go_on.wait()
 
     async with asyncio.timeout(10):
         working = asyncio.create_task(work())
         await begun.wait()
-        ending = asyncio.create_task(one.disconnect())
+        ending = asyncio.create_task(database.disconnect())
         await asyncio.sleep(0.1)
         assert not ending.done()
         go_on.set()
@@ -160,10 +164,10 @@ async def test_disconnecting_waits_for_what_runs_and_no_longer(
         await ending
 
 
-async def test_disconnecting_does_not_wait_for_what_is_at_hand(
-    postgres_url: str, table: Any
+async def test_disconnecting_does_not_wait_for_what_is_idle(
+    postgres_url: str, table: Select
 ) -> None:
     async with asyncio.timeout(5):
-        async with Database(postgres_url) as one:
-            await one.run(table)
-            assert at_hand(one) == 1
+        async with Database(postgres_url) as database:
+            await database.run(table)
+            assert idle_count(database) == 1

@@ -1,4 +1,4 @@
-"""Statements and what they answer, tables, and notifications, on real databases."""
+"""Test statements and their results, tables, and notifications, on real databases."""
 
 import asyncio
 import datetime as dt
@@ -18,10 +18,11 @@ from edgy_bus.errors import DatabaseError, DatabaseUnavailable, IntegrityError
 from tests.support import eventually
 
 PATIENCE = 20.0
-"""Seconds after which something that should happen is taken not to happen any more."""
+"""Seconds after which an expected event counts as missing."""
 
 LONG = sa.text(
-    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000000000) SELECT count(*) FROM c"
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000000000) "
+    "SELECT count(*) FROM c"
 )
 """A statement that takes SQLite many minutes."""
 
@@ -65,10 +66,8 @@ async def db(database):
 
 
 async def names(database):
-    return [
-        row["name"]
-        for row in (await database.run(sa.select(people.c.name).order_by(people.c.id))).rows
-    ]
+    result = await database.run(sa.select(people.c.name).order_by(people.c.id))
+    return [row["name"] for row in result.rows]
 
 
 # Running statements
@@ -88,8 +87,10 @@ async def test_a_query_without_rows_answers_none(db):
 async def test_what_changes_rows_answers_how_many(db):
     assert (await db.run(sa.insert(people).values(id=3, name="Eva"))).rowcount == 1
     assert (await db.run(sa.update(people).values(age=1))).rowcount == 3
-    assert (await db.run(sa.update(people).where(people.c.age > 1).values(age=2))).rowcount == 0
-    assert (await db.run(sa.delete(people).where(people.c.name != "Ada"))).rowcount == 2
+    update = sa.update(people).where(people.c.age > 1).values(age=2)
+    assert (await db.run(update)).rowcount == 0
+    delete = sa.delete(people).where(people.c.name != "Ada")
+    assert (await db.run(delete)).rowcount == 2
 
 
 async def test_what_changes_rows_can_return_them(db):
@@ -115,24 +116,24 @@ async def test_a_table_can_be_created_by_a_statement(database):
 
 async def test_parameters_are_values_of_named_binds_or_columns(db):
     await db.run(sa.insert(people), {"name": "Eva", "age": None})
-    query = sa.select(people.c.name).where(people.c.name == sa.bindparam("who"))
-    assert [(await db.run(query, {"who": who})).rows for who in ("Eva", "Tom")] == [
-        [{"name": "Eva"}],
-        [],
-    ]
+    query = sa.select(people.c.name).where(people.c.name == sa.bindparam("person"))
+    assert (await db.run(query, {"person": "Eva"})).rows == [{"name": "Eva"}]
+    assert (await db.run(query, {"person": "Tom"})).rows == []
 
 
 async def test_lists_of_any_length_and_percent_signs(db):
     await db.run(sa.insert(people).values(name="100%"))
 
-    async def found(condition):
+    async def matching(condition):
         query = sa.select(people.c.id).where(condition).order_by(people.c.id)
         return [row["id"] for row in (await db.run(query)).rows]
 
-    assert [await found(people.c.id.in_(ids)) for ids in ([], [2], [1, 2, 9])] == [[], [2], [1, 2]]
-    assert await found(people.c.name.in_(["100%"])) == [3]
-    assert await found(people.c.name.contains("%", autoescape=True)) == [3]
-    assert await found(people.c.id % 2 == 1) == [1, 3]
+    assert await matching(people.c.id.in_([])) == []
+    assert await matching(people.c.id.in_([2])) == [2]
+    assert await matching(people.c.id.in_([1, 2, 9])) == [1, 2]
+    assert await matching(people.c.name.in_(["100%"])) == [3]
+    assert await matching(people.c.name.contains("%", autoescape=True)) == [3]
+    assert await matching(people.c.id % 2 == 1) == [1, 3]
     assert (await db.run(sa.text("SELECT name FROM people WHERE name LIKE '1%'"))).rows == [
         {"name": "100%"}
     ]
@@ -152,27 +153,27 @@ async def test_every_type_comes_back_as_it_was(db):
         "note": "it's 100% \\ ünïcödé",
     }
     await db.run(sa.insert(things), row)
-    (found,) = (await db.run(sa.select(things))).rows
-    assert found == row
+    (stored,) = (await db.run(sa.select(things))).rows
+    assert stored == row
     for name, value in row.items():
-        assert isinstance(found[name], type(value))
-    assert (str(found["price"]), found["made"].tzinfo) == ("123456789.10", dt.UTC)
+        assert isinstance(stored[name], type(value))
+    assert (str(stored["price"]), stored["made"].tzinfo) == ("123456789.10", dt.UTC)
 
 
 async def test_nothing_comes_back_as_none(db):
     key = uuid.uuid4()
     nothing = {column.name: None for column in things.c}
     await db.run(sa.insert(things), nothing | {"id": key})
-    (found,) = (await db.run(sa.select(things))).rows
-    assert found == nothing | {"id": key}
-    assert (await db.run(sa.select(things.c.id).where(things.c.data.is_(None)))).rowcount == 1, (
-        "not the JSON null"
-    )
+    (stored,) = (await db.run(sa.select(things))).rows
+    assert stored == nothing | {"id": key}
+    without_data = sa.select(things.c.id).where(things.c.data.is_(None))
+    assert (await db.run(without_data)).rowcount == 1, "not the JSON null"
 
 
 async def test_times_and_decimals_are_compared_by_value(db):
     noon = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC)
-    later = (noon + dt.timedelta(minutes=30)).astimezone(dt.timezone(dt.timedelta(hours=-8)))
+    west = dt.timezone(dt.timedelta(hours=-8))
+    later = (noon + dt.timedelta(minutes=30)).astimezone(west)
     first, second = uuid.uuid4(), uuid.uuid4()
     await db.run_many(
         sa.insert(things),
@@ -182,18 +183,17 @@ async def test_times_and_decimals_are_compared_by_value(db):
         ],
     )
 
-    async def found(condition):
-        return [row["id"] for row in (await db.run(sa.select(things.c.id).where(condition))).rows]
+    async def matching(condition):
+        result = await db.run(sa.select(things.c.id).where(condition))
+        return [row["id"] for row in result.rows]
 
-    assert await found(things.c.made > noon) == [second]
-    assert await found(things.c.made == noon.astimezone(dt.timezone(dt.timedelta(hours=3)))) == [
-        first
-    ]
-    assert await found(things.c.made == noon.replace(tzinfo=None)) == [first], (
-        "without a zone it is UTC"
-    )
-    assert await found(things.c.price < Decimal("10")) == [first]
-    assert await found(things.c.price == Decimal("10.00")) == [second]
+    assert await matching(things.c.made > noon) == [second]
+    east = dt.timezone(dt.timedelta(hours=3))
+    assert await matching(things.c.made == noon.astimezone(east)) == [first]
+    naive = noon.replace(tzinfo=None)
+    assert await matching(things.c.made == naive) == [first], "a naive time is UTC"
+    assert await matching(things.c.price < Decimal("10")) == [first]
+    assert await matching(things.c.price == Decimal("10.00")) == [second]
 
 
 async def test_a_statement_for_many_rows_takes_effect_for_all_or_none(db):
@@ -223,12 +223,13 @@ async def test_what_databases_offers_works_in_the_same_transaction(db):
         await db.execute(sa.insert(people).values(name="Eva", age=5))
         await db.execute_many("INSERT INTO people (name) VALUES (:name)", [{"name": "Tom"}])
         assert await names(db) == ["Ada", "Bob", "Eva", "Tom"]
-        assert await db.fetch_val("SELECT age FROM people WHERE name = :name", {"name": "Eva"}) == 5
-        assert (await db.fetch_one(sa.select(people).where(people.c.id == 1)))["name"] == "Ada"
+        age = "SELECT age FROM people WHERE name = :name"
+        assert await db.fetch_val(age, {"name": "Eva"}) == 5
+        first = await db.fetch_one(sa.select(people).where(people.c.id == 1))
+        assert first["name"] == "Ada"
         assert len(await db.fetch_all(sa.select(people))) == 4
-        assert [row["name"] async for row in db.iterate("SELECT name FROM people ORDER BY id")][
-            :2
-        ] == ["Ada", "Bob"]
+        rows = [row async for row in db.iterate("SELECT name FROM people ORDER BY id")]
+        assert [row["name"] for row in rows[:2]] == ["Ada", "Bob"]
     assert await names(db) == ["Ada", "Bob"]
 
 
@@ -338,18 +339,18 @@ async def test_a_schema_is_still_the_one_of_a_connection_that_was_used_before(po
 
 async def test_a_notification_wakes_whoever_listens(postgres, postgres_url, channel):
     assert postgres.can_notify
-    woken, other = asyncio.Event(), asyncio.Event()
+    woken, woken_by_second = asyncio.Event(), asyncio.Event()
     async with (
         Database(postgres_url) as listening,
         listening.listen(channel, woken.set),
-        listening.listen(f"{channel}_2", other.set),
+        listening.listen(f"{channel}_2", woken_by_second.set),
         asyncio.timeout(PATIENCE),
     ):
         await postgres.notify(channel)
         await woken.wait()
         woken.clear()
         await postgres.notify(f"{channel}_2")
-        await other.wait()
+        await woken_by_second.wait()
         assert not woken.is_set()
 
 
@@ -424,24 +425,24 @@ async def test_a_file_that_must_exist_is_missed_when_connecting(sqlite_url):
 
 
 async def test_a_new_file_that_another_process_has_locked_is_waited_for(sqlite_url, tmp_path):
-    other = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    locking = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
+    locking.execute("BEGIN IMMEDIATE")
     database = Database(sqlite_url)
     connecting = asyncio.create_task(database.connect())
     ended, _ = await asyncio.wait([connecting], timeout=0.1)
-    other.execute("COMMIT")
-    other.close()
+    locking.execute("COMMIT")
+    locking.close()
     assert not ended
     await connecting
     await database.disconnect()
 
 
 async def test_a_new_file_that_stays_locked_is_given_up(sqlite_url, tmp_path):
-    other = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    locking = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
+    locking.execute("BEGIN IMMEDIATE")
     with pytest.raises(DatabaseUnavailable, match="locked"):
         await Database(f"{sqlite_url}?timeout=0.05").connect()
-    other.close()
+    locking.close()
 
 
 async def test_no_thread_of_sqlite_is_left_after_disconnecting(sqlite_url):
@@ -458,11 +459,8 @@ async def test_no_thread_of_sqlite_is_left_after_disconnecting(sqlite_url):
     await asyncio.gather(*[database.run(sa.text("SELECT 1")) for _ in range(10)])
     await database.disconnect()
     threads = set(threading.enumerate()) - before
-    await eventually(
-        lambda: (
-            not any(one.is_alive() and "_connection_worker_thread" in one.name for one in threads)
-        )
-    )
+    workers = [thread for thread in threads if "_connection_worker_thread" in thread.name]
+    await eventually(lambda: not any(worker.is_alive() for worker in workers))
 
 
 async def test_a_refused_row_is_an_error_of_ours_with_the_drivers_as_its_cause_and_without_values(
@@ -537,8 +535,8 @@ async def test_what_one_task_sets_in_its_session_the_next_one_does_not_find(post
         await database.run(sa.select(table.c.relname).limit(1))
         await change(database)
         await database.run(sa.select(table.c.relname).limit(1))
-        found = (await database.run(sa.text("SHOW application_name"))).rows
-        assert found != [{"application_name": "changed"}]
+        rows = (await database.run(sa.text("SHOW application_name"))).rows
+        assert rows != [{"application_name": "changed"}]
 
 
 async def test_statements_of_models_cost_no_reset(postgres_url, monkeypatch):
@@ -551,8 +549,7 @@ async def test_statements_of_models_cost_no_reset(postgres_url, monkeypatch):
 
     monkeypatch.setattr(asyncpg.Connection, "reset", counted)
     async with Database(postgres_url) as database:
-        people = sa.Table("people", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
-        await database.create_tables(people.metadata)
+        await database.create_tables(people)
         await database.run(sa.insert(people).returning(people.c.id), {"id": 1})
         await database.run(sa.update(people).where(people.c.id == 1).values(id=2))
         await database.run(sa.select(sa.func.count()).select_from(people))

@@ -1,4 +1,4 @@
-"""Transactions: what they keep and take back, what waits for their commit, and that none of them loses its connection."""
+"""Test transactions: commit, rollback, callbacks, and that no connection is ever lost."""
 
 import asyncio
 import contextvars
@@ -11,7 +11,7 @@ from edgy_bus.database import Database
 from edgy_bus.errors import DatabaseError
 
 PATIENCE = 20.0
-"""Seconds after which something that should happen is taken not to happen any more."""
+"""Seconds after which an expected event counts as missing."""
 
 metadata = sa.MetaData()
 notes = sa.Table(
@@ -24,7 +24,8 @@ pairs = sa.Table(
     sa.Column("other", sa.ForeignKey("pairs.id", deferrable=True, initially="DEFERRED")),
 )
 BUSY = sa.text(
-    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c"
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) "
+    "SELECT count(*) FROM c"
 )
 """A statement that takes a while."""
 
@@ -34,7 +35,7 @@ class Undo(Exception):
 
 
 def apart(work):
-    """A task that is no child of this one: it does not inherit its open transaction."""
+    """Start a task that does not inherit the open transaction of the current task."""
     return asyncio.create_task(work, context=contextvars.Context())
 
 
@@ -46,7 +47,7 @@ async def db(database):
 
 @pytest.fixture(params=["memory", "postgresql"])
 async def scarce(request):
-    """A database with so few connections (one; two) that whoever loses one will soon wait for ever."""
+    """Open a database with one or two connections: a lost connection soon blocks every task."""
     memory = request.param == "memory"
     url = (
         "sqlite:///:memory:" if memory else f"{request.getfixturevalue('postgres_url')}&max_size=2"
@@ -62,9 +63,8 @@ async def add(database, *numbers):
 
 
 async def numbers(database):
-    return [
-        row["n"] for row in (await database.run(sa.select(notes.c.n).order_by(notes.c.id))).rows
-    ]
+    result = await database.run(sa.select(notes.c.n).order_by(notes.c.id))
+    return [row["n"] for row in result.rows]
 
 
 async def add_and_fail(database, *numbers):
@@ -74,7 +74,7 @@ async def add_and_fail(database, *numbers):
 
 
 async def has_all_its_connections(database):
-    """Two transactions at a time, more often than there are connections."""
+    """Run two transactions at a time, more often than there are connections."""
     async with asyncio.timeout(PATIENCE):
         for _ in range(3):
             await asyncio.gather(*[_count(database) for _ in range(2)])
@@ -87,7 +87,7 @@ async def _count(database):
 
 
 async def turns(count):
-    """Let the event loop go round so often."""
+    """Let the event loop run `count` rounds."""
     for _ in range(count):
         turn = asyncio.Event()
         asyncio.get_running_loop().call_soon(turn.set)
@@ -142,9 +142,7 @@ async def test_a_savepoint_is_taken_back_with_the_transaction_around_it(db):
 async def test_a_statement_that_fails_inside_a_savepoint_leaves_the_transaction_usable(db):
     await db.run(sa.insert(notes).values(id=1, n=0))
     async with db.transaction():
-        await add(db, 1) if db.dialect.name == "sqlite" else await db.run(
-            sa.insert(notes).values(id=2, n=1)
-        )
+        await db.run(sa.insert(notes).values(id=2, n=1))
         with pytest.raises(Exception, match=r"(?i)unique"):
             async with db.transaction():
                 await db.run(sa.insert(notes).values(id=1, n=9))
@@ -450,8 +448,8 @@ async def test_a_statement_that_waits_for_a_lock_can_be_cancelled(postgres, post
         async with postgres.transaction():
             await postgres.run(lock)
 
-    async with Database(postgres_url) as other, other.transaction():
-        await other.run(lock)
+    async with Database(postgres_url) as locking, locking.transaction():
+        await locking.run(lock)
         for _ in range(4):
             task = asyncio.create_task(work())
             ended, _ = await asyncio.wait([task], timeout=0.05)
@@ -529,9 +527,9 @@ async def test_transactions_that_read_and_then_write_do_not_lock_each_other_out(
             await database.run(sa.update(notes).values(n=n + 1))
 
     await add(sqlite, 0)
-    async with Database(sqlite_url) as other:
+    async with Database(sqlite_url) as second:
         await asyncio.gather(
-            *[count_up(database) for database in (sqlite, other) for _ in range(20)]
+            *[count_up(database) for database in (sqlite, second) for _ in range(20)]
         )
     assert await numbers(sqlite) == [40]
 
@@ -571,12 +569,10 @@ async def test_a_writer_that_is_cancelled_in_the_queue_does_not_hold_it_up(sqlit
             await asyncio.wait(tasks, timeout=0.02)
             tasks[0].cancel()
             tasks[1].cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(one) for one in ended] == [
-        asyncio.CancelledError,
-        asyncio.CancelledError,
-        type(None),
-    ]
+        first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert isinstance(second, asyncio.CancelledError)
+    assert third is None
     assert await has_all_its_connections(sqlite)
 
 
@@ -593,18 +589,18 @@ async def test_a_task_that_waits_for_a_task_that_waits_for_it_is_told_so(sqlite_
 async def test_whoever_is_cancelled_while_another_process_writes_leaves_no_transaction_behind(
     sqlite, tmp_path
 ):
-    other = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
+    locking = sqlite3.connect(tmp_path / "test.sqlite", isolation_level=None)
     for _ in range(3):
-        other.execute("BEGIN IMMEDIATE")
+        locking.execute("BEGIN IMMEDIATE")
         task = asyncio.create_task(_count(sqlite))
         ended, _ = await asyncio.wait([task], timeout=0.05)
         assert not ended
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        other.execute("COMMIT")
-    other.execute("INSERT INTO notes (n) VALUES (1)")
-    other.close()
+        locking.execute("COMMIT")
+    locking.execute("INSERT INTO notes (n) VALUES (1)")
+    locking.close()
     assert await numbers(sqlite) == [1]
     assert await has_all_its_connections(sqlite)
 
@@ -646,11 +642,11 @@ async def test_a_task_started_inside_a_transaction_may_work_when_it_is_over(any_
 
 async def test_a_task_started_inside_a_transaction_may_use_another_database(any_database, tmp_path):
     async with (
-        Database(f"sqlite:///{tmp_path / 'other.sqlite'}") as other,
+        Database(f"sqlite:///{tmp_path / 'second.sqlite'}") as second,
         any_database.transaction(),
     ):
-        await other.script("CREATE TABLE t (a int)")
-        assert await asyncio.gather(count(other)) == [0]
+        await second.script("CREATE TABLE t (a int)")
+        assert await asyncio.gather(count(second)) == [0]
 
 
 async def test_a_task_started_before_a_transaction_is_not_concerned(any_database):

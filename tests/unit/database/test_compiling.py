@@ -1,4 +1,4 @@
-"""Statements are compiled once for their shape; values, lists and everything else belong to the statement at hand."""
+"""Test compilation: a shape is compiled once, and every statement keeps its own values."""
 
 import datetime as dt
 import gc
@@ -42,7 +42,7 @@ def postgres():
 
 
 def prepared(compiler, statement, parameters=None):
-    """The SQL on one line, and its values."""
+    """Return the SQL without line breaks, and its values."""
     ready = compiler.prepare(statement, parameters)
     return " ".join(ready.sql.split()), ready.arguments
 
@@ -74,19 +74,20 @@ def test_a_statement_of_another_shape_is_compiled(compiler):
 
 
 def test_a_statement_that_is_used_again_takes_the_values_of_its_parameters(compiler):
-    query = sa.select(t.c.id).where(t.c.name == sa.bindparam("who"), t.c.id > 5)
-    first, second = compiler.prepare(query, {"who": "Ada"}), compiler.prepare(query, {"who": "Eva"})
-    assert (first.arguments, second.arguments) == (("Ada", 5), ("Eva", 5))
+    query = sa.select(t.c.id).where(t.c.name == sa.bindparam("person"), t.c.id > 5)
+    first = compiler.prepare(query, {"person": "Ada"})
+    second = compiler.prepare(query, {"person": "Eva"})
+    assert first.arguments == ("Ada", 5)
+    assert second.arguments == ("Eva", 5)
     assert first.sql is second.sql
 
 
 def test_statements_that_differ_in_their_own_values_alone_do_not_mix_them_up(compiler):
     for limit in (5, 6):
-        query = sa.select(t.c.id).where(t.c.name == sa.bindparam("who"), t.c.id > limit)
-        assert [compiler.prepare(query, {"who": who}).arguments for who in "ab"] == [
-            ("a", limit),
-            ("b", limit),
-        ]
+        by_name = t.c.name == sa.bindparam("person")
+        query = sa.select(t.c.id).where(by_name, t.c.id > limit)
+        for name in "ab":
+            assert compiler.prepare(query, {"person": name}).arguments == (name, limit)
 
 
 def test_the_columns_that_are_given_decide_what_is_written(compiler):
@@ -114,12 +115,10 @@ def test_a_list_is_written_out_at_its_length(sqlite, postgres):
         (3, "Ada"),
     )
     assert prepared(sqlite, query(*"abc"))[1] == ("a", "b", "c", "Ada")
-    sql, values = prepared(postgres, query(1, 2))
-    assert (
-        sql
-        == "SELECT t.id FROM t WHERE t.id IN ($2::INTEGER, $3::INTEGER) AND t.name = $1::VARCHAR"
+    assert prepared(postgres, query(1, 2)) == (
+        "SELECT t.id FROM t WHERE t.id IN ($2::INTEGER, $3::INTEGER) AND t.name = $1::VARCHAR",
+        ("Ada", 1, 2),
     )
-    assert values == ("Ada", 1, 2)
 
 
 def test_an_empty_list_matches_nothing_and_has_no_values(compiler):
@@ -129,15 +128,19 @@ def test_an_empty_list_matches_nothing_and_has_no_values(compiler):
 
 
 def test_the_values_of_a_list_are_converted_like_others(sqlite):
-    query = sa.select(t.c.id).where(t.c.made.in_([NOON]), t.c.price.in_([Decimal("1.5")]))
+    in_times, in_prices = t.c.made.in_([NOON]), t.c.price.in_([Decimal("1.5")])
+    query = sa.select(t.c.id).where(in_times, in_prices)
     assert sqlite.prepare(query).arguments == ("2026-01-02T12:00:00.000000+00:00", "1.5")
 
 
 def test_none_is_a_value(compiler):
-    assert compiler.prepare(sa.insert(t).values(name=None, tags=None)).arguments == (None, None)
-    assert compiler.prepare(sa.insert(t).values(name="Ada", tags=[])).arguments == ("Ada", "[]")
-    assert compiler.prepare(sa.insert(t), {"name": None, "tags": None}).arguments == (None, None)
-    assert compiler.prepare(sa.update(t), {"made": None, "price": None}).arguments == (None, None)
+    def arguments(statement, parameters=None):
+        return compiler.prepare(statement, parameters).arguments
+
+    assert arguments(sa.insert(t).values(name=None, tags=None)) == (None, None)
+    assert arguments(sa.insert(t).values(name="Ada", tags=[])) == ("Ada", "[]")
+    assert arguments(sa.insert(t), {"name": None, "tags": None}) == (None, None)
+    assert arguments(sa.update(t), {"made": None, "price": None}) == (None, None)
 
 
 def test_none_in_a_comparison_is_another_shape(compiler):
@@ -171,15 +174,11 @@ def test_the_operator_that_is_a_percent_sign_is_written_once(sqlite, postgres):
 def test_a_value_can_be_written_into_the_sql_with_its_quotes_and_backslashes(compiler):
     for value in ("a\\b", "it's"):
         query = sa.select(sa.literal(value, literal_execute=True).label("x"))
-        assert prepared(compiler, query) == (
-            "SELECT '{}' AS x".format(value.replace("'", "''")),
-            (),
-        )
+        quoted = value.replace("'", "''")
+        assert prepared(compiler, query) == (f"SELECT '{quoted}' AS x", ())
 
 
-def test_what_is_written_into_the_sql_of_a_statement_that_is_used_again_stays_and_only_the_rest_is_bound(
-    sqlite, postgres
-):
+def test_a_literal_in_the_sql_of_a_statement_that_is_used_again_stays(sqlite, postgres):
     query = sa.select(
         sa.literal("it's", literal_execute=True).label("x"),
         sa.bindparam("a"),
@@ -187,10 +186,13 @@ def test_what_is_written_into_the_sql_of_a_statement_that_is_used_again_stays_an
         sa.bindparam("b"),
     )
     for a, b in ((1, 2), (3, 4)):
-        sql, values = prepared(sqlite, query, {"a": a, "b": b})
-        assert (sql, values) == ("SELECT 'it''s' AS x, ? AS anon_1, ? AS y, ? AS anon_2", (a, 7, b))
+        assert prepared(sqlite, query, {"a": a, "b": b}) == (
+            "SELECT 'it''s' AS x, ? AS anon_1, ? AS y, ? AS anon_2",
+            (a, 7, b),
+        )
         sql, values = prepared(postgres, query, {"b": b, "a": a})
-        assert (sql.count("'it''s'"), values) == (1, (a, 7, b))
+        assert sql.count("'it''s'") == 1
+        assert values == (a, 7, b)
 
 
 def test_a_parameter_that_is_written_into_the_sql_is_that_of_each_use(sqlite):
@@ -210,14 +212,15 @@ def test_text_takes_named_values(sqlite, postgres):
 
 def test_a_value_that_is_missing_is_an_error(compiler):
     with pytest.raises(
-        sa.exc.InvalidRequestError, match="A value is required for bind parameter 'who'"
+        sa.exc.InvalidRequestError, match="A value is required for bind parameter 'person'"
     ):
-        compiler.prepare(sa.select(t.c.id).where(t.c.name == sa.bindparam("who")))
+        compiler.prepare(sa.select(t.c.id).where(t.c.name == sa.bindparam("person")))
 
 
 def test_whether_there_will_be_rows_is_known_but_for_text(compiler):
     assert compiler.prepare(sa.select(t)).returns_rows is True
-    assert compiler.prepare(sa.insert(t).values(name="Ada").returning(t.c.id)).returns_rows is True
+    insert = sa.insert(t).values(name="Ada")
+    assert compiler.prepare(insert.returning(t.c.id)).returns_rows is True
     assert compiler.prepare(sa.delete(t)).returns_rows is False
     assert compiler.prepare(sa.text("SELECT 1")).returns_rows is None
     assert compiler.prepare(CreateTable(t)).returns_rows is False
@@ -226,8 +229,10 @@ def test_whether_there_will_be_rows_is_known_but_for_text(compiler):
 def test_rows_are_named_and_their_values_converted(sqlite):
     columns = sqlite.prepare(sa.select(t)).columns
     row = columns.row([], [1, "Ada", '["a"]', 1.5, "2026-01-02T12:00:00.000000+00:00"])
-    assert row == {"id": 1, "name": "Ada", "tags": ["a"], "price": Decimal("1.50"), "made": NOON}
-    assert columns.row([], [1, None, None, None, None]) == dict.fromkeys(row) | {"id": 1}
+    values = {"id": 1, "name": "Ada", "tags": ["a"], "price": Decimal("1.50"), "made": NOON}
+    assert row == values
+    empty = columns.row([], [1, None, None, None, None])
+    assert empty == dict.fromkeys(values) | {"id": 1}
 
 
 def test_rows_of_text_are_named_by_the_driver(compiler):
@@ -258,9 +263,9 @@ def test_what_is_used_least_is_forgotten_first(sqlite):
 def test_a_statement_that_nobody_uses_any_more_is_not_kept_forever(sqlite):
     statement = sa.text("SELECT :a AS nothing")
     sqlite.prepare(statement, {"a": 1})
-    gone = weakref.ref(statement)
+    reference = weakref.ref(statement)
     del statement
     for number in range(KEPT):
         sqlite.prepare(sa.text(f"SELECT :a AS c{number}"), {"a": 1})
     gc.collect()
-    assert gone() is None
+    assert reference() is None

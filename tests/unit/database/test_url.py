@@ -1,4 +1,4 @@
-"""What a database URL may say. Whatever is wrong with it, the error shows no password."""
+"""Test database URLs: valid forms, and errors that never show a password."""
 
 import pytest
 
@@ -53,8 +53,8 @@ def test_options_of_sqlite_have_types_and_defaults():
 
 def test_options_of_postgresql_have_types():
     target = parse(
-        "postgresql:///shop?host=/run/pg&min_size=2&max_size=5&timeout=1.5&command_timeout=3&schema=Shop&sslmode=Require"
-        "&statement_cache_size=0&application_name=shop%20worker"
+        "postgresql:///shop?host=/run/pg&min_size=2&max_size=5&timeout=1.5&command_timeout=3"
+        "&schema=Shop&sslmode=Require&statement_cache_size=0&application_name=shop%20worker"
     )
     assert target.schema == "Shop"
     assert target.options == {

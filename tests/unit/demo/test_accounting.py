@@ -1,4 +1,4 @@
-"""The account of the demonstration finds every fault that is planted, and finds none where there is none."""
+"""Test the account of the demonstration: every planted fault is counted, and only those."""
 
 from dataclasses import replace
 
@@ -19,9 +19,9 @@ def test_every_version_of_every_user_is_expected() -> None:
 
 
 def test_what_is_right_is_found_right() -> None:
-    found = account(RIGHT)
-    assert found.good
-    assert found == GroupAccount("search", handled=4, lost=0, doubled=0, disordered=0, phantom=0)
+    result = account(RIGHT)
+    assert result.good
+    assert result == GroupAccount("search", handled=4, lost=0, doubled=0, disordered=0, phantom=0)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_what_is_right_is_found_right() -> None:
     ],
 )
 def test_every_planted_fault_is_found_and_named(effects: list[Effect], fault: str) -> None:
-    found = account(effects)
-    assert getattr(found, fault) == 1
-    assert not found.good
-    others = {"lost", "doubled", "disordered", "phantom"} - {fault}
-    assert all(getattr(found, other) == 0 for other in others)
+    result = account(effects)
+    assert getattr(result, fault) == 1
+    assert not result.good
+    absent = {"lost", "doubled", "disordered", "phantom"} - {fault}
+    assert all(getattr(result, name) == 0 for name in absent)
 
 
 def test_a_copy_that_differs_is_found() -> None:

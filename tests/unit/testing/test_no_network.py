@@ -1,4 +1,4 @@
-"""The guard of this folder's `conftest.py` works, or unit tests would come to need servers unnoticed."""
+"""Test the guard of `tests/unit/conftest.py`, which keeps unit tests free of servers."""
 
 import asyncio
 import socket

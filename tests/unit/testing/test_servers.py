@@ -1,4 +1,4 @@
-"""The order of sources and the messages; nothing is connected to or started."""
+"""Test the order of sources and the messages, without a connection or a started server."""
 
 from collections.abc import Callable
 

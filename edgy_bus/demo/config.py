@@ -1,4 +1,4 @@
-"""Where one run of the demonstration takes place: told to its processes through the environment."""
+"""Configure a run of the demonstration; its processes read the configuration from a variable."""
 
 import os
 from typing import Self
@@ -11,9 +11,18 @@ from edgy_bus.settings import RelaySettings, WorkerSettings
 VARIABLE = "EDGY_BUS_DEMO"
 
 
-class Place(BaseModel):
-    """The broker and the databases of a run."""
+class DemoConfig(BaseModel):
+    """Name the broker and the databases of a run.
 
+    Attributes:
+        broker: the URL of Redis.
+        prefix: the beginning of the run's keys in Redis.
+        accounts, notifications, search: a database URL for each service.
+        working: shorter times than in production, so that the run shows a takeover quickly.
+        relaying: likewise.
+    """
+
+    # The URLs can contain passwords: pydantic's errors must not quote them.
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     broker: str
@@ -26,7 +35,7 @@ class Place(BaseModel):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The place that the demonstration chose for this process."""
+        """Read the configuration. Raises `ConfigurationError` outside the demonstration."""
         text = os.environ.get(VARIABLE)
         if not text:
             raise ConfigurationError(
@@ -35,4 +44,5 @@ class Place(BaseModel):
         return cls.model_validate_json(text)
 
     def environment(self) -> dict[str, str]:
+        """Return the environment variable for the processes of the run."""
         return {VARIABLE: self.model_dump_json()}

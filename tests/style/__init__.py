@@ -1,0 +1,1 @@
+"""Test the style of the repository: density, names and words."""
