@@ -70,7 +70,6 @@ def make_client(url: str, *, single: bool = False) -> Any:
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
-            legacy_responses=True,
             decode_responses=False,
             single_connection_client=single,
             max_connections=2
