@@ -1,0 +1,1 @@
+"""Checks of the repository's texts: fragments, records, templates. They need no server."""
