@@ -3,7 +3,14 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test unit simulate chaos bench bench-check lint format clean
+PYTHONS := 3.12 3.13
+UNIT := tests/unit tests/packaging
+SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
+	tests/integration/test_main_path.py tests/integration/test_reference_page.py
+IN_PROCESS := tests/unit tests/integration
+
+.PHONY: help demo test test-all unit unit-all lowest simulate chaos bench bench-check lint format \
+	changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -16,17 +23,32 @@ help:  ## what can be made
 .venv/test: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "edgy_bus needs Python 3.11 or newer on the PATH"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@ .venv/demo
 
 demo: .venv/demo  ## two services, a killed worker, an account; ARGS="--fast" and other options
 	@$(BIN)/edgy-bus demo $(ARGS)
 
-test: lint  ## lint, then every test
-	$(BIN)/python -m pytest
+test: lint  ## lint, every test with a floor of coverage, a slice under the lowest versions
+	$(BIN)/python -m coverage run -m pytest $(IN_PROCESS)
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m pytest $(IN_PROCESS:%=--ignore=%)
+	@$(MAKE) --no-print-directory lowest
+
+test-all: test  ## make test, and more of it under the lowest versions and the other Pythons
+	.ci/under 3.11 constraints-lowest.txt tests/integration
+	@for version in $(PYTHONS); do \
+		.ci/under $$version constraints.txt $(UNIT) $(SLICE) tests/acceptance/test_processes.py || exit; \
+	done
 
 unit: .venv/test  ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit
+
+unit-all:  ## the same under the other Pythons
+	@for version in $(PYTHONS); do .ci/under $$version constraints.txt $(UNIT) || exit; done
+
+lowest:  ## a slice of the tests under the oldest versions that pyproject.toml allows
+	@.ci/under 3.11 constraints-lowest.txt $(UNIT) $(SLICE)
 
 simulate: .venv/test  ## the simulation for as long as wanted; ARGS="--seeds 10000 --first 0"
 	$(BIN)/python -W ignore -m tests.simulation $(ARGS)
@@ -44,15 +66,25 @@ bench: .venv/bench  ## everything that is measured, in one run; ARGS="--quick --
 bench-check: .venv/test  ## whether ratios to the same work by hand have fallen
 	$(BIN)/python -m pytest -m benchmark tests/benchmarks
 
-lint: .venv/test  ## ruff, mypy, import contracts
+lint: .venv/test  ## ruff, mypy, import contracts, changelog fragments, pre-commit's configuration
 	$(BIN)/ruff check edgy_bus workers tests benchmarks
 	$(BIN)/ruff format --check edgy_bus workers tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/style
+	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 
 format: .venv/test  ## let ruff rewrite
 	$(BIN)/ruff check --fix edgy_bus workers tests benchmarks
 	$(BIN)/ruff format edgy_bus workers tests benchmarks
 
-clean:  ## remove .venv and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
+changelog: .venv/test  ## print the next release's section; VERSION=1.2.3 writes it to CHANGELOG.md
+	$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
+
+dist: .venv/test  ## build the source distribution and the wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean:  ## remove virtual environments, caches and built files
+	rm -rf .venv .venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage \
+		build dist *.egg-info

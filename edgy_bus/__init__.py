@@ -53,7 +53,17 @@ from edgy_bus.models import (
 )
 from edgy_bus.retry import Retry, dead_letter, retry, snooze
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
-from edgy_bus.signals import Batch, Options, Signal
+from edgy_bus.signals import (
+    Batch,
+    Options,
+    Signal,
+    post_delete,
+    post_save,
+    post_update,
+    pre_delete,
+    pre_save,
+    pre_update,
+)
 
 __version__ = "0.1.0"
 
@@ -106,6 +116,12 @@ __all__ = [
     "UUIDField",
     "WorkerSettings",
     "dead_letter",
+    "post_delete",
+    "post_save",
+    "post_update",
+    "pre_delete",
+    "pre_save",
+    "pre_update",
     "retry",
     "snooze",
 ]

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.settings import RelaySettings, WorkerSettings
-from edgy_bus.signals import (
+from edgy_bus.core.signals import (
     post_delete,
     post_save,
     post_update,
@@ -19,6 +18,7 @@ from edgy_bus.signals import (
     pre_save,
     pre_update,
 )
+from edgy_bus.settings import RelaySettings, WorkerSettings
 from tests.support import eventually
 
 ADA = {"name": "Ada", "email": "ada@example.org"}

@@ -1,0 +1,1 @@
+"""Checks of the package as its users install it: versions, files, import paths."""

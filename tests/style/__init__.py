@@ -1,1 +1,1 @@
-"""Test the style of the repository: density, names and words."""
+"""Check the style of the repository: density, names, words, fragments and records."""

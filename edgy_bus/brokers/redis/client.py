@@ -103,7 +103,6 @@ def make_client(url: str, *, single: bool = False) -> Client:
             retry=Retry(NoBackoff(), 0),
             # Replies as the scripts and `Bell` expect them, in every version of redis-py.
             protocol=2,
-            legacy_responses=True,
             # Streams may contain any bytes, and hostile entries must reach the dead letters raw.
             decode_responses=False,
             single_connection_client=single,
