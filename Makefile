@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test unit simulate chaos bench bench-check lint format clean
+.PHONY: help demo test unit simulate chaos bench bench-check bench-compare lint format clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -41,8 +41,11 @@ chaos: .venv/test  ## real processes and servers, killed and cut off; ARGS="--se
 bench: .venv/bench  ## everything that is measured, in one run; ARGS="--quick --only publish,consume" and other options
 	@$(BIN)/python -m benchmarks.suite $(ARGS)
 
-bench-check: .venv/test  ## whether ratios to the same work by hand have fallen
-	$(BIN)/python -m pytest -m benchmark tests/benchmarks
+bench-check: .venv/test  ## whether ratios to the same work by hand have fallen; ARGS="--keep", "--only operations"
+	@$(BIN)/python -m benchmarks.suite.check $(ARGS)
+
+bench-compare: .venv/test  ## two checkouts back to back; ARGS="OLD_FOLDER NEW_FOLDER --turns 3"
+	@$(BIN)/python -m benchmarks.suite.compare $(ARGS)
 
 lint: .venv/test  ## ruff, mypy, import contracts
 	$(BIN)/ruff check edgy_bus workers tests benchmarks
