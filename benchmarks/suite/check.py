@@ -73,22 +73,22 @@ class Part:
 
 # The rounds are as many and as long as keeps the spread of each ratio well below `ALLOWED_FALL`.
 PARTS = {
-    "drain": Part(["drain"], _drain, Scale(rounds=7, bulk=10_000)),
+    "drain": Part(["drain"], _drain, Scale(rounds=15, bulk=10_000)),
     "consume": Part(
-        ["consume by name", "consume by class"], _consume, Scale(rounds=7, backlog=40_000)
+        ["consume by name", "consume by class"], _consume, Scale(rounds=11, backlog=40_000)
     ),
     "operations": Part(
         ["create", "update", "bulk_create"],
         ours_operations.kept,
-        Scale(rounds=15, operations=300, bulk_calls=6),
+        Scale(rounds=31, operations=300, bulk_calls=6),
     ),
     "latency": Part(
         ["commit to receiver, p50"],
         latency.contenders,
-        Scale(rounds=5, latency=400, latency_rounds=5),
+        Scale(rounds=7, latency=400, latency_rounds=7),
     ),
     "inbox": Part(
-        ["inbox", "inbox, batches"], _inbox, Scale(rounds=7, inbox=4_000, backlog=20_000)
+        ["inbox", "inbox, batches"], _inbox, Scale(rounds=9, inbox=4_000, backlog=20_000)
     ),
 }
 

@@ -129,7 +129,7 @@ def main() -> int:
     table = Table("ratio to the same work by hand", *heads, "change")
     for row in rows(old, new):
         table.add_row(*row)
-    Console().print(table)
+    Console(width=100).print(table)
     names = fallen(old, new)
     if names:
         console.print(f"fell by more than {ALLOWED_FALL:.0%}: {', '.join(names)}", highlight=False)
