@@ -9,7 +9,7 @@ SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
 	tests/integration/test_main_path.py tests/integration/test_reference_page.py
 IN_PROCESS := tests/unit tests/integration
 
-.PHONY: help demo test test-all unit unit-all lowest simulate chaos bench bench-check lint format \
+.PHONY: help demo test test-all unit unit-all lowest simulate chaos bench bench-check bench-compare lint format \
 	changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -63,8 +63,11 @@ chaos: .venv/test  ## real processes and servers, killed and cut off; ARGS="--se
 bench: .venv/bench  ## everything that is measured, in one run; ARGS="--quick --only publish,consume" and other options
 	@$(BIN)/python -m benchmarks.suite $(ARGS)
 
-bench-check: .venv/test  ## whether ratios to the same work by hand have fallen
-	$(BIN)/python -m pytest -m benchmark tests/benchmarks
+bench-check: .venv/test  ## whether ratios to the same work by hand have fallen; ARGS="--keep", "--only operations"
+	@$(BIN)/python -m benchmarks.suite.check $(ARGS)
+
+bench-compare: .venv/test  ## two checkouts back to back; ARGS="OLD_FOLDER NEW_FOLDER --turns 3"
+	@$(BIN)/python -m benchmarks.suite.compare $(ARGS)
 
 lint: .venv/test  ## ruff, mypy, import contracts, changelog fragments, pre-commit's configuration
 	$(BIN)/ruff check edgy_bus workers tests benchmarks

@@ -1,4 +1,7 @@
-"""arq: no results, 100 jobs side by side, a burst worker that does not log each job, hiredis, uvloop."""
+"""arq: no results, 100 jobs side by side, a burst worker without a log line for each job.
+
+With hiredis and uvloop.
+"""
 
 import json
 import logging
@@ -36,7 +39,7 @@ async def main() -> None:
             await pool.enqueue_job("handle", row, _job_id=f"{TASK.name}:{number}")
 
     rate = await peer.timed(publish, TASK.count)
-    if TASK.what == "consume":
+    if TASK.mode == "consume":
         worker = Worker(
             [handle],
             queue_name=QUEUE,

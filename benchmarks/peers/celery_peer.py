@@ -1,7 +1,7 @@
-"""Celery on Redis: JSON, results ignored, no rate limits; the worker in one process, without gossip, mingle and heartbeat.
+"""Celery on Redis: JSON, results ignored, no rate limits.
 
-`solo` is its pool for one process; of `solo` and `threads` the faster one here. Prefetch is large, as its documentation recommends for
-short tasks.
+The worker is a process without gossip, mingle and heartbeat. Its pool `solo` is faster here than
+`threads`. Prefetch is large, as Celery's documentation recommends for short tasks.
 """
 
 import logging
@@ -44,7 +44,7 @@ def publish() -> float:
 
 logging.disable(logging.CRITICAL)
 RATE = publish()
-if TASK.what == "consume":
+if TASK.mode == "consume":
     WORKER = APP.WorkController(
         pool="solo",
         concurrency=1,

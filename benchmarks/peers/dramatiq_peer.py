@@ -1,4 +1,7 @@
-"""dramatiq: its Redis broker with its standard middleware, eight worker threads (its default) in one process, hiredis."""
+"""dramatiq: its Redis broker, its standard middleware, hiredis.
+
+Eight worker threads (the default) in a process.
+"""
 
 import logging
 import time
@@ -15,7 +18,8 @@ dramatiq.set_broker(BROKER)
 
 @dramatiq.actor(max_retries=0)
 def handle(row: object) -> None:
-    COUNTER()  # the interpreter's lock makes a handful of lost counts possible in theory; the rate would not be told then
+    # Threads may lose a count in theory: the script then fails instead of printing a rate.
+    COUNTER()
 
 
 def publish() -> float:
@@ -28,7 +32,7 @@ def publish() -> float:
 
 logging.disable(logging.CRITICAL)
 RATE = publish()
-if TASK.what == "consume":
+if TASK.mode == "consume":
     WORKER = dramatiq.Worker(BROKER, worker_threads=8)
     WORKER.start()
     DEADLINE = time.monotonic() + 120

@@ -1,4 +1,4 @@
-"""What `query.create` of the real Edgy costs, with the model and the values of `operations.py`; it has no outbox.
+"""The cost of `query.create` of the real Edgy, with our model and values; Edgy has no outbox.
 
 edgy_peer.py publish --count 300 --database postgresql+asyncpg://localhost/test --name bench-edgy
 """
@@ -12,7 +12,7 @@ import peer
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("publish",))
+    parser.add_argument("mode", choices=("publish",))
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--database", required=True)
     parser.add_argument("--name", default="bench_edgy")

@@ -1,6 +1,7 @@
-"""FastStream on Redis Streams with a consumer group: reads of 100, 100 handlers side by side, orjson, uvloop, hiredis.
+"""FastStream on Redis Streams with a consumer group, orjson, uvloop, hiredis.
 
-Its batch form of publishing to a stream is a pipeline of the Redis client, which it takes as an argument.
+Reads of 100 entries, 100 handlers side by side. The batch form of publishing is a pipeline of the
+Redis client, which FastStream takes as an argument.
 """
 
 import logging
@@ -29,9 +30,10 @@ async def batch(broker: RedisBroker, rows: list[dict[str, Any]]) -> None:
 
 
 def subscribe(broker: RedisBroker, counter: peer.Counter) -> None:
-    # FastStream acknowledges one by one. Reads of 100 are its documentation's way to more throughput, with several workers.
+    # FastStream acknowledges each entry. Its documentation recommends reads of 100 and several
+    # workers for throughput.
     source: Any = {"group": "bench", "consumer": "one", "last_id": "0"}
-    if TASK.what == "consume_batch":
+    if TASK.mode == "consume_batch":
 
         @broker.subscriber(stream=StreamSub(STREAM, **source, batch=True, max_records=100))
         async def many(rows: list[dict[str, Any]]) -> None:
@@ -49,9 +51,9 @@ async def main() -> None:
     broker = RedisBroker(TASK.redis, logger=None)
     rows = peer.events(TASK.count)
     async with broker:
-        if TASK.what in ("publish", "batch"):
+        if TASK.mode in ("publish", "batch"):
             rate = await peer.timed(
-                lambda: {"publish": publish, "batch": batch}[TASK.what](broker, rows), TASK.count
+                lambda: {"publish": publish, "batch": batch}[TASK.mode](broker, rows), TASK.count
             )
             peer.say(rate, "faststream", "redis")
             return

@@ -1,9 +1,11 @@
-"""What all peer scripts share: the event, the arguments, and the one line of JSON that a script prints.
+"""Shared parts of the peer scripts: the event, the arguments, and the line of JSON.
 
-A script runs in a virtual environment of its own, so this file needs nothing but Python. Each script has up to four answers:
-`publish` (one event, one await), `batch` (the peer's own form of sending many), `consume` (a handler that does nothing but count,
-in one process, on a queue that was filled before), `consume_batch` (a handler that is given many). A rate is events by seconds; that of `consume` is taken from the first call of
-the handler to the last, so that starting the worker does not count.
+A script runs in a virtual environment of its own, so this file needs nothing but Python. A script
+has up to four modes: `publish` (an await for each event), `batch` (the peer's own way of sending
+many events), `consume` (a handler that only counts, in a process, on a queue that was filled
+before), `consume_batch` (a handler that takes many events). A rate is events by second. The rate of
+`consume` is taken from the first call of the handler to the last: starting the worker does not
+count.
 
 The files are not called like the packages: a script's folder comes first on its path.
 """
@@ -38,18 +40,18 @@ def event(number: int) -> dict[str, Any]:
 
 @dataclass
 class Task:
-    """What the script was asked for."""
+    """The arguments of the script."""
 
-    what: str
+    mode: str
     count: int
     redis: str
     name: str
-    """Part of every key that the peer writes: the suite removes what holds it."""
+    """Part of every key that the peer writes: the suite removes these keys."""
 
 
 def task() -> Task:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("publish", "batch", "consume", "consume_batch"))
+    parser.add_argument("mode", choices=("publish", "batch", "consume", "consume_batch"))
     parser.add_argument("--count", type=int, default=5_000)
     parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
     parser.add_argument("--name", default="bench-peer")
@@ -61,7 +63,7 @@ def events(count: int) -> list[dict[str, Any]]:
 
 
 class Counter:
-    """What a handler calls. Knows when the first and the last of `count` events came."""
+    """Count the calls of a handler, and time the first and the last of `count` events."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -69,7 +71,7 @@ class Counter:
         self.first = self.last = 0.0
 
     def __call__(self) -> bool:
-        """Whether this was the last one."""
+        """Count a call. Returns whether the call was the last."""
         if not self.seen:
             self.first = time.perf_counter()
         self.seen += 1
@@ -85,7 +87,7 @@ class Counter:
 
 
 async def until(condition: Callable[[], bool], within: float = 120.0) -> None:
-    """Wait for a worker that runs beside us; it counts, and looking costs it next to nothing."""
+    """Wait for a worker of this process. The look at its counter costs next to nothing."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
@@ -101,14 +103,14 @@ async def timed(work: Callable[[], Awaitable[Any]], count: int) -> float:
 
 
 def say(rate: float, *packages: str) -> None:
-    """The line that the suite reads."""
+    """Print the line that the suite reads."""
     sys.stdout.write(
         json.dumps({"rate": rate, "versions": {name: version(name) for name in packages}}) + "\n"
     )
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """On uvloop where the peer brings or recommends it."""
+    """Run on uvloop where the peer installs or recommends uvloop."""
     try:
         import uvloop  # noqa: PLC0415 - not every environment has it
     except ImportError:

@@ -1,4 +1,7 @@
-"""SAQ: 100 jobs side by side, no results kept, orjson, uvloop, hiredis, jobs taken without a time limit of their own."""
+"""SAQ: 100 jobs side by side, no results kept, orjson, uvloop, hiredis.
+
+Jobs have no time limit of their own.
+"""
 
 import asyncio
 import logging
@@ -26,7 +29,7 @@ async def main() -> None:
             await queue.enqueue("handle", row=row, ttl=-1)
 
     rate = await peer.timed(publish, TASK.count)
-    if TASK.what == "consume":
+    if TASK.mode == "consume":
         worker = Worker(queue, [handle], concurrency=100)
         running = asyncio.create_task(worker.start())
         await peer.until(lambda: COUNTER.seen >= TASK.count)

@@ -1,4 +1,7 @@
-"""streaQ: 100 tasks side by side with a prefetch of the same, no results kept, JSON, uvloop, hiredis. Many at once: `enqueue_many`."""
+"""streaQ: 100 tasks side by side, prefetch of 100, no results kept, JSON, uvloop, hiredis.
+
+The batch form of publishing is `enqueue_many`.
+"""
 
 import json
 import logging
@@ -33,21 +36,21 @@ async def publish(rows: list[dict[str, Any]]) -> None:
 
 async def batch(rows: list[dict[str, Any]]) -> None:
     for start in range(0, len(rows), peer.BATCH):
-        await WORKER.enqueue_many([handle.enqueue(row) for row in rows[start : start + peer.BATCH]])
+        chunk = rows[start : start + peer.BATCH]
+        await WORKER.enqueue_many([handle.enqueue(row) for row in chunk])
 
 
 async def main() -> None:
     rows = peer.events(TASK.count)
     async with WORKER:
-        work = publish if TASK.what == "publish" else batch
+        work = publish if TASK.mode == "publish" else batch
         rate = await peer.timed(lambda: work(rows), TASK.count)
-    if TASK.what == "consume":
+    if TASK.mode == "consume":
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(WORKER.run_async)
             await peer.until(lambda: COUNTER.seen >= TASK.count)
-            await anyio.sleep(
-                0.5
-            )  # it writes down what the last handlers did; not part of the rate
+            # streaQ stores the results of the last handlers, which is no part of the rate.
+            await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()
         rate = COUNTER.rate
     peer.say(rate, "streaq", "coredis")

@@ -1,4 +1,7 @@
-"""taskiq on Redis Streams (the broker of taskiq-redis that acknowledges): 100 tasks side by side, orjson, uvloop, hiredis, no results."""
+"""taskiq on Redis Streams: 100 tasks side by side, no results, orjson, uvloop, hiredis.
+
+The broker is the broker of taskiq-redis that acknowledges.
+"""
 
 import asyncio
 import contextlib
@@ -12,7 +15,7 @@ from taskiq_redis import RedisStreamBroker
 
 TASK = peer.task()
 COUNTER = peer.Counter(TASK.count)
-# Its groups begin at the end of the stream unless told otherwise.
+# By default groups begin at the end of the stream.
 BROKER = RedisStreamBroker(
     TASK.redis, queue_name=f"{TASK.name}:events", consumer_id="0", xread_count=100
 ).with_serializer(ORJSONSerializer())
@@ -31,7 +34,7 @@ async def publish() -> None:
 async def main() -> None:
     await BROKER.startup()
     rate = await peer.timed(publish, TASK.count)
-    if TASK.what == "consume":
+    if TASK.mode == "consume":
         BROKER.is_worker_process = True
         worker = asyncio.create_task(
             run_receiver_task(BROKER, max_async_tasks=100, max_prefetch=100)

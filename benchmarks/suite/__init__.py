@@ -1,1 +1,1 @@
-"""`make bench`: everything that is measured, in one run."""
+"""Measure the speed of edgy_bus beside peers and the same work by hand: `make bench`."""

@@ -28,8 +28,9 @@ from benchmarks.suite import (
     peers,
     report,
 )
-from benchmarks.suite.contender import QUICK, Contender, Result, Scale, measure
+from benchmarks.suite.contender import QUICK, Contender, Report, Result, Scale, measure
 from benchmarks.suite.place import ROOT, Place, place
+from benchmarks.suite.versions import code
 
 Section = Callable[[Place, Scale], AbstractAsyncContextManager[list[Contender]]]
 
@@ -75,7 +76,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="also measure what make bench-check does, into ratios.json",
+        help="also run make bench-check and keep new and risen ratios in ratios.json",
     )
     parser.add_argument(
         "--results",
@@ -87,28 +88,26 @@ def arguments() -> argparse.Namespace:
 
 
 async def sections(names: list[str], where: Place, scale: Scale, console: Console) -> list[Result]:
-    """Every section by itself, one after another; one that cannot be prepared is told as such."""
-    found: list[Result] = []
+    """Run the sections, one after another. A section that cannot be prepared is a failed result."""
+    results: list[Result] = []
     for name in names:
         start = time.perf_counter()
         with console.status(name) as status:
             try:
-                async with SECTIONS[name](where, scale) as contenders:
-                    results = await measure(name, contenders, scale.rounds, status.update)
-                    for one, result in zip(contenders, results, strict=True):
-                        result.notes = dict(getattr(one, "versions", {}))
-            except Exception as error:  # noqa: BLE001 - the other sections are still of use
-                results = [
-                    Result(
-                        name,
-                        f"{name}.all",
-                        "the whole section",
-                        failed=f"{type(error).__name__}: {error}"[:300],
-                    )
-                ]
-        found += results
+                results += await _section(name, where, scale, status.update)
+            except Exception as error:  # noqa: BLE001 - the remaining sections are still of use
+                reason = f"{type(error).__name__}: {error}"[:300]
+                results.append(Result(name, f"{name}.all", "the whole section", failed=reason))
         console.print(f"{name}: {time.perf_counter() - start:.0f} s", highlight=False)
-    return found
+    return results
+
+
+async def _section(name: str, where: Place, scale: Scale, progress: Report) -> list[Result]:
+    async with SECTIONS[name](where, scale) as contenders:
+        results = await measure(name, contenders, scale.rounds, progress)
+        for contender, result in zip(contenders, results, strict=True):
+            result.notes = dict(getattr(contender, "versions", {}))
+    return results
 
 
 def main() -> int:
@@ -121,34 +120,33 @@ def main() -> int:
     if asked.rounds:
         scale = dataclasses.replace(scale, rounds=asked.rounds)
     logging.getLogger("databases").setLevel(logging.WARNING)
+    # As Ctrl-C, SIGTERM removes the keys and the schemas of the run.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
-    load, code = os.getloadavg(), report.commit()
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C: what the run made is removed
-    with (
-        place(asked.redis, asked.postgres) as where,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
+    load, measured = os.getloadavg(), code()
+    with place(asked.redis, asked.postgres) as where:
         console.print(f"{where.redis.origin}; {where.postgres.origin}")
-        results = runner.run(sections(names, where, scale, console))
-        kept = runner.run(check.ratios(where))[0] if asked.keep else None
-        told = report.circumstances(where, scale, load, code)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            results = runner.run(sections(names, where, scale, console))
+        ratios = check.run(where)[0] if asked.keep else None
+        about = report.circumstances(where, scale, load, measured)
     when = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M}"
-    report.show(results, told, console)
-    folder = report.save(asked.results, results, told, when)
-    drawn = report.plot(results, told, when, folder)
+    report.show(results, about, console)
+    folder = report.save(asked.results, results, about, when)
+    drawn = report.plot(results, about, when, folder)
     console.print(f"written to {folder}")
-    if kept is not None:
-        check.keep(kept, told, when)
+    if ratios is not None:
+        check.keep(ratios, about, when)
     if asked.docs:
-        page = report.between(
-            _PAGE.read_text("utf-8"), "figures", report.markdown(results, told, when)
-        )
-        _PAGE.write_text(page, "utf-8")
-        if drawn:
-            shutil.copy(folder / "performance.svg", _PAGE.with_suffix(".svg"))
+        _document(report.markdown(results, about, when), folder if drawn else None)
     return 0
+
+
+def _document(figures: str, plotted: Path | None) -> None:
+    """Write the figures and the plot of a run into the documentation."""
+    _PAGE.write_text(report.between(_PAGE.read_text("utf-8"), "figures", figures), "utf-8")
+    if plotted is not None:
+        shutil.copy(plotted / "performance.svg", _PAGE.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What `edgy-bus worker benchmarks.suite.apps:bus` runs in the benchmarks; the environment says what its receiver does.
+"""The bus of `edgy-bus worker benchmarks.suite.apps:bus`; the environment chooses its receiver.
 
-`BENCH_WAIT`: seconds that the receiver waits. `BENCH_HEARD`: a file, to which it writes which row it heard of, and when.
+`BENCH_WAIT`: seconds that the receiver waits. `BENCH_RECEIVED`: a file for the key of each received
+row and the time at which the receiver was called.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import edgy_bus as edgy
 from benchmarks.suite.place import MODEL, SERVICE
 
 WAIT = float(os.environ.get("BENCH_WAIT", "0"))
-HEARD = os.environ.get("BENCH_HEARD")
+RECEIVED = os.environ.get("BENCH_RECEIVED")
 
 bus = edgy.Bus(
     os.environ.get("BENCH_REDIS", "redis://127.0.0.1:6379/0"),
@@ -21,22 +22,22 @@ bus = edgy.Bus(
     group=os.environ.get("BENCH_GROUP", "listener"),
     prefix=os.environ.get("BENCH_PREFIX", "bench"),
 )
-_heard: list[tuple[Any, int]] = []
+_received: list[tuple[Any, int]] = []
 
 
 def _write() -> None:
-    if HEARD:
-        with open(HEARD, "w", encoding="utf-8") as file:
-            file.writelines(f"{key} {moment}\n" for key, moment in _heard)
+    if RECEIVED:
+        with open(RECEIVED, "w", encoding="utf-8") as file:
+            file.writelines(f"{key} {moment}\n" for key, moment in _received)
 
 
 atexit.register(_write)
 
-if HEARD:
+if RECEIVED:
 
     @bus.receiver(f"{SERVICE}.{MODEL}", "post_save")
-    async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
-        _heard.append((instance.id, time.monotonic_ns()))
+    async def remember(sender: Any, instance: Any, **kwargs: Any) -> None:
+        _received.append((instance.id, time.monotonic_ns()))
 
 elif WAIT:
 

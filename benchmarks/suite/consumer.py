@@ -1,4 +1,7 @@
-"""A worker in a process of its own, as an operator has it and as every peer is measured: `python -m benchmarks.suite.consumer STREAMS WANTED`."""
+"""A worker in a process of its own: `python -m benchmarks.suite.consumer STREAMS WANTED`.
+
+The process is set up like `edgy-bus worker`, and measured like the process of a peer.
+"""
 
 import asyncio
 import json
@@ -13,33 +16,33 @@ import uvloop
 
 import edgy_bus as edgy
 from benchmarks.suite.contender import Unavailable
+from benchmarks.suite.internals import collect_less
 from benchmarks.suite.ours import KEYS, STALLED, Progress, Streams, define, names_of
 from benchmarks.suite.place import SERVICE
-from edgy_bus.cli.running import collect_less
 from edgy_bus.signals import post_save
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the worker's receivers are, and when it has done enough."""
+    """Describe the worker's receivers and the end of the measurement."""
 
     group: str
     count: int
     settled: bool = True
-    """It counts until everything is acknowledged, not just handled."""
+    """Measure until the last acknowledgement instead of the last call."""
     by_class: bool = False
     inbox: bool = False
     ordered: bool = True
     batch: tuple[int, float] | None = None
-    """Size, and seconds to wait for it."""
+    """Size of a batch, and seconds to wait for its events."""
     wait: float = 0.0
-    """Seconds that a receiver takes."""
+    """Duration of a call in seconds."""
     groups: int = 1
     concurrency: int = 0
 
     @property
     def names(self) -> list[str]:
-        """The groups that the process serves."""
+        """The groups of the process."""
         return (
             [f"{self.group}-{number}" for number in range(self.groups)]
             if self.groups > 1
@@ -48,41 +51,47 @@ class Wanted:
 
 
 class Consumer:
-    """A worker with a receiver that only counts; every one has a group of its own, and begins at the beginning.
+    """Run a worker whose receiver only counts, in a new group, from the beginning of the streams.
 
-    `by_class` gives the receiver an instance of the model; otherwise it subscribes by name, and gets a plain record.
+    With `by_class` the receiver takes an instance of the model. Without, the receiver subscribes by
+    name and takes a plain record.
     """
 
     def __init__(self, streams: Streams, wanted: Wanted) -> None:
         self.streams = streams
         self.wanted = wanted
-        self.seen = 0
+        self.handled = 0
         self.first = 0.0
         self.done = asyncio.Event()
-        # By class, the receiver belongs to the service of the model, which has a database.
+        working = edgy.WorkerSettings(concurrency=wanted.concurrency or 1)
         self.bus = edgy.Bus(
             streams.redis_url,
+            # A receiver by class belongs to the service of its model, which has the database.
             service=SERVICE if wanted.by_class else "listener",
             group=wanted.group,
             prefix=streams.prefix,
             relay=False,
             signing_keys=KEYS if streams.signed else None,
-            working=edgy.WorkerSettings(concurrency=wanted.concurrency)
-            if wanted.concurrency
-            else None,
+            working=working if wanted.concurrency else None,
             events=edgy.EventSettings(partitions=streams.partitions),
         )
         self.inbox = edgy.Database(streams.database_url) if wanted.inbox else None
+        self._connect()
+
+    def _connect(self) -> None:
+        streams, wanted = self.streams, self.wanted
         batch = edgy.Batch(*wanted.batch) if wanted.batch else None
         options: dict[str, Any] = {"ordered": wanted.ordered, "inbox": self.inbox, "batch": batch}
         if wanted.by_class:
-            for model in define(edgy.Registry(streams.database_url, bus=self.bus), streams.models):
+            registry = edgy.Registry(streams.database_url, bus=self.bus)
+            for model in define(registry, streams.models):
                 post_save(model, name="count", **options)(self._receiver())
             return
         for group in wanted.names:
             for model in names_of(streams.models):
+                sender = f"{SERVICE}.{model}"
                 listen = self.bus.receiver(
-                    f"{SERVICE}.{model}", "post_save", name="count", group=group, **options
+                    sender, "post_save", name="count", group=group, **options
                 )
                 listen(self._receiver())
 
@@ -102,33 +111,35 @@ class Consumer:
         return count_later if self.wanted.wait else count
 
     def _count(self, more: int = 1) -> None:
-        if not self.seen:
+        if not self.handled:
             self.first = time.perf_counter()
-        self.seen += more
-        if self.seen >= self.wanted.count:
+        self.handled += more
+        if self.handled >= self.wanted.count:
             self.done.set()
 
     async def _until_done(self, ending: "asyncio.Task[None]") -> None:
-        """Raises `Unavailable` for a worker that handles nothing for a long time, and what ended one that has ended."""
+        """Wait for the last call. Raises `Unavailable` for a stalled worker."""
         waiting = asyncio.create_task(self.done.wait())
         try:
             while not self.done.is_set():
-                before = self.seen
+                before = self.handled
                 await asyncio.wait(
                     (waiting, ending), timeout=STALLED, return_when=asyncio.FIRST_COMPLETED
                 )
                 if ending.done():
                     await ending
                     raise Unavailable("the worker ended by itself")
-                if self.seen == before:
-                    raise Unavailable(
-                        f"nothing was handled for {STALLED:g} s, after {before:,} of {self.wanted.count:,} events"
-                    )
+                if self.handled == before:
+                    progress = f"after {before:,} of {self.wanted.count:,} events"
+                    raise Unavailable(f"no event was handled for {STALLED:g} s, {progress}")
         finally:
             waiting.cancel()
 
     async def run(self) -> float:
-        """Events by second, from the first call to the last that is wanted, or with `settled` until all are acknowledged."""
+        """Return events by second, from the first call to the last wanted call.
+
+        With `settled`, the measurement ends when all events are acknowledged.
+        """
         async with self.bus:
             if self.inbox is not None and not self.inbox.is_connected:
                 await self.inbox.connect()
@@ -140,17 +151,18 @@ class Consumer:
                 if self.wanted.settled:
                     for group in self.wanted.names:
                         await Progress(self.streams, client, group).finished()
-                seconds, seen = time.perf_counter() - self.first, self.seen
+                seconds, handled = time.perf_counter() - self.first, self.handled
                 await worker.stop()
                 await ending
-        return seen / seconds
+        return handled / seconds
 
 
 def main(streams: str, wanted: str) -> None:
-    """Print one line of JSON. A worker that handles nothing for a long time, and whatever ends it, is the last line of an error."""
+    """Print a line of JSON. The error of a failed worker is the last line of standard error."""
     consumer = Consumer(Streams(**json.loads(streams)), Wanted(**json.loads(wanted)))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sys.stdout.write(json.dumps({"rate": runner.run(consumer.run())}) + "\n")
+        rate = runner.run(consumer.run())
+    sys.stdout.write(json.dumps({"rate": rate}) + "\n")
 
 
 if __name__ == "__main__":

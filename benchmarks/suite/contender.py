@@ -1,4 +1,4 @@
-"""What is measured, one thing at a time, and how its rounds are run."""
+"""Contenders: a contender measures a single kind of work. `measure` runs their rounds in turn."""
 
 import asyncio
 import gc
@@ -8,38 +8,50 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Measured = Mapping[str, float]
-"""Metric to value. The metrics and their units are in `UNITS`."""
+"""Metric to value. `UNITS` lists the metrics and their units."""
 
-UNITS = {"rate": "events/s", "us": "µs", "p50": "ms", "p99": "ms", "mb": "MB"}
+UNITS = {
+    "rate": "events/s",
+    "us": "µs",
+    "p50": "ms",
+    "p99": "ms",
+    "mb": "MB",
+    "core": "of a core",
+}
+COSTS = frozenset({"us", "p50", "p99", "mb", "core"})
+"""Metrics of which less is better."""
 
 _PATIENCE = 600.0
-"""Seconds that one round may take before it is called failed."""
+"""Seconds after which a round counts as failed."""
 
 
 class Unavailable(Exception):
-    """This cannot be measured here, and why."""
+    """Report that a contender cannot be measured here, and why."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done in a run. A contender that needs longer than the others may make fewer rounds."""
+    """Size the rounds of a run. A slow contender may make fewer rounds."""
 
     rounds: int = 5
     bulk: int = 50_000
-    """Events of a round, of what works in batches."""
+    """Events of a round, for work in batches."""
     single: int = 4_000
-    """Events of a round, of what sends or handles them one by one, the peers included."""
+    """Events of a round, for work on single events; the peers' rounds are as large."""
     backlog: int = 100_000
     """Events that wait for our consumers."""
     inbox: int = 2_000
     operations: int = 300
+    bulk_calls: int = 10
+    """Calls of a round; a call writes some hundred rows."""
     latency: int = 2_000
+    latency_rounds: int = 3
     backlogs: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     models: int = 100
     groups: int = 20
     partitions: int = 64
     window: float = 5.0
-    """Seconds of a look at working processes."""
+    """Seconds during which the throughput of running processes is observed."""
 
 
 QUICK = Scale(
@@ -59,27 +71,27 @@ QUICK = Scale(
 
 
 class Contender(ABC):
-    """One thing that is measured: `setup`, some times `round`, `teardown`."""
+    """Measure a single kind of work: `setup`, several times `round`, `teardown`."""
 
     key: str
-    """Names it in the JSON and in the goals: `publish.relay`."""
+    """The name in the JSON and in the goals: `publish.relay`."""
     label: str
     most: int = 1_000
-    """Rounds that it makes at most."""
+    """The limit of its rounds."""
 
-    async def setup(self) -> None:  # noqa: B027 - most have nothing to prepare
-        """Not measured. Raises `Unavailable` where it cannot be measured."""
+    async def setup(self) -> None:  # noqa: B027 - most contenders have nothing to prepare
+        """Prepare the rounds, unmeasured. Raises `Unavailable` if the work cannot be measured."""
 
     @abstractmethod
     async def round(self) -> Measured: ...
 
     async def teardown(self) -> None:  # noqa: B027
-        """Undo `setup`, also one that failed half-way."""
+        """Undo `setup`, also a `setup` that failed half-way."""
 
 
 @dataclass
 class Result:
-    """All rounds of one contender."""
+    """All rounds of a contender."""
 
     section: str
     key: str
@@ -97,48 +109,56 @@ class Result:
         return statistics.median(values) if values else None
 
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
+"""Receives a line of progress before each round."""
 
 
 async def measure(
-    section: str, contenders: Sequence[Contender], rounds: int, tell: Tell
+    section: str, contenders: Sequence[Contender], rounds: int, report: Report
 ) -> list[Result]:
-    """Rounds in turn, every second one backwards, so that what the machine does meanwhile hits all alike."""
-    results = {one.key: Result(section, one.key, one.label) for one in contenders}
-    ready = [one for one in contenders if await _prepared(one, results[one.key])]
+    """Run the rounds in turn, every second round backwards: all contenders share the load of
+    other programs alike."""
+    results = {
+        contender.key: Result(section, contender.key, contender.label) for contender in contenders
+    }
+    ready = [
+        contender for contender in contenders if await _prepared(contender, results[contender.key])
+    ]
     try:
         for number in range(rounds):
-            for one in ready[:: -1 if number % 2 else 1]:
-                result = results[one.key]
-                if result.failed or number >= one.most:
+            for contender in ready[:: -1 if number % 2 else 1]:
+                result = results[contender.key]
+                if result.failed or number >= contender.most:
                     continue
-                tell(f"{section}, round {number + 1} of {rounds}: {one.label}")
-                await _round(one, result)
+                report(f"{section}, round {number + 1} of {rounds}: {contender.label}")
+                await _round(contender, result)
     finally:
-        for one in contenders:
-            await one.teardown()
+        for contender in contenders:
+            await contender.teardown()
     return list(results.values())
 
 
-async def _prepared(one: Contender, result: Result) -> bool:
+async def _prepared(contender: Contender, result: Result) -> bool:
     try:
-        await one.setup()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the others are still measured
-        result.failed = _said(error)
+        await contender.setup()
+    except Exception as error:  # noqa: BLE001 - the remaining contenders are still measured
+        result.failed = _reason(error)
     return not result.failed
 
 
-async def _round(one: Contender, result: Result) -> None:
+async def _round(contender: Contender, result: Result) -> None:
+    # The suite keeps many objects in memory that the process of a peer does not have: the garbage
+    # collector must not visit these objects during a round.
     gc.unfreeze()
     gc.collect()
-    gc.freeze()  # the suite has much in memory that a process of its own, like every peer's, would not have
+    gc.freeze()
     try:
         async with asyncio.timeout(_PATIENCE):
-            result.add(await one.round())
+            result.add(await contender.round())
     except Exception as error:  # noqa: BLE001 - as above
-        result.failed = _said(error)
+        result.failed = _reason(error)
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, Unavailable) else f"{type(error).__name__}: {text}"[:300]

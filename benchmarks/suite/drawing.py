@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from benchmarks.suite.contender import Result
 
-_OURS, _OTHERS, _LIMIT = "#2f6f9f", "#e0a458", "#9aa0a6"
+_OURS, _PEERS, _LIMIT = "#2f6f9f", "#e0a458", "#9aa0a6"
 _SHORT = {
     "a handler that does nothing, one process": "consume",
     "a handler of batches that does nothing, one process": "consume, batches",
@@ -22,7 +22,7 @@ _SHORT = {
 
 
 def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
-    """Four panels: publish, consume, what an operation costs, how it grows."""
+    """Draw four panels: publishing, consuming, the cost of an operation, growth."""
     mpl.rcParams.update(
         {
             "font.size": 8,
@@ -44,7 +44,7 @@ def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     )
     _lines(axes[1][1], results)
     figure.text(0.01, 0.005, caption, fontsize=7, color="#555555")
-    kinds = (("ours", _OURS), ("others", _OTHERS), ("by hand, without promises", _LIMIT))
+    kinds = (("ours", _OURS), ("peers", _PEERS), ("by hand, without promises", _LIMIT))
     patches = [Patch(color=colour, label=label) for label, colour in kinds]
     figure.legend(handles=patches, loc="upper center", ncols=3, frameon=False)
     figure.tight_layout(rect=(0, 0.02, 1, 0.97))
@@ -57,32 +57,34 @@ def draw(results: Sequence[Result], caption: str, folder: Path) -> None:
     plt.close(figure)
 
 
-def _chosen(results: Sequence[Result], what: str) -> list[Result]:
-    ends = {"publish": ("-publish", "-batch"), "consume": ("-consume", "-consume_batch")}[what]
-    limits = {
-        "publish": ("limits.redis-benchmark", "limits.script", "limits.pipeline", "limits.single"),
-        "consume": ("limits.read-100", "limits.read-500"),
-    }[what]
+_LIMITS = {
+    "publish": ("limits.redis-benchmark", "limits.script", "limits.pipeline", "limits.single"),
+    "consume": ("limits.read-100", "limits.read-500"),
+}
+_ENDS = {"publish": ("-publish", "-batch"), "consume": ("-consume", "-consume_batch")}
+
+
+def _chosen(results: Sequence[Result], panel: str) -> list[Result]:
     return [
-        one
-        for one in results
-        if not one.failed
-        and one.rounds.get("rate")
-        and (
-            one.key in limits
-            or one.section == what
-            or (one.section == "peers" and one.key.endswith(ends))
-        )
+        result
+        for result in results
+        if not result.failed and result.rounds.get("rate") and _belongs(result, panel)
     ]
+
+
+def _belongs(result: Result, panel: str) -> bool:
+    if result.section == "peers":
+        return result.key.endswith(_ENDS[panel])
+    return result.section == panel or result.key in _LIMITS[panel]
 
 
 def _operations(results: Sequence[Result]) -> list[Result]:
     return [
-        one
-        for one in results
-        if one.section == "operations"
-        and not one.failed
-        and (one.key.endswith("postgresql") or one.key == "operations.edgy")
+        result
+        for result in results
+        if result.section == "operations"
+        and not result.failed
+        and (result.key.endswith("postgresql") or result.key == "operations.edgy")
     ]
 
 
@@ -93,24 +95,22 @@ def _bars(
     if not rows:
         axes.set_axis_off()
         return
-    rows = sorted(rows, key=lambda one: one.median(metric) or 0, reverse=metric == "us")
-    values = [one.median(metric) or 0 for one in rows]
-    low = [value - min(one.rounds[metric]) for one, value in zip(rows, values, strict=True)]
-    high = [max(one.rounds[metric]) - value for one, value in zip(rows, values, strict=True)]
-    colours = [_colour(one) for one in rows]
-    places = range(len(rows))
+    rows = sorted(rows, key=lambda row: _median(row, metric), reverse=metric == "us")
+    medians = [_median(row, metric) for row in rows]
+    below = [_median(row, metric) - min(row.rounds[metric]) for row in rows]
+    above = [max(row.rounds[metric]) - _median(row, metric) for row in rows]
     axes.barh(
-        places,
-        values,
-        xerr=(low, high),
-        color=colours,
+        range(len(rows)),
+        medians,
+        xerr=(below, above),
+        color=[_colour(row) for row in rows],
         error_kw={"elinewidth": 0.8, "ecolor": "#444444"},
     )
-    axes.set_yticks(list(places), [_label(one) for one in rows])
-    for place, (value, above) in enumerate(zip(values, high, strict=True)):
+    axes.set_yticks(list(range(len(rows))), [_label(row) for row in rows])
+    for height, (median, error) in enumerate(zip(medians, above, strict=True)):
         axes.annotate(
-            f"{value:,.0f}",
-            (value + above, place),
+            f"{median:,.0f}",
+            (median + error, height),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
@@ -121,51 +121,53 @@ def _bars(
     axes.margins(x=0.15)
 
 
-def _colour(one: Result) -> str:
-    if one.section == "limits" or "-raw-" in one.key:
+def _median(result: Result, metric: str) -> float:
+    return result.median(metric) or 0.0
+
+
+def _colour(result: Result) -> str:
+    if result.section == "limits" or "-raw-" in result.key or "by-hand" in result.key:
         return _LIMIT
-    if one.section == "peers" or "-databases-" in one.key or one.key == "operations.edgy":
-        return _OTHERS
-    return _OURS
+    peer = result.key == "operations.edgy" or "-databases-" in result.key
+    return _PEERS if peer or result.section == "peers" else _OURS
 
 
-def _label(one: Result) -> str:
-    label = one.label.replace("insert, postgresql: ", "insert: ").replace(
-        "update, postgresql: ", "update: "
-    )
+def _label(result: Result) -> str:
+    label = result.label.replace(", postgresql: ", ": ")
     for long, short in _SHORT.items():
         label = label.replace(long, short)
     return "\n".join(textwrap.wrap(label, 46))
 
 
+_SERIES = {
+    "growth.backlog-": "events waiting",
+    "growth.partitions-": "partitions",
+    "growth.models-": "models",
+    "growth.groups-": "groups (all calls)",
+    "processes.": "processes, receivers that wait 5 ms",
+}
+
+
 def _lines(axes: Any, results: Sequence[Result]) -> None:
-    """Each series as a share of its first figure: a flat line costs nothing."""
+    """Draw each series as multiples of its first figure: a flat line costs nothing."""
     axes.set_title("How it grows: rate, as a multiple of the first", loc="left", fontweight="bold")
-    series = {
-        "growth.backlog-": "events waiting",
-        "growth.partitions-": "partitions",
-        "growth.models-": "models",
-        "growth.groups-": "groups (all calls)",
-        "processes.": "processes, receivers that wait 5 ms",
-    }
-    for beginning, label in series.items():
-        points = sorted(
-            (int(one.key.removeprefix(beginning)), median)
-            for one in results
-            if one.key.startswith(beginning)
-            and not one.failed
-            and (median := one.median()) is not None
-        )
+    for beginning, label in _SERIES.items():
+        points = _points(results, beginning)
         if len(points) > 1:
-            axes.plot(
-                [x for x, _ in points],
-                [y / points[0][1] for _, y in points],
-                marker="o",
-                label=label,
-            )
+            sizes, rates = zip(*points, strict=True)
+            axes.plot(sizes, [rate / rates[0] for rate in rates], marker="o", label=label)
     axes.set_xscale("log")
     axes.set_yscale("log", base=2)
     axes.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["¼", "½", "1", "2", "4", "8"])
     axes.grid(visible=True, color="#e5e5e5")
     if axes.get_lines():
         axes.legend(frameon=False)
+
+
+def _points(results: Sequence[Result], beginning: str) -> list[tuple[int, float]]:
+    """Return size and rate of each result of a series, by size."""
+    series = [
+        result for result in results if result.key.startswith(beginning) and not result.failed
+    ]
+    points = [(int(result.key.removeprefix(beginning)), result.median()) for result in series]
+    return sorted((size, rate) for size, rate in points if rate is not None)

@@ -1,19 +1,19 @@
-"""What is wanted of the figures of one run. All but a few are ratios of two things that were measured in that run."""
+"""Goals and kept ratios. Nearly all goals are ratios of two figures of the same run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.suite.contender import Result
+from benchmarks.suite.contender import COSTS, Result
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A goal, and what came of it. `value` is None where something that it needs was not measured."""
+    """A goal and its measured value, which is None if a figure is missing."""
 
-    what: str
+    goal: str
     value: float | None
     wanted: float
-    unit: str
+    unit: str = "times"
     at_most: bool = False
 
     @property
@@ -27,98 +27,128 @@ class Figures:
     """Medians by key."""
 
     def __init__(self, results: Iterable[Result]) -> None:
-        self._results: Mapping[str, Result] = {one.key: one for one in results}
+        self._results: Mapping[str, Result] = {result.key: result for result in results}
 
     def of(self, key: str, metric: str = "rate") -> float | None:
-        found = self._results.get(key)
-        return None if found is None or found.failed else found.median(metric)
+        result = self._results.get(key)
+        return None if result is None or result.failed else result.median(metric)
 
-    def best(self, beginning: str, end: str = "", metric: str = "rate") -> float | None:
-        """The fastest of those whose keys look like this."""
+    def best(self, beginning: str, end: str) -> float | None:
+        """Return the highest rate among the keys with this beginning and end."""
         keys = [key for key in self._results if key.startswith(beginning) and key.endswith(end)]
-        return max(
-            (value for key in keys if (value := self.of(key, metric)) is not None), default=None
-        )
+        rates = [rate for key in keys if (rate := self.of(key)) is not None]
+        return max(rates, default=None)
 
     def ends(self, beginning: str) -> tuple[float | None, float | None]:
-        """The first and the last of a row of figures that differ in the number at their end."""
+        """Return the first and the last figure of a series, whose keys end with a number."""
         keys = sorted(
             (key for key in self._results if key.startswith(beginning)),
             key=lambda key: int(key.rpartition("-")[2]),
         )
-        return (self.of(keys[0]), self.of(keys[-1])) if len(keys) > 1 else (None, None)
+        if len(keys) < 2:
+            return None, None
+        return self.of(keys[0]), self.of(keys[-1])
 
 
-def ratio(one: float | None, other: float | None) -> float | None:
-    return None if one is None or not other else one / other
+def ratio(value: float | None, base: float | None) -> float | None:
+    return None if value is None or not base else value / base
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Our speed as a share of the same work by hand: more is better, whatever the metric."""
+
+    name: str
+    ours: str
+    by_hand: str
+    metric: str = "rate"
+
+    def of(self, figures: Figures) -> float | None:
+        ours = figures.of(self.ours, self.metric)
+        by_hand = figures.of(self.by_hand, self.metric)
+        return ratio(by_hand, ours) if self.metric in COSTS else ratio(ours, by_hand)
+
+
+_INSERT, _UPDATE, _BULK = "operations.insert-", "operations.update-", "operations.bulk-"
+_RAW, _OUTBOX, _SERVICE = "raw-postgresql", "outbox-postgresql", "service-postgresql"
+
+RATIOS = (
+    Ratio("drain", "publish.relay", "limits.script"),
+    Ratio("consume by name", "consume.name", "limits.read-500"),
+    Ratio("consume by class", "consume.class", "limits.read-500"),
+    Ratio("create", _INSERT + _OUTBOX, _INSERT + _RAW, "us"),
+    Ratio("update", _UPDATE + _OUTBOX, _UPDATE + _RAW, "us"),
+    Ratio("bulk_create", _BULK + _OUTBOX, _BULK + _RAW, "us"),
+    Ratio("commit to receiver, p50", "latency.ours", "latency.by-hand", "p50"),
+    Ratio("inbox", "consume.class-inbox", "consume.by-hand-inbox"),
+    Ratio("inbox, batches", "consume.class-inbox-batch", "consume.by-hand-inbox-batch"),
+)
+"""The ratios that `make bench-check` keeps."""
 
 
 def ratios_to_limit(figures: Figures) -> dict[str, float | None]:
-    """Ours by the same work by hand on a raw connection: what `make bench-check` keeps."""
-    read = figures.best("limits.read-")
-    return {
-        "drain": ratio(figures.of("publish.relay"), figures.of("limits.script")),
-        "consume by name": ratio(figures.of("consume.name"), read),
-        "consume by class": ratio(figures.of("consume.class"), read),
-    }
+    """Return every kept ratio by its name."""
+    return {kept.name: kept.of(figures) for kept in RATIOS}
 
 
 def verdicts(results: Sequence[Result]) -> list[Verdict]:
-    of = (figures := Figures(results)).of
-    faststream, peer = of("peers.faststream-publish"), figures.best("peers.", "-consume")
-    raw = of("operations.insert-raw-postgresql", "us")
-    outbox, service = (
-        of("operations.insert-outbox-postgresql", "us"),
-        of("operations.insert-service-postgresql", "us"),
-    )
-    small, large = figures.ends("growth.backlog-")
-    by_hand = of("latency.by-hand", "p50")
+    """Return all goals with their measured values."""
+    figures = Figures(results)
     return [
-        Verdict("relay, a full outbox", of("publish.relay"), 50_000, "events/s"),
-        Verdict("relay / FastStream's publish", ratio(of("publish.relay"), faststream), 5, "times"),
+        *_publishing(figures),
+        *_consuming(figures),
+        *_operations(figures),
+        *_growing(figures),
+    ]
+
+
+def _publishing(figures: Figures) -> list[Verdict]:
+    relay, announced = figures.of("publish.relay"), figures.of("publish.announce")
+    faststream, limit = (
+        figures.of("peers.faststream-publish"),
+        figures.of("limits.redis-benchmark"),
+    )
+    return [
+        Verdict("relay, a full outbox", relay, 50_000, "events/s"),
+        Verdict("relay / FastStream's publish", ratio(relay, faststream), 5),
+        Verdict("pre_* from memory / redis-benchmark", ratio(announced, limit), 0.5),
+        Verdict("pre_* from memory / FastStream's publish", ratio(announced, faststream), 20),
+    ]
+
+
+def _consuming(figures: Figures) -> list[Verdict]:
+    by_name = figures.of("consume.name")
+    to_best_peer = ratio(by_name, figures.best("peers.", "-consume"))
+    return [
+        Verdict("consume by name", by_name, 60_000, "events/s"),
+        Verdict("consume by class", figures.of("consume.class"), 40_000, "events/s"),
+        Verdict("consume by name / best peer, a call for each event", to_best_peer, 10),
+    ]
+
+
+def _operations(figures: Figures) -> list[Verdict]:
+    raw = figures.of(_INSERT + _RAW, "us")
+    outbox = figures.of(_INSERT + _OUTBOX, "us")
+    service = figures.of(_INSERT + _SERVICE, "us")
+    edgy = figures.of("operations.edgy", "us")
+    latency = figures.of("latency.ours", "p50")
+    by_hand = figures.of("latency.by-hand", "p50")
+    return [
+        Verdict("create() with its event / raw INSERT", ratio(outbox, raw), 1.5, at_most=True),
         Verdict(
-            "pre_* from memory / redis-benchmark",
-            ratio(of("publish.announce"), of("limits.redis-benchmark")),
-            0.5,
-            "times",
+            "the same in a running service / raw INSERT", ratio(service, raw), 1.5, at_most=True
         ),
-        Verdict(
-            "pre_* from memory / FastStream's publish",
-            ratio(of("publish.announce"), faststream),
-            20,
-            "times",
-        ),
-        Verdict("consume by name", of("consume.name"), 60_000, "events/s"),
-        Verdict("consume by class", of("consume.class"), 40_000, "events/s"),
-        Verdict(
-            "consume by name / best peer, a call for each event",
-            ratio(of("consume.name"), peer),
-            10,
-            "times",
-        ),
-        Verdict("create() with its event / raw INSERT", ratio(outbox, raw), 1.5, "times", True),
-        Verdict(
-            "the same in a running service / raw INSERT", ratio(service, raw), 1.5, "times", True
-        ),
-        Verdict(
-            "Edgy's create / ours with its event",
-            ratio(of("operations.edgy", "us"), outbox),
-            3,
-            "times",
-        ),
-        Verdict(
-            "commit to receiver, p50 / by hand",
-            ratio(of("latency.ours", "p50"), by_hand),
-            3,
-            "times",
-            True,
-        ),
-        Verdict(
-            "8 workers / 1, receivers that wait",
-            ratio(of("processes.8"), of("processes.1")),
-            7,
-            "times",
-        ),
-        Verdict("largest backlog / smallest", ratio(large, small), 0.9, "times"),
-        Verdict("growth of a worker's memory", of("growth.memory", "mb"), 20, "MB", True),
+        Verdict("Edgy's create / ours with its event", ratio(edgy, outbox), 3),
+        Verdict("commit to receiver, p50 / by hand", ratio(latency, by_hand), 3, at_most=True),
+    ]
+
+
+def _growing(figures: Figures) -> list[Verdict]:
+    small, large = figures.ends("growth.backlog-")
+    eight_processes = ratio(figures.of("processes.8"), figures.of("processes.1"))
+    memory = figures.of("growth.memory", "mb")
+    return [
+        Verdict("8 workers / 1, receivers that wait", eight_processes, 7),
+        Verdict("largest backlog / smallest", ratio(large, small), 0.9),
+        Verdict("growth of a worker's memory", memory, 20, "MB", at_most=True),
     ]

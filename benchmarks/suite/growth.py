@@ -1,8 +1,8 @@
-"""How the cost grows: with the backlog, partitions, models, groups, processes, and what a worker's memory does over many events."""
+"""Growth of the cost with the backlog, partitions, models, groups and processes, and of memory."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -17,7 +17,7 @@ _WAIT, _CONCURRENCY = 0.005, 8
 
 
 class _Prepared(Consume):
-    """Has streams of its own, written before the first round."""
+    """Consume streams that are written before the first round."""
 
     def __init__(
         self,
@@ -50,15 +50,13 @@ class _Prepared(Consume):
 
 
 class Memory(Contender):
-    """One worker process works through the whole backlog: its memory at the end, above that after the first hundredth."""
+    """Measure how a worker process grows between the first hundredth and the end of a backlog."""
 
     most = 1
 
     def __init__(self, place: Place, count: int) -> None:
-        self.key, self.label = (
-            "growth.memory",
-            f"a worker process over {count:,} events: rate, and growth of its memory",
-        )
+        self.key = "growth.memory"
+        self.label = f"a worker process over {count:,} events: rate, and growth of its memory"
         self._place, self._count = place, count
 
     async def round(self) -> Measured:
@@ -70,43 +68,36 @@ class Memory(Contender):
                 )
 
     async def _watch(self, progress: Progress, process: asyncio.subprocess.Process) -> Measured:
-        begun: tuple[float, int] | None = None
-        before = 0.0
-        while True:
-            if process.returncode is not None:
-                raise Unavailable("the worker died")
-            found = await progress.open()
-            left = (
-                sum(one for one in found if one is not None) if None not in found else self._count
-            )
-            done = self._count - left
-            if begun is None and done >= self._count // 100:
-                begun, before = (time.perf_counter(), done), resident(process.pid)
-            if not left and begun is not None:
-                seconds = time.perf_counter() - begun[0]
-                return {
-                    "rate": (self._count - begun[1]) / seconds,
-                    "mb": resident(process.pid) - before,
-                }
+        first = await self._handled(progress, process, self._count // 100)
+        start, before = time.perf_counter(), resident(process.pid)
+        last = await self._handled(progress, process, self._count)
+        seconds = time.perf_counter() - start
+        return {"rate": (last - first) / seconds, "mb": resident(process.pid) - before}
+
+    async def _handled(
+        self, progress: Progress, process: asyncio.subprocess.Process, wanted: int
+    ) -> int:
+        """Wait until the group has handled `wanted` events. Returns how many it has handled."""
+        while process.returncode is None:
+            unfinished = [count for count in await progress.open() if count is not None]
+            # A stream without the group is unfinished as a whole.
+            complete = len(unfinished) == len(progress.streams.keys)
+            handled = self._count - sum(unfinished) if complete else 0
+            if handled >= wanted:
+                return handled
             await asyncio.sleep(0.05)
+        raise Unavailable("the worker died")
 
 
 class Processes(Contender):
-    """Receivers that wait 5 ms, eight at a time in each process: what all processes finish in a look of some seconds."""
+    """Observe processes for some seconds: receivers wait 5 ms, eight at a time."""
 
     most = 3
 
-    def __init__(self, place: Place, service: Service, processes: int, scale: Scale) -> None:
-        self.key, self.label = (
-            f"processes.{processes}",
-            f"{processes} worker process{'es' * (processes > 1)}",
-        )
-        self._place, self._service, self._processes, self._window = (
-            place,
-            service,
-            processes,
-            scale.window,
-        )
+    def __init__(self, service: Service, processes: int, scale: Scale) -> None:
+        self.key = f"processes.{processes}"
+        self.label = f"{processes} worker process{'es' * (processes > 1)}"
+        self._service, self._processes, self._window = service, processes, scale.window
         self._rounds = 0
 
     async def round(self) -> Measured:
@@ -125,68 +116,58 @@ class Processes(Contender):
             await asyncio.sleep(self._window)
             after, seconds = await progress.open(), time.perf_counter() - start
         if None in before or not all(after):
-            raise Unavailable(
-                f"a partition was not held or had run out of events: {before} before, {after} after"
-            )
-        return {
-            "rate": (sum(one or 0 for one in before) - sum(one or 0 for one in after)) / seconds
-        }
+            raise Unavailable(f"a partition was idle: {before} before, {after} after")
+        return {"rate": (_sum(before) - _sum(after)) / seconds}
+
+
+def _sum(unfinished: Sequence[int | None]) -> int:
+    return sum(count or 0 for count in unfinished)
 
 
 @asynccontextmanager
 async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
-    found: list[Contender] = [
-        _Prepared(
-            place,
-            f"growth.backlog-{backlog}",
-            f"backlog of {backlog:,} events",
-            backlog,
-            min(backlog, scale.backlog),
-        )
-        for backlog in scale.backlogs
+    yield [
+        *(_backlog(place, backlog, scale) for backlog in scale.backlogs),
+        *(_partitions(place, count, scale) for count in (1, scale.partitions)),
+        *(_models(place, count, scale) for count in (1, scale.models)),
+        *(_groups(place, count, scale) for count in (1, scale.groups)),
+        Memory(place, scale.backlogs[-1]),
     ]
-    found += [
-        _Prepared(
-            place,
-            f"growth.partitions-{count}",
-            f"{count} partition{'s' * (count > 1)}",
-            scale.backlog,
-            scale.backlog,
-            partitions=count,
-        )
-        for count in (1, scale.partitions)
-    ]
-    found += [
-        _Prepared(
-            place,
-            f"growth.models-{count}",
-            f"{count} model{'s' * (count > 1)} of 8 partitions",
-            scale.backlog,
-            scale.backlog // 2,
-            models=count,
-        )
-        for count in (1, scale.models)
-    ]
-    found += [
-        _Prepared(
-            place,
-            f"growth.groups-{count}",
-            f"{count} group{'s' * (count > 1)} in one process, calls of all together",
-            scale.backlog // 5,
-            scale.backlog // 5,
-            groups=count,
-        )
-        for count in (1, scale.groups)
-    ]
-    yield [*found, Memory(place, scale.backlogs[-1])]
+
+
+def _backlog(place: Place, backlog: int, scale: Scale) -> Contender:
+    label = f"backlog of {backlog:,} events"
+    count = min(backlog, scale.backlog)
+    return _Prepared(place, f"growth.backlog-{backlog}", label, backlog, count)
+
+
+def _partitions(place: Place, partitions: int, scale: Scale) -> Contender:
+    key, label = f"growth.partitions-{partitions}", f"{_counted(partitions, 'partition')}"
+    return _Prepared(place, key, label, scale.backlog, scale.backlog, partitions=partitions)
+
+
+def _models(place: Place, models: int, scale: Scale) -> Contender:
+    key, label = f"growth.models-{models}", f"{_counted(models, 'model')} of 8 partitions"
+    return _Prepared(place, key, label, scale.backlog, scale.backlog // 2, models=models)
+
+
+def _groups(place: Place, groups: int, scale: Scale) -> Contender:
+    label = f"{_counted(groups, 'group')} in one process, calls of all together"
+    backlog = scale.backlog // 5
+    return _Prepared(place, f"growth.groups-{groups}", label, backlog, backlog, groups=groups)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count > 1)}"
 
 
 @asynccontextmanager
 async def processes(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
     async with Service(place, "processes") as service:
-        # Enough for eight processes from the first one's start to the end of the look, with room for a slow machine.
-        await service.backlog(int(8 * _CONCURRENCY / _WAIT * (scale.window + 25)))
-        yield [Processes(place, service, count, scale) for count in (1, 2, 4, 8)]
+        # Enough events for eight processes until the end of the window, even on a slow machine.
+        rate = 8 * _CONCURRENCY / _WAIT
+        await service.backlog(int(rate * (scale.window + 25)))
+        yield [Processes(service, count, scale) for count in (1, 2, 4, 8)]
 
 
 @asynccontextmanager

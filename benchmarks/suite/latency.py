@@ -1,8 +1,8 @@
-"""From the commit of a row to the receiver in another process, at 200 rows a second; and the same by hand.
+"""From the commit of a row to the receiver in another process, at 200 rows a second; and by hand.
 
-The commit counts from the moment at which the operation returned. By hand means: one statement that inserts the row and an outbox row
-and notifies; a task of the writing process that listens, reads what is pending, appends it with XADD and marks it; another
-process that waits with XREADGROUP and acknowledges.
+The time begins when the operation returns. By hand means: a statement that inserts the row and an
+outbox row and notifies; a task of the writing process that listens, reads pending rows, appends
+them with XADD and marks them; another process that waits with XREADGROUP and acknowledges.
 """
 
 import asyncio
@@ -14,117 +14,119 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import redis.asyncio
 
 from benchmarks.suite.contender import Contender, Measured, Scale, Unavailable
 from benchmarks.suite.ours import Service
-from benchmarks.suite.place import Place, payload, rows
+from benchmarks.suite.place import Place, connect, payload, rows
 from benchmarks.suite.processes import running, settled, workers
 
 RATE = 200
 _WARM = 100
-"""Rows before those that count."""
+"""Rows before the rows that count."""
+_IN_FLIGHT = 1.0
+"""Seconds after the last row: an event that needs longer fails the round."""
 
 
 async def paced(insert: Callable[[int], Awaitable[Any]], count: int) -> dict[int, int]:
-    """Insert at `RATE`; key of each row to the nanosecond at which it was committed. A late one is not made up for by a rush."""
+    """Insert at `RATE`. Returns the key of each row and the nanosecond after its commit."""
     committed: dict[int, int] = {}
     due = time.perf_counter()
     for number in range(count + _WARM):
         key = await insert(number)
         if number >= _WARM:
             committed[key] = time.monotonic_ns()
+        # After a slow insert the pace goes on from there: a burst would measure queues.
         due = max(due + 1 / RATE, time.perf_counter() - 1 / RATE)
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
     return committed
 
 
-def compare(committed: dict[int, int], heard: Path) -> Measured:
-    """The quantiles of what lies between; an event that was not heard is a failure."""
+def compare(committed: dict[int, int], received: Path) -> Measured:
+    """Return quantiles of the times between. Raises `Unavailable` if an event is missing."""
     moments: dict[int, int] = {}
-    for line in heard.read_text().splitlines():
+    for line in received.read_text().splitlines():
         key, moment = map(int, line.split())
         moments.setdefault(key, moment)
     lost = committed.keys() - moments.keys()
     if lost:
-        raise Unavailable(f"{len(lost)} of {len(committed)} events were not heard of")
-    waits = sorted((moments[key] - moment) / 1e6 for key, moment in committed.items())
-    return {"p50": _quantile(waits, 0.5), "p99": _quantile(waits, 0.99)}
+        raise Unavailable(f"{len(lost)} of {len(committed)} events were not received")
+    waits = sorted(moments[key] - moment for key, moment in committed.items())
+    return {"p50": _quantile(waits, 0.5) / 1e6, "p99": _quantile(waits, 0.99) / 1e6}
 
 
-def _quantile(values: list[float], share: float) -> float:
-    return values[min(len(values) - 1, math.ceil(len(values) * share) - 1)]
+def _quantile(values: list[int], share: float) -> int:
+    """Return a quantile of sorted values."""
+    return values[math.ceil(len(values) * share) - 1]
 
 
 class Ours(Contender):
-    key, label = (
-        "latency.ours",
-        "create() with its outbox row, relay in the service, edgy-bus worker",
-    )
-    most = 3
+    key = "latency.ours"
+    label = "create() with its outbox row, relay in the service, edgy-bus worker"
 
-    def __init__(self, place: Place, count: int) -> None:
-        self._place, self._count = place, count
+    def __init__(self, place: Place, count: int, most: int = 3) -> None:
+        self._place, self._count, self.most = place, count, most
         self._rounds = 0
 
     async def round(self) -> Measured:
         self._rounds += 1
-        heard = self._place.folder / f"heard-{self._rounds}"
+        received = self._place.folder / f"received-{self._rounds}"
         async with Service(self._place, "latency") as service:
-            [model] = service.models
-            values = rows(self._count + _WARM)
             [relay] = service.bus.relays()
-            async with relay:
+            async with relay, workers(service, "latency", received=str(received)):
+                await settled(service, "latency", 1)
+                committed = await paced(self._inserting(service), self._count)
+                await asyncio.sleep(_IN_FLIGHT)
+        return compare(committed, received)
 
-                async def insert(number: int) -> int:
-                    return int((await model.query.create(**values[number])).id)
+    def _inserting(self, service: Service) -> Callable[[int], Awaitable[int]]:
+        [model] = service.models
+        values = rows(self._count + _WARM)
 
-                async with workers(service, "latency", heard=str(heard)):
-                    await settled(service, "latency", 1)
-                    committed = await paced(insert, self._count)
-                    await asyncio.sleep(
-                        1
-                    )  # what is on its way; whatever needs longer fails the round
-        return compare(committed, heard)
+        async def insert(number: int) -> int:
+            return int((await model.query.create(**values[number])).id)
+
+        return insert
 
 
+_TABLES = """
+CREATE TABLE chain_row (id bigserial PRIMARY KEY, data text NOT NULL);
+CREATE TABLE chain_outbox (
+    id bigserial PRIMARY KEY,
+    row_id bigint NOT NULL,
+    data text NOT NULL,
+    published boolean NOT NULL DEFAULT false
+);
+CREATE INDEX ON chain_outbox (id) WHERE NOT published
+"""
 _CHAIN = """
 WITH made AS (INSERT INTO chain_row (data) VALUES ($1) RETURNING id, data),
      noted AS (INSERT INTO chain_outbox (row_id, data) SELECT id, data FROM made)
 SELECT id, pg_notify($2, '') FROM made
 """
 _PENDING = "SELECT id, row_id, data FROM chain_outbox WHERE NOT published ORDER BY id LIMIT 500"
+_MARK = "UPDATE chain_outbox SET published = true WHERE id = ANY($1::bigint[])"
 
 
 class ByHand(Contender):
     key, label = "latency.by-hand", "INSERT + NOTIFY, XADD, XREADGROUP by hand"
-    most = 3
 
-    def __init__(self, place: Place, count: int) -> None:
-        self._place, self._count = place, count
+    def __init__(self, place: Place, count: int, most: int = 3) -> None:
+        self._place, self._count, self.most = place, count, most
         self._rounds = 0
         self._stack = AsyncExitStack()
 
     async def setup(self) -> None:
         url = self._place.schema("chain")
         self._stack.callback(self._place.drop, url)
-        address, _, self._schema = url.rpartition("schema=")
-        self._address = address.rstrip("?&")
-        self._writer, self._relay = await self._connect(), await self._connect()
-        await self._writer.execute(
-            "CREATE TABLE chain_row (id bigserial PRIMARY KEY, data text NOT NULL);"
-            "CREATE TABLE chain_outbox (id bigserial PRIMARY KEY, row_id bigint NOT NULL, data text NOT NULL,"
-            " published boolean NOT NULL DEFAULT false);"
-            "CREATE INDEX ON chain_outbox (id) WHERE NOT published"
-        )
+        self._channel = url.rpartition("schema=")[2]
+        self._writer, self._relay = await self._connect(url), await self._connect(url)
+        await self._writer.execute(_TABLES)
         self._redis: Any = redis.asyncio.Redis.from_url(self._place.redis.url)
         self._stack.push_async_callback(self._redis.aclose)
 
-    async def _connect(self) -> Any:
-        connection = await asyncpg.connect(
-            self._address, server_settings={"search_path": self._schema}
-        )
+    async def _connect(self, url: str) -> Any:
+        connection = await connect(url)
         self._stack.push_async_callback(connection.close)
         return connection
 
@@ -133,40 +135,41 @@ class ByHand(Contender):
 
     async def round(self) -> Measured:
         self._rounds += 1
-        heard = self._place.folder / f"chain-{self._rounds}"
+        received = self._place.folder / f"chain-{self._rounds}"
         stream = f"{self._place.prefix('chain')}:events"
         await self._redis.delete(stream)
         await self._redis.xgroup_create(stream, "g", "0", mkstream=True)
-        command = [
-            sys.executable,
-            str(Path(__file__).with_name("chain.py")),
-            self._place.redis.url,
-            stream,
-            str(heard),
-        ]
-        values = [payload(number).decode() for number in range(self._count + _WARM)]
-
-        async def insert(number: int) -> int:
-            return int((await self._writer.fetchrow(_CHAIN, values[number], self._schema))["id"])
-
+        script = str(Path(__file__).with_name("chain.py"))
+        command = [sys.executable, script, self._place.redis.url, stream, str(received)]
         async with running(command, {}, self._place.folder / "chain.log"):
-            while not await self._redis.xinfo_consumers(stream, "g"):
-                await self._redis.xadd(
-                    stream, {"row": "-1", "data": "{}"}
-                )  # an empty read does not make a consumer known
-                await asyncio.sleep(0.05)
-            relay = asyncio.create_task(self._work(stream))
+            await self._consuming(stream)
+            relay = asyncio.create_task(self._publish(stream))
             try:
-                committed = await paced(insert, self._count)
-                await asyncio.sleep(1)
+                committed = await paced(self._inserting(), self._count)
+                await asyncio.sleep(_IN_FLIGHT)
             finally:
                 relay.cancel()
                 await asyncio.gather(relay, return_exceptions=True)
-        return compare(committed, heard)
+        return compare(committed, received)
 
-    async def _work(self, stream: str) -> None:
+    def _inserting(self) -> Callable[[int], Awaitable[int]]:
+        values = [payload(number).decode() for number in range(self._count + _WARM)]
+
+        async def insert(number: int) -> int:
+            row = await self._writer.fetchrow(_CHAIN, values[number], self._channel)
+            return int(row["id"])
+
+        return insert
+
+    async def _consuming(self, stream: str) -> None:
+        """Wait for the consumer. An empty read registers no consumer, so entries are needed."""
+        while not await self._redis.xinfo_consumers(stream, "g"):
+            await self._redis.xadd(stream, {"row": "-1", "data": "{}"})
+            await asyncio.sleep(0.05)
+
+    async def _publish(self, stream: str) -> None:
         news = asyncio.Event()
-        await self._relay.add_listener(self._schema, lambda *_: news.set())
+        await self._relay.add_listener(self._channel, lambda *_: news.set())
         try:
             while True:
                 news.clear()
@@ -178,14 +181,14 @@ class ByHand(Contender):
                 for row in pending:
                     pipeline.xadd(stream, {"row": str(row["row_id"]), "data": row["data"]})
                 await pipeline.execute()
-                await self._relay.execute(
-                    "UPDATE chain_outbox SET published = true WHERE id = ANY($1::bigint[])",
-                    [row["id"] for row in pending],
-                )
+                await self._relay.execute(_MARK, [row["id"] for row in pending])
         finally:
             await self._relay.reset()
 
 
 @asynccontextmanager
 async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
-    yield [Ours(place, scale.latency), ByHand(place, scale.latency)]
+    yield [
+        Ours(place, scale.latency, scale.latency_rounds),
+        ByHand(place, scale.latency, scale.latency_rounds),
+    ]

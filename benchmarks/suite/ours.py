@@ -1,4 +1,4 @@
-"""Our side of a run, through the public API: a service with its outbox, and how far groups are with what it has published."""
+"""Our side of a run, through the public API: a service with its outbox, and groups' progress."""
 
 import asyncio
 import time
@@ -15,12 +15,12 @@ from benchmarks.suite.place import MODEL, SERVICE, Place, rows
 KEYS = {"first": "a secret of the benchmark, thirty-two bytes or more"}
 _FILL = 1_000
 STALLED = 20.0
-"""Seconds in which a worker must handle something, or acknowledge what it has handled."""
+"""Seconds without a handled event, or until the last acknowledgement, that fail a round."""
 _COPIED = 5_000
-"""Entries that one call of the copying script writes: the server does nothing else meanwhile."""
+"""Entries that a call of the copying script writes: the server is blocked meanwhile."""
 
-# Copies entries of a stream behind it until it holds ARGV[1], each with an event id of its own: consumers know repeats.
-# ARGV[2] is a number that no other copy of the run has.
+# Appends copies of a stream's entries until the stream holds ARGV[1] entries. Each copy gets a new
+# event id, because consumers drop repeated events. ARGV[2] is the number of the run's next copy.
 _COPY = """
 local wanted, number = tonumber(ARGV[1]), tonumber(ARGV[2])
 local written, length = 0, redis.call('XLEN', KEYS[1])
@@ -46,8 +46,8 @@ def names_of(count: int) -> list[str]:
 
 
 def define(registry: edgy.Registry, count: int = 1) -> list[Any]:
-    """Models whose rows are the run's events; a single one is called `MODEL`."""
-    own = registry
+    """Define models whose rows are the run's events. A single model is called `MODEL`."""
+    models_registry = registry
 
     class Row(edgy.Model):
         id: int = edgy.BigIntegerField(primary_key=True)
@@ -57,7 +57,7 @@ def define(registry: edgy.Registry, count: int = 1) -> list[Any]:
         about: str = edgy.CharField(max_length=400)
 
         class Meta:
-            registry = own
+            registry = models_registry
             abstract = True
 
     metaclass: Any = type(Row)
@@ -69,7 +69,7 @@ def define(registry: edgy.Registry, count: int = 1) -> list[Any]:
 
 @dataclass(frozen=True)
 class Streams:
-    """What a consumer has to know of a service, in another process too."""
+    """Describe the streams of a service to a consumer, which may be another process."""
 
     redis_url: str
     database_url: str
@@ -79,18 +79,26 @@ class Streams:
     signed: bool
 
     @property
-    def keys(self) -> list[bytes]:
-        """The streams that keep promises, in the order of their names."""
-        found = [
-            f"{self.prefix}:{{{SERVICE}.{name}:{label}}}:events".encode()
+    def tags(self) -> list[str]:
+        """The beginning of all keys of each partition, in order."""
+        return sorted(
+            f"{self.prefix}:{{{SERVICE}.{name}:{partition}}}"
             for name in names_of(self.models)
-            for label in range(self.partitions)
-        ]
-        return sorted(found)
+            for partition in range(self.partitions)
+        )
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The streams of `post_*` events."""
+        return [f"{tag}:events".encode() for tag in self.tags]
+
+    def leases(self, group: str) -> list[str]:
+        """The keys of a group's leases, which name the worker of each partition."""
+        return [f"{tag}:lease:{group}" for tag in self.tags]
 
 
 class Service:
-    """A service with models of 300-byte rows. While it is entered it has a schema and a prefix that nobody else has."""
+    """Run a service with models of 300-byte rows, in a schema and under a key prefix of its own."""
 
     def __init__(
         self,
@@ -143,15 +151,15 @@ class Service:
         await asyncio.to_thread(self.place.clear, self.name)
 
     async def fill(self, count: int) -> None:
-        """Put `count` events into the outbox, by `bulk_create`, in equal parts for every model."""
+        """Put `count` events into the outbox with `bulk_create`, in equal parts for every model."""
         share, more = divmod(count, len(self.models))
         for number, model in enumerate(self.models):
-            made = rows(share + (number < more))
-            for start in range(0, len(made), _FILL):
-                await model.query.bulk_create(made[start : start + _FILL])
+            values = rows(share + (number < more))
+            for start in range(0, len(values), _FILL):
+                await model.query.bulk_create(values[start : start + _FILL])
 
     async def drain(self, count: int) -> float:
-        """Let the relay publish `count` events; seconds from its start to the mark of the last."""
+        """Let the relay publish `count` events. Returns the seconds until the last mark."""
         target = await self.length() + count
         [relay] = self.bus.relays()
         start = time.perf_counter()
@@ -162,7 +170,7 @@ class Service:
                     await relay.wait()
                 await asyncio.sleep(0.005)
         finally:
-            await relay.stop()  # finishes the step at which it is: the mark of the last batch
+            await relay.stop()  # finishes the current step: the mark of the last page
         return time.perf_counter() - start
 
     async def length(self) -> int:
@@ -172,18 +180,19 @@ class Service:
         return sum(await pipeline.execute())
 
     async def multiply(self, total: int) -> None:
-        """Copy what the streams hold until together they hold about `total` events."""
+        """Append copies of their entries to the streams, up to about `total` events together."""
         streams = self.streams.keys
         copy = self.redis.register_script(_COPY)
         number = 0
         for position, key in enumerate(streams):
-            wanted = total * (position + 1) // len(streams) - total * position // len(streams)
+            begin, end = total * position, total * (position + 1)
+            wanted = end // len(streams) - begin // len(streams)
             length = 0
             while length < wanted:
                 length, number = await copy(keys=[key], args=[wanted, number, _COPIED])
 
     async def backlog(self, total: int, base: int = 10_000) -> None:
-        """Streams that hold `total` events: `base` of them by way of the outbox, the rest copies of those."""
+        """Fill the streams with `total` events: `base` events through the outbox, and copies."""
         first = min(total, base)
         await self.fill(first)
         await self.drain(first)
@@ -192,17 +201,17 @@ class Service:
 
 
 class Progress:
-    """How far a group is, seen from outside, without asking its workers."""
+    """Observe a group's progress in Redis, without its workers."""
 
     def __init__(self, streams: Streams, client: Any, group: str) -> None:
-        self._keys = streams.keys
+        self.streams = streams
         self._client = client
         self._group = group.encode()
 
     async def open(self) -> list[int | None]:
-        """For every stream what the group has not finished; None where it has not come yet."""
+        """Return the unfinished events of each stream; None for a stream without the group."""
         pipeline = self._client.pipeline(transaction=False)
-        for key in self._keys:
+        for key in self.streams.keys:
             pipeline.xinfo_groups(key)
         answers = await pipeline.execute(raise_on_error=False)
         return [self._of(answer) for answer in answers]
@@ -215,11 +224,15 @@ class Progress:
                 return int(row["lag"] or 0) + int(row["pending"])
         return None
 
+    async def _all_done(self) -> bool:
+        # A stream without the group is unfinished: None is not 0.
+        return all(count == 0 for count in await self.open())
+
     async def finished(self) -> None:
-        """Wait until nothing is open."""
+        """Wait until the group has acknowledged every event."""
         try:
             async with asyncio.timeout(STALLED):
-                while any(one != 0 for one in await self.open()):  # noqa: ASYNC110 - the server has no event for it
+                while not await self._all_done():  # noqa: ASYNC110 - the server has no event for it
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise Unavailable(f"not everything was acknowledged within {STALLED:g} s") from None

@@ -1,4 +1,4 @@
-"""What one process of ours handles by second, with a receiver that does nothing, on streams that the relay has written."""
+"""Events by second of a single process, with a receiver that does nothing."""
 
 import json
 import sys
@@ -9,15 +9,18 @@ from typing import Any
 
 from benchmarks.suite.consumer import Wanted
 from benchmarks.suite.contender import Contender, Measured, Scale
+from benchmarks.suite.inbox_by_hand import InboxByHand
 from benchmarks.suite.ours import Service
 from benchmarks.suite.place import Place
 from benchmarks.suite.processes import ask
 
 _BATCH = (100, 0.01)
+_MORE = 5
+"""Events of a round in batches, for an event of a round with single events."""
 
 
 class Consume(Contender):
-    """A new process and a new group for every round, from the beginning of the streams."""
+    """Start a process and a group for every round, at the beginning of the streams."""
 
     def __init__(
         self,
@@ -37,9 +40,44 @@ class Consume(Contender):
         self._rounds += 1
         group = f"{self.key.replace('.', '-')}-{self._rounds}"
         wanted = Wanted(group, self._count, self._settled, **self._options)
-        given = [json.dumps(asdict(one)) for one in (self._service.streams, wanted)]
-        answer = await ask([sys.executable, "-m", "benchmarks.suite.consumer", *given])
+        arguments = [json.dumps(asdict(values)) for values in (self._service.streams, wanted)]
+        answer = await ask([sys.executable, "-m", "benchmarks.suite.consumer", *arguments])
         return {"rate": float(answer["rate"])}
+
+
+def by_name(service: Service, count: int) -> Consume:
+    return Consume(service, count, "consume.name", "by name, a plain record")
+
+
+def by_class(service: Service, count: int) -> Consume:
+    return Consume(service, count, "consume.class", "by class, an instance", by_class=True)
+
+
+def inboxes(service: Service, count: int) -> list[Contender]:
+    """Receivers with an inbox, and the same work by hand."""
+    label = "by class, inbox=database"
+    options: dict[str, Any] = {"by_class": True, "inbox": True, "settled": False}
+    place, many = service.place, count * _MORE
+    by_hand = "inbox by hand, raw asyncpg: a transaction for each"
+    return [
+        Consume(
+            service,
+            count,
+            "consume.class-inbox",
+            f"{label}: a transaction for each event",
+            **options,
+        ),
+        InboxByHand(place, count, "consume.by-hand-inbox", f"{by_hand} event", batches=False),
+        Consume(
+            service,
+            many,
+            "consume.class-inbox-batch",
+            f"{label}, a receiver of batches: a transaction for each batch",
+            batch=_BATCH,
+            **options,
+        ),
+        InboxByHand(place, many, "consume.by-hand-inbox-batch", f"{by_hand} page", batches=True),
+    ]
 
 
 @asynccontextmanager
@@ -47,53 +85,31 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(Service(place, "consume"))
         await plain.backlog(scale.backlog)
-        # Copies of a signed event would be refused: their ids are not those that were signed.
-        signed = await stack.enter_async_context(Service(place, "consume-signed", signed=True))
-        await signed.backlog(scale.backlog // 5, scale.backlog // 5)
         yield [
-            Consume(plain, scale.backlog, "consume.name", "by name, a plain record"),
-            Consume(plain, scale.backlog, "consume.class", "by class, an instance", by_class=True),
-            Consume(
-                plain,
-                scale.backlog,
-                "consume.name-unordered",
-                "by name, ordered=False",
-                ordered=False,
-            ),
-            Consume(
-                plain,
-                scale.backlog,
-                "consume.name-batch",
-                "by name, a receiver of batches",
-                batch=_BATCH,
-            ),
-            Consume(
-                signed, scale.backlog // 5, "consume.name-signed", "by name, signatures checked"
-            ),
-            Consume(
-                plain,
-                scale.inbox,
-                "consume.class-inbox",
-                "by class, inbox=database: a transaction for each event",
-                by_class=True,
-                inbox=True,
-                settled=False,
-            ),
-            Consume(
-                plain,
-                scale.inbox * 5,
-                "consume.class-inbox-batch",
-                "by class, inbox=database, a receiver of batches: a transaction for each batch",
-                by_class=True,
-                inbox=True,
-                batch=_BATCH,
-                settled=False,
-            ),
+            by_name(plain, scale.backlog),
+            by_class(plain, scale.backlog),
+            *_variants(plain, scale.backlog),
+            await _signed(stack, place, scale.backlog // 5),
+            *inboxes(plain, scale.inbox),
         ]
 
 
+def _variants(plain: Service, count: int) -> list[Contender]:
+    return [
+        Consume(plain, count, "consume.name-unordered", "by name, ordered=False", ordered=False),
+        Consume(plain, count, "consume.name-batch", "by name, a receiver of batches", batch=_BATCH),
+    ]
+
+
+async def _signed(stack: AsyncExitStack, place: Place, count: int) -> Contender:
+    service = await stack.enter_async_context(Service(place, "consume-signed", signed=True))
+    # Without copies: a copy has a new event id, which its signature does not cover.
+    await service.backlog(count, base=count)
+    return Consume(service, count, "consume.name-signed", "by name, signatures checked")
+
+
 async def tuning(stack: AsyncExitStack, place: Place, scale: Scale) -> list[Contender]:
-    """Receivers that wait 5 ms: how many of them may run at a time."""
+    """Receivers that wait 5 ms, with different limits of concurrent calls."""
     service = await stack.enter_async_context(Service(place, "tuning"))
     await service.backlog(scale.backlog // 2)
     return [

@@ -1,4 +1,4 @@
-"""Others from PyPI, each in an environment of its own with pinned versions, each as a script that prints one line of JSON."""
+"""Peers from PyPI. Each is a script in an environment of its own with pinned versions."""
 
 import asyncio
 import hashlib
@@ -36,7 +36,7 @@ _FASTER = {"batch": 5, "consume_batch": 5}
 
 
 class Environment:
-    """A virtual environment that holds what the requirements file names; made once, and again when the file has changed."""
+    """Install a requirements file into a virtual environment, again when the file changes."""
 
     def __init__(self, name: str) -> None:
         self._requirements = FOLDER / "peers" / f"{name}.txt"
@@ -44,7 +44,7 @@ class Environment:
         self.python = self._folder / "bin" / "python"
 
     async def prepare(self) -> None:
-        """Raises `Unavailable`."""
+        """Install the packages. Raises `Unavailable` if pip fails."""
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
@@ -66,19 +66,19 @@ class Environment:
             except subprocess.TimeoutExpired:
                 raise Unavailable(f"cannot be installed within {_INSTALLING:g} s") from None
             if done.returncode:
-                reason = (done.stderr.strip().splitlines() or ["without saying why"])[-1]
+                reason = (done.stderr.strip().splitlines() or ["pip failed without a message"])[-1]
                 raise Unavailable(f"cannot be installed: {reason}")
         stamp.write_text(wanted)
 
 
 class Peer(Contender):
-    """Every round is a process of its own, with keys of its own."""
+    """Run a peer's script. Every round is a process of its own, with keys of its own."""
 
     def __init__(
-        self, place: Place, name: str, what: str, arguments: Sequence[str], key: str, label: str
+        self, place: Place, name: str, work: str, arguments: Sequence[str], key: str, label: str
     ) -> None:
         self.key, self.label = key, label
-        self._place, self._name, self._what, self._arguments = place, name, what, arguments
+        self._place, self._name, self._work, self._arguments = place, name, work, arguments
         self._environment = Environment(name)
         self.versions: dict[str, str] = {}
 
@@ -86,12 +86,12 @@ class Peer(Contender):
         await self._environment.prepare()
 
     async def ask(self) -> float:
-        """The rate that the script tells."""
-        keys = f"peer-{self._name}-{self._what}"
+        """Run the script and return its rate."""
+        keys = f"peer-{self._name}-{self._work}"
         command = [
             str(self._environment.python),
             str(FOLDER / "peers" / f"{self._name}_peer.py"),
-            self._what,
+            self._work,
         ]
         command += [*self._arguments, "--name", self._place.prefix(keys)]
         try:
@@ -111,12 +111,12 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
         Peer(
             place,
             name,
-            what,
-            ("--count", str(scale.single * _FASTER.get(what, 1)), "--redis", place.redis.url),
-            f"peers.{name}-{what}",
-            f"{label}, {_WORDS[what]}",
+            work,
+            ("--count", str(scale.single * _FASTER.get(work, 1)), "--redis", place.redis.url),
+            f"peers.{name}-{work}",
+            f"{label}, {_WORDS[work]}",
         )
-        for what in ("publish", "batch", "consume", "consume_batch")
+        for work in ("publish", "batch", "consume", "consume_batch")
         for name, (label, can) in PEERS.items()
-        if what in can
+        if work in can
     ]

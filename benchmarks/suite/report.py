@@ -1,4 +1,4 @@
-"""What a run says: the terminal's tables, JSON, Markdown between marks in `docs/performance.md`, and the plot."""
+"""The report of a run: tables, JSON, Markdown between marks in `docs/performance.md`, the plot."""
 
 import dataclasses
 import json
@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +20,11 @@ from rich.table import Table
 from benchmarks.suite.contender import UNITS, Result, Scale
 from benchmarks.suite.goals import Figures, Verdict, ratios_to_limit, verdicts
 from benchmarks.suite.place import Place, postgres_value
+from benchmarks.suite.versions import Code
 
 TITLES = {
-    "limits": "Limits: no promises, by hand",
-    "peers": "Others",
+    "limits": "Limits: by hand, no promises",
+    "peers": "Peers",
     "publish": "Ours: publishing",
     "consume": "Ours: one process, a receiver that does nothing",
     "operations": "One operation after another",
@@ -46,45 +46,35 @@ PACKAGES = (
 )
 
 
-def circumstances(place: Place, scale: Scale, load: Sequence[float], code: str) -> dict[str, Any]:
-    """Where and how a run was made."""
-    with redis.Redis.from_url(place.redis.url) as client:
-        server = client.info("server")
+def circumstances(
+    place: Place, scale: Scale, load: Sequence[float], measured: Code
+) -> dict[str, Any]:
+    """Describe where and how a run was made."""
     return {
-        "processor": _processor(),
+        "processor": measured.processor,
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "redis": f"{server.get('server_name', 'redis')} {server.get('valkey_version', server['redis_version'])}",
+        "redis": _redis(place),
         "postgresql": postgres_value(place.postgres.url, "SHOW server_version"),
         "fsync, synchronous_commit": ", ".join(
             str(postgres_value(place.postgres.url, f"SHOW {name}"))
             for name in ("fsync", "synchronous_commit")
         ),
         "packages": {name: version(name) for name in PACKAGES},
-        "commit": code,
+        "commit": measured.commit,
         "scale": dataclasses.asdict(scale),
-        "load_before": [round(one, 2) for one in load],
-        "load_after": [round(one, 2) for one in os.getloadavg()],
+        "load_before": [round(value, 2) for value in load],
+        "load_after": [round(value, 2) for value in os.getloadavg()],
     }
 
 
-def _processor() -> str:
-    try:
-        names = re.findall(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """The code that is measured: asked before the run, during which the files may change."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
-    return done.stdout.strip()
+def _redis(place: Place) -> str:
+    with redis.Redis.from_url(place.redis.url) as client:
+        server: Any = client.info("server")
+    name = server.get("server_name", "redis")
+    return f"{name} {server.get('valkey_version', server['redis_version'])}"
 
 
 # Words
@@ -97,7 +87,7 @@ def figure(value: float, unit: str) -> str:
 
 
 def _line(result: Result) -> list[str]:
-    """What, the medians, least and greatest of the rounds."""
+    """Return the label, the medians, and the least and the greatest round."""
     if result.failed:
         return [result.label, "not measured", result.failed]
     medians, spans = [], []
@@ -105,48 +95,48 @@ def _line(result: Result) -> list[str]:
         unit = UNITS[metric]
         name = f"{metric} " if metric in ("p50", "p99") else ""
         medians.append(f"{name}{figure(statistics.median(values), unit)} {unit}")
-        spans.append(
-            f"{figure(min(values), unit)} to {figure(max(values), unit)}"
-            if len(values) > 1
-            else "one round"
-        )
+        spans.append(_span(values, unit))
     return [result.label, ", ".join(medians), ", ".join(spans)]
 
 
-def _word(verdict: Verdict) -> list[str]:
+def _span(values: Sequence[float], unit: str) -> str:
+    if len(values) == 1:
+        return "one round"
+    return f"{figure(min(values), unit)} to {figure(max(values), unit)}"
+
+
+def _goal(verdict: Verdict) -> list[str]:
     sign = "≤" if verdict.at_most else "≥"
     wanted = f"{sign} {figure(verdict.wanted, verdict.unit)} {verdict.unit}"
     if verdict.value is None:
-        return [verdict.what, "not measured", wanted, ""]
-    return [
-        verdict.what,
-        f"{figure(verdict.value, verdict.unit)} {verdict.unit}",
-        wanted,
-        "yes" if verdict.met else "**no**",
-    ]
+        return [verdict.goal, "not measured", wanted, ""]
+    measured = f"{figure(verdict.value, verdict.unit)} {verdict.unit}"
+    return [verdict.goal, measured, wanted, "yes" if verdict.met else "**no**"]
 
 
 def _sections(results: Iterable[Result]) -> dict[str, list[Result]]:
-    found: dict[str, list[Result]] = {}
+    sections: dict[str, list[Result]] = {}
     for result in results:
-        found.setdefault(result.section, []).append(result)
-    return found
+        sections.setdefault(result.section, []).append(result)
+    return sections
 
 
 _HEADS = ("what", "median", "rounds")
 _GOALS = ("goal", "measured", "wanted", "met")
 
 
-def show(results: Sequence[Result], told: Mapping[str, Any], console: Console) -> None:
+def show(results: Sequence[Result], about: Mapping[str, Any], console: Console) -> None:
     for section, rows in _sections(results).items():
         console.print(_rich(TITLES[section], _HEADS, map(_line, rows)))
-    console.print(_rich("Goals, ratios within this run", _GOALS, map(_word, verdicts(results))))
-    console.print(
-        f"{told['processor']}, {told['cores']} cores, Python {told['python']}, {told['redis']}, PostgreSQL {told['postgresql']}"
-    )
-    console.print(
-        f"load of the machine before and after: {told['load_before'][0]}, {told['load_after'][0]}"
-    )
+    console.print(_rich("Goals, ratios within this run", _GOALS, map(_goal, verdicts(results))))
+    console.print(_machine(about))
+    before, after = about["load_before"][0], about["load_after"][0]
+    console.print(f"load of the machine before and after: {before}, {after}")
+
+
+def _machine(about: Mapping[str, Any]) -> str:
+    servers = f"{about['redis']}, PostgreSQL {about['postgresql']}"
+    return f"{about['processor']}, {about['cores']} cores, Python {about['python']}, {servers}"
 
 
 def _rich(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -156,67 +146,81 @@ def _rich(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Ta
     return table
 
 
-def markdown(results: Sequence[Result], told: Mapping[str, Any], when: str) -> str:
-    """The figures of a run, as they stand between the marks of the page."""
-    scale = told["scale"]
-    parts = [
-        f"Run of {when}, commit {told['commit']}: {told['processor']}, {told['cores']} cores, {told['memory_gb']:g} GB, Python {told['python']}, "
-        f"{told['redis']}, PostgreSQL {told['postgresql']} (fsync and synchronous_commit: {told['fsync, synchronous_commit']}); "
-        f"up to {scale['rounds']} rounds, {scale['bulk']:,} events in each of what works in batches. Load of the machine before the run: {told['load_before'][0]}, after: {told['load_after'][0]}"
-        f"{_busy(told)}.",
-        _table(_GOALS, map(_word, verdicts(results))),
-    ]
+def markdown(results: Sequence[Result], about: Mapping[str, Any], when: str) -> str:
+    """Return the text between the marks of the page: the figures of a run."""
+    parts = [_paragraph(about, when), _table(_GOALS, map(_goal, verdicts(results)))]
     for section, rows in _sections(results).items():
         parts += [f"**{TITLES[section]}**", _table(_HEADS, map(_line, rows))]
     return "\n\n".join(parts)
 
 
-def _busy(told: Mapping[str, Any]) -> str:
-    """The run loads the machine itself, so it is the time before that tells."""
+def _paragraph(about: Mapping[str, Any], when: str) -> str:
+    scale = about["scale"]
+    durability = about["fsync, synchronous_commit"]
+    before, after = about["load_before"][0], about["load_after"][0]
     return (
-        ": **others used the machine, so mistrust absolute figures**"
-        if told["load_before"][0] > 0.5
-        else ""
+        f"Run of {when}, commit {about['commit']}: {about['processor']}, {about['cores']} cores, "
+        f"{about['memory_gb']:g} GB, Python {about['python']}, {about['redis']}, "
+        f"PostgreSQL {about['postgresql']} (fsync and synchronous_commit: {durability}); "
+        f"up to {scale['rounds']} rounds, {scale['bulk']:,} events in a round of work in batches. "
+        f"Load of the machine before the run: {before}, after: {after}{_busy(before)}."
     )
 
 
+def _busy(load: float) -> str:
+    """Warn of other programs. The run itself loads the machine, so the load before it counts."""
+    if load <= 0.5:
+        return ""
+    return ": **other programs used the machine, so mistrust absolute figures**"
+
+
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows)]
+    cells = (heads, ["---"] * len(heads), *rows)
+    lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join(lines)
 
 
 def between(page: str, mark: str, text: str) -> str:
-    """The page with other text between `<!-- mark -->` and `<!-- /mark -->`. Raises `ValueError` for a page without them."""
-    found = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
-    if not found.search(page):
+    """Replace the text between `<!-- mark -->` and `<!-- /mark -->` of a page.
+
+    Raises `ValueError` for a page without the marks.
+    """
+    marked = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    if not marked.search(page):
         raise ValueError(f"the page has no <!-- {mark} --> and <!-- /{mark} -->")
-    return found.sub(lambda match: f"{match[1]}{text}\n{match[2]}", page)
+    return marked.sub(lambda match: f"{match[1]}{text}\n{match[2]}", page)
 
 
 # Files
 
 
-def save(folder: Path, results: Sequence[Result], told: Mapping[str, Any], when: str) -> Path:
-    """The raw figures, the plot and the Markdown in a new folder below `folder`; its path."""
-    own = folder / when.replace(":", "").replace(" ", "T")
-    own.mkdir(parents=True)
+def save(folder: Path, results: Sequence[Result], about: Mapping[str, Any], when: str) -> Path:
+    """Write the raw figures and the Markdown into a new folder below `folder`; return its path."""
+    target = folder / when.replace(":", "").replace(" ", "T")
+    target.mkdir(parents=True)
     raw = {
         "when": when,
-        **told,
+        **about,
         "results": [
-            {**dataclasses.asdict(one), "medians": {name: one.median(name) for name in one.rounds}}
-            for one in results
+            {**dataclasses.asdict(result), "medians": _medians(result)} for result in results
         ],
-        "verdicts": [{**dataclasses.asdict(one), "met": one.met} for one in verdicts(results)],
+        "verdicts": [
+            {**dataclasses.asdict(verdict), "met": verdict.met} for verdict in verdicts(results)
+        ],
         "ratios_to_limit": ratios_to_limit(Figures(results)),
     }
-    (own / "results.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    (own / "results.md").write_text(markdown(results, told, when) + "\n", "utf-8")
-    return own
+    text = json.dumps(raw, indent=1, ensure_ascii=False)
+    (target / "results.json").write_text(text + "\n", "utf-8")
+    (target / "results.md").write_text(markdown(results, about, when) + "\n", "utf-8")
+    return target
 
 
-def plot(results: Sequence[Result], told: Mapping[str, Any], when: str, folder: Path) -> bool:
-    """`performance.svg` and `.png`; whether matplotlib is there to draw them."""
+def _medians(result: Result) -> dict[str, float | None]:
+    return {metric: result.median(metric) for metric in result.rounds}
+
+
+def plot(results: Sequence[Result], about: Mapping[str, Any], when: str, folder: Path) -> bool:
+    """Draw `performance.svg` and `.png`. Returns False where matplotlib is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -224,6 +228,5 @@ def plot(results: Sequence[Result], told: Mapping[str, Any], when: str, folder: 
     except ImportError:
         sys.stderr.write('no plot: pip install "edgy-bus[bench]" brings matplotlib\n')
         return False
-    caption = f"{when}, {told['processor']}, {told['cores']} cores, Python {told['python']}, {told['redis']}, PostgreSQL {told['postgresql']}"
-    drawing.draw(results, caption, folder)
+    drawing.draw(results, f"{when}, {_machine(about)}", folder)
     return True
