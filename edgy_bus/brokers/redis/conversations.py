@@ -50,6 +50,8 @@ _TEMPORARY_CODES = (
     "MISCONF",
     "UNBLOCKED",
 )
+_NO_RIGHT = "can't run this command"
+"""Part of the error text where a script runs a command that its caller may not run."""
 
 
 def translate(error: BaseException | None) -> BrokerError | None:
@@ -65,12 +67,22 @@ def translate(error: BaseException | None) -> BrokerError | None:
     if isinstance(error, _TEMPORARY):
         return BrokerUnavailable(f"Redis does not answer: {type(error).__name__}: {error}")
     if isinstance(error, ResponseError):
-        if str(error).startswith(_TEMPORARY_CODES):
-            return BrokerUnavailable(f"Redis cannot do this now: {error}")
-        return BrokerError(f"Redis refuses: {error}")
+        return _translate_reply(str(error))
     if isinstance(error, RedisError):
         return BrokerError(f"{type(error).__name__}: {error}")
     return None
+
+
+def _translate_reply(text: str) -> BrokerError:
+    """Return the error for an error reply of the server."""
+    if text.startswith(_TEMPORARY_CODES):
+        return BrokerUnavailable(f"Redis cannot do this now: {text}")
+    if _NO_RIGHT in text:
+        return BrokerError(
+            f"Redis refuses a command inside a script: {text}. Compare the user's rights with "
+            "docs/security.md"
+        )
+    return BrokerError(f"Redis refuses: {text}")
 
 
 class _Translating:

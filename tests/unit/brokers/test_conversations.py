@@ -35,6 +35,10 @@ def test_errors_that_end_by_themselves_are_temporary(error: Exception) -> None:
         (exceptions.AuthenticationError("WRONGPASS"), "credentials.*security"),
         (exceptions.NoPermissionError("NOPERM"), "credentials.*security"),
         (exceptions.ResponseError("WRONGTYPE"), "refuses: WRONGTYPE"),
+        (
+            exceptions.ResponseError("The user executing the script can't run this command"),
+            "inside a script.*security",
+        ),
         (exceptions.InvalidResponse("?"), "InvalidResponse"),
     ],
 )
