@@ -1,7 +1,7 @@
 """A model of Redis that fails as Redis does, and a network that fails as networks do.
 
-The model is `MemoryBroker`. `tests/integration/brokers/test_model.py` compares the model with a real
-Redis, call by call. The model records every append and every dead letter for the checker.
+The model is `MemoryBroker`. `tests/integration/brokers/test_model.py` compares the model with a
+real Redis, call by call. The model records every append and every dead letter for the checker.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Conversations with Redis: a time limit, a limited number at a time, and errors of this package."""
+"""Conversations with Redis: limited in time and in number, with errors of this package."""
 
 import asyncio
 from collections.abc import AsyncIterator
