@@ -1,9 +1,9 @@
 """The version of what programs write to a broker: keys, entries, notes and reports.
 
-Programs of different releases work side by side during a rolling upgrade. The broker keeps the newest
-protocol that any program of the prefix speaks, and the oldest that may still take part; a program
-that is too old says so instead of misreading the keys. A flush of the broker forgets both, so that
-programs renew them.
+Programs of different releases work side by side during a rolling upgrade. The broker keeps the
+newest protocol that any program of the prefix speaks, and the oldest protocol that may still take
+part. A program that is too old raises an error instead of misreading the keys. A flush of the
+broker forgets both, so that programs renew them.
 """
 
 from edgy_bus import telemetry
@@ -14,9 +14,9 @@ from edgy_bus.telemetry import catalogue
 PROTOCOL = Protocol(version=2, oldest=1)
 """The protocol of this release.
 
-Version 1 are releases that keep no protocol. Version 2 adds `to`, `causationid` and the attributes of
-a context to the headers of events; programs of version 1 ignore the last two, and give an event with
-`to` to all of their receivers.
+Version 1 are releases that keep no protocol. Version 2 adds `to`, `causationid` and the attributes
+of a context to the headers of events; programs of version 1 ignore the last two, and give an event
+with `to` to all of their receivers.
 """
 
 
@@ -36,8 +36,8 @@ class Agreement:
         if kept.oldest > PROTOCOL.version:
             raise ConfigurationError(
                 f"the broker's keys have protocol {kept.version}, which programs of protocol "
-                f"{kept.oldest} or newer can use; this program speaks {PROTOCOL.version}: stop it, and "
-                "start a release of edgy-bus that is as new as the other programs of this prefix"
+                f"{kept.oldest} or newer can use; this program speaks {PROTOCOL.version}: stop it, "
+                "and start a release of edgy-bus that is as new as the other programs of this prefix"
             )
         if kept.version > self._newest:
             telemetry.emit(catalogue.ProtocolIsNewer(version=kept.version, known=PROTOCOL.version))

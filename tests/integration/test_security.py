@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import Backlog, DeadLetter, Members, StreamHead
+from edgy_bus.brokers.base import Backlog, DeadLetter, Members, Protocol, StreamHead
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import pack
 from edgy_bus.errors import BrokerError
@@ -188,6 +188,21 @@ async def test_an_observer_changes_nothing_through_the_library(
         with pytest.raises(BrokerError):
             await call(broker)
     assert {key: await admin.dump(key) for key in await _keys(admin, "edgy:*")} == before
+
+
+async def test_a_full_server_can_confirm_what_is_stored_already(
+    server: Server, admin: Redis, stream: None
+) -> None:
+    """A relay that starts again needs no write for its models and its protocol."""
+    async with looking(server, "service") as service:
+        await service.keep_protocol(Protocol(2, 1))
+        await admin.execute_command("ACL", "SETUSER", "service", "-hsetnx", "-set")
+        assert await service.declare("accounts.User", 8) == 1
+        assert await service.keep_protocol(Protocol(1, 1)) == Protocol(2, 1)
+        with pytest.raises(BrokerError, match=r"docs/security\.md"):
+            await service.keep_protocol(Protocol(3, 1))
+        with pytest.raises(BrokerError, match=r"docs/security\.md"):
+            await service.declare("accounts.Profile", 8)
 
 
 async def ignore(sender: Any, **kwargs: Any) -> None: ...

@@ -1,7 +1,7 @@
 """A model of Redis that fails as Redis does, and a network that fails as networks do.
 
-The model is `MemoryBroker`. `tests/integration/brokers/test_model.py` compares the model with a real
-Redis, call by call. The model records every append and every dead letter for the checker.
+The model is `MemoryBroker`. `tests/integration/brokers/test_model.py` compares the model with a
+real Redis, call by call. The model records every append and every dead letter for the checker.
 """
 
 import asyncio
@@ -229,7 +229,7 @@ class Network:
         if fault in ("request", "late"):
             await asyncio.sleep(self._timeout())
             raise BrokerUnavailable("no answer")
-        if self.redis.full and name in GROWING:
+        if self._refused(name, args):
             raise BrokerUnavailable("OOM command not allowed")
         answer = await getattr(self.redis, name)(*args, **kwargs)
         await asyncio.sleep(self._timeout() if fault else latency(self.random))
@@ -239,12 +239,17 @@ class Network:
 
     async def _later(self, delay: float, name: str, *args: Any, **kwargs: Any) -> None:
         await asyncio.sleep(delay)
-        if self.redis.away or (self.redis.full and name in GROWING):
+        if self.redis.away or self._refused(name, args):
             return
         try:
             await getattr(self.redis, name)(*args, **kwargs)
         except BrokerError:
             return  # The client has given up long ago.
+
+    def _refused(self, name: str, args: Sequence[Any]) -> bool:
+        """Return whether the server is full, and the call has to write."""
+        declared = name == "declare" and args[0] in self.redis._models
+        return self.redis.full and name in GROWING and not declared
 
     def _timeout(self) -> float:
         return self.random.uniform(0.05, 3.0)

@@ -18,7 +18,8 @@ class Publishing(ABC):
     async def declare(self, model: str, partitions: int) -> int:
         """Record the number of partitions of a model and return the recorded number.
 
-        The first declaration decides.
+        The first declaration decides. Needs no write for a model that is declared, so that a full
+        broker can answer.
         """
 
     @abstractmethod

@@ -11,7 +11,7 @@ from edgy_bus.events import Partition
 
 
 class MemoryCore:
-    """Hold the streams, models and workers. `clock` returns seconds, as the server's clock would."""
+    """Hold the streams, models and workers. `clock` returns seconds, and plays the server's clock."""
 
     # Invariant: every step compares and changes the state without an `await` in between. In
     # asyncio that makes a step atomic, as a script makes a step atomic in Redis.
@@ -39,7 +39,7 @@ class MemoryCore:
         return stream, stream.groups.setdefault(lease.role, Group())
 
     def _proven(self, lease: Lease, kept: Sequence[Kept]) -> Group:
-        """Return the group of a lease if the group has every proof of `kept`. Raises `LeaseLost`."""
+        """Return the group of a lease that has every proof of `kept`. Raises `LeaseLost`."""
         _, group = self._owned(lease)
         if not group.kept.issuperset(kept):
             raise rolled_back(lease)

@@ -1,8 +1,9 @@
-"""Conversations with Redis: a time limit, a limited number at a time, and errors of this package."""
+"""Conversations with Redis: limited in time and in number, with errors of this package."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import TracebackType
 
 from redis.exceptions import (
     AuthenticationError,
@@ -26,6 +27,7 @@ TIMEOUT = 5.0
 MAX_CONVERSATIONS = 32
 """Conversations of one client at the same time. Waiting for a turn counts as conversation time."""
 
+_REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 # Errors that end by themselves. The caller waits and tries again, and no program exits.
 _TEMPORARY = (
     ConnectionError,
@@ -48,32 +50,69 @@ _TEMPORARY_CODES = (
     "MISCONF",
     "UNBLOCKED",
 )
+_NO_RIGHT = "can't run this command"
+"""Part of the error text where a script runs a command that its caller may not run."""
+
+
+def translate(error: BaseException | None) -> BrokerError | None:
+    """Return the error of this package for an error of Redis: `BrokerUnavailable` if temporary.
+
+    Return None for every other error.
+    """
+    if isinstance(error, _REFUSED):
+        return BrokerError(
+            f"Redis refuses these credentials: {error}. Check the user and password in the URL, "
+            "and the user's rights (docs/security.md)"
+        )
+    if isinstance(error, _TEMPORARY):
+        return BrokerUnavailable(f"Redis does not answer: {type(error).__name__}: {error}")
+    if isinstance(error, ResponseError):
+        return _translate_reply(str(error))
+    if isinstance(error, RedisError):
+        return BrokerError(f"{type(error).__name__}: {error}")
+    return None
+
+
+def _translate_reply(text: str) -> BrokerError:
+    """Return the error for an error reply of the server."""
+    if text.startswith(_TEMPORARY_CODES):
+        return BrokerUnavailable(f"Redis cannot do this now: {text}")
+    if _NO_RIGHT in text:
+        return BrokerError(
+            f"Redis refuses a command inside a script: {text}. Compare the user's rights with "
+            "docs/security.md"
+        )
+    return BrokerError(f"Redis refuses: {text}")
+
+
+class _Translating:
+    """Translate errors of Redis in a `with` statement."""
+
+    # A class, because every call would pay for a generator.
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        translated = translate(error)
+        if translated is not None:
+            raise translated from error
+
+
+_translating = _Translating()
 
 
 @asynccontextmanager
 async def conversation(timeout: float | None = None) -> AsyncIterator[None]:
-    """Limit a conversation to `timeout` seconds (default: `TIMEOUT`) and translate its errors.
-
-    Temporary errors become `BrokerUnavailable`, all others `BrokerError`.
-    """
-    try:
+    """Limit a conversation to `timeout` seconds (default: `TIMEOUT`) and translate its errors."""
+    with _translating:
         async with asyncio.timeout(TIMEOUT if timeout is None else timeout):
             yield
-    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-        raise BrokerError(
-            f"Redis refuses these credentials: {error}. Check the user and password in the URL, "
-            "and the user's rights (docs/security.md)"
-        ) from error
-    except _TEMPORARY as error:
-        raise BrokerUnavailable(
-            f"Redis does not answer: {type(error).__name__}: {error}"
-        ) from error
-    except ResponseError as error:
-        if str(error).startswith(_TEMPORARY_CODES):
-            raise BrokerUnavailable(f"Redis cannot do this now: {error}") from error
-        raise BrokerError(f"Redis refuses: {error}") from error
-    except RedisError as error:
-        raise BrokerError(f"{type(error).__name__}: {error}") from error
 
 
 class Conversations:
@@ -84,8 +123,9 @@ class Conversations:
 
     @asynccontextmanager
     async def turn(self, timeout: float | None = None) -> AsyncIterator[None]:
-        """Wait for a turn, and hold a `conversation`."""
+        """Wait for a turn, and hold a conversation."""
         # The time limit includes the wait for a turn: a caller with a lease must not learn too late
         # that the server does not answer.
-        async with conversation(timeout), self._free:
-            yield
+        with _translating:
+            async with asyncio.timeout(TIMEOUT if timeout is None else timeout), self._free:
+                yield

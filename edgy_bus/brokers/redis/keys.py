@@ -64,8 +64,6 @@ class Keys:
         return f"{self.prefix}:{{group:{group}}}:reports"
 
     def protocol(self) -> str:
-        """Return the key of a hash with the fields `version` and `oldest`.
-
-        Not a field of the catalogue: releases of protocol 1 take every field there for a model.
-        """
+        """Return the key of a string: the protocol's version and its oldest version."""
+        # Not a field of `models`: releases of protocol 1 take every field there for a model.
         return f"{self.prefix}:protocol"

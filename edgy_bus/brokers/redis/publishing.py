@@ -15,10 +15,14 @@ class RedisPublishing(RedisCore, Publishing):
     """Append, compare and trim, one script per step."""
 
     async def declare(self, model: str, partitions: int) -> int:
+        key = self.keys.models()
         async with self._conversations.turn():
-            # Two steps are enough: after the first declaration the number never changes.
-            await self._client.hsetnx(self.keys.models(), model, str(partitions))
-            declared = await self._client.hget(self.keys.models(), model)
+            declared = await self._client.hget(key, model)
+            if declared is None:
+                # Another relay may declare at this moment: the second look returns the number of
+                # the first of both, which never changes afterwards.
+                await self._client.hsetnx(key, model, str(partitions))
+                declared = await self._client.hget(key, model)
         return int(declared or partitions)
 
     async def declared(self) -> Mapping[str, int]:

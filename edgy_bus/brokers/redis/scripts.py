@@ -92,7 +92,8 @@ class Scripts:
 
 
 def _commands(digest: str, calls: Sequence[Call]) -> list[bytes]:
-    """Pack EVALSHA commands. redis-py packs argument by argument, which costs more than the call."""
+    """Pack EVALSHA commands."""
+    # redis-py packs argument by argument, which costs more than the rest of a call.
     commands = []
     for keys, arguments in calls:
         command = ("EVALSHA", digest, len(keys), *keys, *arguments)

@@ -1,4 +1,4 @@
-"""Programs of different releases agree about the keys at a broker, or the older one says what to do."""
+"""Programs of different releases agree on a protocol, or the older program says what to do."""
 
 import pytest
 
