@@ -55,9 +55,8 @@ class Repairer:
         # Until the end: an error here must keep everything from being published.
         verified, self.verified = self.verified, False
         await self._agreement.renew()
-        declared = await self._broker.declared()
         for model, partitions in self._models().items():
-            number = declared.get(model) or await self._broker.declare(model, partitions)
+            number = await self._broker.declare(model, partitions)
             if number != partitions:
                 raise ConfigurationError(
                     f"{model} was published with {number} partitions and cannot change to "

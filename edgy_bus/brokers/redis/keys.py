@@ -64,7 +64,7 @@ class Keys:
         return f"{self.prefix}:{{group:{group}}}:reports"
 
     def protocol(self) -> str:
-        """Return the key of a hash with the fields `version` and `oldest`.
+        """Return the key of the text `VERSION OLDEST`.
 
         Not a field of the catalogue: releases of protocol 1 take every field there for a model.
         """

@@ -1,17 +1,19 @@
 -- Store the newest protocol of all programs, and the oldest that may take part. Neither falls.
--- KEYS    protocol (hash: version, oldest)
+-- KEYS    protocol (string: version and oldest, with a space between)
 -- ARGV    a program's version, its oldest
 -- Answer  version, oldest: as they are stored now
 -- Race    Two programs start at once, or an older program starts last. Compare and store in one
---         step. Only what rises is written: a full server refuses writes, and can answer.
+--         step. Only what rises is written: a full server refuses writes, and can answer. GET and
+--         SET, because services and workers of older releases have the right to no other command.
 local protocol = KEYS[1]
-local version, oldest = unpack(ARGV)
+-- A key of another type is overwritten: nothing in a key may stop a program.
+local stored = redis.pcall('GET', protocol)
+if type(stored) ~= 'string' then stored = '' end
+local version, oldest = string.match(stored, '^(%d+) (%d+)$')
 
-local function rise(field, number)
-  local stored = tonumber(redis.call('HGET', protocol, field)) or 0
-  if tonumber(number) <= stored then return stored end
-  redis.call('HSET', protocol, field, number)
-  return tonumber(number)
-end
+version = math.max(tonumber(version) or 0, tonumber(ARGV[1]))
+oldest = math.max(tonumber(oldest) or 0, tonumber(ARGV[2]))
+local wanted = version .. ' ' .. oldest
+if wanted ~= stored then redis.call('SET', protocol, wanted) end
 
-return {'version', rise('version', version), 'oldest', rise('oldest', oldest)}
+return {'version', version, 'oldest', oldest}
