@@ -106,8 +106,8 @@ async def prepare(
 ) -> Entries:
     """Bring the tables to the version of this release, and return the entries of `edgy_bus_meta`.
 
-    `defaults` are entries that are written where there are none. Tables that are up to date cost
-    no lock and need no right but reading.
+    `defaults` are entries that are written unless they exist. Tables that are up to date cost no
+    lock and need no right but reading.
 
     Raises:
         ConfigurationError: the tables are too new, or may not be changed with the rights at hand;
@@ -139,7 +139,7 @@ def _due(
 
 
 async def _change(database: Database, tables: TableSet, defaults: Entries, due: _Due) -> Entries:
-    """Do what is due. A lock that is not to be had soon is given up for a while, for others' sake."""
+    """Do what is due. A lock that is not to be had soon is given up: writers queue behind a wait."""
     for attempt in range(_ATTEMPTS):
         if attempt:
             await asyncio.sleep(_PAUSE)

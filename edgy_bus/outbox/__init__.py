@@ -1,1 +1,1 @@
-"""The outbox: events written in the transaction of the row that they tell of, and the relay that moves them to the broker."""
+"""The outbox: events in the transaction of their row, and the relay that moves events to the broker."""

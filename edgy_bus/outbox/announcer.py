@@ -1,4 +1,8 @@
-"""Publishes `pre_*` events in the background, without a promise: what does not fit is dropped and counted."""
+"""Publishes `pre_*` events in the background, without a promise.
+
+An event that does not fit is dropped and counted: an operation never waits for the announcement of
+its intent.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -16,15 +20,20 @@ WAITING = 5_000
 """Events in memory; more are dropped."""
 
 KEPT = 10_000
-"""Entries that a stream of `pre_*` events holds, about."""
+"""Entries that a stream of `pre_*` events keeps, about."""
 
-BATCH = 500
+AT_ONCE = 500
+"""Events that are sent together."""
+
 LINGER = 0.02
-"""Seconds that the first of a batch waits for others, where there are not enough of them."""
+"""Seconds that an event waits for more events to be sent with."""
 
 
 class Announcer(Service):
-    """Takes events without waiting, and sends them when it can. Before `start` and after `stop` it drops them."""
+    """Takes events without waiting, and sends them in the background.
+
+    Events are dropped before `start` and after `stop`.
+    """
 
     def __init__(self, broker: Broker, signer: Signer | None = None) -> None:
         super().__init__()
@@ -34,7 +43,10 @@ class Announcer(Service):
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(WAITING)
 
     def put(self, make: Callable[[], Event]) -> None:
-        """Send what `make` makes, sometime, or never; it is called at once, if there is room."""
+        """Send the event that `make` returns, later or never.
+
+        `make` is called at once, and only if there is room for the event.
+        """
         if not self.running:
             self._drop(1, "the bus is not running")
         elif self._waiting.full():
@@ -51,11 +63,12 @@ class Announcer(Service):
                 if not first.done():
                     first.cancel()
                     return
-                if self._waiting.qsize() < BATCH - 1:
+                if self._waiting.qsize() < AT_ONCE - 1:
                     await self.pause(LINGER)
-                await self._send([first.result(), *self._take(BATCH - 1)])
+                await self._send([first.result(), *self._take(AT_ONCE - 1)])
         finally:
             stopped.cancel()
+            # Events that were taken before the stop are still sent, if the broker answers.
             await self._send(self._take(WAITING))
 
     def _take(self, count: int) -> list[Event]:
@@ -69,6 +82,7 @@ class Announcer(Service):
             except EventError as error:
                 self._drop(1, str(error))
         for model, wires in by_model.items():
+            # A model whose stream cannot be used must not take the events of other models along.
             try:
                 await self._broker.announce(Partition(model, PRE), wires, KEPT)
             except BrokerError as error:
@@ -79,9 +93,8 @@ class Announcer(Service):
         if self._signer is None:
             return wire
         partition = Partition(event.model, PRE)
-        return wire._replace(
-            signature=self._signer.sign(partition, wire.id.encode(), wire.header, wire.data)
-        )
+        signature = self._signer.sign(partition, wire.id.encode(), wire.header, wire.data)
+        return wire._replace(signature=signature)
 
     def _drop(self, count: int, reason: str) -> None:
         self.dropped += count

@@ -33,9 +33,11 @@ class Leader:
 
     async def step(self) -> bool:
         """Return whether this relay leads. Takes or renews the lease if the time for that has come."""
+        # Read before the broker is asked: the lease runs from the broker's answer at the latest.
         now = asyncio.get_running_loop().time()
         if now < self._next:
             return self._lease is not None
+        # A lease that was not renewed in time is another relay's, or free: both are found out here.
         if self._lease is None or not await self._broker.renew(self._lease, self._ttl):
             await self._acquire()
         self._next = now + (_ASKS if self._lease is None else self._ttl / 3)
@@ -50,6 +52,7 @@ class Leader:
 
     async def hand_back(self) -> None:
         """Give the lease to the next relay. Without an answer of the broker, the lease runs out."""
+        # Forgotten before the broker is asked: a relay that is stopped twice gives back once.
         lease, self._lease, self._next = self._lease, None, 0.0
         if lease is None:
             return

@@ -1,7 +1,8 @@
-"""How a chunk of published events is written down: which outbox row stands at which entry of its stream.
+"""The text in which a chunk of published events is kept: the outbox row at each entry of a stream.
 
-As JSON: a list of runs `[milliseconds, counter, first id, difference to the next id, …]`. The entries of a run follow each other in one
-millisecond, and ids lie close together, so that an event takes two or three bytes.
+The text is a JSON list of runs `[milliseconds, counter, first id, difference to the next id, …]`. The
+entries of a run follow each other in one millisecond, and ids lie close together, so that an event
+takes two or three bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,38 +20,39 @@ class Placed(NamedTuple):
 
 
 def encode(placed: Placed) -> str:
-    """The text of a chunk that is not empty."""
+    """Return the text of a chunk with at least one event."""
     runs: list[list[int]] = []
     last_ms, next_seq, last_id = -1, -1, 0
     for number, (ms, seq) in zip(placed.ids, placed.entries, strict=True):
         if ms != last_ms or seq != next_seq:
             runs.append([ms, seq])
             last_ms, next_seq, last_id = ms, seq, 0
+        # A difference may be negative: an event with a smaller id may commit, and be appended, later.
         runs[-1].append(number - last_id)
         next_seq, last_id = next_seq + 1, number
     return dumps(runs).decode()
 
 
 def decode(text: str) -> Placed:
-    """What `encode` was given."""
+    """Return the chunk of a text."""
     ids: list[int] = []
     entries: list[EntryId] = []
-    for ms, seq, *steps in loads(text):
+    for ms, first_seq, *steps in loads(text):
         number = 0
-        for place, step in enumerate(steps, seq):
+        for seq, step in enumerate(steps, first_seq):
             number += step
             ids.append(number)
-            entries.append(EntryId(ms, place))
+            entries.append(EntryId(ms, seq))
     return Placed(ids, entries)
 
 
-def since(placed: Placed, entry: EntryId) -> list[int]:
-    """The ids of what lies at or behind an entry."""
-    return [number for number, one in _pairs(placed) if one >= entry]
+def since(placed: Placed, first: EntryId) -> list[int]:
+    """Return the ids at or behind an entry."""
+    return [number for number, entry in _pairs(placed) if entry >= first]
 
 
 def only(placed: Placed, ids: Iterable[int]) -> Placed:
-    """What of it has one of these ids."""
+    """Return the part of a chunk that has these ids."""
     wanted = set(ids)
     pairs = [(number, entry) for number, entry in _pairs(placed) if number in wanted]
     return Placed([number for number, _ in pairs], [entry for _, entry in pairs])

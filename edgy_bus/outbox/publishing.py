@@ -138,10 +138,12 @@ class Publisher:
         Raises `BrokerUnavailable` or the error of the database, after the appended rows were marked. An
         error of a stream alone is noted, and the other streams of the page are published.
         """
+        # Left out of the page, because their rows would fill the page.
         avoided = self._troubles.avoided(Work.PUBLISHING, Work.REPAIRING)
         page = await self._store.pending(self._paging.rows, avoided)
         self._paging.read(page.values())
         if await self._correct_labels(page):
+            # The page is read again: its rows have to be in the order of ids of their partition.
             return Published(more=True)
         for partition, pending in page.items():
             if pending.head is None:
@@ -167,6 +169,8 @@ class Publisher:
     async def _publish(self, rows: Mapping[Partition, Pending]) -> dict[Partition, StreamHead]:
         page = _Page(iter(rows.items()))
         try:
+            # The outer group ends when everything that was appended is marked, so that the next page
+            # has heads and rows of one moment.
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._mark_all(page))
                 async with asyncio.TaskGroup() as appending:
@@ -186,6 +190,7 @@ class Publisher:
                 with self._troubles.of(partition, Work.PUBLISHING):
                     await self._append_all(page, partition, pending)
             except BrokerUnavailable as error:
+                # Kept for later: what other partitions have appended is still to be marked.
                 page.outages.append(error)
                 return
 
@@ -196,6 +201,7 @@ class Publisher:
             wires = [packer.wire(pending.incarnations, row) for row in rows]
             entries = await self._broker.publish(partition, head, wires)
             if entries is None:
+                # The rows behind this chunk must not overtake it.
                 page.refused[partition] = head
                 return
             new = StreamHead(head.epoch, entries[-1], rows[-1].event_id)
@@ -217,6 +223,7 @@ class Publisher:
 
     def _report(self, chunks: Sequence[Chunk], marked: Sequence[bool]) -> None:
         for chunk, done in zip(chunks, marked, strict=True):
+            # Another relay has moved the head otherwise, and has marked these rows, or will.
             if done:
                 count = len(chunk.placed.ids)
                 self.published += count
@@ -252,6 +259,7 @@ def cut(rows: Sequence[PendingRow], count: int) -> Iterator[Sequence[PendingRow]
     start, size = 0, 0
     for end, row in enumerate(rows):
         size += len(row.data)
+        # A row that is larger than a chunk is a chunk of its own.
         if end > start and (end - start == count or size > CHUNK_BYTES):
             yield rows[start:end]
             start, size = end, len(row.data)

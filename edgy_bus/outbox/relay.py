@@ -93,12 +93,14 @@ class Relay(Service):
         """
         if not await self.leader.step():
             return False
+        # The relay that led before may have crashed between an append and its mark.
         if self.leader.tenure != self._tenure or not self.repairer.verified:
             await self.repairer.step()
             self._tenure = self.leader.tenure
         published = await self.publisher.step()
         for partition, head in published.refused.items():
             await self.repairer.after_refusal(partition, head)
+        # Last, and a slice at a time: events come before everything else.
         return await self.tidier.step() or published.more
 
     async def _work(self) -> None:
@@ -106,13 +108,14 @@ class Relay(Service):
         while not self.stopping.is_set():
             try:
                 busy = await self.step()
-            except Exception as error:  # noqa: BLE001 - rows wait in the outbox whatever the error is
+            except Exception as error:  # noqa: BLE001 - rows wait in the outbox
                 self._report_failure(error)
                 await self.pause(pause)
                 pause = min(self._settings.backoff, pause * 2)
                 continue
             self._report_success()
             pause = _FIRST_PAUSE
+            # The bell keeps a ring of the time of the step: the wait ends at once.
             if not busy and not self.stopping.is_set():
                 await self.bell.wait(self._settings.poll)
 

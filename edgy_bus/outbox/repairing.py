@@ -40,6 +40,8 @@ class Repairer:
         """Compare all streams with the database, and repair them. Raises what `declare` raises."""
         self.verified = False
         await self.declare()
+        # Before the streams are compared, because a comparison that fails takes this back. A stream
+        # in trouble does not: the other streams would wait for it.
         self.verified = True
         for partition, head in (await self._store.heads()).items():
             await self.look_at(partition, head)
@@ -50,6 +52,7 @@ class Repairer:
         Raises `ConfigurationError` for another number than the published, and for keys that only
         newer releases may use; nothing is published then.
         """
+        # Until the end: an error here must keep everything from being published.
         verified, self.verified = self.verified, False
         await self._agreement.renew()
         for model, partitions in self._models().items():
@@ -84,6 +87,8 @@ class Repairer:
         Returns:
             False if the stream was replaced while it was read, or another relay moved the head.
         """
+        # The fresh name is for a stream that has lost its head: nothing is appended behind a loss in
+        # the epoch in which it happened, because the broker may give lost numbers out again.
         state = await self._broker.inspect(partition, head, secrets.token_hex(8))
         if state.head == head:
             return True
@@ -95,6 +100,7 @@ class Repairer:
         repair = await self._store.repairs.resynchronise(
             partition, head, state.head, placed, strangers
         )
+        # A head without an epoch is of a stream that this database has never published to.
         if repair.done and head.epoch:
             count = sum(len(page.ids) for page in placed)
             lost = state.epoch != head.epoch
@@ -114,9 +120,11 @@ class Repairer:
         """
         recognised: list[Recognised] = []
         marks: Sequence[Landmark] | None = state.behind
+        # Without a transaction around the pages: the rows behind them never change.
         while marks:
             recognised.append(await self._store.repairs.recognise(marks))
             if marks[-1].entry >= state.head.entry:
                 break
+            # Answers None if the stream does not hold the newest entry any more.
             marks = await self._broker.landmarks(partition, state.head, marks[-1].entry)
         return None if marks is None else recognised

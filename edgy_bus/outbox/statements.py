@@ -16,6 +16,7 @@ from sqlalchemy import (
     Insert,
     Integer,
     Select,
+    TableValuedAlias,
     Text,
     any_,
     bindparam,
@@ -65,7 +66,12 @@ WRITTEN = (
 )
 """The columns of an event's row; the database adds the id."""
 
-MARKED: dict[str, TypeEngine[Any]] = {
+SqlType = TypeEngine[Any]
+Rows = Select[Any]
+Parameters = dict[str, Any]
+"""Values for the parameters of a statement."""
+
+MARKED: dict[str, SqlType] = {
     "number": Integer(),
     "model": Text(),
     "label": Text(),
@@ -112,8 +118,9 @@ def appending(*, many: bool) -> Executable:
     return then_pending(written)
 
 
-def then_pending(written: Any) -> Insert:
+def then_pending(written: Insert) -> Insert:
     """PostgreSQL: make the events of an INSERT into the outbox pending, in the same statement."""
+    # One statement: a crash between two would leave an event that no relay finds.
     event = written.returning(outbox.c.id).cte("written")
     return insert(pending).from_select(["id"], select(event.c.id))
 
@@ -127,7 +134,7 @@ LAST_PENDING = insert(pending).from_select(
 
 @cache
 def reading(dialect: str, *, avoiding: bool = False) -> Executable:
-    """The heads of all streams and the oldest pending events, in one statement.
+    """Select the heads of all streams and the oldest pending events, in one statement.
 
     The columns are model, label, and those of `EVENT`. The row of a head has no id; its epoch stands
     in the place of the event's id, the event of the head in the place of the subject, and its numbers
@@ -146,7 +153,7 @@ def reading(dialect: str, *, avoiding: bool = False) -> Executable:
     return union_all(events, select(streams.c.model, streams.c.label, *columns))
 
 
-def _oldest_pending(dialect: str) -> Select[Any]:
+def _oldest_pending(dialect: str) -> Rows:
     """Select the events of the first ids.
 
     By way of the ids: neither what was published before nor what the planner believes of the tables
@@ -157,7 +164,7 @@ def _oldest_pending(dialect: str) -> Select[Any]:
     return _event_columns(first, event).select_from(joined)
 
 
-def _pending_but(dialect: str) -> Select[Any]:
+def _pending_but(dialect: str) -> Rows:
     """Select the events of the first ids outside of some partitions."""
     event, joined = _with_events(dialect, pending)
     partition = event.c.model + literal(":", Text) + event.c.label
@@ -171,12 +178,14 @@ def _pending_but(dialect: str) -> Select[Any]:
 def _with_events(dialect: str, ids: FromClause) -> tuple[FromClause, FromClause]:
     """Return the events of some ids, and ids and events joined."""
     if dialect == POSTGRESQL:
+        # LATERAL with LIMIT: the planner has no other way than the primary key, id by id.
         event = select(outbox).where(outbox.c.id == ids.c.id).limit(1).lateral("event")
         return event, ids.outerjoin(event, true())
-    return outbox, ids.outerjoin(outbox, outbox.c.id == ids.c.id)
+    joined = ids.outerjoin(outbox, outbox.c.id == ids.c.id)
+    return outbox, joined
 
 
-def _event_columns(ids: FromClause, event: FromClause) -> Select[Any]:
+def _event_columns(ids: FromClause, event: FromClause) -> Rows:
     columns = (event.c[name] for name in EVENT[1:])
     return select(event.c.model, event.c.label, ids.c.id, *columns)
 
@@ -201,6 +210,7 @@ def marking() -> Executable:
     """
     chunk = _arrays("chunk", MARKED)
     event = _arrays("event", {"id": BigInteger(), "chunk": Integer()})
+    # The head is the condition of everything else: a chunk that is not in `moved` changes nothing.
     kept_columns = [chunk.c[name] for name in ("number", *_KEPT)]
     moved = (
         update(streams)
@@ -236,8 +246,8 @@ _KEPT = ("model", "label", "new_ms", "new_seq", "events", "created")
 
 
 @cache
-def known(dialect: str) -> Executable:
-    """The events of the outbox whose ids are among `ids`."""
+def events_of(dialect: str) -> Executable:
+    """Select the events of the outbox whose ids are among `ids`."""
     return select(outbox.c.id, outbox.c.event_id).where(_among_ids(dialect, outbox.c.id))
 
 
@@ -250,32 +260,33 @@ def taking(dialect: str) -> Executable:
 @cache
 def sending_again(dialect: str) -> Executable:
     """Make those of `ids` that are in the outbox pending."""
+    # An id that is pending already, or whose event is pruned, stays as it is.
     there = select(outbox.c.id).where(
         _among_ids(dialect, outbox.c.id), ~exists().where(pending.c.id == outbox.c.id)
     )
     return insert(pending).from_select(["id"], there)
 
 
-def ids_for(dialect: str, ids: Sequence[int]) -> dict[str, Any]:
+def ids_for(dialect: str, ids: Sequence[int]) -> Parameters:
     """Return the parameter of a statement about `ids`."""
     return {"ids": _list_for(dialect, ids)}
 
 
-def names_for(dialect: str, names: Sequence[str]) -> dict[str, Any]:
+def names_for(dialect: str, names: Sequence[str]) -> Parameters:
     """Return the parameter of a statement about `names` of partitions."""
     return {"names": _list_for(dialect, names)}
 
 
-def _list_for(dialect: str, values: Sequence[int] | Sequence[str]) -> list[Any] | str:
+def _list_for(dialect: str, values: Sequence[int] | Sequence[str]) -> Sequence[object] | str:
     return list(values) if dialect == POSTGRESQL else dumps(list(values)).decode()
 
 
-def _among_ids(dialect: str, column: Column[Any]) -> ColumnElement[bool]:
+def _among_ids(dialect: str, column: Column[int]) -> ColumnElement[bool]:
     return _among(dialect, column, "ids", BigInteger())
 
 
 def _among(
-    dialect: str, column: ColumnElement[Any], parameter: str, kind: TypeEngine[Any]
+    dialect: str, column: ColumnElement[Any], parameter: str, kind: SqlType
 ) -> ColumnElement[bool]:
     """Match a column that is among the values of a parameter: an array, on SQLite a JSON list."""
     if dialect == POSTGRESQL:
@@ -284,7 +295,7 @@ def _among(
     return column.in_(select(values.c.value))
 
 
-def _arrays(name: str, columns: Mapping[str, TypeEngine[Any]]) -> Any:
+def _arrays(name: str, columns: Mapping[str, SqlType]) -> TableValuedAlias:
     """Return array parameters, named like their columns, as a table."""
     arrays = [bindparam(parameter, type_=ARRAY(kind)) for parameter, kind in columns.items()]
     names = [column(parameter, kind) for parameter, kind in columns.items()]

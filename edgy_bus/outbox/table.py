@@ -59,19 +59,6 @@ _HEAP_VACUUMED_BY_COUNT = (
     "parallel_workers = 0)"
 )
 
-# The table is nearly empty most of the time and all of its rows change all the time: autovacuum
-# must start after a number of dead rows, not after a share of the table. `postgresql_with` would
-# be the argument for these parameters, but SQLAlchemy 2.0 does not know it for tables; both 2.0
-# and 2.1 copy the text of `postgresql_using` into CREATE TABLE as it is.
-_HEAP_VACUUMED_BY_COUNT = (
-    "heap WITH ("
-    "autovacuum_vacuum_scale_factor = 0, "
-    "autovacuum_vacuum_threshold = 5000, "
-    "autovacuum_analyze_scale_factor = 0, "
-    "autovacuum_analyze_threshold = 50000, "
-    "parallel_workers = 0)"
-)
-
 pending = Table(
     "edgy_bus_pending",
     metadata,

@@ -60,6 +60,7 @@ class Tidier:
             if clock() >= now + SLICE:
                 return self._goes_on
         oldest = time.time() - self._settings.retention
+        # Each call deletes a bounded number of rows: after a long outage, a round has many of them.
         self._prunes = bool(await self._store.tidying.prune(int(oldest * 1000)))
         return self._goes_on
 
@@ -83,29 +84,31 @@ class Tidier:
             partition = self._streams.popleft()
             standing = standings.get(partition)
             if standing is not None and partition not in avoided:
-                known = groups.setdefault(partition.model, set())
-                await self._look_after(partition, standing, known)
+                names = groups.setdefault(partition.model, set())
+                await self._look_after(partition, standing, names)
             if clock() >= until:
                 return
 
-    async def _look_after(self, partition: Partition, standing: Standing, known: set[str]) -> None:
+    async def _look_after(self, partition: Partition, standing: Standing, groups: set[str]) -> None:
+        # Before trimming, because a stream that has lost entries has another head.
         if not await self._repairer.look_at(partition, standing.head):
             return
         with self._troubles.of(partition, Work.TIDYING):
-            await self._trim(partition, standing, known)
+            await self._trim(partition, standing, groups)
 
-    async def _trim(self, partition: Partition, standing: Standing, known: set[str]) -> None:
+    async def _trim(self, partition: Partition, standing: Standing, groups: set[str]) -> None:
         """Remove the entries that every group has finished.
 
-        `known` are the groups of the model, to which new groups are added. A known group that the
-        stream does not have (lost with the stream, or not there yet) has read nothing of the stream.
+        `groups` are the groups of the model, to which new groups are added. A group that the stream
+        does not have (lost with the stream, or not there yet) has read nothing of the stream.
         """
         head = standing.head
         progress = await self._broker.progress(partition, head)
-        for name in progress.keys() - known:
+        for name in progress.keys() - groups:
+            # Noted before the first trim that counts the group: a loss must not make it unknown.
             await self._store.add_group(partition.model, name)
-            known.add(name)
-        if not progress or self._is_kept_waiting(partition, progress, known):
+            groups.add(name)
+        if not progress or self._is_kept_waiting(partition, progress, groups):
             return
         # Beyond the marked head, a crash before the mark would leave nothing to recognise the
         # appended rows by.
@@ -119,10 +122,10 @@ class Tidier:
             await self._trim_below(partition, head, finished)
 
     def _is_kept_waiting(
-        self, partition: Partition, progress: Mapping[str, EntryId], known: set[str]
+        self, partition: Partition, progress: Mapping[str, EntryId], groups: set[str]
     ) -> bool:
-        """Return whether known groups are missing at a stream. Reports a change of them."""
-        missing = sorted(known - progress.keys())
+        """Return whether groups are missing at a stream. Reports a change of the missing groups."""
+        missing = sorted(groups - progress.keys())
         if missing != self._waits_for.get(partition, []):
             self._waits_for[partition] = missing
             if missing:
@@ -134,8 +137,8 @@ class Tidier:
         below = min(head.entry, finished)
         if self._settings.keep:
             # By the clock that numbers entries, because this process's clock may be ahead.
-            young = EntryId(max(0, head.entry.ms - int(self._settings.keep * 1000)), 0)
-            below = min(below, young)
+            youngest = head.entry.ms - int(self._settings.keep * 1000)
+            below = min(below, EntryId(max(0, youngest), 0))
         if self._trimmed.get(partition) != (head.epoch, below):
             await self._broker.trim(partition, head, below)
             self._trimmed[partition] = (head.epoch, below)

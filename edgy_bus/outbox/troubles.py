@@ -47,6 +47,7 @@ class Troubles:
         try:
             yield
         except (BrokerUnavailable, DatabaseUnavailable):
+            # Every stream would fail alike: the whole relay pauses instead.
             raise
         except (BrokerError, DatabaseError) as error:
             self._note(partition, work, error)
@@ -55,6 +56,7 @@ class Troubles:
 
     def _note(self, partition: Partition, work: Work, error: Exception) -> None:
         """Leave a stream alone for a while. Reports the error, once until the error changes."""
+        # The pause grows over attempts that fail differently as well.
         before = self._troubles.get((partition, work))
         pause = _FIRST_PAUSE if before is None else before.pause * 2
         pause = min(self._longest, pause)
@@ -69,6 +71,7 @@ class Troubles:
         """Note a success. Reports a stream that has no trouble left."""
         if self._troubles.pop((partition, work), None) is None:
             return
+        # Another work on the stream may still fail.
         if not any(partition == failed for failed, _ in self._troubles):
             telemetry.emit(catalogue.StreamRecovered(partition=str(partition)))
 

@@ -91,3 +91,40 @@ asyncio.run(main())
         timeout=60,
     )
     assert done.stdout == "2.25\n", done.stderr
+
+
+NEW_COLUMNS = ("source", "to", "causation", "context")
+
+
+def make_old(project: Path) -> None:
+    """Take out of the tables what the release before versions did not have."""
+    with sqlite3.connect(project / "shop.sqlite") as connection:
+        for column in NEW_COLUMNS:
+            connection.execute(f'ALTER TABLE edgy_bus_outbox DROP COLUMN "{column}"')
+        connection.execute("ALTER TABLE edgy_bus_stream DROP COLUMN generation")
+        connection.execute("DROP TABLE edgy_bus_meta")
+    connection.close()
+
+
+def test_alembic_finds_what_a_new_release_adds(project: Path) -> None:
+    alembic(project, "revision", "--autogenerate", "-m", "everything")
+    alembic(project, "upgrade", "head")
+    make_old(project)
+    alembic(project, "revision", "--autogenerate", "-m", "upgrade")
+    [revision] = (project / "migrations" / "versions").glob("*_upgrade.py")
+    text = revision.read_text()
+    for column in (*NEW_COLUMNS, "generation"):
+        assert f"add_column(sa.Column('{column}'" in text
+    alembic(project, "upgrade", "head")
+    assert "No new upgrade operations detected" in alembic(project, "check")
+
+
+def test_the_sql_of_the_page_does_the_same(project: Path) -> None:
+    alembic(project, "revision", "--autogenerate", "-m", "everything")
+    alembic(project, "upgrade", "head")
+    make_old(project)
+    [script] = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+    with sqlite3.connect(project / "shop.sqlite") as connection:
+        connection.executescript(script)
+    connection.close()
+    assert "No new upgrade operations detected" in alembic(project, "check")

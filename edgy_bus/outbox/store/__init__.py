@@ -1,4 +1,6 @@
-"""The outbox tables as the relay and the writers use them: every step a statement or a transaction.
+"""The steps that the relay and the writers make on the outbox tables.
+
+Each is a statement or a transaction.
 
 The relay's safety rests on two rules kept here. A stream's head and its pending rows are read in one
 statement. Every change of state compares the head with the head that the caller read

@@ -1,10 +1,10 @@
-"""Writes events, reads what is pending, and marks what was appended to the streams."""
+"""Writes events, reads pending events, and marks the events that were appended to the streams."""
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, bindparam, delete, func, insert, select, update
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import EntryId, StreamHead
@@ -13,6 +13,7 @@ from edgy_bus.database import Database
 from edgy_bus.database.versions import prepare
 from edgy_bus.events import Partition
 from edgy_bus.outbox import ledger, statements
+from edgy_bus.outbox.statements import Parameters
 from edgy_bus.outbox.store import steps
 from edgy_bus.outbox.store.repairs import RepairStore
 from edgy_bus.outbox.store.tidying import TidyStore
@@ -22,9 +23,10 @@ from edgy_bus.telemetry import catalogue
 
 _INSERT = insert(outbox)
 _EMPTY: Mapping[str, Any] = dict.fromkeys(statements.WRITTEN)
+# Only pending rows: another relay may have published a row since the page was read.
 _RELABEL = (
     update(outbox)
-    .where(outbox.c.id == bindparam("which"), outbox.c.id.in_(select(pending.c.id)))
+    .where(outbox.c.id == bindparam("number"), outbox.c.id.in_(select(pending.c.id)))
     .values(label=bindparam("new"))
 )
 _ID = "outbox.id"
@@ -47,7 +49,7 @@ class OutboxStore:
     async def prepare(self) -> None:
         """Create the tables, or bring older tables to the version of this release.
 
-        Reports settings with which PostgreSQL may lose what it has confirmed. Raises the errors of
+        Reports settings with which PostgreSQL may lose confirmed commits. Raises the errors of
         `database.versions.prepare`.
         """
         entries = await prepare(self.database, TABLES, {_ID: secrets.token_hex(16)})
@@ -59,12 +61,14 @@ class OutboxStore:
 
     async def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write events in the transaction of the caller. A column that a row leaves out is NULL."""
+        # Every row with all columns, in one order: the statements are compiled once.
         rows = [{**_EMPTY, **row} for row in rows]
         if self._dialect == statements.POSTGRESQL:
             many = len(rows) > 1
             columns = {name: [row[name] for row in rows] for name in _EMPTY} if many else rows[0]
             await self.database.run(statements.appending(many=many), columns)
             return
+        # In a transaction, because the pending rows are found as the last of the table.
         async with self.database.transaction():
             if len(rows) == 1:
                 await self.database.run(_INSERT, rows[0])
@@ -81,11 +85,11 @@ class OutboxStore:
 
     async def add_stream(self, partition: Partition) -> None:
         """Begin to keep the head of a stream. Two relays may do so at once."""
-        known = select(streams.c.model).where(steps.belongs_to(streams, partition))
+        present = select(streams.c.model).where(steps.belongs_to(streams, partition))
         row = {"model": partition.model, "label": partition.name}
         head = {"epoch": "", "head_ms": 0, "head_seq": 0, "head_event": ""}
         async with self.database.transaction():
-            if not (await self.database.run(known)).rows:
+            if not (await self.database.run(present)).rows:
                 await self.database.run(insert(streams).values(row | head))
 
     # Reading and marking
@@ -100,7 +104,7 @@ class OutboxStore:
         and these rows do not come next there.
         """
         statement = statements.reading(self._dialect, avoiding=bool(avoiding))
-        parameters: dict[str, Any] = {"limit": limit}
+        parameters: Parameters = {"limit": limit}
         if avoiding:
             parameters |= statements.names_for(self._dialect, [str(name) for name in avoiding])
         heads: dict[Place, Pending] = {}
@@ -122,7 +126,7 @@ class OutboxStore:
 
     async def relabel(self, labels: Mapping[int, str]) -> None:
         """Give pending rows (outbox id to label) another partition of their model."""
-        rows = [{"which": which, "new": label} for which, label in labels.items()]
+        rows = [{"number": number, "new": label} for number, label in labels.items()]
         await self.database.run_many(_RELABEL, rows)
 
     async def mark(self, chunks: Sequence[Chunk]) -> list[bool]:
@@ -156,9 +160,10 @@ class OutboxStore:
 
     async def add_group(self, model: str, name: str) -> None:
         """Note that a group was seen on a stream of the model. Two relays may see it at once."""
-        known = select(groups.c.name).where(groups.c.model == model, groups.c.name == name)
+        same = groups.c.model == model, groups.c.name == name
+        present = select(groups.c.name).where(*same)
         async with self.database.transaction():
-            if not (await self.database.run(known)).rows:
+            if not (await self.database.run(present)).rows:
                 await self.database.run(insert(groups).values(model=model, name=name))
 
     async def forget_group(self, name: str) -> int:
@@ -175,7 +180,7 @@ class OutboxStore:
         """Return the number of events within the retention."""
         return await self._count(outbox.c.id)
 
-    async def _count(self, column: Any) -> int:
+    async def _count(self, column: Column[int]) -> int:
         result = await self.database.run(select(func.count(column).label("n")))
         return int(result.rows[0]["n"])
 
@@ -190,7 +195,7 @@ def _joined(
     return page
 
 
-def _arrays_of(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:
+def _arrays_of(chunks: Sequence[Chunk]) -> Parameters:
     """Return the parameters of `statements.marking`."""
     rows = [
         (
@@ -204,7 +209,7 @@ def _arrays_of(chunks: Sequence[Chunk]) -> dict[str, list[Any]]:
         for number, chunk in enumerate(chunks)
     ]
     columns = map(list, zip(*rows, strict=True))
-    arrays: dict[str, list[Any]] = dict(zip(statements.MARKED, columns, strict=True))
+    arrays: Parameters = dict(zip(statements.MARKED, columns, strict=True))
     arrays["id"] = [number for chunk in chunks for number in chunk.placed.ids]
     arrays["chunk"] = [at for at, chunk in enumerate(chunks) for _ in chunk.placed.ids]
     return arrays

@@ -32,7 +32,7 @@ class RepairStore:
         """
         numbers = [numbering(mark.header) for mark in landmarks]
         sequences = [number.sequence for number in numbers if number.sequence is not None]
-        rows = await steps.among(self._database, statements.known(self._dialect), sequences)
+        rows = await steps.among(self._database, statements.events_of(self._dialect), sequences)
         events = {row["id"]: row["event_id"] for row in rows}
         oldest = await self._oldest()
         ids: list[int] = []
@@ -62,9 +62,12 @@ class RepairStore:
         has finished them. With `strangers`, pending events that the stream lacks belong to an
         incarnation above the strangers'. Nothing is changed if the head was not `old`.
         """
+        # First of all the head: it locks the stream's row, so that repairs and marks of one stream wait
+        # for each other, and the second changes nothing.
         async with self._database.transaction():
             if not await steps.move_head(self._database, partition, old, new):
                 return Repair(done=False, restored=False)
+            # Before rows become pending again: they have been published in the old incarnation.
             published = await self._newest_published(partition) if strangers else 0
             if new.epoch != old.epoch:
                 await self._begin_anew(partition)
@@ -93,6 +96,7 @@ class RepairStore:
             .order_by(chunks.c.last_ms, chunks.c.last_seq)
             .limit(_CHUNKS_AT_ONCE)
         )
+        # A few chunks at a time: a stream that nobody trims has any number of them.
         while rows := (await self._database.run(oldest_first)).rows:
             for chunk in rows:
                 ids = ledger.since(ledger.decode(chunk["events"]), confirmed)

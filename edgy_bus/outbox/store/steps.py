@@ -49,6 +49,7 @@ async def move_head(
     database: Database, partition: Partition, old: StreamHead, new: StreamHead
 ) -> bool:
     """Move a head from `old` to `new`; False, and nothing changed, if the head is another."""
+    # Compare-and-set: of two transactions that move one head, the second finds another head.
     moved = update(streams).where(stands_at(partition, old))
     values = {
         "epoch": new.epoch,
@@ -69,12 +70,14 @@ async def among(database: Database, statement: Executable, ids: Sequence[int]) -
 
 async def take_pending(database: Database, ids: Sequence[int]) -> list[int]:
     """Make these events no longer pending; return the ids of the events that were."""
+    # Rows that are not pending are left out: another relay may have marked them.
     rows = await among(database, statements.taking(database.dialect.name), ids)
     return [row["id"] for row in rows]
 
 
 async def keep(database: Database, partition: Partition, placed: Placed) -> None:
     """Write down at which entries of their stream events stand."""
+    # A repair may find nothing of a page; a chunk without events has no last entry.
     if not placed.ids:
         return
     last = placed.entries[-1]

@@ -21,9 +21,10 @@ class TidyStore:
     async def standings(self) -> dict[Partition, Standing]:
         """Return the head and the confirmed part of every stream."""
         standings: dict[Partition, Standing] = {}
+        # One statement: what is confirmed counts in the epoch of this head alone.
         for row in (await self._database.run(select(streams))).rows:
-            confirmed = EntryId(row["confirmed_ms"], row["confirmed_seq"])
             partition = Partition(row["model"], row["label"])
+            confirmed = EntryId(row["confirmed_ms"], row["confirmed_seq"])
             standings[partition] = Standing(steps.head_of(row), confirmed)
         return standings
 
@@ -37,7 +38,8 @@ class TidyStore:
         the entry all the same.
         """
         ms, seq = streams.c.confirmed_ms, streams.c.confirmed_seq
-        further = or_(ms < below.ms, and_(ms == below.ms, seq < below.seq))
+        same_ms = and_(ms == below.ms, seq < below.seq)
+        further = or_(ms < below.ms, same_ms)
         values = {
             "confirmed_ms": case((further, below.ms), else_=ms),
             "confirmed_seq": case((further, below.seq), else_=seq),
@@ -45,6 +47,7 @@ class TidyStore:
         stream = update(streams).where(steps.stands_at(partition, head)).values(values)
         finished = steps.belongs_to(chunks, partition), steps.ends_below(below)
         async with self._database.transaction():
+            # The head may have begun another epoch, in which the entry is another event.
             if (await self._database.run(stream)).rowcount != 1:
                 return False
             await self._database.run(delete(chunks).where(*finished))

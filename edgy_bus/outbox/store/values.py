@@ -35,6 +35,7 @@ class Incarnations(NamedTuple):
     former: int = 1
 
     def of(self, number: int) -> int:
+        # The former ones keep their incarnation: their effects behind an inbox have happened.
         return self.newest if number > self.since else self.former
 
 
