@@ -101,8 +101,7 @@ class Bus:
     async def start(self) -> None:
         """Connect the databases, run the hooks, create missing outbox tables, and start the relay.
 
-        A broker that does not answer keeps nothing from starting: events wait in the outbox. Does
-        nothing on a running bus.
+        A broker that does not answer keeps nothing from starting: events wait in the outbox.
         """
         if self._running is not None:
             return
@@ -112,9 +111,11 @@ class Bus:
             await connect(stack, self.databases())
             for hook in self._hooks:
                 await hook()
+            # After the hooks, which may import modules that declare signals.
             self._registration.complete()
             if self._wiring is not None:
                 await self._wiring.start(stack, relay=self._relay_here)
+            # Until here an error undoes everything; from here on `stop` does.
             self._running = stack.pop_all()
 
     async def stop(self) -> None:
@@ -139,17 +140,15 @@ class Bus:
     ) -> Worker:
         """Return a worker of these groups, or of every group that has receivers.
 
-        The databases of inboxes must be connected before the worker starts.
-
-        Raises:
-            ConfigurationError: if the worker would have nothing to do.
+        The databases of inboxes must be connected before the worker starts. Raises
+        `ConfigurationError` if the worker would have nothing to do.
         """
         wiring = self._require_wiring("a worker")
         subscriptions = self._registration.groups(groups)
         return wiring.worker(subscriptions, settings or self.working, alive)
 
     def relays(self) -> list[Relay]:
-        """Return the relays of this service. Raises `ConfigurationError` if there is no outbox."""
+        """Return the relays. Raises `ConfigurationError` if there is no outbox."""
         return self._require_wiring("a relay").relays()
 
     def databases(self) -> list[Database]:
@@ -167,6 +166,7 @@ class Bus:
         `databases` connects the publishers' databases as well, for `forget`.
         """
         wiring = self._require_wiring("an operator")
+        # A running bus holds these connections, and closes them itself.
         if self._running is not None:
             return nullcontext(wiring.parts)
         chosen = self._registration.publishing_databases() if databases else []
@@ -183,7 +183,7 @@ class Bus:
         return bool((await operations.release(wiring.broker, [row], skip=skip)).rows)
 
     async def forget(self, group: str) -> int:
-        """Forget a group that is gone for good; return how many models had the group.
+        """Forget a group that does not come back; return how many models had the group.
 
         The databases must be connected: the bus runs, or `operating(databases=True)` is open.
         """

@@ -109,6 +109,7 @@ class Registration:
 
     def publishes(self, model: SourceModel, signal: str) -> bool:
         """Return whether a signal of a model goes to the broker."""
+        # The patterns of a model replace those of the bus, also where there is no pattern.
         if model.publish is not None:
             return any(fnmatchcase(signal, pattern) for pattern in model.publish)
         if self._patterns is None:
@@ -152,6 +153,7 @@ class Registration:
         subscriptions = self.subscriptions()
         present = sorted({subscription.group for subscription in subscriptions})
         chosen = present if names is None else list(names)
+        # The worker of a misspelt group would run for ever without an event.
         for name in chosen:
             if name not in present:
                 raise ConfigurationError(
@@ -162,6 +164,7 @@ class Registration:
 
     def databases(self) -> list[Database]:
         """Return the databases of the sources and of the receivers' inboxes."""
+        # The owner of a database of another kind connects that database.
         inboxes = [subscription.receiver.options.inbox for subscription in self.subscriptions()]
         ours = [inbox for inbox in inboxes if isinstance(inbox, Database)]
         return list(dict.fromkeys([*self.publishing_databases(), *ours]))
@@ -216,6 +219,7 @@ class Registration:
 
 def _check_names(model: str, signal: str, service: str) -> None:
     """Check that two texts name a model and a signal; `service` serves as the example."""
+    # The name of a service may contain dots, the name of a class does not.
     owner, _, name = model.rpartition(".")
     if not owner or not name:
         raise SignalError(
@@ -223,6 +227,7 @@ def _check_names(model: str, signal: str, service: str) -> None:
         )
     if "." in signal or not signal:
         raise SignalError(f'{signal!r} does not name a signal: write for example "post_save"')
+    # Every other name may be a custom signal of a model whose class is elsewhere.
     meant = resembling(signal, BUILT_IN)
     if meant is not None:
         raise SignalError(f"{signal!r} does not name a signal: did you mean {meant!r}?")
@@ -248,6 +253,7 @@ def _as_patterns(patterns: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def _reader_by(schema: type[BaseModel] | None) -> Read:
+    # The event of a whole set has no row.
     def read(row: Mapping[str, Any] | None) -> Any:
         if row is None:
             return None

@@ -44,6 +44,7 @@ def make_broker(url: str, prefix: str) -> Broker:
     Raises:
         ConfigurationError: for a URL or a prefix that cannot be used.
     """
+    # The rest of the URL may contain a password, and stays out of the message.
     scheme = urlsplit(url).scheme
     if scheme not in _BROKERS:
         supported = ", ".join(f"{name}://" for name in _BROKERS)
@@ -91,7 +92,7 @@ class Wiring:
 
     @property
     def parts(self) -> Parts:
-        """The parts that operators work with."""
+        """Return the parts that operators work with."""
         outboxes = tuple(publisher.store for publisher in self.publishers)
         return Parts(self.broker, self._service, outboxes)
 

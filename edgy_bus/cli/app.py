@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",  # joins the lines of a docstring's paragraph
     add_completion=False,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, passwords included
 )
 app.command("worker")(worker.worker)
 app.command("relay")(relay.relay)
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(error: EdgyBusError, status: Exit) -> NoReturn:
+    # The text may contain brackets and long paths, which are neither markup nor to be wrapped.
     console = Console(stderr=True)
     console.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(status)

@@ -25,6 +25,7 @@ def demo(
     server of the `embedded` extra. The exit status is 1 if any event was lost, handled twice or out
     of order.
     """
+    # Imported here: the demo starts servers, for which other commands have no use.
     from edgy_bus.demo.run import USERS, USERS_FAST, run
 
     count = users if users is not None else USERS_FAST if fast else USERS

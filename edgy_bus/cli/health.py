@@ -25,6 +25,7 @@ def health(
             err=True,
         )
         raise typer.Exit(Exit.FINDING) from None
+    # A program that hangs touches nothing, though its process is alive.
     if age > max_age:
         typer.echo(f"{file} was touched {age:.0f} s ago, more than {max_age:g}", err=True)
         raise typer.Exit(Exit.FINDING)

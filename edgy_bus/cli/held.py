@@ -61,6 +61,7 @@ def release(
         view = view.select(model=model, subject=subject, receiver=receiver)
         return view, await operations.release(parts.broker, view.rows, skip=skip)
 
+    # An operator who repeats a command has to learn that the first call had its effect.
     view, released = operate(bus, action)
     if not released.rows:
         typer.echo(_why_not(view, model, subject, target), err=True)
@@ -73,6 +74,7 @@ def release(
 async def _held(parts: Parts, bus: Bus, group: str | None) -> Held:
     """Return the held rows, and refuse a misspelt group, which would look like a group at rest."""
     view = await operations.held(parts.broker, group or bus.group)
+    # The group of the bus itself may have read nothing yet: its program is new, not misspelt.
     if group is not None and not view.rows:
         present = await operations.group_names(parts.broker)
         if group not in present:

@@ -19,6 +19,7 @@ from edgy_bus.services import happens
 from edgy_bus.settings import FOLLOW_STDIN
 from edgy_bus.telemetry import catalogue
 
+# uvloop does not exist on Windows.
 if sys.platform == "win32":
     _new_loop = None
 else:
@@ -67,6 +68,7 @@ async def _until_signalled(main: Main) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stopping, number, asyncio.current_task())
+    # A supervisor that is killed cannot stop its processes, but its end of the pipe closes.
     if os.environ.get(FOLLOW_STDIN):
         loop.add_reader(sys.stdin.fileno(), _on_input, stopping)
     await main(stopping)

@@ -23,6 +23,7 @@ def show(columns: Cells, rows: Sequence[Cells]) -> None:
     """
     clean = [[printable(cell) for cell in row] for row in rows]
     lines = aligned([columns, *clean])
+    # The width is that of the terminal, or of COLUMNS.
     console = Console()
     needed = max(map(len, lines)) + _BORDER * len(columns)
     if console.is_terminal and needed <= console.width:

@@ -69,12 +69,14 @@ async def _work(
     stopping: asyncio.Event,
 ) -> None:
     touch = toucher(health)
+    # Databases first and patiently: a worker that starts during an outage must not end.
     async with AsyncExitStack() as stack:
         if not await connect(bus.databases(), stack, stopping, touch):
             return
         # The database may be cut off again while the hooks run and the tables are created.
         if not await patiently(lambda: stack.enter_async_context(bus), stopping, touch):
             return
+        # After the start, which imports and makes the objects that stay.
         collect_less()
         running = await stack.enter_async_context(bus.worker(groups, settings, touch))
         signalled = asyncio.create_task(stopping.wait())

@@ -28,7 +28,7 @@ async def group_names(broker: Broker) -> tuple[str, ...]:
 
 
 async def forget(parts: Parts, group: str) -> Forgotten:
-    """Forget a group that is gone for good: no stream of the service waits for the group any more.
+    """Forget a group that does not come back: no stream of the service waits for the group.
 
     The dead letters of the group stay. Repeating an interrupted call completes the work. The
     databases of the outboxes must be connected.

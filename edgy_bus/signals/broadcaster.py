@@ -17,7 +17,7 @@ class Broadcaster:
 
     Args:
         owner: the name of the model class.
-        route: the way of whatever is sent; None calls the receivers of this process.
+        route: the way of a sent signal; None calls the receivers of this process.
         parents: the signals of the parent classes.
         fields: names of the fields whose changes events contain; None if unknown.
     """

@@ -1,7 +1,7 @@
 """`@post_save(User)` and its siblings."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.broadcaster import Broadcaster
@@ -21,7 +21,7 @@ class Connector:
     def __repr__(self) -> str:
         return f"<{self.name}: use it as @{self.name}(Model)>"
 
-    def __call__(self, senders: Any, **keywords: Unpack[ModelKeywords]) -> Callable[[F], F]:
+    def __call__(self, senders: object, **keywords: Unpack[ModelKeywords]) -> Callable[[F], F]:
         """Return a decorator that connects a receiver to a model, or to each model of a list.
 
         Raises:
@@ -32,8 +32,8 @@ class Connector:
             keywords["local"] = True
         options = Options(**keywords)
         self._refuse_schema(options)
-        several = isinstance(senders, list | tuple | set)
-        signals = [self._signal(sender) for sender in (senders if several else [senders])]
+        models = senders if isinstance(senders, list | tuple | set) else [senders]
+        signals = [self._signal(model) for model in models]
         # All models are checked before any is connected: a mistake connects nothing.
         for signal in signals:
             signal.check(options)

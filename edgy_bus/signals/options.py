@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, get_args
 
 from pydantic import BaseModel
-from sqlalchemy import Dialect
+from sqlalchemy import Dialect, Executable
 
 from edgy_bus.errors import ConfigurationError, SignalError
 from edgy_bus.events import check_name
@@ -20,6 +20,8 @@ from edgy_bus.retry import Retry, is_finite
 from edgy_bus.signals.spelling import suggestion
 
 OnExhausted = Literal["dead_letter", "hold"]
+Filter = Callable[[Any], bool]
+"""Returns whether a receiver is to be called with an instance."""
 
 LONGEST_NAME = 200
 """Characters of a durable name: with its group, the name is a key of the inbox (255 characters)."""
@@ -36,10 +38,12 @@ class Inbox(Protocol):
     def dialect(self) -> Dialect:
         """SQLAlchemy's dialect for this kind of database."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Any]:
+    def transaction(self) -> AbstractAsyncContextManager[object]:
         """Open a transaction of the current task."""
 
-    async def run(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Any:
+    async def run(
+        self, statement: Executable, parameters: Mapping[str, object] | None = None
+    ) -> Any:
         """Run a statement in the open transaction."""
 
 
@@ -72,7 +76,7 @@ class SharedKeywords(TypedDict, total=False):
     name: str | None
     group: str | None
     when_changed: Iterable[str]
-    where: Callable[[Any], bool] | None
+    where: Filter | None
     ordered: bool
     retry: Retry | None
     on_exhausted: OnExhausted
@@ -134,7 +138,7 @@ class Options:
     local: bool = False
     on_commit: bool = False
     when_changed: tuple[str, ...] = ()
-    where: Callable[[Any], bool] | None = None
+    where: Filter | None = None
     ordered: bool = True
     retry: Retry = _DEFAULT_RETRY
     on_exhausted: OnExhausted = "dead_letter"
@@ -253,7 +257,7 @@ _ONLY_IN_WORKERS = (
 )
 
 
-def _refuse_unknown(keywords: Mapping[str, Any]) -> None:
+def _refuse_unknown(keywords: Mapping[str, object]) -> None:
     names = [option.name for option in fields(Options)]
     for keyword in keywords:
         if keyword not in names:

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.options import Options
 
-ReceiverFunction = Callable[..., Awaitable[Any]]
+ReceiverFunction = Callable[..., Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +21,20 @@ class Receiver:
 
     @property
     def name(self) -> str:
-        """The durable name."""
+        """Return the durable name."""
         return self.options.name or describe(self.function)
 
     @property
     def picky(self) -> bool:
-        """Whether `wants` may ever return False."""
+        """Return whether `wants` may ever return False."""
         return bool(self.options.when_changed) or self.options.where is not None
 
-    def wants(self, changes: Mapping[str, Any] | None, instance: Any = None) -> bool:
+    def wants(self, changes: Mapping[str, object] | None, instance: object = None) -> bool:
         """Return whether the receiver is to be called with these changes of this instance.
 
         Changes and instances that nobody knows (None) never keep a receiver from being called.
         """
+        # Decided without a call of the receiver: most filters look at the changes alone.
         wanted, where = self.options.when_changed, self.options.where
         if wanted and changes is not None and not any(name in changes for name in wanted):
             return False
@@ -42,10 +43,11 @@ class Receiver:
 
 def describe(function: object) -> str:
     """Return `module.qualname` of a function, a method, a partial or a callable object."""
+    # A partial and an object have no name of their own: they get that of their function or class.
     while isinstance(function, partial):
         function = function.func
-    target = function if hasattr(function, "__qualname__") else type(function)
-    return f"{target.__module__}.{target.__qualname__}"
+    qualname = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{function.__module__}.{qualname}"
 
 
 def check(function: object) -> ReceiverFunction:
@@ -77,6 +79,7 @@ def _check_parameters(function: Callable[..., object], name: str) -> None:
             f"the receiver {name} must take `sender` as its first parameter: "
             "async def receiver(sender, instance, **kwargs)"
         )
+    # A later release may pass more keywords: a receiver without **kwargs would fail then.
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise SignalError(
             f"the receiver {name} must take **kwargs: signals may pass more to it than today, "
@@ -84,7 +87,7 @@ def _check_parameters(function: Callable[..., object], name: str) -> None:
         )
 
 
-def _is_async(function: Any) -> bool:
+def _is_async(function: object) -> bool:
     # A decorator inside a class body gets the staticmethod object, which is not bound yet.
     while isinstance(function, partial | staticmethod):
         function = function.func if isinstance(function, partial) else function.__func__

@@ -14,7 +14,7 @@ PRE_SIGNALS = ("pre_save", "pre_update", "pre_delete")
 POST_SIGNALS = ("post_save", "post_update", "post_delete")
 BUILT_IN = PRE_SIGNALS + POST_SIGNALS
 
-Route = Callable[["Signal", Any, Any, Mapping[str, Any]], Awaitable[None]]
+Route = Callable[["Signal", Any, object, Mapping[str, object]], Awaitable[None]]
 """Takes a signal, its sender, an instance and keywords to the receivers of every process."""
 
 
@@ -76,7 +76,7 @@ class Signal:
 
         Args:
             name: the name of the signal.
-            route: the way of whatever is sent; None calls the receivers of this process.
+            route: the way of a sent signal; None calls the receivers of this process.
             parents: the same signal of the parent models.
             fields: the fields whose changes events contain; None if unknown.
 
@@ -92,7 +92,7 @@ class Signal:
 
     @property
     def receivers(self) -> tuple[Receiver, ...]:
-        """Every receiver that this signal calls."""
+        """Return every receiver that this signal calls."""
         # Collected at every call: parents may get receivers after their children were declared.
         inherited: dict[object, Receiver] = {}
         for parent in self.parents:
@@ -111,6 +111,7 @@ class Signal:
                 that does not fit the signal.
         """
         receiver = Receiver(check(function), options or Options())
+        # Before anything changes: a function that is refused is not connected.
         self.check(receiver.options)
         self._refused.discard(function)
         self._own[function] = receiver
@@ -158,13 +159,13 @@ class Signal:
 
     @property
     def is_muted(self) -> bool:
-        """Whether the current task has muted the signal, or a parent's."""
+        """Return whether the current task has muted the signal, or a parent's."""
         muted = _muted.get()
         if not muted:  # nearly always, and asked for at every operation
             return False
         return self in muted or any(parent.is_muted for parent in self.parents)
 
-    async def send(self, sender: Any, instance: Any = None, **kwargs: Any) -> None:
+    async def send(self, sender: object, instance: object = None, **kwargs: object) -> None:
         """Announce. With a broker, workers call their receivers after the transaction's commit.
 
         An error of a local receiver reaches the caller.
@@ -177,7 +178,11 @@ class Signal:
             await self._route(self, sender, instance, kwargs)
 
     async def deliver(
-        self, receivers: Sequence[Receiver], sender: Any, instance: Any, kwargs: Mapping[str, Any]
+        self,
+        receivers: Sequence[Receiver],
+        sender: object,
+        instance: object,
+        kwargs: Mapping[str, Any],
     ) -> None:
         """Call receivers here, each after the end of the call before."""
         # Never side by side: all receivers share the caller's transaction.

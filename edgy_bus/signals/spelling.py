@@ -9,6 +9,7 @@ def suggestion(name: str, names: Iterable[str], kind: str) -> str:
 
     `kind` begins the list of all names, for example "the options are".
     """
+    # A typing error is more certain than a likeness, and comes first.
     existing = list(names)
     meant = resembling(name, existing) or _closest(name, existing)
     if meant is not None:
@@ -36,6 +37,7 @@ def one_edit_apart(first: str, second: str) -> bool:
     """
     if first == second or abs(len(first) - len(second)) > 1:
         return False
+    # Both texts are equal up to the edit, so everything after the edit decides.
     short, long = sorted((first, second), key=len)
     at = 0
     while at < len(short) and short[at] == long[at]:

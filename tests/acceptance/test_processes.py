@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
 from edgy_bus.testing.servers import Server
 from tests.acceptance.conftest import Shop
@@ -172,3 +173,61 @@ def test_obvious_mistakes_are_one_message_and_status_2(
         assert one.process.wait(30) == 2, one.output
     assert message in one.output
     assert "Traceback" not in one.output
+
+
+AWAY = "postgresql://nobody:hush@127.0.0.1:1/none"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (("held", "shop:mail"), {"SHOP_BROKER": "redis://:hush@127.0.0.1:1"}, "Redis does not"),
+        (("release", "shop:mail", "shop.Order", "1"), {"SHOP_BROKER": "redis://127.0.0.1:1"}, ""),
+        (("forget", "shop:bus", "mail"), {"SHOP_BROKER": "redis://127.0.0.1:1"}, "Redis does not"),
+        (("forget", "shop:bus", "mail"), {"SHOP_DATABASE": AWAY}, "PostgreSQL cannot be reached"),
+    ],
+)
+def test_an_outage_is_one_message_and_status_3(
+    tmp_path: Path,
+    redis_url: str,
+    prefix: str,
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    message: str,
+) -> None:
+    (tmp_path / "shop.py").write_text(Path(__file__).with_name("shop.py").read_text())
+    given = {
+        "SHOP_DATABASE": "sqlite:///x.sqlite",
+        "SHOP_BROKER": redis_url,
+        "SHOP_PREFIX": prefix,
+        **environment,
+    }
+    with program(*arguments, folder=tmp_path, **given) as one:
+        assert one.process.wait(30) == 3, one.output
+    assert message in one.output
+    assert "Traceback" not in one.output
+    assert "hush" not in one.output
+
+
+def test_an_operator_needs_redis_only_and_starts_nothing(
+    tmp_path: Path, redis_url: str, prefix: str
+) -> None:
+    (tmp_path / "service.py").write_text(
+        "import os, pathlib\nimport edgy_bus\n"
+        "bus = edgy_bus.Bus(os.environ['BROKER'], service='shop', prefix=os.environ['PREFIX'])\n"
+        f"registry = edgy_bus.Registry({AWAY!r}, bus=bus)\n"
+        "@bus.on_start\n"
+        "async def hook():\n    pathlib.Path('hook').touch()\n"
+        "class Order(edgy_bus.Model):\n"
+        "    id: int = edgy_bus.BigIntegerField(primary_key=True)\n"
+        "    class Meta:\n        registry = registry\n"
+    )
+    for arguments, status in (
+        (("held", "service:bus"), 0),
+        (("release", "service:bus", "shop.Order", "1"), 1),
+    ):
+        with program(*arguments, folder=tmp_path, BROKER=redis_url, PREFIX=prefix) as one:
+            assert one.process.wait(30) == status, one.output
+    assert not (tmp_path / "hook").exists()
+    with redis.Redis.from_url(redis_url) as client:
+        assert list(client.scan_iter(match=f"{prefix}:*")) == []

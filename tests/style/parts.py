@@ -16,11 +16,9 @@ PENDING = frozenset(
         PACKAGE,
         MODULES,
         "brokers",
-        "cli",
         "models",
         "outbox",
         "runtime",
-        "signals",
         "telemetry",
         "testing",
     ]

@@ -179,6 +179,8 @@ async def test_an_instance_that_is_not_wanted_is_skipped_and_does_not_touch_the_
         def transaction(self) -> Any:
             raise AssertionError("nothing to do here")
 
+        run = transaction
+
     chosen = subscribe(receiver, where=lambda row: row.id == "2", inbox=Untouched())
     assert await execute(chosen, envelope(), 5) == Done(skipped=True)
 
