@@ -19,10 +19,12 @@ from sqlalchemy import select
 
 import edgy_bus as edgy
 from edgy_bus.codec import loads
+from edgy_bus.database.compiling import is_harmless
 from edgy_bus.outbox.encoding import EventEncoder
+from edgy_bus.outbox.single_statement import EventKind, with_event
 from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import EventSettings
-from edgy_bus.sources import RowChange
+from edgy_bus.sources import RowChange, UpdateRows
 from edgy_bus.sources.changes import differ
 
 
@@ -201,6 +203,7 @@ def test_the_event_of_a_row_is_the_same_whether_postgresql_or_python_writes_it(
         @example(EDGES | {"document": {"a": 1}}, {"document": {"a": 1.0}})
         @example(EDGES | {"document": True}, {"document": 1})
         @example(EDGES | {"moment": None}, {"moment": dt.datetime.min.replace(tzinfo=dt.UTC)})
+        @example(EDGES, {"moment": dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)})
         @example(EDGES, {"secret": "hidden"})
         def compare(values: dict[str, Any], update: dict[str, Any]) -> None:
             runner.run(check(shop, values, update))
@@ -209,3 +212,15 @@ def test_the_event_of_a_row_is_the_same_whether_postgresql_or_python_writes_it(
             compare()
         finally:
             runner.run(context.__aexit__(None, None, None))
+
+
+def test_a_row_and_its_event_leave_the_session_as_it_was() -> None:
+    """A session that a statement may have changed is reset, which costs a round trip."""
+    model = declare(edgy.Registry("sqlite:///nowhere.sqlite"))
+    updates = [(1, dict.fromkeys(FIELDS))]
+    single = UpdateRows(model.meta, "post_update", updates, exclusive=True).single()
+    assert single is not None
+    kind = EventKind(
+        model.meta.table, "id", model.meta.public, single.read, True, "shop.Everything", "s", 8, 9
+    )
+    assert is_harmless(with_event(single.statement, kind))

@@ -1,4 +1,4 @@
-"""What the outbox holds after an operation, on SQLite (two statements) and on PostgreSQL (one)."""
+"""The outbox after an operation: on SQLite (several statements) and on PostgreSQL (one)."""
 
 import asyncio
 import uuid
@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from sqlalchemy import select
 
 import edgy_bus as edgy
 from edgy_bus.codec import loads
-from edgy_bus.errors import EventError, IntegrityError, ObjectNotFound
-from edgy_bus.events import partition_number
+from edgy_bus.errors import DatabaseError, EventError, IntegrityError, ObjectNotFound
+from edgy_bus.events import Event, partition_number
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.table import outbox, pending
 from edgy_bus.settings import EventSettings
+from tests.unit.models import listen
 
 
 class Shop:
@@ -106,6 +109,20 @@ async def test_every_kind_of_key_finds_its_partition(shop: Shop) -> None:
     ]
 
 
+class Counted:
+    """The statements of a database, while the context is open."""
+
+    def __init__(self, database: edgy.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        run = database.run
+
+        async def counted(*arguments: Any) -> Any:
+            self.count += 1
+            return await run(*arguments)
+
+        monkeypatch.setattr(database, "run", counted)
+
+
 async def test_a_single_row_and_its_event_are_one_statement_on_postgresql(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,12 +133,33 @@ async def test_a_single_row_and_its_event_are_one_statement_on_postgresql(
     async with shop.bus:
         await shop.registry.create_all()
         monkeypatch.setattr(OutboxStore, "append", never)
+        statements = Counted(shop.database, monkeypatch)
         item = await shop.Item.query.create(name="a")
         await item.update(stock=1)
+        await item.save()
+        await item.update(secret="alone")
         await item.delete()
         await shop.Token.query.create()
         await shop.Place.query.create(code="x")
-        assert len(await shop.events()) == 5
+        assert statements.count == 7
+        assert len(await shop.events()) == 7
+
+
+async def test_old_values_for_local_receivers_cost_no_statement_on_postgresql(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(edgy.Database(postgres_url))
+    calls = listen(shop.Item, "post_update", local=True)
+    async with shop.bus:
+        await shop.registry.create_all()
+        item = await shop.Item.query.create(name="a")
+        await shop.Item.query.update(stock=1)
+        statements = Counted(shop.database, monkeypatch)
+        await item.update(stock=2, secret="hidden")
+        assert statements.count == 1
+    assert calls[-1].kwargs["changes"] == {"stock": {"old": 1, "new": 2}}
+    assert item.stock == 2
+    assert set(item.__dict__) == set(shop.Item.meta.fields)
 
 
 async def test_an_event_that_is_too_large_is_refused_and_nothing_is_written(shop: Shop) -> None:
@@ -132,6 +170,82 @@ async def test_an_event_that_is_too_large_is_refused_and_nothing_is_written(shop
         await item.update(name="ü" * 500)
     assert [one.name for one in await shop.Item.query] == ["x"]
     assert await shop.told() == [("post_save", str(item.id))]
+
+
+async def test_an_event_that_is_too_large_spoils_no_more_than_its_own_change(shop: Shop) -> None:
+    """The caller's transaction goes on on SQLite; on PostgreSQL, any failed statement ends it."""
+    item = await shop.Item.query.create(name="x")
+    try:
+        async with shop.database.transaction():
+            await item.update(stock=1)
+            with pytest.raises(EventError, match="more than the 1,000 bytes"):
+                await item.update(name="x" * 1_000)
+    except DatabaseError:
+        assert shop.database.dialect.name == "postgresql"
+        expected = [("x", 0)]
+    else:
+        assert shop.database.dialect.name == "sqlite"
+        expected = [("x", 1)]
+    assert await shop.Item.query.values_list("name", "stock") == expected
+    assert len(await shop.events()) == 1 + expected[0][1]
+
+
+async def test_a_page_with_an_event_that_is_too_large_is_refused_as_a_whole(shop: Shop) -> None:
+    await shop.Item.query.bulk_create([{"name": "a"}, {"name": "b"}])
+    with pytest.raises(EventError, match=r"post_update of '1' has \d,\d+ bytes, more than"):
+        await shop.Item.query.filter(pk=1).update(name="x" * 1_000)
+    with pytest.raises(EventError, match=r"post_save of '4' has \d,\d+ bytes, more than"):
+        await shop.Item.query.bulk_create([{"name": "c"}, {"name": "x" * 1_000}])
+    assert await shop.Item.query.order_by("id").values_list("name", flat=True) == ["a", "b"]
+    assert len(await shop.events()) == 2
+
+
+async def test_the_limit_holds_for_the_row_as_it_was_stored(postgres_url: str) -> None:
+    """Neither the parameters nor the error of a trigger decides."""
+    shop = Shop(edgy.Database(postgres_url))
+    async with shop.bus:
+        await shop.registry.create_all()
+        await shop.database.script(
+            "CREATE FUNCTION grow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "NEW.name := CASE NEW.name WHEN 'grow' THEN repeat('x', 2000) "
+            "WHEN 'zero' THEN (1 / NEW.stock)::text WHEN 'null' THEN NULL ELSE NEW.name END; "
+            "RETURN NEW; END $$;"
+        )
+        await shop.database.script(
+            "CREATE TRIGGER grow BEFORE INSERT OR UPDATE ON items "
+            "FOR EACH ROW EXECUTE FUNCTION grow();"
+        )
+        item = await shop.Item.query.create(name="small")
+        with pytest.raises(EventError, match="post_save has more than the 1,000 bytes"):
+            await shop.Item.query.create(name="grow")
+        with pytest.raises(EventError, match="post_update of '1' has more than the 1,000 bytes"):
+            await item.update(name="grow")
+        with pytest.raises(IntegrityError):
+            await item.update(name="null")
+        with pytest.raises(DatabaseError, match="division by zero"):
+            await item.update(name="zero")
+        assert await shop.Item.query.values_list("name", flat=True) == ["small"]
+        assert await shop.told() == [("post_save", "1")]
+        assert len((await shop.database.run(select(pending))).rows) == 1
+
+
+async def test_every_event_carries_the_trace_of_its_caller(shop: Shop) -> None:
+    span = SpanContext(7, 9, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    header = f"00-{7:032x}-{9:016x}-01"
+    announced: list[Event] = []
+    announcer: Any = shop.bus._announcer
+    announcer.put = lambda make: announced.append(make())
+    shop.Item.meta.signals.on_count = edgy.Signal()
+    with trace.use_span(NonRecordingSpan(span)):
+        item = await shop.Item.query.create(name="a")
+        await item.update(stock=2)
+        await shop.Item.query.bulk_create([{"name": "b"}, {"name": "c"}])
+        await shop.Item.query.update(stock=3, expand=False)
+        await shop.Item.meta.signals.on_count.send(shop.Item, item)
+    await item.delete()
+    traces = [event["traceparent"] for event in await shop.events()]
+    assert traces == [header] * 6 + [None]
+    assert [event.traceparent for event in announced] == [header] * 4 + [None]
 
 
 async def test_rollbacks_take_the_events_along(shop: Shop) -> None:

@@ -13,6 +13,7 @@ from edgy_bus.errors import EventError
 from edgy_bus.events import partition_number
 from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import EventSettings
+from edgy_bus.sources import ChangeSet, RowChange
 from tests.support import Told
 
 
@@ -91,6 +92,13 @@ async def test_sets_and_bulks_leave_one_event_for_every_row(shop: Shop) -> None:
     told = await shop.told()
     assert told[3:5] == [("post_update", "2"), ("post_update", "3")]
     assert sorted(told[5:]) == [("post_delete", "1"), ("post_delete", "2"), ("post_delete", "3")]
+
+
+async def test_of_a_set_only_the_keys_stay_in_memory(shop: Shop) -> None:
+    await shop.User.query.bulk_create([{"name": "Ada"}, {"name": "Bob"}])
+    write = ChangeSet(shop.User.meta, "post_update", (), {"age": 3})
+    assert await shop.registry.writer.write(write) == [RowChange(1, {}), RowChange(2, {})]
+    assert [event["data"]["instance"]["age"] for event in await shop.events()] == [0, 0, 3, 3]
 
 
 async def test_an_operation_that_affects_nothing_leaves_no_event(shop: Shop) -> None:
