@@ -15,14 +15,14 @@ PENDING = frozenset(
     [
         PACKAGE,
         MODULES,
-        "brokers",
         "cli",
         "models",
+        "operations",
         "outbox",
         "runtime",
         "signals",
+        "sources",
         "telemetry",
-        "testing",
     ]
 )
 """Parts whose rewrite is not finished, which are not measured; empty this set when it is."""
