@@ -1,8 +1,8 @@
-"""Encode events for the wire and decode them: an id, a header, and data that stays bytes at first.
+"""Encode and decode events: an id, a header, and data that stays bytes until a receiver needs it.
 
 An entry of a stream has the fields `id` (the event's id), `head` (the event header, a JSON object
 of CloudEvents attributes, which is enough for routing) and `data` (a JSON object, decoded only for
-a receiver). orjson reads and writes the JSON, so no executable content is ever deserialised.
+a receiver). orjson reads and writes the JSON, so nothing executable is ever deserialised.
 """
 
 import base64
@@ -23,7 +23,7 @@ from edgy_bus.events import SCHEMA_VERSION, Event
 SPEC_VERSION = "1.0"
 
 _UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
-# orjson 3.13 writes 00:00:00.010000 as 00:00:00.10000: times are made text here.
+# Datetimes pass through to `_plain`, because orjson 3.13 writes 00:00:00.010000 as 00:00:00.10000.
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -37,7 +37,10 @@ class Wire(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """An entry whose header has been read and whose data has not."""
+    """Hold an entry with its header decoded and its data as bytes."""
+
+    # Decoding data is most of the cost of an entry. A worker needs only the header to find the
+    # receivers of an entry, and often there is none.
 
     id: str
     source: str
@@ -52,7 +55,7 @@ class Envelope(NamedTuple):
     raw: bytes
 
     def open(self) -> Event:
-        """Decode the data. Raises `EventError` if it is not a JSON object."""
+        """Decode the data. Raises `EventError` if the data is not a JSON object."""
         data = loads(self.raw)
         if type(data) is not dict:
             raise EventError(f"the data of event {self.id} is not a JSON object")
@@ -81,6 +84,7 @@ class Envelope(NamedTuple):
             incarnation,
             version,
         )
+        # The same as `Event(…)` at half the cost; this runs for every event.
         return tuple.__new__(Event, (*attributes, traceparent))
 
 
@@ -93,24 +97,27 @@ def dumps(value: object) -> bytes:
     with suppress(*_UNWRITABLE):
         return _dumps(value)
     try:
-        # PostgreSQL returns the JSON number 1e22 as a whole number, which orjson refuses.
+        # PostgreSQL returns the JSON number 1e22 as an integer, and orjson refuses integers beyond
+        # 64 bits. The second attempt keeps the common case free of a walk through the value.
         return _dumps(_with_floats(value))
     except _UNWRITABLE as error:
         raise EventError(f"cannot be written as JSON: {error.__cause__ or error}") from error
 
 
-def _dumps(value: Any) -> bytes:
+def _dumps(value: object) -> bytes:
     return orjson.dumps(value, default=_plain, option=_OPTIONS)
 
 
-def _with_floats(value: Any) -> Any:
-    """Return a value with floats for whole numbers beyond 64 bits, where no digit is lost."""
+def _with_floats(value: object) -> object:
+    """Return a value with floats for integers beyond 64 bits that a float represents exactly."""
     if isinstance(value, Mapping):
         return {key: _with_floats(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_with_floats(inner) for inner in value]
     if type(value) is int and not -(2**63) <= value < 2**64:
         number = float(value)
+        # Equal to the float's value, or to its shortest notation: 10**23 differs from the value of
+        # float(10**23), but that float is written as 1e23, the same number in JSON.
         if value in (number, int(decimal.Decimal(repr(number)))):
             return number
     return value
@@ -125,7 +132,7 @@ def loads(raw: bytes | str) -> Any:
 
 
 class Numbering(NamedTuple):
-    """Hold an event's position among the events of its row; no sequence if it has no position."""
+    """Hold an event's position among the events of its row; `sequence` is None without position."""
 
     sequence: int | None = None
     incarnation: int = 1
@@ -138,14 +145,16 @@ RESERVED = frozenset(
         *("traceparent", "tracestate", "to", "causationid"),
     }
 )
-"""Names of attributes that an entry of an event's context cannot have."""
+"""Names of attributes that an event's context cannot set."""
 
 
 class HeaderPacker:
-    """Makes the `head` field of a model's events: CloudEvents attributes as one JSON object.
+    """Encode the headers of a model's events: a JSON object of CloudEvents attributes.
 
     An attribute without a value is left out.
     """
+
+    # Most attributes are the same for every event of a signal. Their JSON is encoded once and kept.
 
     def __init__(self, source: str, model: str) -> None:
         self._source = source
@@ -181,26 +190,25 @@ class HeaderPacker:
             header["causationid"] = causation
         if context is not None:
             header |= _context(context)
-        return (self._beginnings.get(signal) or self._beginning(signal)) + orjson.dumps(header)[1:]
+        beginning = self._beginnings.get(signal) or self._beginning(signal)
+        return beginning + orjson.dumps(header)[1:]
 
     def _beginning(self, signal: str) -> bytes:
-        """Return the attributes that all events of a signal have; the next attribute can follow."""
-        same = {
+        """Return the open JSON object of the attributes that all events of a signal share."""
+        shared = {
             "specversion": SPEC_VERSION,
             "source": self._source,
             "type": f"{self._model}.{signal}",
             "schemaversion": SCHEMA_VERSION,
         }
-        self._beginnings[signal] = orjson.dumps(same)[:-1] + b","
+        self._beginnings[signal] = orjson.dumps(shared)[:-1] + b","
         return self._beginnings[signal]
 
 
 def _context(text: str) -> dict[str, Any]:
-    """Return the attributes of a stored context.
-
-    Whatever CloudEvents does not allow as an attribute is left out: a row that somebody edited must
-    not stop its stream.
-    """
+    """Decode a stored context; attributes that CloudEvents does not allow are left out."""
+    # No error for an invalid context: an outbox row that an operator has edited must not stop its
+    # stream.
     try:
         context = loads(text)
     except EventError:
@@ -233,7 +241,11 @@ def _packer(source: str, model: str) -> HeaderPacker:
 
 
 def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
-    """Read the header of an entry. Raises `EventError` with the reason for whatever is not an event of ours."""
+    """Decode the header of a stream entry.
+
+    Raises:
+        EventError: if the entry is not a valid event; the text names the reason.
+    """
     try:
         raw_header, data = fields[b"head"], fields[b"data"]
     except KeyError as error:
@@ -241,16 +253,16 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     header = loads(raw_header)
     if type(header) is not dict:
         raise EventError("the entry's header is not a JSON object")
-    known = header.get
-    version = known("schemaversion", SCHEMA_VERSION)
-    if known("specversion") != SPEC_VERSION or version != SCHEMA_VERSION:
+    get = header.get
+    spec_version, version = get("specversion"), get("schemaversion", SCHEMA_VERSION)
+    if spec_version != SPEC_VERSION or version != SCHEMA_VERSION:
         raise EventError(
-            f"unknown version: specversion {known('specversion')!r}, schemaversion {version!r}"
+            f"unknown version: specversion {spec_version!r}, schemaversion {version!r}"
         )
-    event_id, source, kind, time = known("id"), known("source"), known("type"), known("time")
-    subject, traceparent = known("subject"), known("traceparent")
-    sequence, incarnation = known("sequence"), known("incarnation", 1)
-    # One test for what is nearly always true; which part of it is not is found out only then.
+    event_id, source, kind, time = get("id"), get("source"), get("type"), get("time")
+    subject, traceparent = get("subject"), get("traceparent")
+    sequence, incarnation = get("sequence"), get("incarnation", 1)
+    # One check for valid headers, which are nearly all. `_misfit` finds the reason for the rest.
     if not (
         type(event_id) is type(source) is type(kind) is type(time) is str
         and (subject is None or type(subject) is str)
@@ -273,7 +285,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
         incarnation or 1,
         version,
     )
-    # What `Envelope(…)` does, at half the price: this is done for every event.
+    # The same as `Envelope(…)` at half the cost; this runs for every entry.
     return tuple.__new__(Envelope, (*attributes, traceparent or None, data))
 
 
@@ -288,8 +300,10 @@ def numbering(header: bytes) -> Numbering:
         return Numbering()
     # Foreign bytes on a stream must not stop the relay: the outbox columns are a signed 64-bit and
     # a 32-bit integer, and a database refuses larger numbers with an error.
-    fits = 0 < (envelope.sequence or 0) < 2**63 and 0 < envelope.incarnation < 2**30
-    return Numbering(envelope.sequence, envelope.incarnation) if fits else Numbering()
+    sequence, incarnation = envelope.sequence, envelope.incarnation
+    if sequence is None or not 0 < sequence < 2**63 or not 0 < incarnation < 2**30:
+        return Numbering()
+    return Numbering(sequence, incarnation)
 
 
 _TEXTS = ("type", "id", "source", "time")
@@ -306,8 +320,9 @@ def _misfit(header: Mapping[str, Any]) -> str:
     for name in _OPTIONAL_TEXTS:
         if not isinstance(header.get(name), str | None):
             return f"the event's {name!r} is not text"
-    sequence_fits = type(header.get("sequence")) in (int, type(None))
-    return f"the event's {'incarnation' if sequence_fits else 'sequence'!r} is not a whole number"
+    sequence = header.get("sequence")
+    name = "incarnation" if sequence is None or type(sequence) is int else "sequence"
+    return f"the event's {name!r} is not a whole number"
 
 
 def _time(text: str) -> dt.datetime:
@@ -338,12 +353,15 @@ def _moment(value: dt.datetime) -> str:
 _WRITERS: Sequence[tuple[Any, Callable[[Any], Any]]] = (
     (dt.datetime, _moment),
     ((dt.date, dt.time), lambda value: value.isoformat()),
-    # Never in scientific notation, as in PostgreSQL.
+    # Text, because a JSON number would be read as a float and lose digits. Never in scientific
+    # notation: PostgreSQL writes decimals of the same events, and both must be equal.
     (decimal.Decimal, lambda value: format(value, "f")),
-    (uuid.UUID, str),  # asyncpg has a UUID class of its own
+    # orjson writes `uuid.UUID` itself, but not the subclass that asyncpg returns.
+    (uuid.UUID, str),
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
     (dt.timedelta, dt.timedelta.total_seconds),
     (enum.Enum, lambda value: value.value),
+    # Sorted, so that the same set always gives the same bytes.
     ((set, frozenset), sorted),
 )
-"""How values are written that JSON does not know, by the first type that matches."""
+"""Converters of values that orjson does not write as needed, by the first type that matches."""

@@ -45,7 +45,9 @@ class DatabaseError(EdgyBusError):
 class IntegrityError(DatabaseError):
     """Report a row that a constraint refuses: unique, not null, a foreign key or a check.
 
-    `table` and `column` name the place where the database reports them; PostgreSQL does.
+    Attributes:
+        table: the table of the constraint; None on SQLite, which does not report the table.
+        column: the column of the constraint, likewise.
     """
 
     def __init__(

@@ -196,9 +196,9 @@ class Database(core.Database):
         await self._on_session(lambda session: session.script(sql))
 
     async def create_tables(self, tables: ddl.Tables) -> None:
-        """Create the tables and indexes that are missing. Several processes may do so at once.
+        """Create missing tables and indexes. Several processes can do this at the same time.
 
-        Where nothing is missing, no lock is taken and no right is needed.
+        If nothing is missing, the call takes no lock and needs no right to create.
         """
         if await self._missing(tables):
             async with self.defining() as issue:
@@ -206,7 +206,7 @@ class Database(core.Database):
                     await issue(statement)
 
     async def drop_tables(self, tables: ddl.Tables) -> None:
-        """Drop these tables, where they exist."""
+        """Drop the tables that exist."""
         async with self.defining() as issue:
             for statement in ddl.removal(tables, self.dialect):
                 await issue(statement)
@@ -215,7 +215,7 @@ class Database(core.Database):
         return ddl.missing(tables, await self.existing(tables), self.dialect)
 
     async def existing(self, tables: ddl.Tables) -> Existing:
-        """Return what the database has of these tables, their columns and their indexes."""
+        """Return the existing columns and indexes of these tables."""
         names, indexes = ddl.names_of(tables, self.dialect)
         dialect = self.dialect.name
         return await self._on_session(lambda session: look(session.fetch, dialect, names, indexes))
@@ -224,9 +224,9 @@ class Database(core.Database):
     async def defining(self) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
         """Open a transaction that creates, changes or drops tables; the value runs a statement.
 
-        One process at a time is inside.
+        Only one process at a time can be inside.
         """
-        # Read committed: a look inside must see what the process before has created.
+        # Read committed: inside, a query must see the tables that the previous process created.
         with self._backend.translation:
             async with self.transaction(isolation="read committed"):
                 session = self.connection().session

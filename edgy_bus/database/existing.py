@@ -1,15 +1,15 @@
-"""Looks up which tables, columns and indexes a database has.
+"""Query which tables, columns and indexes exist in a database.
 
-A start looks here first. `CREATE … IF NOT EXISTS` needs the right to create even where nothing is to
-be created, and `CREATE INDEX IF NOT EXISTS` waits for open writers while later writers wait behind.
+A program queries them at its start, before it creates anything. `CREATE … IF NOT EXISTS` needs the
+right to create even if the table exists, and `CREATE INDEX IF NOT EXISTS` waits for open writers,
+while later writers queue behind it.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from edgy_bus.database.backends.base import Result
-from edgy_bus.database.compiling import Columns, Statement
+from edgy_bus.database.compiling import Arguments, Columns, Statement
 
 Fetch = Callable[[Statement], Awaitable[Result]]
 
@@ -36,20 +36,24 @@ _COLUMNS = Columns(("table", "column", "index"), ())
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """Names that statements of this connection reach without naming a schema."""
+    """Hold the names that statements of a connection can use without naming a schema.
+
+    Attributes:
+        columns: the columns of every table and view, by table.
+        indexes: the names of all indexes.
+    """
 
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """The columns of every table and view."""
     indexes: frozenset[str] = frozenset()
 
 
 async def look(
     fetch: Fetch, dialect: str, tables: Collection[str], indexes: Collection[str]
 ) -> Existing:
-    """Return what exists of these tables and indexes; `fetch` runs a statement."""
+    """Return the existing tables and indexes among these names; `fetch` runs a statement."""
     columns: dict[str, set[str]] = {}
     names: set[str] = set()
-    for row in (await fetch(_question(dialect, tables, indexes))).rows:
+    for row in (await fetch(_query(dialect, tables, indexes))).rows:
         if row["index"] is None:
             columns.setdefault(row["table"], set()).add(row["column"])
         else:
@@ -58,10 +62,10 @@ async def look(
     return Existing(by_table, frozenset(names))
 
 
-def _question(dialect: str, tables: Collection[str], indexes: Collection[str]) -> Statement:
-    arguments: tuple[Any, ...] = ()
+def _query(dialect: str, tables: Collection[str], indexes: Collection[str]) -> Statement:
+    arguments: Arguments = ()
     sql = _SQLITE
     if dialect == "postgresql":
-        # A database may hold tens of thousands of tables that do not matter here.
+        # By name, because a PostgreSQL database may have tens of thousands of other tables.
         sql, arguments = _POSTGRESQL, (list(tables), list(indexes))
     return Statement(sql, arguments, True, _COLUMNS, harmless=True)

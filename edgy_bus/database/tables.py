@@ -18,14 +18,14 @@ def names_of(tables: Tables, dialect: Dialect) -> tuple[list[str], list[str]]:
 
 
 def missing(tables: Tables, existing: Existing, dialect: Dialect) -> list[str]:
-    """Return CREATE TABLE and CREATE INDEX for what the database lacks.
-
-    Each is IF NOT EXISTS: another process may create the same at the same moment.
-    """
+    """Return CREATE TABLE and CREATE INDEX statements for missing tables and indexes."""
+    # Each with IF NOT EXISTS, because another process may create the same table at the same moment.
     statements: list[str] = []
     for table in _sorted(tables):
         if table.name not in existing.columns:
             statements.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
+        # A table's indexes are a set. Sorted, two processes create indexes in the same order, and
+        # the statements of two runs can be compared.
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             if _name_of(index, dialect) not in existing.indexes:
                 create = CreateIndex(index, if_not_exists=True)
@@ -34,11 +34,11 @@ def missing(tables: Tables, existing: Existing, dialect: Dialect) -> list[str]:
 
 
 def missing_columns(tables: Tables, existing: Existing, dialect: Dialect) -> list[str]:
-    """Return ALTER TABLE for the columns that the tables of the database lack.
+    """Return ALTER TABLE statements for the missing columns of existing tables.
 
     Only a column that is nullable or has a default of the server can be added to a table with rows.
     """
-    # SQLite does not know the words; there, the caller's transaction locks the whole file.
+    # SQLite has no IF NOT EXISTS here; the caller's transaction locks the whole file instead.
     unless = "IF NOT EXISTS " if dialect.name == "postgresql" else ""
     statements: list[str] = []
     for table, column in _lacking(tables, existing):

@@ -1,9 +1,10 @@
-"""Versions of the tables that this library keeps in a database of its user.
+"""Version the tables that edgy_bus keeps in a user's database, and migrate them at the start.
 
-A set of tables has a schema version, which `edgy_bus_meta` records together with the oldest version
-whose releases may use the tables. A start compares the tables with what this release needs, adds what
-is missing, and refuses tables that only newer releases may use. Every change so far is an addition, so
-releases of different versions work on the same tables during a rolling upgrade.
+A set of tables has a schema version. The table `edgy_bus_meta` records that version, and the oldest
+version whose releases may use the tables. A program at its start compares the tables with the needs
+of its release, adds missing tables, columns and indexes, and refuses tables that only newer
+releases may use. Every change so far is an addition, so releases of different versions work on the
+same tables during a rolling upgrade.
 """
 
 import asyncio
@@ -21,9 +22,10 @@ from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailab
 from edgy_bus.telemetry import catalogue
 
 _LOCK_TIMEOUT = "1s"
-"""Longest wait of one attempt for a table's lock: writers queue behind that wait."""
+"""Longest wait of an attempt for a table's lock: all writers queue behind that wait."""
 _ATTEMPTS = 15
 _PAUSE = 1.0
+"""Seconds between attempts, in which the writers that queued can go on."""
 
 
 def meta_table(metadata: MetaData) -> Table:
@@ -39,15 +41,18 @@ def meta_table(metadata: MetaData) -> Table:
 _meta = meta_table(MetaData())
 
 Entries = Mapping[str, str]
-"""Rows of `edgy_bus_meta`: name to value."""
+"""Rows of `edgy_bus_meta`: values by name."""
 
 
 @dataclass(frozen=True)
 class TableSet:
-    """Tables that have one version together.
+    """Describe tables that share a version.
 
-    `metadata` contains `edgy_bus_meta` as well. `compatible` is the oldest version whose releases may
-    go on using the tables of `version`.
+    Attributes:
+        name: a name for messages and for `edgy_bus_meta`.
+        metadata: the tables, `edgy_bus_meta` included.
+        version: the version of the tables that this release needs.
+        compatible: the oldest version whose releases can use tables of `version`.
     """
 
     name: str
@@ -57,7 +62,7 @@ class TableSet:
 
     @property
     def record(self) -> dict[str, str]:
-        """The entries that record the version."""
+        """Return the entries that record the version."""
         return {self._schema: str(self.version), self._compatible: str(self.compatible)}
 
     @property
@@ -92,7 +97,7 @@ class TableSet:
 
 @dataclass(frozen=True)
 class _Due:
-    """What a start has to do to the tables."""
+    """Hold the changes that the tables need."""
 
     statements: list[str]
     entries: dict[str, str]
@@ -106,13 +111,17 @@ async def prepare(
 ) -> Entries:
     """Bring the tables to the version of this release, and return the entries of `edgy_bus_meta`.
 
-    `defaults` are entries that are written unless they exist. Tables that are up to date cost no
-    lock and need no right but reading.
+    Tables that are up to date need no lock, and only the right to read.
+
+    Args:
+        database: a connected database.
+        tables: the tables.
+        defaults: entries to write if `edgy_bus_meta` does not have them.
 
     Raises:
-        ConfigurationError: the tables are too new, or may not be changed with the rights at hand;
-            the text contains the SQL for their owner.
-        DatabaseUnavailable: other transactions kept the tables locked.
+        ConfigurationError: if the tables are too new, or if this program lacks the right to change
+            them; the text contains the SQL for the owner of the tables.
+        DatabaseUnavailable: if other transactions kept the tables locked.
     """
     existing, entries = await _look(database, tables)
     tables.refuse_newer(entries)
@@ -139,7 +148,9 @@ def _due(
 
 
 async def _change(database: Database, tables: TableSet, defaults: Entries, due: _Due) -> Entries:
-    """Do what is due. A lock that is not to be had soon is given up: writers queue behind a wait."""
+    """Change the tables, in several attempts if other transactions lock them."""
+    # ALTER TABLE waits for every open transaction on the table, and all later writers wait behind.
+    # Short attempts with pauses keep the services that use the tables running.
     for attempt in range(_ATTEMPTS):
         if attempt:
             await asyncio.sleep(_PAUSE)
@@ -157,7 +168,7 @@ async def _change(database: Database, tables: TableSet, defaults: Entries, due: 
 
 async def _change_once(database: Database, tables: TableSet, defaults: Entries) -> Entries:
     async with database.defining() as issue:
-        # Another process may have done all of it while this process waited for its turn.
+        # Read again under the lock: another process may have made the changes in the meantime.
         existing, entries = await _look(database, tables)
         tables.refuse_newer(entries)
         due = _due(database, tables, defaults, existing, entries)

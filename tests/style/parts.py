@@ -15,12 +15,11 @@ PENDING = frozenset(
     [
         PACKAGE,
         MODULES,
-        "brokers",
         "models",
+        "operations",
         "outbox",
         "runtime",
         "telemetry",
-        "testing",
     ]
 )
 """Parts whose rewrite is not finished, which are not measured; empty this set when it is."""
