@@ -1,6 +1,6 @@
-"""Provide the import path of Edgy's programs: `edgy_bus.core.signals` stands for `edgy.core.signals`.
+"""Provide the import path of Edgy's programs.
 
-A program written for Edgy replaces `edgy` with `edgy_bus` in its imports and keeps the rest. The
-package holds re-exports only. No other part of `edgy_bus` imports it; an import contract in
-pyproject.toml keeps it so.
+`edgy_bus.core.signals` stands for `edgy.core.signals`: a program written for Edgy replaces `edgy`
+with `edgy_bus` in import lines and stays the same otherwise. The package holds re-exports only.
+A contract in pyproject.toml forbids imports of this package from every other part of `edgy_bus`.
 """
