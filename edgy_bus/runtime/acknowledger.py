@@ -1,4 +1,7 @@
-"""Tells the broker what is finished, and what is known about the rest: all that came up during one call in the next."""
+"""Tell the broker what is finished, and what is known about the rest.
+
+Everything that comes up during a call goes into the next call.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,12 +14,12 @@ _FIRST_PAUSE = 0.05
 
 
 class Acknowledger:
-    """What one session owes the broker.
+    """Settle finished entries and note the state of the others.
 
     Args:
-        lease: of the session; every word to the broker is said under it.
+        lease: of the tenure; the broker checks the lease in every call.
         backoff: longest pause in seconds between attempts while the broker is away.
-        told: called whenever the broker was told something.
+        told: called after each call that the broker has answered.
     """
 
     def __init__(
@@ -32,11 +35,11 @@ class Acknowledger:
         self._assured: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
-        """Entries that the broker has to be told about."""
+        """Return how many entries the broker must still be told about."""
         return len(self._changed)
 
     def owe(self, handling: Handling) -> None:
-        """The broker has to be told about this entry."""
+        """Tell the broker about an entry, in the next call."""
         if not self._changed:
             self._owed.set()
         self._changed[handling.entry.id] = handling
@@ -45,19 +48,24 @@ class Acknowledger:
         """Return when the broker has been told what is known about these entries now."""
         if not handlings:
             return
-        told = asyncio.get_running_loop().create_future()
-        self._assured.append(told)
+        assured = asyncio.get_running_loop().create_future()
+        self._assured.append(assured)
         for handling in handlings:
             self.owe(handling)
-        await told
+        await assured
 
     def end(self) -> None:
-        """`run` returns when nothing is owed any more."""
+        """Make `run` return as soon as nothing is owed."""
         self._ending = True
         self._owed.set()
 
     async def run(self) -> None:
-        """Raises `LeaseLost`, and `BrokerError` for what no patience mends."""
+        """Tell the broker whatever is owed, again and again until `end`.
+
+        Raises:
+            LeaseLost: when the broker refuses the lease, or has lost what it kept.
+            BrokerError: for a refusal that waiting does not mend.
+        """
         pause = _FIRST_PAUSE
         while True:
             await self._owed.wait()
@@ -67,6 +75,7 @@ class Acknowledger:
             try:
                 await self._tell(changed)
             except BrokerUnavailable:
+                # Entries that changed during the call are newer than the same entries before it.
                 self._changed = {**changed, **self._changed}
                 self._assured = [*assured, *self._assured]
                 self._owed.set()
@@ -74,24 +83,23 @@ class Acknowledger:
                 pause = min(self._backoff, pause * 2)
                 continue
             pause = _FIRST_PAUSE
-            for told in assured:
-                if not told.done():
-                    told.set_result(None)
+            for future in assured:
+                if not future.done():
+                    future.set_result(None)
             self._told()
             if self._ending and not self._changed:
                 return
 
     async def _tell(self, changed: dict[EntryId, Handling]) -> None:
-        unfinished = [one for one in changed.values() if one.unfinished]
-        finished = [one for one in changed.values() if not one.unfinished]
+        unfinished = [handling for handling in changed.values() if handling.unfinished]
+        finished = [handling for handling in changed.values() if not handling.unfinished]
         if unfinished:
-            notes = {one.entry.id: one.packed() for one in unfinished}
+            notes = {handling.entry.id: handling.packed() for handling in unfinished}
             await self._broker.note(self._lease, notes, _kept(unfinished))
         if finished:
-            await self._broker.settle(
-                self._lease, [one.entry.id for one in finished], _kept(finished)
-            )
+            entries = [handling.entry.id for handling in finished]
+            await self._broker.settle(self._lease, entries, _kept(finished))
 
 
 def _kept(handlings: Sequence[Handling]) -> list[Kept]:
-    return [kept for one in handlings if one.notes for kept in one.kept]
+    return [kept for handling in handlings if handling.notes for kept in handling.kept]

@@ -1,7 +1,7 @@
-"""Which worker of a group should hold which partition: computed alike by every worker, from the list of those alive.
+"""Assign partitions to the workers of a group: the same result in every worker.
 
-Rendezvous hashing (Thaler and Ravishankar, 1998) with bounded loads: when a worker joins or leaves, few partitions move, and
-none gets more than its share, rounded up.
+Rendezvous hashing (Thaler and Ravishankar, 1998) with bounded loads. When a worker joins or leaves,
+few partitions move, and no worker gets more than its share, rounded up.
 """
 
 import hashlib
@@ -11,8 +11,10 @@ from edgy_bus.events import Partition
 
 
 def assign(members: Iterable[str], partitions: Iterable[Partition]) -> dict[Partition, str]:
-    """Partition to the member that should hold it; empty without members."""
+    """Map each partition to the member that should hold it; empty without members."""
     names = sorted(set(members))
+    # Shuffled by hash, the same way for every worker: the last partitions get the members that
+    # still have room, and in the order of names these would always be the same few models.
     partitions = sorted(set(partitions), key=lambda partition: _score("", partition))
     if not names:
         return {}

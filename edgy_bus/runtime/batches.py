@@ -1,4 +1,4 @@
-"""Lanes whose first jobs are handed to a batch receiver together."""
+"""Gather lanes whose first jobs are given to a batch receiver in the same call."""
 
 import asyncio
 from collections import deque
@@ -19,9 +19,10 @@ class _Gathered:
 
 
 class Batches:
-    """Gathers lanes for each subscription until there are enough of them, or the first has waited long enough.
+    """Gather lanes for each subscription until a batch is full, or its first lane waited enough.
 
-    `full` is called when a batch may be run; `take` answers it.
+    Args:
+        full: called when a batch may run.
     """
 
     def __init__(self, full: Callable[[], None]) -> None:
@@ -30,6 +31,7 @@ class Batches:
         self._ready: deque[Members] = deque()
 
     def add(self, lane: Lane[Work], job: Job, batch: Batch) -> None:
+        """Add the first job of a running lane."""
         key = id(job.subscription)
         if key not in self._gathering:
             timer = asyncio.get_running_loop().call_later(batch.wait, self._close, key)
@@ -41,15 +43,16 @@ class Batches:
             self._close(key)
 
     def take(self) -> Members | None:
-        """A batch that may be run."""
+        """Take the batch that has been ready the longest."""
         return self._ready.popleft() if self._ready else None
 
     @property
     def ready(self) -> bool:
+        """Return whether a batch may run."""
         return bool(self._ready)
 
     def stop(self) -> None:
-        """Nothing more is run."""
+        """Drop what is gathered; the next owner of the partition gets these entries."""
         for gathered in self._gathering.values():
             gathered.timer.cancel()
         self._gathering.clear()

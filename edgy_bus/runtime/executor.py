@@ -1,40 +1,47 @@
-"""Calls a receiver with an event, or with a batch of them, and answers what came of it. Writes nothing down."""
+"""Call receivers, with an event or a batch of events, and return what came of the call.
+
+Nothing is written down here, and nothing that a receiver does ends a tenure: whatever comes out of
+a receiver, or goes wrong around it (reading the row, filters, keywords, the inbox), is an outcome.
+The exceptions are cancellation of the task that makes the call, `KeyboardInterrupt`, which is the
+operator's, and `GeneratorExit`, with which Python closes a call that nobody waits for any more.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from edgy_bus.codec import Envelope
 from edgy_bus.errors import EventError
 from edgy_bus.events import Event
 from edgy_bus.retry import Asked, Bury, RetryLater, Snooze
 from edgy_bus.runtime.inbox import advance
-from edgy_bus.runtime.outcome import Done, Failed, Outcome, Untouched
-from edgy_bus.runtime.stepping import begin, resume
+from edgy_bus.runtime.outcome import Done, Failed, Outcome, Untouched, bounded, describe
+from edgy_bus.runtime.stepping import begin, complete, resume
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.signals import Inbox
 
-_LONGEST_REASON = 2_000
 _UNCALLED = (Done, Bury)
 _OUTCOMES = (RetryLater, Snooze, Bury, Done, Failed)
 _DONE, _SKIPPED, _UNTOUCHED = Done(), Done(skipped=True), Untouched()
 
 
 class _Undo(Exception):
-    """Rolls the inbox's transaction back, in which a receiver asked for something else than being done."""
+    """Roll the inbox's transaction back, because a receiver asked for something else than done."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Undone:
-    """What a batch receiver asked for in a transaction that was rolled back."""
+    """Hold what a batch receiver asked for in a transaction that was rolled back."""
 
     asked: Mapping[str, Asked]
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A call of a receiver that waits for something."""
+    """Hold a call that waits for something."""
 
     call: Coroutine[Any, Any, Any]
     waits_for: Any
@@ -49,9 +56,13 @@ async def execute(
     deadline: float,
     waits: Callable[[], None] = _nothing,
 ) -> Outcome:
-    """Run the receiver, for at most `deadline` seconds. What it raises becomes an outcome; cancelling it does not.
+    """Run a receiver with one event.
 
-    `waits` is called when it waits for the first time, if it does. A batch receiver is called with a batch of one.
+    Args:
+        subscription: the receiver; a batch receiver is called with a batch of one.
+        envelope: the event.
+        deadline: the most seconds that the call may take, unless the receiver has its own limit.
+        waits: called when the receiver waits for the first time.
     """
     if subscription.receiver.options.batch is not None:
         (outcome,) = await execute_batch(subscription, [envelope], deadline, waits)
@@ -64,7 +75,11 @@ async def execute(
 
 
 def attempt(subscription: Subscription, envelope: Envelope) -> Outcome | Begun:
-    """Run the receiver of single events up to its first wait, for which most of them have no need; then `finish` it."""
+    """Run a receiver of single events up to its first wait; `finish` runs the rest.
+
+    This is a plain function: a receiver that waits for nothing, as most do, needs no task, no
+    deadline and no coroutine of this library.
+    """
     try:
         call = _call(subscription, envelope)
         if isinstance(call, _UNCALLED):
@@ -73,13 +88,18 @@ def attempt(subscription: Subscription, envelope: Envelope) -> Outcome | Begun:
             return Begun(call, begin(call))
         except StopIteration as stop:
             return _outcome(stop.value)
-    except Exception as error:  # noqa: BLE001 - a receiver may raise what it likes
-        return _failed(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a receiver may raise anything
+        # CancelledError too: nobody can cancel this task while the task runs, so the receiver, or
+        # something that the receiver waited for, was cancelled.
+        return Failed(describe(error))
 
 
 async def finish(subscription: Subscription, begun: Begun, deadline: float) -> Outcome:
     """Run the rest of an attempt, for at most `deadline` seconds."""
-    return _outcome(await _finished(subscription, resume(begun.call, begun.waits_for), deadline))
+    answer = await _finished(subscription, resume(begun.call, begun.waits_for), deadline)
+    return _outcome(answer)
 
 
 async def execute_batch(
@@ -88,47 +108,60 @@ async def execute_batch(
     deadline: float,
     waits: Callable[[], None] = _nothing,
 ) -> Sequence[Outcome]:
-    """Run a batch receiver once with all events; an outcome for each of them, as `execute` answers them.
+    """Run a batch receiver once with all events; return an outcome for each, as `execute` does.
 
-    What it raises is the outcome of every event that it was called with. `Untouched` are those that it handled in a transaction
-    that was rolled back because of what it asked for others.
+    An error that the receiver raises is the outcome of every event. `Untouched` is the outcome of
+    an event that was handled in a transaction that was rolled back, because the receiver asked for
+    something else for other events.
     """
     waits()
-    answer = await _finished(subscription, _call_batch(subscription, envelopes), deadline)
+    call = complete(_call_batch(subscription, envelopes))
+    answer = await _finished(subscription, call, deadline)
     if isinstance(answer, _Undone):
-        return [_asked(answer.asked, one) or _UNTOUCHED for one in envelopes]
+        return [answer.asked.get(envelope.id, _UNTOUCHED) for envelope in envelopes]
     return answer if type(answer) is list else [answer] * len(envelopes)
 
 
 async def _finished(subscription: Subscription, call: Awaitable[Any], deadline: float) -> Any:
-    """What a call answers, or `Failed`."""
+    """Return what a call returns, or `Failed`."""
     seconds = subscription.receiver.options.deadline or deadline
     limit = asyncio.timeout(seconds)
+    cancellations = _cancellations()
     try:
         async with limit:
             return await call
-    except Exception as error:  # noqa: BLE001 - a receiver may raise what it likes
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # A CancelledError is the receiver's failure if nobody asked this task to cancel: something
+        # that the receiver waited for was cancelled. Compared with the count before the call,
+        # because a library may leave a request behind that it has answered.
+        if isinstance(error, asyncio.CancelledError) and _cancellations() > cancellations:
+            raise
         if limit.expired():
             return Failed(f"took longer than its deadline of {seconds:g} s")
-        return _failed(error)
+        return Failed(describe(error))
 
 
-def _failed(error: Exception) -> Failed:
-    return Failed(f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 # One event
 
 
 def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any, Any] | Done | Bury:
-    """The call that is to be made, or the outcome if there is none to be made."""
+    """Return the call to make, or the outcome if there is no call to make."""
     try:
         event = envelope.open()
+        data = event.data
+        instance = subscription.read(data.get("instance"))
     except EventError as error:
-        return Bury(str(error))  # no attempt can succeed
+        return Bury(bounded(str(error)))  # no attempt can succeed
+    except ValidationError as error:
+        return _misfit(error)
     receiver = subscription.receiver
-    data = event.data
-    instance = subscription.read(data.get("instance"))
     if receiver.picky and not receiver.wants(data.get("changes"), instance):
         return _SKIPPED
     call: Any = receiver.function(subscription.sender, **_keywords(event, instance))
@@ -136,13 +169,24 @@ def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any,
     return call if inbox is None else _once(subscription, envelope, call, inbox)
 
 
+def _misfit(error: ValidationError) -> Bury:
+    """Give up a row that does not fit its model or schema: no attempt can succeed.
+
+    The reason names fields and rules only. It goes to logs and dead letters, and the error's own
+    text contains the row's values.
+    """
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    misfits = [f"{'.'.join(map(str, each['loc'][:1]))} ({each['type']})" for each in details]
+    return Bury(bounded(f"the row does not fit {error.title}: {', '.join(misfits)}"))
+
+
 async def _once(
     subscription: Subscription, envelope: Envelope, call: Coroutine[Any, Any, Any], inbox: Inbox
 ) -> Any:
-    """Make the call, if the inbox does not know the event yet, in the transaction of the inbox."""
+    """Make the call in a transaction of the inbox, unless the inbox knows the event already."""
     try:
         async with inbox.transaction():
-            if not await advance(inbox, f"{subscription.group}/{subscription.name}", envelope):
+            if not await advance(inbox, _inbox_name(subscription), envelope):
                 return _SKIPPED
             answer = await call
             if isinstance(answer, Asked):
@@ -154,18 +198,25 @@ async def _once(
         call.close()
 
 
+def _inbox_name(subscription: Subscription) -> str:
+    return f"{subscription.group}/{subscription.name}"
+
+
 def _keywords(event: Event, instance: Any) -> dict[str, Any]:
-    """Named as Edgy names them, so that a receiver need not know where it runs."""
+    """Return a receiver's keywords, named as Edgy names them.
+
+    The names are the same where the receiver runs in the process of the operation.
+    """
     data, signal = event.data, event.signal
     after = signal.startswith("post_")
     if after or signal.startswith("pre_"):
         changes = data.get("changes")
-        values = (
-            {name: change["new"] for name, change in changes.items()}
-            if changes
-            else data.get("values")
-        )
-        given = {
+        values: Any
+        if changes:
+            values = {name: change["new"] for name, change in changes.items()}
+        else:
+            values = data.get("values")
+        keywords = {
             "instance": instance,
             "model_instance": instance,
             "event": event,
@@ -176,14 +227,14 @@ def _keywords(event: Event, instance: Any) -> dict[str, Any]:
             "row_count": data.get("row_count", 1),
         }
         if after:
-            given["operation_skipped"] = False
+            keywords["operation_skipped"] = False
     else:
-        given = {"instance": instance, "model_instance": instance, "event": event}
-    return {**(data["kwargs"] or {}), **given} if "kwargs" in data else given
+        keywords = {"instance": instance, "model_instance": instance, "event": event}
+    return {**(data["kwargs"] or {}), **keywords} if "kwargs" in data else keywords
 
 
 def _outcome(answer: Any) -> Outcome:
-    """What a receiver's answer means; it may be an outcome already."""
+    """Return the meaning of a receiver's answer; an answer that is no outcome means done."""
     if answer is None:
         return _DONE
     return answer if isinstance(answer, _OUTCOMES) else _DONE
@@ -198,11 +249,13 @@ async def _call_batch(
     inbox = subscription.receiver.options.inbox
     if inbox is None:
         return await _handle_batch(subscription, envelopes, None)
+    asked: dict[str, Asked] = {}
     try:
         async with inbox.transaction():
             outcomes = await _handle_batch(subscription, envelopes, inbox)
-            pairs = zip(envelopes, outcomes, strict=True)
-            asked = {one.id: outcome for one, outcome in pairs if isinstance(outcome, Asked)}
+            for envelope, outcome in zip(envelopes, outcomes, strict=True):
+                if isinstance(outcome, Asked):
+                    asked[envelope.id] = outcome
             if asked:
                 raise _Undo
             return outcomes
@@ -213,35 +266,42 @@ async def _call_batch(
 async def _handle_batch(
     subscription: Subscription, envelopes: Sequence[Envelope], inbox: Inbox | None
 ) -> list[Outcome]:
+    """Call the receiver with the events that it wants and that the inbox does not know."""
     receiver = subscription.receiver
-    outcomes: list[Outcome] = []
-    wanted: list[tuple[int, Event, Any]] = []
-    for partition, envelope in enumerate(envelopes):
-        outcomes.append(_SKIPPED)
+    outcomes: list[Outcome] = [_SKIPPED] * len(envelopes)
+    wanted: list[int] = []
+    instances: list[Any] = []
+    events: list[Event] = []
+    for number, envelope in enumerate(envelopes):
         try:
             event = envelope.open()
+            instance = subscription.read(event.data.get("instance"))
         except EventError as error:
-            outcomes[partition] = Bury(str(error))
+            outcomes[number] = Bury(bounded(str(error)))
             continue
-        instance = subscription.read(event.data.get("instance"))
+        except ValidationError as error:
+            outcomes[number] = _misfit(error)
+            continue
         if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
             continue
-        if inbox is None or await advance(
-            inbox, f"{subscription.group}/{subscription.name}", envelope
-        ):
-            wanted.append((partition, event, instance))
-    if wanted:
-        instances, events = (
-            [instance for _, _, instance in wanted],
-            [event for _, event, _ in wanted],
-        )
-        answer = await receiver.function(subscription.sender, instances=instances, events=events)
-        for partition, _, _ in wanted:
-            outcomes[partition] = _asked(answer, envelopes[partition]) or _DONE
+        if inbox is None or await advance(inbox, _inbox_name(subscription), envelope):
+            wanted.append(number)
+            instances.append(instance)
+            events.append(event)
+    if not wanted:
+        return outcomes
+    answer = await receiver.function(subscription.sender, instances=instances, events=events)
+    for number in wanted:
+        outcomes[number] = _asked(answer, envelopes[number]) or _DONE
     return outcomes
 
 
 def _asked(answer: Any, envelope: Envelope) -> Asked | None:
-    """What a batch receiver's answer, one outcome or some by event id, asks for this event."""
-    one = answer.get(envelope.id) if isinstance(answer, Mapping) else answer
-    return one if isinstance(one, Asked) else None
+    """Return what a batch receiver asks for an event.
+
+    Args:
+        answer: an outcome for all events, or a mapping from event ids to the outcomes of some.
+        envelope: the event.
+    """
+    outcome = answer.get(envelope.id) if isinstance(answer, Mapping) else answer
+    return outcome if isinstance(outcome, Asked) else None

@@ -1,7 +1,7 @@
-"""The inbox: how far a receiver has come with a row, in the receiver's own database.
+"""Remember how far a receiver has come with a row, in the receiver's own database.
 
-The comparison and the receiver's writes are one transaction. So whoever believes to be in charge, an event takes effect once,
-and never after a later one of its row.
+The comparison and the receiver's writes are one transaction. No matter which worker believes to be
+in charge, an event takes effect once, and never after a later event of its row.
 """
 
 import time
@@ -48,9 +48,12 @@ TABLES = TableSet("inbox", metadata, version=1, compatible=1)
 
 
 async def advance(database: Inbox, receiver: str, envelope: Envelope) -> bool:
-    """Take note, in the open transaction, that `receiver` handles this event; False if it has handled it or a later one.
+    """Record, in the open transaction, that a receiver handles an event.
 
-    An event without a sequence (`pre_*`) is not remembered.
+    An event without a sequence (`pre_*`) is not recorded.
+
+    Returns:
+        False if the receiver has handled this event or a later event of the row.
     """
     if envelope.sequence is None:
         return True
@@ -63,15 +66,18 @@ async def advance(database: Inbox, receiver: str, envelope: Envelope) -> bool:
         "sequence": envelope.sequence,
         "handled": time.time_ns() // 1_000_000,
     }
-    return bool((await database.run(_compare_and_set(database.dialect.name), parameters)).rows)
+    statement = _compare_and_set(database.dialect.name)
+    return bool((await database.run(statement, parameters)).rows)
 
 
 @cache
 def _compare_and_set(dialect: str) -> Executable:
-    """Takes a row's place only from an earlier event; returns a row if it did."""
-    make: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    offered = make(inbox)
+    """Return the statement that replaces an earlier event; it returns a row if it did."""
+    insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    offered = insert(inbox)
     new, old = offered.excluded, inbox.c
+    # The incarnation comes first: a publisher's database that was restored gives sequences out
+    # again, to later events.
     later = or_(
         old.incarnation < new.incarnation,
         and_(old.incarnation == new.incarnation, old.sequence < new.sequence),

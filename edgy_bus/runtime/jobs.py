@@ -1,21 +1,21 @@
-"""What a session has in hand: entries, and each receiver's turn at one of them."""
+"""Describe the work that a tenure has in hand: entries, and each receiver's turn at an entry."""
 
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Entry, Kept
+from edgy_bus.brokers.base import DeadLetter, Entry, Kept
 from edgy_bus.codec import Envelope
 from edgy_bus.runtime.outcome import Note, pack_notes
 from edgy_bus.runtime.subscriptions import Subscription
 
 STREAM = "*"
-"""In a dead letter, the receiver's name for an entry that no receiver could be found for because it is not an event."""
+"""In a dead letter, the receiver's name for an entry that is not an event."""
 
 NOTHING = Note()
 
 
 @dataclass(slots=True)
 class Stats:
-    """What a worker has done for a group, told to whoever asks the broker."""
+    """Count the work of a group in a process; part of the worker's report to the broker."""
 
     handled: int = 0
     skipped: int = 0
@@ -25,56 +25,104 @@ class Stats:
 
 @dataclass(slots=True, eq=False)
 class Handling:
-    """An entry in hand, and what is known about its receivers."""
+    """Hold an entry in hand, and the state of each receiver that the entry concerns.
+
+    Attributes:
+        entry: the entry, as the broker delivered it.
+        notes: the state of receivers that differs from "not called yet".
+        unfinished: how many receivers have not finished with the entry.
+        begun: notes that would be true if this process died now, for receivers that are running.
+    """
 
     entry: Entry
     notes: dict[str, Note]
     unfinished: int = 0
-    """Receivers that have not finished with it."""
     begun: dict[str, Note] | None = None
-    """What would be known about receivers that run now if this process died meanwhile."""
 
     @property
     def event_id(self) -> str:
+        """Return the event's id, or the text of whatever bytes stand in its place."""
         return self.entry.fields.get(b"id", b"").decode("latin-1")
 
     @property
     def kept(self) -> list[Kept]:
-        """What the broker has to know still when it is told of this entry."""
+        """Return the proofs that the broker must still know when it is told about this entry."""
         event_id = self.entry.fields.get(b"id", b"")
         return [
             Kept(self.entry.id, name, event_id) for name, note in self.notes.items() if note.kept
         ]
 
-    def packed(self, also: dict[str, Note] | None = None) -> bytes:
-        return pack_notes(self.event_id, {**self.notes, **(self.begun or {}), **(also or {})})
+    def finish(self, receiver: str) -> None:
+        """Mark a receiver as finished with the entry."""
+        self.unfinished -= 1
+        # The last receiver needs no note: the entry is settled instead.
+        if self.unfinished:
+            attempts = self.notes.get(receiver, NOTHING).attempts
+            self.notes[receiver] = Note(attempts, done=True)
+
+    def put_aside(self, receiver: str, attempts: int) -> None:
+        """Mark a receiver as finished because its event was put aside: buried or parked."""
+        self.unfinished -= 1
+        # Noted for the last receiver too: the proof in the note lets the broker refuse to settle
+        # an entry whose event was put aside in a history that a failover has erased.
+        self.notes[receiver] = Note(attempts, done=True, kept=True)
+
+    def packed(self, changed: dict[str, Note] | None = None) -> bytes:
+        """Return the notes as bytes, with the attempts that have begun, and with `changed`."""
+        return pack_notes(self.event_id, {**self.notes, **(self.begun or {}), **(changed or {})})
+
+    def letter(self, receiver: str, attempts: int, reason: str) -> DeadLetter:
+        """Return the entry as a dead letter of a receiver."""
+        return DeadLetter(
+            entry=self.entry.id,
+            receiver=receiver,
+            reason=reason,
+            attempts=attempts,
+            fields=self.entry.fields,
+        )
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One receiver's turn at one entry."""
+    """Hold a receiver's turn at an entry.
+
+    Attributes:
+        handling: the entry.
+        envelope: the entry's event, with its data still encoded.
+        subscription: the receiver.
+        plain: whether this is the first delivery to a receiver of single events. As long as the
+            entry has no notes and no row is held, such a job is called without another look.
+        again: whether this tenure has called the receiver already.
+    """
 
     handling: Handling
     envelope: Envelope
     subscription: Subscription
     plain: bool = False
-    """Nobody has had it before, and it is no batch's: it is called with nothing to look up, as long as there are no notes about it."""
     again: bool = False
-    """It has been called by this owner already."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether it is kept out of batches: it may be what they failed or a process ended with."""
-        return self.again or self.note.attempts > 0 or self.handling.entry.deliveries > 2
 
     @property
     def note(self) -> Note:
+        """Return the receiver's state."""
         return self.handling.notes.get(self.subscription.name, NOTHING)
+
+    @property
+    def inherited(self) -> bool:
+        """Return whether an earlier tenure had the entry and did not finish it."""
+        return self.handling.entry.deliveries > 1
+
+    @property
+    def alone(self) -> bool:
+        """Return whether the job is kept out of batches.
+
+        Such an event may be the reason that a batch failed, or that a process died of a batch.
+        """
+        return self.again or self.note.attempts > 0 or self.handling.entry.deliveries > 2
 
 
 @dataclass(slots=True, eq=False)
 class Foreign:
-    """An entry that is not an event of ours, and why."""
+    """Hold an entry that is not an event of this library, and the reason."""
 
     handling: Handling
     reason: str

@@ -1,37 +1,40 @@
-"""Lanes: one queue for each row and receiver, so that what waits in one holds up no other.
+"""Queue jobs in lanes: a lane for each row and receiver, so that a lane that waits delays no other.
 
-A lane is born with its first job and gone with its last. It is ready, running or blocked: ready lanes stand in a line, and whoever
-takes one runs its first job. While a lane is blocked (its first job waits for a retry) its jobs do not count as active, so that they
-do not keep other events from being read; `MOST` bounds how many may wait like that.
+A lane is created with its first job and removed with its last. A lane is ready, running or blocked.
+Ready lanes stand in a line; whoever takes a lane runs its first job. While a lane is blocked (its
+first job waits for a retry), the lane's jobs do not count as active, so that they do not keep other
+events from being read. `MOST` bounds how many jobs may wait like that.
 """
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 J = TypeVar("J")
 
 MOST = 10_000
-"""Jobs of one partition in memory, those that wait for a retry included."""
+"""Jobs of a partition in memory, including jobs that wait for a retry."""
 
 Key = tuple[str, str]
-"""The row (or the entry, for events without one) and the receiver."""
+"""The row (or the entry, for an event without a row) and the receiver."""
 
 
 @dataclass(slots=True, eq=False)
 class Lane(Generic[J]):
+    """Hold the jobs of a row and a receiver, in the order of the row's events."""
+
     key: Key
     jobs: deque[J]
     blocked: bool = False
 
 
 class Lanes(Generic[J]):
-    """The lanes of a partition and the number of their jobs. Pure bookkeeping: who runs them is decided elsewhere."""
+    """Keep the lanes of a partition and count their jobs; pure bookkeeping, without tasks."""
 
     def __init__(self) -> None:
         self._lanes: dict[Key, Lane[J]] = {}
         self._line: deque[Lane[J]] = deque()
-        """Lanes that are ready."""
+        """Lanes that are ready, longest wait first."""
         self.active = 0
         """Jobs in lanes that are not blocked."""
         self.total = 0
@@ -49,15 +52,11 @@ class Lanes(Generic[J]):
             self.active += 1
 
     def take(self) -> Lane[J] | None:
-        """The ready lane that has stood in line the longest; it is running from now on."""
+        """Take the lane that has been ready the longest; the lane is running from now on."""
         return self._line.popleft() if self._line else None
 
-    def give_back(self, lane: Lane[J]) -> None:
-        """Its first job was not run after all."""
-        self._line.append(lane)
-
     def finish(self, lane: Lane[J]) -> None:
-        """The first job of a running lane is done with: it stands in line for the next one, or is gone."""
+        """Remove the first job of a running lane; the lane is ready for the next job, or removed."""
         lane.jobs.popleft()
         self.total -= 1
         self.active -= 1
@@ -66,28 +65,32 @@ class Lanes(Generic[J]):
         else:
             del self._lanes[lane.key]
 
+    def give_back(self, lane: Lane[J]) -> None:
+        """Make a running lane ready again: its first job did not run."""
+        self._line.append(lane)
+
     def block(self, lane: Lane[J]) -> None:
-        """The first job of a running lane waits, and with it all others of the lane."""
+        """Block a running lane: its first job waits, and with it all later jobs of the lane."""
         lane.blocked = True
         self.active -= len(lane.jobs)
 
     def unblock(self, lane: Lane[J]) -> None:
-        """A blocked lane is ready again."""
+        """Make a blocked lane ready again."""
         lane.blocked = False
         self.active += len(lane.jobs)
         self._line.append(lane)
 
     def room(self, prefetch: int) -> int:
-        """How many more jobs may come in."""
+        """Return how many more jobs may be added."""
         return max(0, min(prefetch - self.active, MOST - self.total))
 
     @property
     def ready(self) -> bool:
-        """Whether a lane stands in line."""
+        """Return whether a lane is ready."""
         return bool(self._line)
 
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def __contains__(self, key: Any) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._lanes

@@ -1,30 +1,41 @@
-"""What came of a call, and what to do about it: values and pure functions."""
+"""Decide what follows a call: values and pure functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import EventError
 from edgy_bus.retry import Bury, Retry, RetryLater, Snooze
 
+_LONGEST_REASON = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The receiver has handled the event. `skipped`: it did not have to, an inbox knew it or nothing it wants had changed."""
+    """Say that the receiver has handled the event.
+
+    Attributes:
+        skipped: the receiver did not have to run: its inbox knew the event, or its filter did not
+            want the event.
+    """
 
     skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The receiver raised, or took too long."""
+    """Say that the receiver raised an error, or took too long."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Untouched:
-    """Nothing came of the call, through no fault of this event: it is called again at once, and no attempt is counted."""
+    """Say that the call was undone, through no fault of this event.
+
+    The receiver is called again at once, and no attempt is counted.
+    """
 
 
 Outcome = Done | Failed | RetryLater | Snooze | Bury | Untouched
@@ -32,24 +43,30 @@ Outcome = Done | Failed | RetryLater | Snooze | Bury | Untouched
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is known of an entry's unfinished or finished receiver, kept by the broker for whoever owns the entry next."""
+    """Describe a receiver's state for an entry. The broker keeps notes for the next owner.
+
+    Attributes:
+        attempts: calls that have failed, or that were begun when the process died.
+        due: no call before this time, in seconds since 1970.
+        done: the receiver has finished with the entry.
+        kept: the receiver has finished because the event was put aside, in the dead letters or
+            behind a held row.
+    """
 
     attempts: int = 0
     due: float = 0.0
-    """Not to be called before this time, in seconds since 1970."""
     done: bool = False
     kept: bool = False
-    """Done, because it was put aside: in the dead letters, or behind a held row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    pass
+    """Decide that the receiver has finished with the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Call it again at `note.due`."""
+    """Decide to call the receiver again at `note.due`."""
 
     note: Note
     reason: str
@@ -57,7 +74,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Keep it in the dead letters."""
+    """Decide to put the event aside: into the dead letters, or behind a held row."""
 
     attempts: int
     reason: str
@@ -75,55 +92,100 @@ def decide(
     *,
     shared: bool = False,
 ) -> Decision:
-    """What to do after a call, given what was known before it.
+    """Decide what follows a call.
 
-    A call that failed and was `shared` with other events is nobody's last: it may be another one that it failed with.
+    Args:
+        outcome: what came of the call.
+        note: the receiver's state before the call.
+        retry: the receiver's policy.
+        now: the time, in seconds since 1970.
+        chance: replaces the policy's random number, for tests.
+        shared: whether the call had other events too. A shared call that failed is no event's last
+            attempt: another event may be the reason.
     """
-    if isinstance(outcome, Done):
-        return Finish()
-    if isinstance(outcome, Bury):
-        return GiveUp(note.attempts + 1, outcome.reason)
-    if isinstance(outcome, Untouched):
-        return Again(Note(note.attempts), "the batch was rolled back")
-    if isinstance(outcome, Snooze):
-        return Again(Note(note.attempts, now + outcome.seconds), "snoozed")
+    match outcome:
+        case Done():
+            return Finish()
+        case Bury(reason):
+            return GiveUp(note.attempts + 1, reason)
+        case Untouched():
+            return Again(Note(note.attempts), "the batch was rolled back")
+        case Snooze(seconds):
+            return Again(Note(note.attempts, now + seconds), "snoozed")
+        case RetryLater(after):
+            reason = "the receiver asked for another attempt"
+            return _retry(note, retry, now, chance, reason=reason, asked=after)
+        case Failed(reason):
+            decision = _retry(note, retry, now, chance, reason=reason)
+            innocent = shared and isinstance(decision, GiveUp)
+            return Again(Note(note.attempts, now), reason) if innocent else decision
+
+
+def _retry(
+    note: Note,
+    retry: Retry,
+    now: float,
+    chance: float | None,
+    *,
+    reason: str,
+    asked: float | None = None,
+) -> Again | GiveUp:
+    """Count a failed attempt, and decide by the policy; a delay that the receiver asked wins."""
     attempts = note.attempts + 1
-    reason = (
-        outcome.reason if isinstance(outcome, Failed) else "the receiver asked for another attempt"
-    )
-    wait = retry.wait(attempts, chance)
+    try:
+        wait = retry.wait(attempts, chance)
+    except Exception as error:  # noqa: BLE001 - a subclass of Retry is the application's code
+        return GiveUp(attempts, f"{reason}; the retry policy failed: {describe(error)}")
     if wait is None:
-        blameless = shared and isinstance(outcome, Failed)
-        return Again(Note(note.attempts, now), reason) if blameless else GiveUp(attempts, reason)
-    if isinstance(outcome, RetryLater) and outcome.after is not None:
-        wait = outcome.after
-    return Again(Note(attempts, now + wait), reason)
+        return GiveUp(attempts, reason)
+    return Again(Note(attempts, now + (wait if asked is None else asked)), reason)
+
+
+def crashed(note: Note, retry: Retry) -> GiveUp | None:
+    """Decide to give an event up if the process died in the last of its attempts, else None."""
+    if note.attempts < retry.attempts:
+        return None
+    reason = f"the process of its worker ended in the last of {note.attempts} attempts"
+    return GiveUp(note.attempts, reason)
 
 
 def pack_notes(event_id: str, notes: Mapping[str, Note]) -> bytes:
-    """Notes by receiver as bytes, with the event that they are about."""
-    return dumps(
-        [
-            event_id,
-            {name: [note.attempts, note.due, note.done, note.kept] for name, note in notes.items()},
-        ]
-    )
+    """Encode notes by receiver, together with the id of the event that they are about."""
+    states = {name: [note.attempts, note.due, note.done, note.kept] for name, note in notes.items()}
+    return dumps([event_id, states])
 
 
 def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
-    """Notes by receiver; what cannot be read, or is about another event, is taken for nothing, and the event is handled anew.
+    """Decode notes by receiver; empty for unreadable bytes, and for notes about another event.
 
-    A stream that lost its tail gives the numbers of entries out again, under which notes are kept.
+    A stream that lost its tail gives the ids of lost entries to other events, and notes are kept by
+    entry id. Without the comparison of event ids, a new event would inherit "done" from a lost one.
     """
     if raw is None:
         return {}
     try:
-        about, found = loads(raw)
-        if about != event_id:
+        subject, states = loads(raw)
+        if subject != event_id:
             return {}
-        return {
-            name: Note(int(one[0]), float(one[1]), bool(one[2]), bool(one[3]))
-            for name, one in found.items()
-        }
+        return {name: _note(state) for name, state in states.items()}
     except (EventError, AttributeError, TypeError, ValueError, IndexError, KeyError):
         return {}
+
+
+def _note(state: Sequence[Any]) -> Note:
+    return Note(int(state[0]), float(state[1]), bool(state[2]), bool(state[3]))
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the text of an error, also of an error whose text cannot be made."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error's __str__ is the application's code
+        text = "(its text cannot be made)"
+    name = type(error).__name__
+    return bounded(f"{name}: {text}" if text else name)
+
+
+def bounded(reason: str) -> str:
+    """Return a reason that fits in a log line and a dead letter."""
+    return reason[:_LONGEST_REASON]

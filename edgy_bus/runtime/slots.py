@@ -1,18 +1,25 @@
-"""How many receivers of a process may run at the same time, over all partitions that it holds."""
+"""Limit how many receivers of a process run at the same time, over all its partitions."""
 
 from collections import deque
 from collections.abc import Callable
 
 
 class Slots:
-    """A number of slots. Nobody waits for one in a task: who got none is called when one is free, in the order of asking."""
+    """Hand out a fixed number of slots.
+
+    Nobody waits for a slot in a task: whoever gets no slot is called when a slot is free, in the
+    order of asking.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = self._free = count
         self._line: deque[Callable[[], None]] = deque()
 
     def take(self, otherwise: Callable[[], None]) -> bool:
-        """Take a slot; if none is free, `otherwise` is called once when one is. It stands in line once, however often it asks."""
+        """Take a slot. If no slot is free, `otherwise` is called once when a slot is free.
+
+        `otherwise` stands in line once, no matter how often the caller asks.
+        """
         if self._free:
             self._free -= 1
             return True
@@ -21,23 +28,26 @@ class Slots:
         return False
 
     def give_back(self) -> None:
+        """Free a slot and call those in line for as long as slots are free."""
         self._free += 1
-        # Who is called may need none any more; then it is the next one's turn. Who asks again meanwhile stands behind these.
+        # A caller may need no slot any more; then the slot goes to the next in line. A caller that
+        # asks again during this loop stands behind the present line, or the loop would not end.
         for _ in range(len(self._line)):
             if not self._free:
                 return
             self._line.popleft()()
 
     def forget(self, otherwise: Callable[[], None]) -> None:
-        """It wants no slot any more."""
+        """Remove a caller from the line."""
         if otherwise in self._line:
             self._line.remove(otherwise)
 
     @property
     def busy(self) -> int:
+        """Return how many slots are taken."""
         return self._count - self._free
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody waits for a slot."""
+        """Return whether a caller stands in line."""
         return bool(self._line)

@@ -1,7 +1,7 @@
-"""Running a coroutine up to its first wait, and on from there.
+"""Run a coroutine up to its first wait, and later the rest.
 
-Most receivers of a busy stream wait for nothing, or not every time. What never waits needs no deadline, no other task to go on
-meanwhile, and no turn of the event loop.
+Most receivers of a busy stream wait for nothing, or not every time. A call that never waits needs
+no deadline, no second task that goes on meanwhile, and no turn of the event loop.
 """
 
 from collections.abc import Callable, Coroutine, Generator
@@ -11,27 +11,49 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def begin(one: Coroutine[Any, Any, T]) -> Any:
-    """Run up to the first wait, in the current task; answers what it waits for, to be given to `resume`.
+def begin(call: Coroutine[Any, Any, T]) -> Any:
+    """Run a coroutine up to its first wait, in the current task.
 
-    Raises `StopIteration` with its result, as coroutines do, if it ended without waiting, and whatever it raises.
+    Returns:
+        The object that the coroutine waits for, to be passed to `resume`.
+
+    Raises:
+        StopIteration: with the result, if the coroutine ended without a wait.
+        BaseException: the coroutine's own error.
     """
-    return one.send(None)
+    return call.send(None)
 
 
 @coroutine
-def resume(one: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+def resume(call: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
     """Await the rest of a coroutine that `begin` began, in the same task."""
-    go_on: Callable[[Any], Any]
+    advance: Callable[[Any], Any]
     while True:
         try:
             sent = yield waits_for
-        except BaseException as error:  # noqa: BLE001 - cancellation included: it belongs to the coroutine, which re-raises it
-            go_on, value = one.throw, error
+        except BaseException as error:  # noqa: BLE001 - the coroutine handles it, or raises it again
+            # Cancellation included: the coroutine has to see it, as if it were awaited directly.
+            advance, value = call.throw, error
         else:
-            go_on, value = one.send, sent
+            advance, value = call.send, sent
         try:
-            waits_for = go_on(value)
+            waits_for = advance(value)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except GeneratorExit as error:
+            if error is value:
+                raise  # this generator is being closed, and the coroutine with it
+            raise RuntimeError("the coroutine raised GeneratorExit itself") from error
+
+
+async def complete(call: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine from its beginning, as `begin` and `resume` do."""
+    try:
+        waits_for = begin(call)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    except GeneratorExit as error:
+        raise RuntimeError("the coroutine raised GeneratorExit itself") from error
+    return await resume(call, waits_for)

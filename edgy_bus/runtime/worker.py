@@ -1,7 +1,8 @@
-"""A worker process: one consumer for each of its groups, and the slots that they share."""
+"""Run a worker process: one consumer for each of its groups, and the slots that they share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
@@ -18,24 +19,29 @@ from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import catalogue
 
-_Unavailable = catalogue.BrokerUnavailable | catalogue.DatabaseUnavailable
-_Available = catalogue.BrokerAvailable | catalogue.DatabaseAvailable
 
-_NOTICES: Mapping[type[EdgyBusError], tuple[type[_Unavailable], type[_Available]]] = {
-    BrokerUnavailable: (catalogue.BrokerUnavailable, catalogue.BrokerAvailable),
-    DatabaseUnavailable: (catalogue.DatabaseUnavailable, catalogue.DatabaseAvailable),
-}
+@dataclass(frozen=True, slots=True)
+class _Requirement:
+    """Describe what a worker needs before it starts, and how an outage is reported."""
+
+    start: Callable[[], Awaitable[None]]
+    outage: type[EdgyBusError]
+    unavailable: type[catalogue.BrokerUnavailable | catalogue.DatabaseUnavailable]
+    available: type[catalogue.BrokerAvailable | catalogue.DatabaseAvailable]
 
 
 class Worker(Service):
-    """Runs the receivers of some groups until it is stopped.
+    """Run the receivers of some groups until stopped.
 
     Args:
-        broker: connected by the worker, as soon as it answers.
-        groups: what each group subscribed to.
-        settings: numbers.
+        broker: connected by the worker, as soon as the broker answers.
+        groups: the subscriptions of each group.
+        settings: the numbers.
         alive: called now and then while the worker works.
-        signer: knows the signatures that events must have; None accepts events without.
+        signer: knows the keys of signatures that events must have; None accepts events without.
+
+    Attributes:
+        consumers: one for each group, once the worker has started.
     """
 
     def __init__(
@@ -50,8 +56,9 @@ class Worker(Service):
         if not any(len(group) for group in groups):
             names = ", ".join(repr(group.group) for group in groups)
             raise ConfigurationError(
-                f"there is nothing to do: no receiver runs in group {names or 'of any name'}. Connect receivers before the worker "
-                "starts (import their module), and see that they are not local=True"
+                f"there is nothing to do: no receiver runs in group {names or 'of any name'}. "
+                "Connect receivers before the worker starts (import their module), and see that "
+                "they are not local=True"
             )
         self._broker = broker
         self._groups = [group for group in groups if len(group)]
@@ -61,51 +68,107 @@ class Worker(Service):
         self.consumers: list[Consumer] = []
 
     async def run(self) -> None:
-        if not await self._until_it_works(self._prepare_inboxes):
-            return
-        if not await self._until_it_works(self._broker.connect):
-            return
-        if not await self._until_it_works(Agreement(self._broker).renew):
-            return
+        """Wait for databases and broker, and run the groups.
+
+        Raises:
+            Exception: the mistake that ended a consumer. The worker ends with it: a process that
+                lives on without one of its groups looks healthy, and nobody would restart it.
+        """
+        inboxes = _Requirement(
+            self._prepare_inboxes,
+            DatabaseUnavailable,
+            catalogue.DatabaseUnavailable,
+            catalogue.DatabaseAvailable,
+        )
+        broker = _Requirement(
+            self._broker.connect,
+            BrokerUnavailable,
+            catalogue.BrokerUnavailable,
+            catalogue.BrokerAvailable,
+        )
+        agreement = _Requirement(
+            Agreement(self._broker).renew,
+            BrokerUnavailable,
+            catalogue.BrokerUnavailable,
+            catalogue.BrokerAvailable,
+        )
+        for requirement in (inboxes, broker, agreement):
+            if not await self._until_available(requirement):
+                return
         slots = Slots(self._settings.concurrency)
         self.consumers = [
             Consumer(self._broker, group, self._settings, slots, self._signer)
             for group in self._groups
         ]
+        names = [group.group for group in self._groups]
         for consumer in self.consumers:
             await consumer.start()
-        telemetry.emit(catalogue.WorkerStarted(groups=[group.group for group in self._groups]))
+        telemetry.emit(catalogue.WorkerStarted(groups=names))
         try:
-            while not self.stopping.is_set():
-                if self._alive is not None:
-                    self._alive()
-                await self.pause(min(2.0, self._settings.lease / 2))
+            await self._until_ended()
         finally:
-            telemetry.emit(catalogue.WorkerDraining(groups=[group.group for group in self._groups]))
-            await asyncio.gather(*(consumer.stop() for consumer in self.consumers))
-            telemetry.emit(catalogue.WorkerStopped(groups=[group.group for group in self._groups]))
+            telemetry.emit(catalogue.WorkerDraining(groups=names))
+            mistakes = await self._stop_consumers()
+            telemetry.emit(catalogue.WorkerStopped(groups=names))
+            for mistake in mistakes:
+                raise mistake
+
+    async def _until_ended(self) -> None:
+        """Wait until the worker is to stop, or until a consumer has ended by a mistake."""
+        endings: list[asyncio.Task[object]] = [
+            asyncio.create_task(consumer.wait()) for consumer in self.consumers
+        ]
+        endings.append(asyncio.create_task(self.stopping.wait()))
+        pulse = min(2.0, self._settings.lease / 2)
+        try:
+            ended: set[asyncio.Task[object]] = set()
+            while not ended:
+                self._show_life()
+                ended, _ = await asyncio.wait(
+                    endings, timeout=pulse, return_when=asyncio.FIRST_COMPLETED
+                )
+        finally:
+            for ending in endings:
+                ending.cancel()
+            await asyncio.gather(*endings, return_exceptions=True)
+
+    async def _stop_consumers(self) -> list[BaseException]:
+        """Stop all consumers, and return what went wrong.
+
+        Each consumer drains and gives its partitions back, no matter how another consumer ends.
+        """
+        stops = (consumer.stop() for consumer in self.consumers)
+        answers = await asyncio.gather(*stops, return_exceptions=True)
+        return [answer for answer in answers if answer is not None]
 
     async def _prepare_inboxes(self) -> None:
-        databases = {id(one): one for group in self._groups for one in group.inboxes}
+        databases = {id(database): database for group in self._groups for database in group.inboxes}
         for database in databases.values():
             if isinstance(database, Database):
                 await prepare(database, inbox.TABLES)
 
-    async def _until_it_works(self, start: Callable[[], Awaitable[None]]) -> bool:
-        """Call `start` until it succeeds, and report an outage once; False if stopped meanwhile."""
-        away: type[_Available] | None = None
+    async def _until_available(self, requirement: _Requirement) -> bool:
+        """Start a requirement, as often as needed; report an outage once.
+
+        Returns:
+            False if the worker was stopped meanwhile.
+        """
+        away = False
         while not self.stopping.is_set():
             try:
-                await start()
-            except (BrokerUnavailable, DatabaseUnavailable) as error:
-                if away is None:
-                    unavailable, away = _NOTICES[type(error)]
-                    telemetry.emit(unavailable(part="worker", error=str(error)))
-                if self._alive is not None:
-                    self._alive()
+                await requirement.start()
+            except requirement.outage as error:
+                if not away:
+                    telemetry.emit(requirement.unavailable(part="worker", error=str(error)))
+                away = True
+                self._show_life()
                 await self.pause(min(1.0, self._settings.backoff))
             else:
-                if away is not None:
-                    telemetry.emit(away(part="worker"))
+                if away:
+                    telemetry.emit(requirement.available(part="worker"))
                 return True
         return False
+
+    def _show_life(self) -> None:
+        if self._alive is not None:
+            self._alive()

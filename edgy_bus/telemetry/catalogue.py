@@ -367,6 +367,21 @@ class TenureInDoubt(Notice):
 
 
 @_entry
+class TenureFailed(Notice):
+    """An error that belongs to no receiver ended a tenure: a defect, or a broken key at the broker.
+
+    The partition is taken again after a pause.
+    """
+
+    name: ClassVar[str] = "tenure.failed"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_tenures_failed_total", ("group",))
+    group: str
+    partition: str
+    error: str
+
+
+@_entry
 class EntriesMissing(Notice):
     """Unfinished entries are gone from a stream."""
 

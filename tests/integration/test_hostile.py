@@ -34,6 +34,12 @@ def with_head(**changes: Any) -> Fields:
     return fields
 
 
+def with_deep(name: str) -> Fields:
+    """A good entry with an attribute that is nested as deep as JSON may be."""
+    head = good(1)[b"head"][:-1] + b',"%s":%s}' % (name.encode(), b"[" * 1_000 + b"]" * 1_000)
+    return {**good(1), b"head": head}
+
+
 def with_raw(name: bytes, value: bytes) -> Fields:
     return {**good(1), name: value}
 
@@ -75,6 +81,11 @@ def hostile() -> Iterator[Fields]:
         yield with_head(**{name: ["a"]})
     for name in ("subject", "sequence", "incarnation", "traceparent"):
         yield with_head(**{name: {"a": 1}})
+    for name in ("specversion", "schemaversion", "type", "to"):
+        yield with_head(**{name: "A" * 100_000})
+        yield with_deep(name)
+    for address in ("", "mail", 5, ["mail/r"], {"mail": "r"}):
+        yield with_head(to=address)
     yield with_head(sequence="1")
     yield with_head(sequence=1.5)
     yield with_head(sequence=True)

@@ -19,11 +19,16 @@ from edgy_bus.outbox.publishing import Packer, Publisher
 from edgy_bus.outbox.repairing import Repairer
 from edgy_bus.outbox.store import Chunk, Pending, Standing
 from edgy_bus.outbox.tidying import Tidier
+from edgy_bus.runtime.attempts import Attempts
+from edgy_bus.runtime.detours import Detours
+from edgy_bus.runtime.intake import Intake
 from edgy_bus.runtime.jobs import Handling
 from edgy_bus.runtime.lanes import Lane, Lanes
 from edgy_bus.runtime.outcome import Done
-from edgy_bus.runtime.parking import Parking
-from edgy_bus.runtime.session import PartitionSession
+from edgy_bus.runtime.releases import Releases
+from edgy_bus.runtime.scheduling import Scheduler
+from edgy_bus.runtime.tenure import Tenure
+from edgy_bus.runtime.verdicts import Verdicts
 from tests.simulation.broker import Network, Redis
 from tests.simulation.broker_bugs import (
     FetchWithoutLease,
@@ -229,11 +234,11 @@ class EffectsOutsideTheTransaction(Inbox):
 
 _numbers = itertools.count()
 _add = Lanes.add
-_change = Parking._change
+_change = Releases._change
 _block = Lanes.block
-_admit = PartitionSession._admit
-_session = PartitionSession.__init__
-_conclude = PartitionSession._conclude
+_admit = Intake._admit
+_tenure = Tenure.__init__
+_conclude = Scheduler._conclude
 _call = Network.call
 
 
@@ -250,7 +255,8 @@ def _next_goes_first(self: Any, lane: Lane[Any]) -> None:
 
 def _acknowledged_on_arrival(self: Any, entry: Any) -> None:
     _admit(self, entry)
-    self._runners[asyncio.create_task(self._tools.broker.settle(self.lease, [entry.id]))] = None
+    settling = self._broker.settle(self._term.lease, [entry.id])
+    self._scheduler._tasks.start(settling)
 
 
 async def _next_in_batch_goes_first(
@@ -271,8 +277,8 @@ async def _nothing_known(self: Any) -> None:
     return None
 
 
-async def _nothing_counted(self: Any, members: Any) -> Any:
-    return members
+async def _nothing_counted(self: Any, jobs: Any) -> bool:
+    return True
 
 
 async def _held_without_attempts(self: Any, row: RowKey, state: HeldState) -> None:
@@ -284,8 +290,8 @@ async def _nothing_buried(self: Any, handling: Handling, receiver: str, decision
 
 
 def _never_ends(self: Any, lease: Lease, valid_until: float, tools: Any) -> None:
-    _session(self, lease, valid_until + 1e6, tools)
-    self.extend = lambda _: self._pump()
+    _tenure(self, lease, valid_until + 1e6, tools)
+    self.extend = lambda _: self._scheduler.pump()
 
 
 async def _no_doubts(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -363,29 +369,25 @@ BUGS: dict[str, Bug] = {
     "every job has a lane": _runtime(Lanes, "add", _a_lane_for_every_job, "kill"),
     "a retry lets the next event pass": _runtime(Lanes, "block", _next_goes_first, "kill"),
     "entries are acknowledged on arrival": _runtime(
-        PartitionSession, "_admit", _acknowledged_on_arrival, "kill"
+        Intake, "_admit", _acknowledged_on_arrival, "kill"
     ),
-    "dead letters are dropped": _runtime(PartitionSession, "_bury", _nothing_buried, "kill"),
-    "a tenure outlives its lease": _runtime(
-        PartitionSession, "__init__", _never_ends, "pause", "network"
-    ),
+    "dead letters are dropped": _runtime(Verdicts, "_bury", _nothing_buried, "kill"),
+    "a tenure outlives its lease": _runtime(Tenure, "__init__", _never_ends, "pause", "network"),
     "a lost answer to a fetch is not a doubt": _runtime(Network, "call", _no_doubts, "network"),
-    "a held row's next event is handled": _runtime(
-        PartitionSession, "_park_behind", _not_parked, "kill"
-    ),
-    "the next owner does not know what is held": _runtime(Parking, "load", _nothing_known, "kill"),
+    "a held row's next event is handled": _runtime(Scheduler, "_park_behind", _not_parked, "kill"),
+    "the next owner does not know what is held": _runtime(Detours, "load", _nothing_known, "kill"),
     "parked events are dropped": _redis(ParkedEventsDropped, "kill"),
     "parked events are handled newest first": _redis(NewestParkedFirst, "kill"),
     "events that are left out are dropped": _redis(SkippedEventsDropped, "kill"),
     "events are parked though nothing is held": _redis(ParksBehindNothing, "kill"),
     "an event of a batch that failed lets the next one of its row pass": _runtime(
-        PartitionSession, "_conclude", _next_in_batch_goes_first, "kill"
+        Scheduler, "_conclude", _next_in_batch_goes_first, "kill"
     ),
     "attempts are not counted before they are made": _runtime(
-        PartitionSession, "_begin", _nothing_counted, "kill"
+        Attempts, "count", _nothing_counted, "kill"
     ),
     "attempts at parked events are not counted": _runtime(
-        Parking, "_change", _held_without_attempts, "kill"
+        Releases, "_change", _held_without_attempts, "kill"
     ),
     "ids are drawn before the row is locked": Bug(Parts(locked_ids=False, faults=("kill",))),
 }

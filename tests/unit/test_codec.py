@@ -39,6 +39,43 @@ def test_the_head_is_read_without_the_data():
         unpack(entry).open()
 
 
+def with_attributes(**attributes):
+    entry = fields(pack(an_event()))
+    return entry | {b"head": dumps({**loads(entry[b"head"]), **attributes})}
+
+
+def test_an_event_may_be_addressed_to_a_receiver():
+    event = an_event()
+    assert unpack(fields(pack(event))).to is None
+    addressed = unpack(with_attributes(to="mail/greet"))
+    assert addressed.to == "mail/greet"
+    assert addressed.open().data == event.data
+
+
+def test_attributes_of_later_releases_are_tolerated():
+    envelope = unpack(with_attributes(causationid="0192", actor="Ada", tags=["a"], x={"y": None}))
+    assert envelope.open().subject == "42"
+
+
+@pytest.mark.parametrize("to", ["", "mail", 5, ["mail/greet"], {"mail": "greet"}, False])
+def test_an_address_that_names_no_receiver_is_refused(to):
+    with pytest.raises(EventError, match=r"'to' .* is not of the form GROUP/RECEIVER"):
+        unpack(with_attributes(to=to))
+
+
+@pytest.mark.parametrize("name", ["specversion", "schemaversion", "type", "to"])
+@pytest.mark.parametrize(
+    "value", [b"[" * 1_000 + b"]" * 1_000, b'"' + b"A" * 1_000_000 + b'"'], ids=["deep", "long"]
+)
+def test_a_refusal_of_a_monstrous_attribute_is_short(name, value):
+    """The repr of a list that is nested a thousand times raises RecursionError."""
+    entry = fields(pack(an_event()))
+    header = entry[b"head"][:-1] + b',"%s":%s}' % (name.encode(), value)
+    with pytest.raises(EventError) as refusal:
+        unpack(entry | {b"head": header})
+    assert len(str(refusal.value)) < 300
+
+
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [

@@ -1,4 +1,4 @@
-"""Subscriptions and sessions on a broker in memory."""
+"""Subscriptions and tenures on a broker in memory."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -9,9 +9,10 @@ from edgy_bus.brokers.base import Broker
 from edgy_bus.codec import Envelope, pack, unpack
 from edgy_bus.retry import Retry
 from edgy_bus.runtime.jobs import Stats
-from edgy_bus.runtime.session import PartitionSession, Tools
 from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
+from edgy_bus.runtime.tenure import Tenure
+from edgy_bus.runtime.tools import Tools
 from edgy_bus.runtime.window import Window
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signals import Options, Receiver
@@ -56,8 +57,8 @@ class Effects:
         return [row.n for row in await self.model.query.order_by("id")]
 
 
-class Tenure:
-    """A session of one partition, and what it needs."""
+class Group:
+    """What a group's consumer has in a process, to begin tenures of one partition with."""
 
     def __init__(
         self,
@@ -79,17 +80,17 @@ class Tenure:
             idle or (lambda: None),
         )
 
-    async def begin(self, owner: str = "w", lasts: float = 30.0) -> PartitionSession:
+    async def begin(self, owner: str = "w", lasts: float = 30.0) -> Tenure:
         lease = await self.broker.acquire(PARTITION, "mail", owner, self.settings.lease)
         assert lease is not None, "somebody else holds the lease"
-        session = PartitionSession(lease, asyncio.get_running_loop().time() + lasts, self.tools)
-        await session.start()
-        return session
+        tenure = Tenure(lease, asyncio.get_running_loop().time() + lasts, self.tools)
+        await tenure.start()
+        return tenure
 
-    async def end(self, session: PartitionSession) -> None:
-        session.finish()
-        await session.wait()
-        await self.broker.release(session.lease)
+    async def end(self, tenure: Tenure) -> None:
+        tenure.finish()
+        await tenure.wait()
+        await self.broker.release(tenure.lease)
 
     async def pending(self) -> int:
         return sum(one.pending for one in await self.broker.backlog(PARTITION))

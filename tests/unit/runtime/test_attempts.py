@@ -15,7 +15,7 @@ from edgy_bus.runtime.inbox import inbox
 from edgy_bus.runtime.jobs import STREAM
 from edgy_bus.runtime.outcome import Note, unpack_notes
 from tests.support import PARTITION, Told, event, eventually, publish
-from tests.unit.runtime.support import QUICK, Effects, Tenure, subscribe
+from tests.unit.runtime.support import QUICK, Effects, Group, subscribe
 
 
 class Noting(MemoryBroker):
@@ -36,10 +36,10 @@ class Noting(MemoryBroker):
         await self.go.wait()
 
 
-async def kill(tenure: Tenure, session: Any) -> None:
+async def kill(group: Group, tenure: Any) -> None:
     """The process dies: nothing is said to the broker any more, and the lease runs out."""
-    await session.abort()
-    await tenure.broker.release(session.lease)
+    await tenure.abort()
+    await group.broker.release(tenure.lease)
 
 
 async def test_an_event_at_which_processes_die_again_and_again_is_given_up() -> None:
@@ -54,22 +54,22 @@ async def test_an_event_at_which_processes_die_again_and_again_is_given_up() -> 
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, subscribe(deadly, retry=QUICK))
+    group = Group(broker, subscribe(deadly, retry=QUICK))
     for number in range(1 + QUICK.attempts):
-        session = await tenure.begin(f"w{number}")
+        tenure = await group.begin(f"w{number}")
         await entered.wait()
         entered.clear()
-        await kill(tenure, session)
+        await kill(group, tenure)
     with Told() as told:
-        session = await tenure.begin("last")
+        tenure = await group.begin("last")
         await eventually(lambda: calls[-1] == 2)
-        await tenure.end(session)
+        await group.end(tenure)
     assert calls == [1, 1, 1, 1, 2], "the first attempt is not counted, three are"
     (letter,) = await broker.dead_letters(PARTITION, "mail")
     reason = "the process of its worker ended in the last of 3 attempts"
     assert (letter.attempts, letter.reason) == (3, reason)
     assert [fields["reason"] for fields in told.of("receiver.gave_up")] == [reason]
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_nothing_is_noted_before_an_event_is_handled_for_the_first_time() -> None:
@@ -82,16 +82,16 @@ async def test_nothing_is_noted_before_an_event_is_handled_for_the_first_time() 
     broker = Noting()
     one = event("1", 1)
     await publish(broker, one)
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await entered.wait()
     entered.clear()
     assert broker.notes == []
-    await kill(tenure, session)
-    session = await tenure.begin("other")
+    await kill(group, tenure)
+    tenure = await group.begin("other")
     await entered.wait()
     assert [unpack_notes(one.id, note) for note in broker.notes] == [{"r": Note(1)}]
-    await kill(tenure, session)
+    await kill(group, tenure)
 
 
 async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counted() -> None:
@@ -108,21 +108,21 @@ async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counte
     broker = Noting()
     await publish(broker, event("1", 1))
     once = Retry(attempts=1)
-    dying = Tenure(broker, subscribe(first, retry=once))
-    session = await dying.begin()
+    dying = Group(broker, subscribe(first, retry=once))
+    tenure = await dying.begin()
     await entered.wait()
-    await kill(dying, session)
-    tenure = Tenure(broker, subscribe(second, retry=once))
+    await kill(dying, tenure)
+    group = Group(broker, subscribe(second, retry=once))
     broker.go.clear()
-    session = await tenure.begin("other")
+    tenure = await group.begin("other")
     await broker.noted.wait()
-    session.finish()
+    tenure.finish()
     broker.go.set()
-    await tenure.end(session)
+    await group.end(tenure)
     assert calls == []
-    session = await tenure.begin("next")
-    await eventually(lambda: calls or tenure.stats.dead)
-    await tenure.end(session)
+    tenure = await group.begin("next")
+    await eventually(lambda: calls or group.stats.dead)
+    await group.end(tenure)
     assert calls == ["handled"]
 
 
@@ -145,18 +145,16 @@ async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_o
     one = event("1", 1)
     await publish(broker, one)
     patient = Retry(attempts=5, delay=3600)
-    tenure = Tenure(
-        broker, subscribe(deadly, name="a"), subscribe(failing, name="b", retry=patient)
-    )
+    group = Group(broker, subscribe(deadly, name="a"), subscribe(failing, name="b", retry=patient))
     for owner in ("w", "other"):
-        session = await tenure.begin(owner)
+        tenure = await group.begin(owner)
         await eventually(
             lambda owner=owner: failed.is_set() and len(calls) == (1 if owner == "w" else 2)
         )
         if owner == "other":
             await eventually(lambda: _noted(broker, one.id).get("a") == Note(1))
             assert _noted(broker, one.id)["b"].attempts == 1
-        await kill(tenure, session)
+        await kill(group, tenure)
 
 
 def _noted(broker: MemoryBroker, event_id: str) -> dict[str, Note]:
@@ -183,22 +181,22 @@ async def test_a_process_does_not_handle_again_what_comes_as_another_entry() -> 
     broker = MemoryBroker()
     first, second = event("1", 1), event("1", 2)
     await publish(broker, first)
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await eventually(lambda: calls == [1])
-    await tenure.end(session)
+    await group.end(tenure)
     await again(broker, first, second)
-    session = await tenure.begin("another tenure")
+    tenure = await group.begin("another tenure")
     await eventually(lambda: 2 in calls)
-    await tenure.end(session)
+    await group.end(tenure)
     assert calls == [1, 2]
-    assert (tenure.stats.handled, tenure.stats.skipped) == (2, 1)
-    assert await tenure.unfinished() == 0, "the repeat is acknowledged"
-    other = Tenure(broker, subscribe(receiver))
+    assert (group.stats.handled, group.stats.skipped) == (2, 1)
+    assert await group.unfinished() == 0, "the repeat is acknowledged"
+    other = Group(broker, subscribe(receiver))
     await again(broker, first)
-    session = await other.begin("another process")
+    tenure = await other.begin("another process")
     await eventually(lambda: calls == [1, 2, 1])
-    await other.end(session)
+    await other.end(tenure)
 
 
 async def test_each_receiver_is_remembered_alone_and_what_failed_is_not() -> None:
@@ -214,15 +212,15 @@ async def test_each_receiver_is_remembered_alone_and_what_failed_is_not() -> Non
     broker = MemoryBroker()
     one = event("1", 1)
     await publish(broker, one)
-    tenure = Tenure(
+    group = Group(
         broker, subscribe(good, name="good"), subscribe(bad, name="bad", retry=Retry(attempts=1))
     )
-    session = await tenure.begin()
-    await eventually(lambda: sorted(calls) == ["bad", "good"] and tenure.stats.dead == 1)
+    tenure = await group.begin()
+    await eventually(lambda: sorted(calls) == ["bad", "good"] and group.stats.dead == 1)
     await again(broker, one)
-    session.wake()
+    tenure.wake()
     await eventually(lambda: calls.count("bad") == 2)
-    await tenure.end(session)
+    await group.end(tenure)
     assert calls.count("good") == 1
 
 
@@ -233,17 +231,17 @@ async def test_a_receiver_with_an_inbox_is_asked_every_time(effects: Effects) ->
     broker = MemoryBroker()
     one = event("1", 1)
     await publish(broker, one)
-    tenure = Tenure(broker, subscribe(receiver, inbox=effects.registry.database))
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.handled == 1)
+    group = Group(broker, subscribe(receiver, inbox=effects.registry.database))
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 1)
     # Its database is restored from a backup: the inbox decides, not this process.
     await effects.registry.database.run(delete(inbox))
     await again(broker, one)
-    session.wake()
-    await eventually(lambda: tenure.stats.handled == 2)
-    await tenure.end(session)
+    tenure.wake()
+    await eventually(lambda: group.stats.handled == 2)
+    await group.end(tenure)
     assert await effects.all() == [1, 1]
-    assert (one.id, "r") not in tenure.tools.window, "it takes the partition of others"
+    assert (one.id, "r") not in group.tools.window, "it takes the partition of others"
 
 
 # Memory
@@ -275,14 +273,14 @@ async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_th
     await broker.publish(
         PARTITION, state.head, [Wire(str(n), b"not json", b"{}") for n in range(100)]
     )
-    tenure = Tenure(broker, subscribe(receiver), prefetch=10, backoff=0.01)
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver), prefetch=10, backoff=0.01)
+    tenure = await group.begin()
     await eventually(lambda: broker.tried > 50)
     assert broker.fetched == 10
     broker.open = True
-    await eventually(lambda: tenure.stats.dead == 100)
-    await tenure.end(session)
+    await eventually(lambda: group.stats.dead == 100)
+    await group.end(tenure)
     assert {letter.receiver for letter in await broker.dead_letters(PARTITION, "mail", 1000)} == {
         STREAM
     }
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0

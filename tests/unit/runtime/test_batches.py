@@ -11,7 +11,7 @@ from edgy_bus.runtime.executor import execute, execute_batch
 from edgy_bus.runtime.outcome import Done, Failed, Untouched
 from edgy_bus.signals import Options
 from tests.support import PARTITION, Told, event, eventually, publish
-from tests.unit.runtime.support import Effects, Tenure, envelope, subscribe
+from tests.unit.runtime.support import Effects, Group, envelope, subscribe
 
 LONG = 3600.0
 """Seconds that no test waits: a batch that closes has closed for another reason."""
@@ -38,31 +38,31 @@ class Calls:
 
 async def handle(
     calls: Calls, *events: edgy.Event, until: int | None = None, **options: Any
-) -> Tenure:
+) -> Group:
     """Let one owner handle events until the receiver has been given `until` of them, all if it is not said."""
     broker = MemoryBroker()
     await publish(broker, *events)
-    tenure = Tenure(broker, subscribe(calls, **{"batch": edgy.Batch(10, 0.02), **options}))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(calls, **{"batch": edgy.Batch(10, 0.02), **options}))
+    tenure = await group.begin()
     await eventually(lambda: len(calls.handled) >= (until or len(events)))
-    await tenure.end(session)
-    return tenure
+    await group.end(tenure)
+    return group
 
 
 async def test_a_batch_is_full_when_it_has_its_size() -> None:
     calls = Calls()
     rows = [event(str(n), n) for n in range(1, 7)]
-    tenure = await handle(calls, *rows, batch=edgy.Batch(3, LONG))
+    group = await handle(calls, *rows, batch=edgy.Batch(3, LONG))
     assert calls.all == [[1, 2, 3], [4, 5, 6]]
-    assert await tenure.unfinished() == 0
-    assert tenure.stats.handled == 6
+    assert await group.unfinished() == 0
+    assert group.stats.handled == 6
 
 
 async def test_a_batch_that_does_not_fill_is_handled_after_its_time() -> None:
     calls = Calls()
-    tenure = await handle(calls, event("1", 1), event("2", 2), batch=edgy.Batch(100, 0.05))
+    group = await handle(calls, event("1", 1), event("2", 2), batch=edgy.Batch(100, 0.05))
     assert calls.all == [[1, 2]]
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_a_batch_has_one_event_of_a_row_and_the_order_of_rows_is_kept() -> None:
@@ -90,12 +90,12 @@ async def test_every_subscription_has_batches_of_its_own() -> None:
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("2", 2))
     pair = edgy.Batch(2, LONG)
-    tenure = Tenure(
+    group = Group(
         broker, subscribe(calls, name="a", batch=pair), subscribe(others, name="b", batch=pair)
     )
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.handled == 4)
-    await tenure.end(session)
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 4)
+    await group.end(tenure)
     assert (calls.all, others.all) == ([[1, 2]], [[1, 2]])
 
 
@@ -106,12 +106,12 @@ async def test_a_batch_that_raises_is_called_again_event_by_event() -> None:
 
     calls = Calls(answer)
     rows = [event(str(n), n) for n in range(1, 4)]
-    tenure = await handle(calls, *rows, until=3 + 2 + 2, batch=edgy.Batch(3, LONG))
+    group = await handle(calls, *rows, until=3 + 2 + 2, batch=edgy.Batch(3, LONG))
     assert calls.all[0] == [1, 2, 3]
     assert sorted(calls.all[1:]) == [[1], [2], [2], [3]], "three attempts: one together, two alone"
-    (letter,) = await tenure.broker.dead_letters(PARTITION, "mail")
+    (letter,) = await group.broker.dead_letters(PARTITION, "mail")
     assert (letter.attempts, letter.reason) == (3, "ValueError: 2 is poison")
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_nobody_is_given_up_for_what_a_batch_failed_with() -> None:
@@ -121,10 +121,10 @@ async def test_nobody_is_given_up_for_what_a_batch_failed_with() -> None:
 
     calls = Calls(answer)
     rows = [event(str(n), n) for n in range(1, 4)]
-    tenure = await handle(calls, *rows, until=6, retry=Retry(attempts=1), batch=edgy.Batch(3, LONG))
+    group = await handle(calls, *rows, until=6, retry=Retry(attempts=1), batch=edgy.Batch(3, LONG))
     assert sorted(calls.all[1:]) == [[1], [2], [3]]
-    assert len(await tenure.broker.dead_letters(PARTITION, "mail")) == 1
-    assert tenure.stats.handled == 2
+    assert len(await group.broker.dead_letters(PARTITION, "mail")) == 1
+    assert group.stats.handled == 2
 
 
 async def test_outcomes_by_event_concern_those_events_alone() -> None:
@@ -145,20 +145,20 @@ async def test_outcomes_by_event_concern_those_events_alone() -> None:
     seen: list[list[int]] = []
     broker = MemoryBroker()
     await publish(broker, *(event(str(n), n) for n in range(1, 4)))
-    tenure = Tenure(broker, subscribe(receiver, batch=edgy.Batch(3, LONG)))
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.handled == 2)
-    await tenure.end(session)
+    group = Group(broker, subscribe(receiver, batch=edgy.Batch(3, LONG)))
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 2)
+    await group.end(tenure)
     assert seen == [[1, 2, 3], [1]]
     (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.reason == "no good"
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_one_outcome_is_that_of_all() -> None:
     calls = Calls(lambda numbers: edgy.dead_letter("none of them"))
-    tenure = await handle(calls, event("1", 1), event("2", 2), batch=edgy.Batch(2, LONG))
-    letters = await tenure.broker.dead_letters(PARTITION, "mail")
+    group = await handle(calls, event("1", 1), event("2", 2), batch=edgy.Batch(2, LONG))
+    letters = await group.broker.dead_letters(PARTITION, "mail")
     assert [letter.reason for letter in letters] == ["none of them"] * 2
 
 
@@ -166,19 +166,19 @@ async def test_what_was_gathered_when_the_owner_stops_is_left_for_the_next_one()
     calls = Calls()
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("2", 2))
-    tenure = Tenure(broker, subscribe(calls, batch=edgy.Batch(3, LONG)))
-    session = await tenure.begin()
-    await eventually(lambda: session._batches._gathering)
-    await tenure.end(session)
+    group = Group(broker, subscribe(calls, batch=edgy.Batch(3, LONG)))
+    tenure = await group.begin()
+    await eventually(lambda: tenure._scheduler._batches._gathering)
+    await group.end(tenure)
     assert calls.all == []
-    assert not session._batches._gathering, "its timer would keep the session in memory"
-    assert await tenure.pending() == 2
+    assert not tenure._scheduler._batches._gathering, "its timer would keep the tenure in memory"
+    assert await group.pending() == 2
     await publish(broker, event("3", 3))
-    session = await tenure.begin("other")
+    tenure = await group.begin("other")
     await eventually(lambda: calls.all)
-    await tenure.end(session)
+    await group.end(tenure)
     assert calls.all == [[1, 2, 3]]
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_what_kills_the_process_in_a_batch_is_tried_alone_and_takes_no_other_along() -> None:
@@ -194,22 +194,22 @@ async def test_what_kills_the_process_in_a_batch_is_tried_alone_and_takes_no_oth
     broker = MemoryBroker()
     await publish(broker, *(event(str(n), n) for n in range(1, 4)))
     chosen = subscribe(receiver, retry=Retry(attempts=1), batch=edgy.Batch(3, 0.01))
-    tenure = Tenure(broker, chosen)
+    group = Group(broker, chosen)
     for number in range(3):
-        session = await tenure.begin(f"w{number}")
+        tenure = await group.begin(f"w{number}")
         await entered.wait()
         entered.clear()
-        await eventually(lambda number=number: number < 2 or tenure.stats.handled == 2)
-        await session.abort()
-        await broker.release(session.lease)
-    session = await tenure.begin("last")
-    await eventually(lambda: tenure.stats.dead == 1)
-    await tenure.end(session)
+        await eventually(lambda number=number: number < 2 or group.stats.handled == 2)
+        await tenure.abort()
+        await broker.release(tenure.lease)
+    tenure = await group.begin("last")
+    await eventually(lambda: group.stats.dead == 1)
+    await group.end(tenure)
     assert calls[:2] == [[1, 2, 3], [1, 2, 3]]
     assert sorted(calls[2:]) == [[1], [2], [3]]
     (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.reason == "the process of its worker ended in the last of 1 attempts"
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 # The call alone
@@ -310,15 +310,15 @@ async def test_the_untouched_are_called_again_at_once_and_no_attempt_is_counted(
     chosen = subscribe(
         receiver, inbox=effects.registry.database, retry=once, batch=edgy.Batch(3, LONG)
     )
-    tenure = Tenure(broker, chosen)
+    group = Group(broker, chosen)
     with Told() as told:
-        session = await tenure.begin()
-        await eventually(lambda: tenure.stats.handled == 2)
-        await tenure.end(session)
+        tenure = await group.begin()
+        await eventually(lambda: group.stats.handled == 2)
+        await group.end(tenure)
     assert [fields["attempts"] for fields in told.of("receiver.retried")] == [0, 0]
     assert sorted(await effects.all()) == [1, 3]
-    assert tenure.stats.dead == 1
-    assert await tenure.unfinished() == 0
+    assert group.stats.dead == 1
+    assert await group.unfinished() == 0
 
 
 # Where it is written

@@ -79,12 +79,21 @@ async def test_a_timeout_of_the_receivers_own_is_told_as_such() -> None:
     )
 
 
-async def test_cancelling_is_not_an_outcome() -> None:
-    async def receiver(sender: str, **kwargs: Any) -> None:
-        raise asyncio.CancelledError
+@pytest.mark.parametrize("waits", [False, True])
+async def test_cancelling_the_task_that_makes_the_call_is_not_an_outcome(waits: bool) -> None:
+    entered = asyncio.Event()
 
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        entered.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(execute(subscribe(receiver), envelope(), 5))
+    await entered.wait()
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await execute(subscribe(receiver), envelope(), 5)
+        await task
 
 
 async def test_changes_that_do_not_matter_are_skipped() -> None:

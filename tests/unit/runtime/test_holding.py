@@ -14,10 +14,10 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.retry import Retry
-from edgy_bus.runtime import parking
+from edgy_bus.runtime import detours, releases
 from edgy_bus.runtime.subscriptions import Subscription
 from tests.support import PARTITION, Told, event, eventually, publish
-from tests.unit.runtime.support import Tenure, subscribe
+from tests.unit.runtime.support import Group, subscribe
 
 ONCE = Retry(attempts=1)
 PAIR = Retry(attempts=2, delay=0.01, factor=1, jitter=0)
@@ -25,7 +25,7 @@ PAIR = Retry(attempts=2, delay=0.01, factor=1, jitter=0)
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parking, "_LOOK", 0.01)
+    monkeypatch.setattr(detours, "_LOOK", 0.01)
 
 
 class Fragile:
@@ -73,14 +73,14 @@ async def test_later_events_of_a_held_row_are_parked_and_everything_else_goes_on
     fragile, other = Fragile(2), Fragile(name="other")
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("1", 3), event("2", 4), event("1", 5))
-    tenure = Tenure(broker, fragile.subscription(), other.subscription())
+    group = Group(broker, fragile.subscription(), other.subscription())
     with Told() as told:
-        session = await tenure.begin()
+        tenure = await group.begin()
         await eventually(lambda: _parked_are(broker, [2, 3, 5]))
-        await tenure.end(session)
+        await group.end(tenure)
     assert sorted(fragile.seen) == [1, 4]
     assert sorted(other.seen) == [1, 2, 3, 4, 5]
-    assert await tenure.unfinished() == 0, "parked events are acknowledged"
+    assert await group.unfinished() == 0, "parked events are acknowledged"
     assert await broker.dead_letters(PARTITION, "mail") == []
     (gave_up,) = told.of("receiver.gave_up")
     assert gave_up["reason"] == "ValueError: 2 is broken"
@@ -96,10 +96,10 @@ async def _parked_are(broker: MemoryBroker, numbers: list[int]) -> bool:
 async def test_a_held_row_keeps_nothing_from_being_trimmed() -> None:
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("2", 3))
-    tenure = Tenure(broker, Fragile(1).subscription())
-    session = await tenure.begin()
+    group = Group(broker, Fragile(1).subscription())
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1, 2]))
-    await tenure.end(session)
+    await group.end(tenure)
     head = (await broker.inspect(PARTITION, StreamHead(), "unused")).head
     assert await broker.progress(PARTITION, head) == {"mail": head.entry.next}
     assert await broker.trim(PARTITION, head, head.entry) == 2
@@ -110,9 +110,9 @@ async def test_what_is_released_is_handled_in_order_and_before_what_comes_later(
     fragile = Fragile(1)
     broker = MemoryBroker()
     await publish(broker, *(event("1", n) for n in range(1, 5)))
-    tenure = Tenure(broker, fragile.subscription())
+    group = Group(broker, fragile.subscription())
     with Told() as told:
-        session = await tenure.begin()
+        tenure = await group.begin()
         await eventually(lambda: _parked_are(broker, [1, 2, 3, 4]))
         fragile.broken.clear()
         await release(broker)
@@ -120,9 +120,9 @@ async def test_what_is_released_is_handled_in_order_and_before_what_comes_later(
         await eventually(lambda: is_free(broker))
         await publish(broker, event("1", 6))
         await eventually(lambda: 6 in fragile.seen)
-        await tenure.end(session)
+        await group.end(tenure)
     assert fragile.seen == [1, 2, 3, 4, 5, 6]
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
     assert told.of("row.released")
 
 
@@ -140,19 +140,19 @@ async def test_what_comes_while_parked_events_are_handled_does_not_overtake() ->
     broken = True
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1]))
     broken = False
     await release(broker)
     await eventually(lambda: seen == ["begin 1"])
     await publish(broker, event("1", 2))
-    session.wake()
+    tenure.wake()
     await eventually(lambda: _parked_are(broker, [1, 2]))
     assert seen == ["begin 1"]
     go.set()
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert seen == ["begin 1", "end 1", "begin 2", "end 2"]
 
 
@@ -160,12 +160,12 @@ async def test_what_is_skipped_is_a_dead_letter_and_the_rest_is_handled() -> Non
     fragile = Fragile(1)
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, fragile.subscription())
-    session = await tenure.begin()
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1, 2]))
     await release(broker, skip=True)
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert fragile.seen == [2]
     (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.reason == "ValueError: 1 is broken"
@@ -175,9 +175,9 @@ async def test_what_fails_again_is_held_again_after_all_of_its_attempts() -> Non
     fragile = Fragile(1, 2)
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("1", 3))
-    tenure = Tenure(broker, fragile.subscription(PAIR))
+    group = Group(broker, fragile.subscription(PAIR))
     with Told() as told:
-        session = await tenure.begin()
+        tenure = await group.begin()
         await eventually(lambda: _parked_are(broker, [1, 2, 3]))
         fragile.broken.remove(1)
         await release(broker)
@@ -192,7 +192,7 @@ async def test_what_fails_again_is_held_again_after_all_of_its_attempts() -> Non
         fragile.broken.clear()
         await release(broker)
         await eventually(lambda: is_free(broker))
-        await tenure.end(session)
+        await group.end(tenure)
     assert fragile.seen == [1, 2, 3]
 
 
@@ -201,18 +201,18 @@ async def test_a_row_that_waits_for_its_next_attempt_holds_up_no_other_released_
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("2", 2))
     patient = Retry(attempts=2, delay=3600, jitter=0)
-    first = Tenure(broker, fragile.subscription(ONCE))
-    session = await first.begin()
+    first = Group(broker, fragile.subscription(ONCE))
+    tenure = await first.begin()
     await eventually(lambda: _held_rows(broker, 2))
-    await first.end(session)
-    tenure = Tenure(broker, fragile.subscription(patient))
+    await first.end(tenure)
+    group = Group(broker, fragile.subscription(patient))
     fragile.broken.remove(2)
-    session = await tenure.begin("other")
+    tenure = await group.begin("other")
     await release(broker, "1")
     await eventually(lambda: fragile.calls[1] == 2)
     await release(broker, "2")
     await eventually(lambda: fragile.seen == [2])
-    await tenure.end(session)
+    await group.end(tenure)
 
 
 async def _held_rows(broker: MemoryBroker, count: int) -> bool:
@@ -223,18 +223,18 @@ async def test_the_next_owner_knows_which_rows_are_held() -> None:
     fragile = Fragile(1)
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, fragile.subscription())
-    session = await tenure.begin()
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1]))
-    await tenure.end(session)
+    await group.end(tenure)
     await publish(broker, event("1", 2), event("2", 3))
-    session = await tenure.begin("other")
+    tenure = await group.begin("other")
     await eventually(lambda: _parked_are(broker, [1, 2]))
     await eventually(lambda: fragile.seen == [3])
     fragile.broken.clear()
     await release(broker)
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert fragile.seen == [3, 1, 2]
 
 
@@ -252,23 +252,23 @@ async def test_attempts_at_parked_events_survive_the_owner() -> None:
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver, retry=PAIR, on_exhausted="hold"))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver, retry=PAIR, on_exhausted="hold"))
+    tenure = await group.begin()
     await eventually(lambda: is_held(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     await release(broker)
     for attempts in (1, 2):
-        session = await tenure.begin(f"w{attempts}")
+        tenure = await group.begin(f"w{attempts}")
         await entered.wait()
         entered.clear()
-        await session.abort()
+        await tenure.abort()
         assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(True, attempts)}
-        await broker.release(session.lease)
+        await broker.release(tenure.lease)
     with Told() as told:
-        session = await tenure.begin("last")
+        tenure = await group.begin("last")
         await eventually(lambda: is_held(broker))
         await eventually(lambda: told.of("row.held"))
-        await tenure.end(session)
+        await group.end(tenure)
     assert calls == 4, "two attempts, then two more that processes died of"
     assert (
         told.of("row.held")[0]["reason"]
@@ -290,21 +290,21 @@ async def test_stopping_lets_the_parked_event_that_runs_finish_and_begins_no_oth
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1, 2]))
     broken = False
     await release(broker)
     await entered.wait()
-    session.finish()
+    tenure.finish()
     go.set()
-    await tenure.end(session)
+    await group.end(tenure)
     assert seen == [1]
     assert await parked(broker) == [2]
     assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(retrying=True)}
-    session = await tenure.begin("other")
+    tenure = await group.begin("other")
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert seen == [1, 2]
 
 
@@ -316,16 +316,16 @@ async def test_an_event_that_is_snoozed_when_it_is_released_uses_up_no_attempt()
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
     await eventually(lambda: is_held(broker))
     await release(broker)
     await eventually(lambda: len(answers) == 1)
-    await tenure.end(session)
+    await group.end(tenure)
     assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(retrying=True)}
-    session = await tenure.begin("other")
+    tenure = await group.begin("other")
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert answers == []
 
 
@@ -343,16 +343,16 @@ async def test_every_parked_event_has_attempts_of_its_own() -> None:
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, subscribe(receiver, retry=PAIR, on_exhausted="hold"))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver, retry=PAIR, on_exhausted="hold"))
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1, 2]))
     await release(broker)
     await entered.wait()
-    await session.abort()
-    await broker.release(session.lease)
-    session = await tenure.begin("other")
+    await tenure.abort()
+    await broker.release(tenure.lease)
+    tenure = await group.begin("other")
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert calls == [1, 1, 1, 1, 2, 2]
 
 
@@ -361,7 +361,7 @@ async def test_so_many_parked_events_are_handled_at_the_same_time(
 ) -> None:
     running = most = 0
     broken = True
-    monkeypatch.setattr(parking, "_AT_ONCE", 2)
+    monkeypatch.setattr(releases, "_AT_ONCE", 2)
 
     async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
         nonlocal running, most
@@ -375,14 +375,14 @@ async def test_so_many_parked_events_are_handled_at_the_same_time(
 
     broker = MemoryBroker()
     await publish(broker, *(event(str(n), n) for n in range(1, 8)))
-    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
     await eventually(lambda: _held_rows(broker, 7))
     broken = False
     for number in range(1, 8):
         await release(broker, str(number))
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert most == 2
 
 
@@ -399,15 +399,15 @@ async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counte
     fragile = Fragile(1)
     broker = Slow()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, fragile.subscription())
-    session = await tenure.begin()
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
     await eventually(lambda: is_held(broker))
     fragile.broken.clear()
     await release(broker)
     await broker.counting.wait()
-    session.finish()
+    tenure.finish()
     broker.go.set()
-    await tenure.end(session)
+    await group.end(tenure)
     assert fragile.calls[1] == 1
     assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(retrying=True)}
 
@@ -425,13 +425,13 @@ async def test_a_batch_receiver_holds_rows_as_well() -> None:
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("2", 2), event("1", 3))
     chosen = subscribe(receiver, retry=PAIR, on_exhausted="hold", batch=edgy.Batch(2, 0.01))
-    tenure = Tenure(broker, chosen)
-    session = await tenure.begin()
+    group = Group(broker, chosen)
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1, 3]))
     broken = False
     await release(broker)
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert seen == [[2], [1], [3]]
 
 
@@ -443,27 +443,27 @@ async def test_what_has_no_order_to_keep_goes_to_the_dead_letters(of: str) -> No
     broker = MemoryBroker()
     one = event(None, 1) if of == "no row" else event("1", None)
     await publish(broker, one)
-    tenure = Tenure(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.dead == 1)
-    await tenure.end(session)
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.dead == 1)
+    await group.end(tenure)
     assert await is_free(broker)
 
 
 async def test_a_receiver_that_is_gone_keeps_its_parked_events() -> None:
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, Fragile(1).subscription())
-    session = await tenure.begin()
+    group = Group(broker, Fragile(1).subscription())
+    tenure = await group.begin()
     await eventually(lambda: is_held(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     await release(broker)
-    other = Tenure(broker, Fragile(name="renamed").subscription())
+    other = Group(broker, Fragile(name="renamed").subscription())
     with Told() as told:
-        session = await other.begin("other")
+        tenure = await other.begin("other")
         await eventually(lambda: is_held(broker))
         await eventually(lambda: told.of("row.held"))
-        await other.end(session)
+        await other.end(tenure)
     assert await parked(broker) == [1]
     assert "no receiver of this name" in told.of("row.held")[0]["reason"]
 
@@ -510,13 +510,13 @@ async def test_answers_that_are_lost_change_nothing() -> None:
     fragile = Fragile(1)
     broker = Flaky()
     await publish(broker, *(event("1", n) for n in range(1, 4)))
-    tenure = Tenure(broker, fragile.subscription())
-    session = await tenure.begin()
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1, 2, 3]))
     fragile.broken.clear()
     await release(broker)
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert fragile.seen == [1, 2, 3]
     assert fragile.calls == {1: 2, 2: 1, 3: 1}
     assert len(broker.lost) >= 6
@@ -526,23 +526,23 @@ async def test_a_row_that_is_held_again_while_the_broker_answers_stays_held() ->
     fragile = Fragile(1, 2)
     broker = Flaky()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, fragile.subscription())
-    session = await tenure.begin()
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
     await eventually(lambda: _parked_are(broker, [1]))
     await release(broker, skip=True)
     broker.gate.clear()
     broker.asked.clear()
     await broker.asked.wait()  # nothing is held, says an answer that is under way
     await publish(broker, event("1", 2))
-    session.wake()
+    tenure.wake()
     await eventually(lambda: _parked_are(broker, [2]))
     broker.asked.clear()
     broker.gate.set()
     await broker.asked.wait()
     await publish(broker, event("1", 3))
-    session.wake()
+    tenure.wake()
     await eventually(lambda: _parked_are(broker, [2, 3]))
-    await tenure.end(session)
+    await group.end(tenure)
     assert fragile.seen == []
 
 
@@ -586,19 +586,76 @@ async def test_what_a_failover_has_lost_is_parked_again_before_what_comes_later(
     fragile = Fragile(1)
     broker = FailsOver(when)
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, fragile.subscription(), subscribe(slow, name="slow"))
+    group = Group(broker, fragile.subscription(), subscribe(slow, name="slow"))
     with Told() as told:
-        session = await tenure.begin()
-        await eventually(lambda: not session.running)
+        tenure = await group.begin()
+        await eventually(lambda: not tenure.running)
     assert broker.failed_over
     assert told.of("tenure.lost")
-    await broker.release(session.lease)
+    await broker.release(tenure.lease)
     waits.set()
-    session = await tenure.begin("next")
+    tenure = await group.begin("next")
     await eventually(lambda: _parked_are(broker, [1, 2]))
     fragile.broken.clear()
     await release(broker)
     await eventually(lambda: is_free(broker))
-    await tenure.end(session)
+    await group.end(tenure)
     assert fragile.seen == [1, 2]
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
+
+
+async def test_an_event_that_was_put_aside_is_not_settled_when_a_failover_has_lost_it() -> None:
+    """Alone: no later event of its row brings the loss to light."""
+    fragile = Fragile(1)
+    broker = FailsOver("settle")
+    await publish(broker, event("1", 1))
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
+    await eventually(lambda: not tenure.running)
+    assert tenure.lost
+    await broker.release(tenure.lease)
+    tenure = await group.begin("next")
+    await eventually(lambda: _parked_are(broker, [1]))
+    await group.end(tenure)
+    assert await group.unfinished() == 0
+
+
+@pytest.mark.parametrize("found_by", ["the next event", "a look"])
+async def test_a_hold_that_this_tenure_has_not_ended_was_lost_and_nothing_passes(
+    found_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fragile = Fragile(1)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, fragile.subscription())
+    monkeypatch.setattr(detours, "_LOOK", 3600.0 if found_by == "the next event" else 0.01)
+    tenure = await group.begin()
+    await eventually(lambda: _parked_are(broker, [1]))
+    known = broker._streams[PARTITION].groups["mail"]
+    known.held.clear()  # a failover to a copy from before
+    known.parked.clear()
+    if found_by == "the next event":
+        await publish(broker, event("1", 2))
+        tenure.wake()
+    await eventually(lambda: not tenure.running)
+    assert tenure.lost
+    assert fragile.calls == {1: 1}
+
+
+async def test_events_that_come_just_after_the_last_parked_one_wait_for_nothing() -> None:
+    """Until the broker is asked again, each of them asks whether the row is still held."""
+    fragile = Fragile(1)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
+    await eventually(lambda: _parked_are(broker, [1]))
+    fragile.broken.clear()
+    await release(broker)
+    await eventually(lambda: is_free(broker))
+    await publish(broker, *(event("1", n) for n in range(2, 6)))
+    tenure.wake()
+    await eventually(lambda: fragile.seen == [1, 2, 3, 4, 5])
+    await eventually(lambda: not tenure._detours.held.rows, "the row is forgotten")
+    await group.end(tenure)
+    assert await group.unfinished() == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from edgy_bus.brokers.base import Lease, Members, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import pack
-from edgy_bus.errors import BrokerUnavailable, ConfigurationError
+from edgy_bus.database import Database
+from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 from edgy_bus.events import Partition, partitions_of
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
@@ -219,7 +221,7 @@ async def test_its_report_is_with_the_broker() -> None:
 
 async def _reported(broker: MemoryBroker) -> bool:
     reports = (await broker.members("mail")).reports.values()
-    return any(b'"handled":1' in report for report in reports)
+    return any(b'"handled":1' in report and b'"protocol":2' in report for report in reports)
 
 
 def test_a_worker_with_nothing_to_do_is_refused() -> None:
@@ -244,6 +246,96 @@ async def test_one_process_may_run_several_groups() -> None:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(Worker(broker, [hear("mail"), hear("search")], SETTINGS))
         await eventually(lambda: sorted(seen) == ["mail", "search"])
+
+
+@pytest.mark.parametrize("kind", [BrokerUnavailable, DatabaseUnavailable])
+async def test_an_outage_of_any_kind_is_told_once_and_waited_for(kind: type[Exception]) -> None:
+    """Drivers have kinds of their own."""
+
+    class Special(kind):  # type: ignore[valid-type, misc]
+        pass
+
+    class Away(MemoryBroker):
+        outages = 3
+
+        async def connect(self) -> None:
+            if kind is BrokerUnavailable:
+                self.fail()
+
+        def fail(self) -> None:
+            self.outages -= 1
+            if self.outages >= 0:
+                raise Special("away")
+
+    broker = Away()
+
+    class Inboxes(Database):
+        async def create_tables(self, metadata: Any) -> None:
+            if kind is DatabaseUnavailable:
+                broker.fail()
+
+    part = "broker" if kind is BrokerUnavailable else "database"
+    database = Inboxes("sqlite:///:memory:")
+    with Told() as told:
+        async with worker_on(broker, nothing, inbox=database) as worker:
+            await eventually(lambda: worker.consumers)
+    assert [fields["error"] for fields in told.of(f"{part}.unavailable")] == ["away"]
+    assert len(told.of(f"{part}.available")) == 1
+
+
+async def test_a_mistake_before_the_start_ends_the_worker() -> None:
+    class Broken(MemoryBroker):
+        async def connect(self) -> None:
+            raise RuntimeError("a mistake")
+
+    worker = worker_on(Broken(), nothing)
+    await worker.start()
+    with pytest.raises(RuntimeError, match="a mistake"):
+        await worker.wait()
+
+
+class Broken(MemoryBroker):
+    """A mistake in one group alone."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__()
+        self.group = group
+        self.works = asyncio.Event()
+        self.works.set()
+
+    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+        if group == self.group and not self.works.is_set():
+            raise RuntimeError("a mistake")
+        return await super().join(group, worker, ttl, report)
+
+
+def of_group(group: str, function: Any) -> Subscriptions:
+    return Subscriptions(group, [replace(subscribe(function), group=group)])
+
+
+async def test_a_consumer_that_ends_by_a_mistake_ends_its_worker_which_drains_the_other_groups() -> (
+    None
+):
+    entered, finished = asyncio.Event(), list[int]()
+
+    async def slow(sender: Any, event: Any, **kwargs: Any) -> None:
+        entered.set()
+        await asyncio.sleep(0.3)
+        finished.append(event.sequence)
+
+    broker = Broken("search")
+    await publish(broker, event("1", 1))
+    worker = Worker(broker, [of_group("mail", slow), of_group("search", nothing)], SETTINGS)
+    with Told() as told:
+        await worker.start()
+        await entered.wait()
+        broker.works.clear()
+        with pytest.raises(RuntimeError, match="a mistake"):
+            await worker.wait()
+    assert finished == [1], "the call of the other group has had its time"
+    assert not broker._streams[PARTITION].leases.get("mail"), "and its lease was given back"
+    assert [fields["service"] for fields in told.of("service.failed")] == ["Consumer", "Worker"]
+    assert told.of("worker.stopped")
 
 
 async def test_a_mistake_while_leases_are_kept_is_told() -> None:

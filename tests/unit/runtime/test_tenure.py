@@ -13,8 +13,9 @@ from edgy_bus.codec import Wire
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.retry import Retry
 from edgy_bus.runtime.jobs import STREAM
+from edgy_bus.runtime.tenure import Tenure
 from tests.support import PARTITION, Told, event, eventually, publish
-from tests.unit.runtime.support import Tenure, subscribe
+from tests.unit.runtime.support import Group, subscribe
 
 
 async def test_events_of_a_row_are_handled_in_order_and_acknowledged() -> None:
@@ -26,16 +27,16 @@ async def test_events_of_a_row_are_handled_in_order_and_acknowledged() -> None:
 
     broker = MemoryBroker()
     await publish(broker, *(event(str(n % 3), n) for n in range(1, 61)))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await eventually(lambda: len(seen) == 60)
-    await tenure.end(session)
+    await group.end(tenure)
     for row in "012":
         assert [n for subject, n in seen if subject == row] == sorted(
             n for subject, n in seen if subject == row
         )
-    assert await tenure.unfinished() == 0
-    assert tenure.stats.handled == 60
+    assert await group.unfinished() == 0
+    assert group.stats.handled == 60
 
 
 async def test_rows_are_handled_side_by_side() -> None:
@@ -46,10 +47,10 @@ async def test_rows_are_handled_side_by_side() -> None:
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("2", 2))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.handled == 2)
-    await tenure.end(session)
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 2)
+    await group.end(tenure)
 
 
 async def test_a_failing_receiver_is_retried_and_holds_up_its_own_row_alone() -> None:
@@ -67,17 +68,17 @@ async def test_a_failing_receiver_is_retried_and_holds_up_its_own_row_alone() ->
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("2", 3))
     many = Retry(attempts=1000, delay=0.01, factor=1)
-    tenure = Tenure(
+    group = Group(
         broker, subscribe(fragile, name="fragile", retry=many), subscribe(sturdy, name="sturdy")
     )
-    session = await tenure.begin()
-    await eventually(lambda: len(seen) == 4 and tenure.stats.retries > 2)
+    tenure = await group.begin()
+    await eventually(lambda: len(seen) == 4 and group.stats.retries > 2)
     assert sorted(seen) == ["fragile 2.3", "sturdy 1.1", "sturdy 1.2", "sturdy 2.3"]
     mended.set()
     await eventually(lambda: len(seen) == 6)
     assert seen[4:] == ["fragile 1.1", "fragile 1.2"]
-    await tenure.end(session)
-    assert await tenure.unfinished() == 0
+    await group.end(tenure)
+    assert await group.unfinished() == 0
 
 
 async def test_after_the_last_attempt_the_event_is_a_dead_letter_and_the_row_goes_on() -> None:
@@ -90,15 +91,15 @@ async def test_after_the_last_attempt_the_event_is_a_dead_letter_and_the_row_goe
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, subscribe(receiver))
+    group = Group(broker, subscribe(receiver))
     with Told() as told:
-        session = await tenure.begin()
+        tenure = await group.begin()
         await eventually(lambda: seen == [2])
-        await tenure.end(session)
+        await group.end(tenure)
     (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert (letter.receiver, letter.attempts, letter.reason) == ("r", 3, "ValueError: never")
     assert set(letter.fields) == {b"id", b"head", b"data"}
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
     assert len(told.of("receiver.retried")) == 2
     assert len(told.of("receiver.gave_up")) == 1
 
@@ -119,14 +120,14 @@ async def test_what_is_not_an_event_is_a_dead_letter_and_stops_nothing() -> None
     assert await broker.publish(PARTITION, state.head, foreign)
     strayed = event("1", 7)._replace(model="other.Model")
     await publish(broker, strayed, event("1", 8))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await eventually(lambda: seen == [8])
-    await tenure.end(session)
+    await group.end(tenure)
     letters = await broker.dead_letters(PARTITION, "mail")
     assert [letter.receiver for letter in letters] == [STREAM] * 4
     assert "other.Model does not belong" in letters[3].reason
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_data_that_cannot_be_read_fails_like_a_receiver() -> None:
@@ -138,10 +139,10 @@ async def test_data_that_cannot_be_read_fails_like_a_receiver() -> None:
     await publish(broker, good)
     stream = broker._streams[PARTITION]
     next(iter(stream.entries.values()))[b"data"] = b"[1]"
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.dead == 1)
-    await tenure.end(session)
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.dead == 1)
+    await group.end(tenure)
     (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert "not a JSON object" in letter.reason
 
@@ -151,12 +152,12 @@ async def test_signals_that_nobody_wants_are_acknowledged() -> None:
 
     broker = MemoryBroker()
     await publish(broker, *(event("1", n, "post_delete") for n in range(1, 5)))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await eventually(lambda: not _unread(broker))
-    await tenure.end(session)
-    assert await tenure.unfinished() == 0
-    assert tenure.stats.handled == 0
+    await group.end(tenure)
+    assert await group.unfinished() == 0
+    assert group.stats.handled == 0
 
 
 def _unread(broker: MemoryBroker) -> bool:
@@ -181,22 +182,22 @@ async def test_the_next_owner_begins_with_what_the_former_left_and_knows_its_att
     patient = Retry(attempts=5, delay=3600, jitter=0)
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("1", 3))
-    tenure = Tenure(
+    group = Group(
         broker, subscribe(first, name="a", retry=patient), subscribe(slow, name="b"), grace=0.0
     )
-    session = await tenure.begin()
-    await eventually(lambda: broken.is_set() and tenure.stats.retries == 1)
-    await tenure.end(session)
-    assert await tenure.pending() == 2, "2 is half done, 3 has not begun"
+    tenure = await group.begin()
+    await eventually(lambda: broken.is_set() and group.stats.retries == 1)
+    await group.end(tenure)
+    assert await group.pending() == 2, "2 is half done, 3 has not begun"
 
     async def second(sender: str, event: Any, **kwargs: Any) -> None:
         seen.append(f"second {event.sequence}")
 
     await publish(broker, event("1", 4))
-    hurried = Tenure(broker, subscribe(second, name="b"))
-    session = await hurried.begin("other")
+    hurried = Group(broker, subscribe(second, name="b"))
+    tenure = await hurried.begin("other")
     await eventually(lambda: len([one for one in seen if one.startswith("second")]) == 3)
-    await tenure.end(session)
+    await group.end(tenure)
     assert seen == ["first 1", "first 2", "second 2", "second 3", "second 4"]
 
 
@@ -206,13 +207,13 @@ async def test_attempts_and_their_time_survive_the_owner() -> None:
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver, retry=Retry(attempts=2, delay=0.3, jitter=0)))
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.retries == 1)
-    await tenure.end(session)
-    session = await tenure.begin("other")
-    await eventually(lambda: tenure.stats.dead == 1)
-    await tenure.end(session)
+    group = Group(broker, subscribe(receiver, retry=Retry(attempts=2, delay=0.3, jitter=0)))
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.retries == 1)
+    await group.end(tenure)
+    tenure = await group.begin("other")
+    await eventually(lambda: group.stats.dead == 1)
+    await group.end(tenure)
     (letter,) = await broker.dead_letters(PARTITION, "mail")
     assert letter.attempts == 2
 
@@ -232,15 +233,15 @@ async def test_a_receiver_that_is_done_is_not_called_again_by_the_next_owner() -
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(quick, name="quick"), subscribe(slow, name="slow"), grace=0.0)
-    session = await tenure.begin()
-    await eventually(lambda: stuck.is_set() and "quick" in calls and tenure.stats.handled == 1)
-    await tenure.end(session)
-    session = await tenure.begin("other")
+    group = Group(broker, subscribe(quick, name="quick"), subscribe(slow, name="slow"), grace=0.0)
+    tenure = await group.begin()
+    await eventually(lambda: stuck.is_set() and "quick" in calls and group.stats.handled == 1)
+    await group.end(tenure)
+    tenure = await group.begin("other")
     await eventually(lambda: calls.count("slow") == 2)
-    await tenure.end(session)
+    await group.end(tenure)
     assert calls.count("quick") == 1
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_draining_lets_running_receivers_finish_and_starts_no_other() -> None:
@@ -254,15 +255,15 @@ async def test_draining_lets_running_receivers_finish_and_starts_no_other() -> N
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await started.wait()
-    session.finish()
+    tenure.finish()
     go.set()
-    await session.wait()
+    await tenure.wait()
     assert finished == [1]
-    assert await tenure.pending() == 1
-    assert not session.lost
+    assert await group.pending() == 1
+    assert not tenure.lost
 
 
 async def test_a_receiver_that_outlasts_the_grace_time_is_cancelled_and_its_event_kept() -> None:
@@ -278,12 +279,12 @@ async def test_a_receiver_that_outlasts_the_grace_time_is_cancelled_and_its_even
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver), grace=0.05)
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver), grace=0.05)
+    tenure = await group.begin()
     await started.wait()
-    await tenure.end(session)
+    await group.end(tenure)
     assert cancelled.is_set()
-    assert await tenure.pending() == 1
+    assert await group.pending() == 1
 
 
 async def test_a_lease_that_was_not_renewed_in_time_ends_everything() -> None:
@@ -299,13 +300,13 @@ async def test_a_lease_that_was_not_renewed_in_time_ends_everything() -> None:
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin(lasts=0.2)
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin(lasts=0.2)
     await started.wait()
-    await session.wait()
-    assert session.lost
+    await tenure.wait()
+    assert tenure.lost
     assert cancelled.is_set()
-    assert await tenure.pending() == 1
+    assert await group.pending() == 1
 
 
 async def test_a_renewal_that_comes_while_a_tenure_ends_begins_nothing() -> None:
@@ -322,16 +323,16 @@ async def test_a_renewal_that_comes_while_a_tenure_ends_begins_nothing() -> None
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("2", 2))
-    tenure = Tenure(broker, subscribe(receiver), concurrency=1)
-    session = await tenure.begin(lasts=0.2)
+    group = Group(broker, subscribe(receiver), concurrency=1)
+    tenure = await group.begin(lasts=0.2)
     await cleaning.wait()
-    session.extend(asyncio.get_running_loop().time() + 30)
+    tenure.extend(asyncio.get_running_loop().time() + 30)
     go.set()
-    await session.wait()
+    await tenure.wait()
     for _ in range(10):
         await asyncio.sleep(0)
     assert calls == [1]
-    assert tenure.tools.slots.take(lambda: None), "the slot is free"
+    assert group.tools.slots.take(lambda: None), "the slot is free"
 
 
 async def test_a_renewed_lease_goes_on() -> None:
@@ -344,14 +345,103 @@ async def test_a_renewed_lease_goes_on() -> None:
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin(lasts=0.2)
-    session.extend(asyncio.get_running_loop().time() + 30)
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin(lasts=0.2)
+    await eventually(group.pending)
+    tenure.extend(asyncio.get_running_loop().time() + 30)
     await asyncio.sleep(0.3)
     go.set()
     await eventually(lambda: seen == [1])
-    await tenure.end(session)
-    assert not session.lost
+    await group.end(tenure)
+    assert not tenure.lost
+
+
+async def test_the_timer_of_a_tenure_reads_the_limit_again() -> None:
+    """A renewal only writes the limit: the timer that was set before must not end the tenure."""
+    broker = MemoryBroker()
+    group = Group(broker, subscribe(_nothing))
+    tenure = await group.begin(lasts=0.1)
+    await eventually(lambda: tenure.position is not None)
+    tenure._term.valid_until = asyncio.get_running_loop().time() + 0.4
+    await asyncio.sleep(0.2)
+    assert tenure.running
+    with Told() as told:
+        await tenure.wait()
+    assert tenure.lost
+    assert told.of("tenure.lost")
+
+
+async def _nothing(sender: str, **kwargs: Any) -> None: ...
+
+
+async def test_a_tenure_has_not_ended_before_its_receivers_have_cleaned_up() -> None:
+    """The lease must not go to another worker while a receiver of this one still does something."""
+    cleaning, go = asyncio.Event(), asyncio.Event()
+
+    async def receiver(sender: str, **kwargs: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await go.wait()
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(receiver), grace=0.0)
+    tenure = await group.begin(lasts=0.3)
+    await eventually(group.pending)
+    tenure.finish()
+    await cleaning.wait()
+    await asyncio.sleep(0.4)
+    assert tenure.running, "the consumer goes on renewing the lease"
+    go.set()
+    await tenure.wait()
+    assert not tenure.lost
+
+
+async def test_a_tenure_that_is_ended_before_it_has_begun_reads_nothing() -> None:
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(_nothing))
+    for end in (Tenure.finish, Tenure.lose):
+        lease = await broker.acquire(PARTITION, "mail", "w", 30)
+        assert lease is not None
+        tenure = Tenure(lease, asyncio.get_running_loop().time() + 30, group.tools)
+        await tenure.start()
+        end(tenure)
+        await tenure.wait()
+        await broker.release(lease)
+    assert group.stats.handled == 0
+    assert await group.pending() == 0
+
+
+async def test_a_tenure_that_has_ended_stands_in_line_for_no_slot() -> None:
+    """Or it would stay in memory until another partition gives its slot back."""
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(_nothing), concurrency=1)
+    slots = group.tools.slots
+    assert slots.take(lambda: None), "another partition has the slot"
+    tenure = await group.begin()
+    await eventually(lambda: slots.wanted)
+    await group.end(tenure)
+    assert not slots.wanted
+
+
+async def test_stopping_a_tenure_drains_it() -> None:
+    seen: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(event.sequence)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
+    await eventually(lambda: seen == [1])
+    await tenure.stop()
+    assert not tenure.running
+    assert await group.unfinished() == 0
 
 
 async def test_a_renewal_that_is_answered_just_after_the_lease_seemed_to_be_over_goes_on() -> None:
@@ -361,19 +451,19 @@ async def test_a_renewal_that_is_answered_just_after_the_lease_seemed_to_be_over
         seen.append(event.sequence)
 
     broker = MemoryBroker()
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
-    await eventually(lambda: session.position is not None)
-    session._valid_until = (
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
+    await eventually(lambda: tenure.position is not None)
+    tenure._term.valid_until = (
         0.0  # by its clock the lease is over, and the timer that ends it has not come to its turn
     )
     await publish(broker, event("1", 1))
-    session.wake()
-    await eventually(lambda: session.position is not None)
+    tenure.wake()
+    await eventually(lambda: tenure.position is not None)
     assert seen == []
-    session.extend(asyncio.get_running_loop().time() + 30)
+    tenure.extend(asyncio.get_running_loop().time() + 30)
     await eventually(lambda: seen == [1])
-    await tenure.end(session)
+    await group.end(tenure)
 
 
 async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_to_the_broker() -> (
@@ -387,15 +477,15 @@ async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_t
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await entered.wait()
-    await broker.release(session.lease)
+    await broker.release(tenure.lease)
     usurper = await broker.acquire(PARTITION, "mail", "usurper", 30)
     assert usurper is not None
     go.set()
-    await session.wait()
-    assert session.lost
+    await tenure.wait()
+    assert tenure.lost
     inherited = await broker.fetch(usurper, 10, inherit=True)
     assert len(inherited.entries) == 1, "what the zombie did was not acknowledged"
 
@@ -444,16 +534,16 @@ async def test_a_read_whose_answer_was_lost_ends_the_tenure_and_the_next_one_fin
     broker = Doubtful()
     broker.lose_fetch = True
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
-    await session.wait()
-    assert not session.lost
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
+    await tenure.wait()
+    assert not tenure.lost
     assert seen == []
-    await broker.release(session.lease)
+    await broker.release(tenure.lease)
     await publish(broker, event("1", 3))
-    session = await tenure.begin()
+    tenure = await group.begin()
     await eventually(lambda: len(seen) == 3)
-    await tenure.end(session)
+    await group.end(tenure)
     assert seen == [1, 2, 3]
 
 
@@ -465,9 +555,9 @@ async def test_a_tenure_ends_when_numbers_are_given_out_again() -> None:
 
     broker = MemoryBroker(lambda: 1.0)
     await publish(broker, event("1", 1), event("1", 2))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
-    await eventually(lambda: seen == [1, 2] and session.position is not None)
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
+    await eventually(lambda: seen == [1, 2] and tenure.position is not None)
     stream = broker._streams[PARTITION]
     newest = stream.newest()
     assert newest is not None
@@ -476,10 +566,10 @@ async def test_a_tenure_ends_when_numbers_are_given_out_again() -> None:
     stream.groups["mail"].position = stream.last
     await publish(broker, event("1", 3))
     assert stream.newest() == newest
-    session.wake()
-    await session.wait()
-    assert session.lost
-    assert await tenure.pending() == 1, "the other event with this number is not acknowledged"
+    tenure.wake()
+    await tenure.wait()
+    assert tenure.lost
+    assert await group.pending() == 1, "the other event with this number is not acknowledged"
 
 
 async def test_a_broker_that_is_away_for_a_while_is_told_later() -> None:
@@ -496,12 +586,12 @@ async def test_a_broker_that_is_away_for_a_while_is_told_later() -> None:
             raise ValueError("no")
 
     await publish(broker, event("1", 1), event("2", 2))
-    tenure = Tenure(broker, subscribe(receiver))
-    session = await tenure.begin()
+    group = Group(broker, subscribe(receiver))
+    tenure = await group.begin()
     await eventually(lambda: broker.refuse == {"settle": 0, "note": 0, "bury": 0})
-    await tenure.end(session)
+    await group.end(tenure)
     assert len(await broker.dead_letters(PARTITION, "mail")) == 1
-    assert await tenure.unfinished() == 0
+    assert await group.unfinished() == 0
 
 
 async def test_an_error_that_no_retry_mends_ends_the_tenure_and_is_told() -> None:
@@ -513,12 +603,15 @@ async def test_an_error_that_no_retry_mends_ends_the_tenure_and_is_told() -> Non
 
     broker = Broken()
     await publish(broker, event("1", 1))
-    tenure = Tenure(broker, subscribe(receiver))
+    group = Group(broker, subscribe(receiver))
     with Told() as told:
-        session = await tenure.begin()
-        await eventually(lambda: not session.running)
-    assert isinstance(session.failure, BrokerError)
+        tenure = await group.begin()
+        await eventually(lambda: not tenure.running)
+    assert isinstance(tenure.failure, BrokerError)
     assert told.of("service.failed")
+    assert told.of("tenure.failed") == [
+        {"group": "mail", "partition": str(PARTITION), "error": "BrokerError: WRONGTYPE"}
+    ]
 
 
 async def test_no_more_is_read_than_fits_in_the_hand() -> None:
@@ -529,15 +622,15 @@ async def test_no_more_is_read_than_fits_in_the_hand() -> None:
 
     broker = MemoryBroker()
     await publish(broker, *(event(str(n), n) for n in range(1, 101)))
-    tenure = Tenure(broker, subscribe(receiver), prefetch=10)
-    session = await tenure.begin()
-    await eventually(tenure.pending)
+    group = Group(broker, subscribe(receiver), prefetch=10)
+    tenure = await group.begin()
+    await eventually(group.pending)
     for _ in range(50):
         await asyncio.sleep(0)
-    assert await tenure.pending() == 10
+    assert await group.pending() == 10
     go.set()
-    await eventually(lambda: tenure.stats.handled == 100)
-    await tenure.end(session)
+    await eventually(lambda: group.stats.handled == 100)
+    await group.end(tenure)
 
 
 async def test_only_so_many_receivers_run_at_the_same_time() -> None:
@@ -552,10 +645,10 @@ async def test_only_so_many_receivers_run_at_the_same_time() -> None:
 
     broker = MemoryBroker()
     await publish(broker, *(event(str(n), n) for n in range(1, 51)))
-    tenure = Tenure(broker, subscribe(receiver), concurrency=3)
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.handled == 50)
-    await tenure.end(session)
+    group = Group(broker, subscribe(receiver), concurrency=3)
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 50)
+    await group.end(tenure)
     assert most == 3
 
 
@@ -571,18 +664,18 @@ async def test_a_slot_that_others_want_is_given_up_when_the_turn_is_over(
     given_up: list[int] = []
 
     async def receiver(sender: str, **kwargs: Any) -> None:
-        if not tenure.stats.handled:
-            assert not tenure.tools.slots.take(lambda: given_up.append(tenure.stats.handled))
+        if not group.stats.handled:
+            assert not group.tools.slots.take(lambda: given_up.append(group.stats.handled))
         compute(0.001)
 
-    monkeypatch.setattr("edgy_bus.runtime.session._TURN", turn)
+    monkeypatch.setattr("edgy_bus.runtime.scheduling._TURN", turn)
     broker = MemoryBroker()
     await publish(broker, *(event(str(n), n) for n in range(1, 11)))
-    tenure = Tenure(broker, subscribe(receiver), concurrency=1)
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.handled == 10)
-    await tenure.end(session)
-    assert given_up[0] in handled, "the session may have stood in line before, for a second runner"
+    group = Group(broker, subscribe(receiver), concurrency=1)
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 10)
+    await group.end(tenure)
+    assert given_up[0] in handled, "the tenure may have stood in line before, for a second runner"
 
 
 async def test_a_receiver_that_needs_no_order_is_called_side_by_side_for_one_row() -> None:
@@ -601,8 +694,8 @@ async def test_a_receiver_that_needs_no_order_is_called_side_by_side_for_one_row
 
     broker = MemoryBroker()
     await publish(broker, event("1", 1), event("1", 2), event("1", 3))
-    tenure = Tenure(broker, subscribe(receiver, ordered=False))
-    session = await tenure.begin()
-    await eventually(lambda: tenure.stats.handled == 3)
-    await tenure.end(session)
+    group = Group(broker, subscribe(receiver, ordered=False))
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 3)
+    await group.end(tenure)
     assert together == 3

@@ -1,0 +1,191 @@
+"""Track the rows that receivers hold: a state for each row, and pure transitions between states.
+
+A row is held after its receiver gave an event up (`on_exhausted="hold"`), until an operator has
+decided and the parked events are handled::
+
+    (free) --begin--> HELD --release--> RETRYING --free--> FREED --the broker agrees--> (free)
+                       ^                    |                 |
+                       +----hold_again------+                 |
+                       +--------------------begin-------------+
+
+The broker has the truth, and this process asks for the truth once a second. An answer may be older
+than a change that this tenure has made meanwhile. So each question has a number, each state
+remembers the last question before the state began, and an answer counts only for states that are
+older than its question.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from edgy_bus.brokers.base import START, EntryId, HeldState, RowKey
+
+
+class Phase(Enum):
+    """Say what happens to a held row."""
+
+    HELD = "held"
+    """The row's parked events wait for a decision."""
+    RETRYING = "retrying"
+    """A task of this tenure handles the row's parked events."""
+    FREED = "freed"
+    """This tenure has taken out the last parked event, and the broker has not confirmed it yet."""
+
+
+class Finding(Enum):
+    """Say what the broker's answer means for a row."""
+
+    KEEP = "keep"
+    """Nothing has changed, or the answer is too old to count."""
+    RELEASED = "released"
+    """An operator has decided: the parked events can be handled."""
+    FREE = "free"
+    """The row is held no more, because this tenure has freed it."""
+    LOST = "lost"
+    """The hold is gone, and this tenure has not freed the row: the broker was rolled back."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """Describe a held row.
+
+    Attributes:
+        phase: what happens to the row.
+        tail: the last parked event of the row, `START` if unknown. The broker compares the tail
+            before it parks another event: a broker that was rolled back has lost parked events,
+            which will come again and must be parked before the event at hand.
+        since: the number of the last question to the broker before the phase began.
+    """
+
+    phase: Phase
+    tail: EntryId
+    since: int
+
+
+def begin(tail: EntryId, since: int) -> HeldRow:
+    """Hold a row: its receiver gave an event up, which was parked at `tail`."""
+    return HeldRow(Phase.HELD, tail, since)
+
+
+def park_behind(row: HeldRow, tail: EntryId) -> HeldRow:
+    """Park a later event of the row; the phase stays."""
+    return replace(row, tail=tail)
+
+
+def release(row: HeldRow, since: int) -> HeldRow:
+    """Start to handle the parked events of the row."""
+    return replace(row, phase=Phase.RETRYING, since=since)
+
+
+def hold_again(row: HeldRow, since: int) -> HeldRow:
+    """Stop handling the parked events: one was given up again, or no call may begin now."""
+    return replace(row, phase=Phase.HELD, since=since)
+
+
+def free(row: HeldRow, since: int) -> HeldRow:
+    """Free the row: its last parked event was taken out."""
+    return replace(row, phase=Phase.FREED, since=since)
+
+
+def compare(row: HeldRow, answer: HeldState | None, question: int) -> Finding:
+    """Compare a row with the broker's answer to a question.
+
+    Args:
+        row: the row as this tenure knows it.
+        answer: the row's state at the broker; None if the broker does not hold the row.
+        question: the number of the question that the broker has answered.
+    """
+    if row.since >= question:
+        # The answer may have been computed before the phase began. A row that is held only since
+        # then is missing in the answer; a row that was handled or freed since then still shows the
+        # operator's old decision. The next answer counts.
+        return Finding.KEEP
+    if answer is None:
+        return Finding.FREE if row.phase is Phase.FREED else Finding.LOST
+    if answer.retrying and row.phase is not Phase.RETRYING:
+        return Finding.RELEASED
+    return Finding.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Collect the rows about which the broker's answer contains news."""
+
+    released: Iterable[RowKey] = ()
+    lost: Iterable[RowKey] = ()
+
+
+class HeldRows:
+    """Keep the state of each held row of a tenure.
+
+    Attributes:
+        rows: the rows that are held, as far as this tenure knows. Later events of such a row are
+            parked behind the earlier ones; the broker says in the same step whether the row is
+            still held, so that none overtakes and none is parked behind nothing. A freed row stays
+            here until the broker agrees.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[RowKey, HeldRow] = {}
+        self._asked = 0
+
+    def ask(self) -> int:
+        """Return the number of the question that the caller asks the broker next."""
+        self._asked += 1
+        return self._asked
+
+    def tail(self, key: RowKey) -> EntryId:
+        """Return the last parked event of a row, `START` for a row that is not held."""
+        row = self.rows.get(key)
+        return START if row is None else row.tail
+
+    def is_freed(self, key: RowKey) -> bool:
+        """Return whether this tenure has freed the row; a hold that is missing else was lost."""
+        row = self.rows.get(key)
+        return row is not None and row.phase is Phase.FREED
+
+    def begin(self, key: RowKey, tail: EntryId) -> None:
+        """Hold a row whose receiver gave an event up."""
+        self.rows[key] = begin(tail, self._asked)
+
+    def park_behind(self, key: RowKey, tail: EntryId) -> None:
+        """Record that a later event of a row was parked."""
+        # The row may have been forgotten while the broker was asked to park.
+        row = self.rows.get(key) or begin(tail, self._asked)
+        self.rows[key] = park_behind(row, tail)
+
+    def release(self, key: RowKey) -> None:
+        """Record that a task begins to handle a row's parked events."""
+        self.rows[key] = release(self.rows[key], self._asked)
+
+    def hold_again(self, key: RowKey) -> None:
+        """Record that a task handles the row's parked events no more, and some are left."""
+        self.rows[key] = hold_again(self.rows[key], self._asked)
+
+    def free(self, key: RowKey) -> None:
+        """Record that the last parked event of a row was taken out."""
+        self.rows[key] = free(self.rows[key], self._asked)
+
+    def add(self, tails: Mapping[RowKey, EntryId], question: int) -> None:
+        """Add rows that the broker holds and this tenure does not know.
+
+        Args:
+            tails: for each row its last parked event.
+            question: the question to which the broker named these rows.
+        """
+        for key, tail in tails.items():
+            # The question itself counts for such a row: nothing here is newer than the answer.
+            self.rows.setdefault(key, begin(tail, question - 1))
+
+    def learn(self, answer: Mapping[RowKey, HeldState], question: int) -> Findings:
+        """Forget the rows that are free, and return the rows that were released or lost."""
+        released, lost = [], []
+        for key, row in list(self.rows.items()):
+            finding = compare(row, answer.get(key), question)
+            if finding is Finding.FREE:
+                del self.rows[key]
+            elif finding is Finding.RELEASED:
+                released.append(key)
+            elif finding is Finding.LOST:
+                lost.append(key)
+        return Findings(released, lost)

@@ -1,0 +1,185 @@
+"""Fetch entries under the lease, and turn each entry into jobs in lanes.
+
+Order of a row: entries are read in order, and what earlier owners left unfinished comes before
+anything new. If the answer to a read is lost, nobody knows which entries the read has taken. The
+tenure ends then, and the next tenure begins with what this tenure left unfinished.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import START, Entry, EntryId, Fetched
+from edgy_bus.codec import unpack
+from edgy_bus.errors import BrokerUnavailable, EventError, LeaseLost
+from edgy_bus.runtime.in_hand import InHand
+from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job
+from edgy_bus.runtime.outcome import Note, bounded, describe, unpack_notes
+from edgy_bus.runtime.scheduling import Scheduler
+from edgy_bus.runtime.subscriptions import Subscription
+from edgy_bus.runtime.term import Term
+from edgy_bus.runtime.tools import Tools
+from edgy_bus.services import happens
+from edgy_bus.telemetry import catalogue
+
+
+class Intake:
+    """Read a partition for as long as its tenure lasts.
+
+    Attributes:
+        position: where the stream was read up to, while the intake waits for news; None otherwise.
+    """
+
+    def __init__(self, term: Term, tools: Tools, in_hand: InHand, scheduler: Scheduler) -> None:
+        self.position: EntryId | None = None
+        self._term = term
+        self._broker = tools.broker
+        self._subscriptions = tools.subscriptions
+        self._window = tools.window
+        self._stats = tools.stats
+        self._signer = tools.signer
+        self._idle = tools.idle
+        self._longest_wait = tools.settings.block * 2
+        self._in_hand = in_hand
+        self._lanes = in_hand.lanes
+        self._scheduler = scheduler
+        self._partition = term.lease.partition
+        self._keeps_order = self._partition.ordered
+        self._news = asyncio.Event()
+        self._read_up_to = START
+
+    def wake(self) -> None:
+        """Read again: there may be news."""
+        self.position = None
+        self._news.set()
+
+    def stop(self) -> None:
+        """Make `run` return."""
+        self._news.set()
+        self._in_hand.stop()
+
+    async def run(self) -> None:
+        """Read until the tenure stops, or until nobody knows what a read has taken.
+
+        Raises:
+            LeaseLost: when the broker refuses the lease, or was rolled back.
+        """
+        inherit = True
+        while not self._term.stopping:
+            if not self._in_hand.has_room():
+                await self._in_hand.wait_for_room()
+                continue
+            self._news.clear()
+            fetched = await self._fetch(inherit=inherit)
+            if fetched is None:
+                return
+            self._check(fetched)
+            inherit = inherit and fetched.inherited
+            for entry in fetched.entries:
+                self._admit(entry)
+            self._scheduler.pump()
+            if not fetched.entries and not fetched.inherited:
+                await self._wait_for_news(fetched.position)
+
+    async def _fetch(self, *, inherit: bool) -> Fetched | None:
+        """Read a page; None if the answer was lost."""
+        try:
+            return await self._broker.fetch(self._term.lease, self._in_hand.room(), inherit=inherit)
+        except BrokerUnavailable as error:
+            # The read may have taken entries that nobody here knows. A second read would bring
+            # later entries of the same rows, so only the end of the tenure keeps the order.
+            self._doubt(str(error))
+            return None
+
+    def _check(self, fetched: Fetched) -> None:
+        """Report missing entries, and end the tenure if the broker was rolled back."""
+        if fetched.missing:
+            telemetry.emit(
+                catalogue.EntriesMissing(
+                    group=self._term.group,
+                    partition=str(self._partition),
+                    count=len(fetched.missing),
+                )
+            )
+        if not fetched.entries:
+            return
+        if fetched.entries[0].id <= self._read_up_to:
+            # The server gives ids of entries out again, to other events. An acknowledgement that
+            # this tenure owes for the lost entry would settle the new one without a call.
+            self._doubt("the stream was rolled back")
+            raise LeaseLost(f"{self._partition} was rolled back while {self._term.group} held it")
+        self._read_up_to = fetched.entries[-1].id
+
+    def _doubt(self, error: str) -> None:
+        telemetry.emit(
+            catalogue.TenureInDoubt(
+                partition=str(self._partition), group=self._term.group, error=error
+            )
+        )
+
+    async def _wait_for_news(self, position: EntryId) -> None:
+        self.position = position or START
+        self._idle()
+        # The bell may miss news: a stream may have been replaced by another stream, whose entries
+        # have smaller ids than `position`. So the wait has a limit.
+        await happens(self._news, self._longest_wait)
+        self.position = None
+
+    # Entries become jobs
+
+    def _admit(self, entry: Entry) -> None:
+        """Make a job for each receiver that has not finished with the entry."""
+        handling = Handling(entry, {})
+        if entry.notes:
+            handling.notes = unpack_notes(handling.event_id, entry.notes)
+        try:
+            if self._signer is not None:
+                self._signer.check(self._partition, entry.fields)
+            envelope = unpack(entry.fields)
+            if envelope.model != self._partition.model:
+                raise EventError(f"an event of {envelope.model} does not belong on this stream")
+        except Exception as error:  # noqa: BLE001 - nothing on a stream may end a tenure
+            self._admit_foreign(handling, error)
+            return
+        row = envelope.subject if self._keeps_order else None
+        first = entry.deliveries <= 1
+        subscriptions = self._subscriptions.of(envelope.model, envelope.signal)
+        if envelope.to is not None:
+            subscriptions = _addressed(subscriptions, envelope.to)
+        for subscription in subscriptions:
+            name, options = subscription.name, subscription.receiver.options
+            if handling.notes and handling.notes.get(name, NOTHING).done:
+                continue
+            if options.inbox is None and (envelope.id, name) in self._window:
+                self._stats.skipped += 1
+                handling.notes[name] = Note(done=True)
+                continue
+            handling.unfinished += 1
+            key = (row if row is not None and options.ordered else _alone(entry), name)
+            plain = first and options.batch is None
+            self._lanes.add(key, Job(handling, envelope, subscription, plain))
+        if not handling.unfinished:
+            self._in_hand.acknowledger.owe(handling)
+
+    def _admit_foreign(self, handling: Handling, error: Exception) -> None:
+        """Make a job of an entry that is not an event, which puts it into the dead letters.
+
+        In a lane like other jobs: a broker that cannot take dead letters must not fill this
+        process's memory with such entries.
+        """
+        reason = str(error) if isinstance(error, EventError) else describe(error)
+        handling.unfinished = 1
+        self._lanes.add((_alone(handling.entry), STREAM), Foreign(handling, bounded(reason)))
+
+
+def _addressed(subscriptions: Sequence[Subscription], address: str) -> list[Subscription]:
+    """Return the receiver to which an event is addressed, as GROUP/RECEIVER.
+
+    All other receivers and groups are done with the entry, without a call.
+    """
+    return [each for each in subscriptions if address == f"{each.group}/{each.name}"]
+
+
+def _alone(entry: Entry) -> str:
+    """Return a lane key of its own for an entry without a row."""
+    return f"\0{entry.id}"

@@ -1,0 +1,65 @@
+"""Wait for news on the streams whose tenures have read everything."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from edgy_bus.brokers.base import Bell
+from edgy_bus.errors import BrokerError
+from edgy_bus.events import Partition
+from edgy_bus.runtime.tenure import Tenure
+from edgy_bus.settings import WorkerSettings
+
+
+class NewsWatch:
+    """Wake up idle tenures when their streams have new entries.
+
+    One bell waits for all streams of a group. A wait takes no entries, so a wait that is cut off or
+    cancelled loses nothing.
+
+    Args:
+        tenures: the tenures of a group, kept up to date by the consumer.
+    """
+
+    def __init__(self, settings: WorkerSettings, tenures: Mapping[Partition, Tenure]) -> None:
+        self._block = settings.block
+        self._pause = min(0.5, settings.backoff)
+        self._tenures = tenures
+        self._stale = asyncio.Event()
+        """Set while the bell waits with other positions than those of the idle tenures."""
+
+    def rearm(self) -> None:
+        """Let the bell wait with new positions: a tenure has become idle."""
+        self._stale.set()
+
+    async def listen(self, bell: Bell) -> None:
+        """Wake up tenures for ever; ends by a mistake only."""
+        while True:
+            self._stale.clear()
+            positions = {
+                partition: tenure.position
+                for partition, tenure in self._tenures.items()
+                if tenure.position is not None
+            }
+            if not positions:
+                await self._stale.wait()
+                continue
+            try:
+                found: Iterable[Partition] = await bell.wait(positions, self._block)
+            except BrokerError:
+                await asyncio.sleep(self._pause)
+                found = positions  # the tenures find out for themselves
+            for partition in sorted(found):
+                if partition in self._tenures:
+                    self._tenures[partition].wake()
+
+    async def interrupt(self, bell: Bell) -> None:
+        """End the bell's wait whenever positions have changed; ends by a mistake only."""
+        while True:
+            await self._stale.wait()
+            try:
+                await bell.interrupt()
+            except BrokerError:
+                await asyncio.sleep(self._pause)
+            # The bell may miss an interruption that comes just before its wait, so this is repeated
+            # until `listen` has taken note.
+            await asyncio.sleep(0.01)

@@ -1,0 +1,38 @@
+"""Share the parts of a group's consumer with all its tenures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.runtime.jobs import Stats
+from edgy_bus.runtime.slots import Slots
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.window import Window
+from edgy_bus.settings import WorkerSettings
+from edgy_bus.signing import Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Hold what all tenures of a group in a process share.
+
+    Attributes:
+        broker: the store of streams.
+        subscriptions: the receivers of the group.
+        settings: the numbers of the worker.
+        slots: a slot for each receiver that may run at the same time in this process.
+        stats: the counts of the group in this process.
+        window: events that the group has finished lately in this process.
+        idle: called when a tenure has read everything there is.
+        signer: knows the keys of signatures. With a signer, entries without a valid signature are
+            dead letters; without, no signature is checked.
+    """
+
+    broker: Broker
+    subscriptions: Subscriptions
+    settings: WorkerSettings
+    slots: Slots
+    stats: Stats
+    window: Window
+    idle: Callable[[], None]
+    signer: Signer | None = None

@@ -1,0 +1,130 @@
+"""The states of held rows: every transition, and what an answer of the broker means in each state."""
+
+import pytest
+
+from edgy_bus.brokers.base import START, EntryId, HeldState, RowKey
+from edgy_bus.runtime import held_rows
+from edgy_bus.runtime.held_rows import Finding, Findings, HeldRow, HeldRows, Phase
+
+ROW, OTHER = RowKey("r", "1"), RowKey("r", "2")
+FIRST, SECOND = EntryId(0, 1), EntryId(0, 2)
+HELD, RETRYING = HeldState(), HeldState(retrying=True)
+
+
+# Transitions
+
+
+def test_a_row_whose_event_was_given_up_is_held() -> None:
+    assert held_rows.begin(FIRST, 7) == HeldRow(Phase.HELD, FIRST, 7)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_later_event_moves_the_tail_and_nothing_else(phase: Phase) -> None:
+    row = HeldRow(phase, FIRST, 7)
+    assert held_rows.park_behind(row, SECOND) == HeldRow(phase, SECOND, 7)
+
+
+def test_a_released_row_is_retried_and_then_held_again_or_freed() -> None:
+    row = HeldRow(Phase.HELD, FIRST, 1)
+    retrying = held_rows.release(row, 2)
+    assert retrying == HeldRow(Phase.RETRYING, FIRST, 2)
+    assert held_rows.hold_again(retrying, 3) == HeldRow(Phase.HELD, FIRST, 3)
+    assert held_rows.free(retrying, 3) == HeldRow(Phase.FREED, FIRST, 3)
+
+
+# Answers of the broker
+
+
+@pytest.mark.parametrize(
+    ("phase", "answer", "finding"),
+    [
+        (Phase.HELD, HELD, Finding.KEEP),
+        (Phase.HELD, RETRYING, Finding.RELEASED),
+        (Phase.HELD, None, Finding.LOST),
+        (Phase.RETRYING, HELD, Finding.KEEP),
+        (Phase.RETRYING, RETRYING, Finding.KEEP),
+        (Phase.RETRYING, None, Finding.LOST),
+        (Phase.FREED, HELD, Finding.KEEP),
+        (Phase.FREED, RETRYING, Finding.RELEASED),
+        (Phase.FREED, None, Finding.FREE),
+    ],
+)
+def test_what_an_answer_means(phase: Phase, answer: HeldState | None, finding: Finding) -> None:
+    row = HeldRow(phase, FIRST, since=4)
+    assert held_rows.compare(row, answer, question=5) is finding
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("answer", [HELD, RETRYING, None])
+@pytest.mark.parametrize("since", [5, 6])
+def test_an_answer_to_a_question_from_before_the_phase_means_nothing(
+    phase: Phase, answer: HeldState | None, since: int
+) -> None:
+    row = HeldRow(phase, FIRST, since)
+    assert held_rows.compare(row, answer, question=5) is Finding.KEEP
+
+
+# Races, step by step
+
+
+def test_a_row_that_is_held_while_the_broker_answers_is_not_lost() -> None:
+    """An answer that is under way says that nothing is held."""
+    rows = HeldRows()
+    question = rows.ask()
+    rows.begin(ROW, FIRST)
+    assert rows.learn({}, question) == Findings([], [])
+    assert rows.tail(ROW) == FIRST
+    assert rows.learn({}, rows.ask()) == Findings([], [ROW])
+
+
+def test_a_row_that_is_given_up_again_does_not_take_an_old_decision_for_a_new_one() -> None:
+    rows = HeldRows()
+    rows.begin(ROW, FIRST)
+    assert rows.learn({ROW: RETRYING}, rows.ask()) == Findings([ROW], [])
+    rows.release(ROW)
+    question = rows.ask()
+    rows.hold_again(ROW)
+    assert rows.learn({ROW: RETRYING}, question) == Findings([], [])
+    assert rows.learn({ROW: RETRYING}, rows.ask()) == Findings([ROW], [])
+
+
+def test_a_row_that_is_freed_while_the_broker_answers_is_not_retried_and_not_forgotten_too_early() -> (
+    None
+):
+    rows = HeldRows()
+    rows.begin(ROW, FIRST)
+    rows.release(ROW)
+    question = rows.ask()
+    rows.free(ROW)
+    assert rows.learn({ROW: RETRYING}, question) == Findings([], [])
+    assert rows.is_freed(ROW)
+    assert rows.learn({}, rows.ask()) == Findings([], [])
+    assert rows.rows == {}
+
+
+def test_a_freed_row_whose_next_event_is_given_up_is_held_by_this_tenure_once_more() -> None:
+    rows = HeldRows()
+    rows.begin(ROW, FIRST)
+    rows.release(ROW)
+    rows.free(ROW)
+    question = rows.ask()
+    rows.begin(ROW, SECOND)
+    assert not rows.is_freed(ROW)
+    assert rows.learn({}, question) == Findings([], [])
+    assert rows.learn({}, rows.ask()) == Findings([], [ROW]), "freed once is not freed for ever"
+
+
+def test_a_row_that_only_the_broker_knows_is_added_and_its_decision_counts_at_once() -> None:
+    rows = HeldRows()
+    rows.begin(ROW, SECOND)
+    question = rows.ask()
+    rows.add({ROW: FIRST, OTHER: FIRST}, question)
+    assert rows.tail(ROW) == SECOND, "known better here"
+    assert rows.learn({ROW: HELD, OTHER: RETRYING}, question) == Findings([OTHER], [])
+
+
+def test_a_row_that_is_forgotten_while_the_broker_parks_is_held_again() -> None:
+    rows = HeldRows()
+    assert rows.tail(ROW) == START
+    rows.park_behind(ROW, FIRST)
+    assert rows.rows == {ROW: HeldRow(Phase.HELD, FIRST, 0)}
