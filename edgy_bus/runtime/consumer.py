@@ -15,7 +15,8 @@ from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
 from edgy_bus.codec import dumps
 from edgy_bus.errors import BrokerError, BrokerUnavailable
-from edgy_bus.events import PRE, PROTOCOL, Partition, partitions_of
+from edgy_bus.brokers.protocol import PROTOCOL
+from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.runtime.assignment import assign
 from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.leases import LeaseRenewal
@@ -226,7 +227,7 @@ class Consumer(Service):
         stats = self.stats
         return dumps(
             {
-                "protocol": PROTOCOL,
+                "protocol": PROTOCOL.version,
                 "handled": stats.handled,
                 "skipped": stats.skipped,
                 "retries": stats.retries,

@@ -63,6 +63,9 @@ class BrokenInbox:
     def transaction(self) -> Any:
         raise LookupError("no such table: edgy_bus_inbox")
 
+    async def run(self, statement: Any, parameters: Any = None) -> Any:
+        raise AssertionError("no transaction has begun")
+
 
 def around(error: BaseException) -> Mapping[str, Subscription]:
     """Subscriptions that fail with an error in each of the steps around a call."""

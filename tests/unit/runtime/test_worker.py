@@ -13,6 +13,7 @@ from edgy_bus.codec import pack
 from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 from edgy_bus.events import Partition, partitions_of
+from edgy_bus.runtime import worker as worker_module
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
@@ -249,7 +250,9 @@ async def test_one_process_may_run_several_groups() -> None:
 
 
 @pytest.mark.parametrize("kind", [BrokerUnavailable, DatabaseUnavailable])
-async def test_an_outage_of_any_kind_is_told_once_and_waited_for(kind: type[Exception]) -> None:
+async def test_an_outage_of_any_kind_is_told_once_and_waited_for(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Drivers have kinds of their own."""
 
     class Special(kind):  # type: ignore[valid-type, misc]
@@ -269,13 +272,13 @@ async def test_an_outage_of_any_kind_is_told_once_and_waited_for(kind: type[Exce
 
     broker = Away()
 
-    class Inboxes(Database):
-        async def create_tables(self, metadata: Any) -> None:
-            if kind is DatabaseUnavailable:
-                broker.fail()
+    async def prepare(database: Database, tables: Any) -> None:
+        if kind is DatabaseUnavailable:
+            broker.fail()
 
+    monkeypatch.setattr(worker_module, "prepare", prepare)
     part = "broker" if kind is BrokerUnavailable else "database"
-    database = Inboxes("sqlite:///:memory:")
+    database = Database("sqlite:///:memory:")
     with Told() as told:
         async with worker_on(broker, nothing, inbox=database) as worker:
             await eventually(lambda: worker.consumers)
