@@ -1,4 +1,4 @@
-"""Tables of an older release are brought up to date; those of a newer one are refused or used."""
+"""Test tables of older releases, which are migrated, and of newer releases: refused or used."""
 
 import asyncio
 import secrets
@@ -53,7 +53,7 @@ def refuse_to_define(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_older_tables_get_what_is_missing_and_keep_their_rows(database: Database) -> None:
     await make_old(database)
     store = OutboxStore(database)
-    with Told() as told:
+    with Told() as notices:
         await store.prepare()
         await prepare(database, inbox.TABLES)
     assert await columns(database, outbox) >= set(NEW_COLUMNS)
@@ -69,7 +69,7 @@ async def test_older_tables_get_what_is_missing_and_keep_their_rows(database: Da
         "inbox.schema": "1",
         "inbox.compatible": "1",
     }
-    assert told.of("tables.changed") == [{"tables": "outbox", "version": 2, "statements": 6}]
+    assert notices.of("tables.changed") == [{"tables": "outbox", "version": 2, "statements": 6}]
 
 
 async def test_a_column_that_any_older_release_lacked_is_added(database: Database) -> None:
@@ -97,9 +97,9 @@ async def test_every_outbox_has_an_id_of_its_own(database: Database, tmp_path: o
     store = OutboxStore(database)
     await store.prepare()
     async with Database(f"sqlite:///{tmp_path}/other.sqlite") as elsewhere:
-        other = OutboxStore(elsewhere)
-        await other.prepare()
-    assert len({store.id, other.id}) == 2
+        second = OutboxStore(elsewhere)
+        await second.prepare()
+    assert len({store.id, second.id}) == 2
 
 
 @pytest.mark.parametrize("old", [True, False], ids=["older tables", "no tables"])
@@ -159,7 +159,7 @@ async def test_a_version_that_somebody_has_edited_is_refused(database: Database)
 
 @asynccontextmanager
 async def unprivileged(owner: Database, url: str) -> AsyncIterator[Database]:
-    """A role that may read and write every table, and create nothing."""
+    """Connect as a role that may read and write every table, and create nothing."""
     role = f"r_{secrets.token_hex(4)}"
     schema = url.partition("schema=")[2]
     await owner.script(
