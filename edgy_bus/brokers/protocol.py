@@ -37,7 +37,8 @@ class Agreement:
             raise ConfigurationError(
                 f"the broker's keys have protocol {kept.version}, which programs of protocol "
                 f"{kept.oldest} or newer can use; this program speaks {PROTOCOL.version}: stop it, "
-                "and start a release of edgy-bus that is as new as the other programs of this prefix"
+                "and start a release of edgy-bus that is as new as the other programs of this "
+                "prefix"
             )
         if kept.version > self._newest:
             telemetry.emit(catalogue.ProtocolIsNewer(version=kept.version, known=PROTOCOL.version))

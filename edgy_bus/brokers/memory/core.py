@@ -11,7 +11,7 @@ from edgy_bus.events import Partition
 
 
 class MemoryCore:
-    """Hold the streams, models and workers. `clock` returns seconds, and plays the server's clock."""
+    """Hold streams, models and workers. `clock` returns seconds, and plays the server's clock."""
 
     # Invariant: every step compares and changes the state without an `await` in between. In
     # asyncio that makes a step atomic, as a script makes a step atomic in Redis.
