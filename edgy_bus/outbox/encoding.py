@@ -141,6 +141,7 @@ class EventEncoder:
             "model": name,
             "label": partition_name(subject, event_id, self.settings.partitions),
             "event_id": event_id,
+            "source": self.service,
             "signal": signal,
             "subject": subject,
             "time": stamped.time,

@@ -70,6 +70,7 @@ class EventKind(NamedTuple):
     """Columns whose old values the change returns; None for an INSERT or a DELETE."""
     reports_old: bool
     """Return the old values to the caller as well."""
+    service: str
     model: str
     signal: str
     partitions: int
@@ -94,6 +95,7 @@ def with_event(change: Any, kind: EventKind) -> Executable:
     values: dict[str, ColumnElement[Any]] = {name: _parameter(name) for name in _STAMP}
     fits = func.octet_length(event.c.data) <= _constant(kind.max_bytes)
     values |= {
+        "source": _constant(kind.service),
         "model": _constant(kind.model),
         "signal": _constant(kind.signal),
         "label": _partition(event.c.subject, kind.partitions),

@@ -115,6 +115,7 @@ class OutboxWriter:
             model.public,
             single.read,
             single.reports_old,
+            self._encoder.service,
             self._encoder.model_name(model),
             write.signal,
             settings.partitions,
