@@ -1,10 +1,18 @@
-"""The seam between sources of events (our models, foreign ORMs) and the bus.
+"""The seam between sources of events (models of this library, foreign ORMs) and the bus.
 
-A source describes its models (`SourceModel`), and hands over what it is about to write (`Write`) or
-what its session has written (`RowChange`).
+A source describes its models (`SourceModel`). A source hands over each change either before the change
+is made (`Write`), or after (`RowChange`).
 """
 
-from edgy_bus.sources.base import Instance, Key, RowChange, SourceModel, TableModel, Values
+from edgy_bus.sources.base import (
+    Instance,
+    Key,
+    RowChange,
+    SourceModel,
+    TableModel,
+    Value,
+    Values,
+)
 from edgy_bus.sources.changes import Changes, changes_of
 from edgy_bus.sources.writer import EventWriter, LocalWriter, OnModel, Source
 from edgy_bus.sources.writes import (
@@ -34,6 +42,7 @@ __all__ = [
     "SourceModel",
     "TableModel",
     "UpdateRows",
+    "Value",
     "Values",
     "Write",
     "changes_of",
