@@ -17,11 +17,6 @@ from typing import Any, NamedTuple
 from edgy_bus.errors import ConfigurationError
 
 SCHEMA_VERSION = 1
-PROTOCOL = 2
-"""What workers of this release understand, in their reports; releases without a number are 1.
-
-2: entries addressed to a receiver (the header's `to`).
-"""
 PRE = "pre"
 """Name of the stream for a model's `pre_*` events, which has no ordering or delivery promise."""
 

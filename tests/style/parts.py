@@ -18,7 +18,6 @@ PENDING = frozenset(
         "models",
         "operations",
         "outbox",
-        "runtime",
         "telemetry",
     ]
 )

@@ -249,7 +249,9 @@ async def test_one_process_may_run_several_groups() -> None:
 
 
 @pytest.mark.parametrize("kind", [BrokerUnavailable, DatabaseUnavailable])
-async def test_an_outage_of_any_kind_is_told_once_and_waited_for(kind: type[Exception]) -> None:
+async def test_an_outage_of_any_kind_is_told_once_and_waited_for(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Drivers have kinds of their own."""
 
     class Special(kind):  # type: ignore[valid-type, misc]
@@ -269,13 +271,13 @@ async def test_an_outage_of_any_kind_is_told_once_and_waited_for(kind: type[Exce
 
     broker = Away()
 
-    class Inboxes(Database):
-        async def create_tables(self, metadata: Any) -> None:
-            if kind is DatabaseUnavailable:
-                broker.fail()
+    async def prepare(*_: Any) -> None:
+        if kind is DatabaseUnavailable:
+            broker.fail()
 
+    monkeypatch.setattr("edgy_bus.runtime.worker.prepare", prepare)
     part = "broker" if kind is BrokerUnavailable else "database"
-    database = Inboxes("sqlite:///:memory:")
+    database = Database("sqlite:///:memory:")
     with Told() as told:
         async with worker_on(broker, nothing, inbox=database) as worker:
             await eventually(lambda: worker.consumers)
