@@ -107,7 +107,7 @@ def decide(
         case Done():
             return Finish()
         case Bury(reason):
-            return GiveUp(note.attempts + 1, reason)
+            return GiveUp(note.attempts + 1, bounded(reason))
         case Untouched():
             return Again(Note(note.attempts), "the batch was rolled back")
         case Snooze(seconds):
