@@ -61,8 +61,7 @@ class Envelope(NamedTuple):
         data = loads(self.raw)
         if type(data) is not dict:
             raise EventError(f"the data of event {self.id} is not a JSON object")
-        # `Event(…)` with the same attributes in the same order, at half the price: this is done for
-        # every event and receiver.
+        # The same as `Event(…)` at half the cost; this runs for every event and receiver.
         before, after = self[:_TIME], self[_TIME + 1 : _TRACEPARENT + 1]
         return tuple.__new__(Event, (*before, _time(self.time), data, *after))
 
@@ -258,7 +257,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     model, _, signal = kind.rpartition(".")
     if not model:
         raise EventError(_misfit(header))
-    # `Envelope(…)`, at half the price: this is done for every event.
+    # The same as `Envelope(…)` at half the cost; this runs for every entry.
     return tuple.__new__(
         Envelope,
         (
@@ -318,7 +317,7 @@ def _misfit(header: Mapping[str, Any]) -> str:
     return f"the event's {name!r} is not a whole number"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Return a foreign value for an error's text: short, and never by its own nested parts."""
     # A list that is nested a thousand times is JSON, but its repr raises RecursionError.
     if isinstance(value, str | int | float | None):

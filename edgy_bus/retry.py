@@ -76,18 +76,37 @@ class Retry:
         return full * (1 - self.jitter * draw)
 
 
+LONGEST = 366 * 86_400.0
+"""The most seconds that a receiver may ask to wait: a year, so that no row waits for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Ask for another attempt in `after` seconds (None: by the policy); counts as a failed call."""
+    """Ask for another attempt in `after` seconds (None: by the policy); counts as a failed call.
+
+    Raises:
+        ConfigurationError: for a delay that is no number of seconds from 0 to a year.
+    """
 
     after: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.after is not None:
+            _check_seconds("retry(after=…)", self.after)
 
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """Ask for another call in `seconds`; counts no attempt."""
+    """Ask for another call in `seconds`; counts no attempt.
+
+    Raises:
+        ConfigurationError: for a delay that is no number of seconds from 0 to a year.
+    """
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        _check_seconds("snooze(…)", self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +134,18 @@ def snooze(after: float | timedelta) -> Snooze:
     return Snooze(_seconds(after))
 
 
-def dead_letter(reason: str) -> Bury:
-    """Return an outcome that moves the event to the dead letters: no attempt can succeed."""
+def dead_letter(reason: str | BaseException) -> Bury:
+    """Return an outcome that moves the event to the dead letters: no attempt can succeed.
+
+    Args:
+        reason: the text that the dead letter keeps; of an error, its type and text.
+    """
+    if isinstance(reason, BaseException):
+        return Bury(f"{type(reason).__name__}: {reason}")
+    if not isinstance(reason, str):
+        raise ConfigurationError(
+            f"dead_letter({reason!r}): write the reason as text, or give the error"
+        )
     return Bury(reason)
 
 
@@ -125,6 +154,15 @@ def is_finite(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value)
+
+
+def _check_seconds(outcome: str, seconds: object) -> None:
+    # Refused where the outcome is made, which is the receiver's failed attempt: a delay of NaN
+    # would call the receiver without a pause, an infinite delay would hold its row for ever.
+    if not is_finite(seconds) or not 0 <= seconds <= LONGEST:
+        raise ConfigurationError(
+            f"{outcome}: {seconds!r} is no number of seconds from 0 to {LONGEST:.0f} (a year)"
+        )
 
 
 def _seconds(value: float | timedelta) -> float:

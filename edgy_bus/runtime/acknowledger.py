@@ -1,6 +1,6 @@
-"""Tell the broker what is finished, and what is known about the rest.
+"""Settle finished entries at the broker, and note the state of unfinished entries.
 
-Everything that comes up during a call goes into the next call.
+All entries that change during a call go into the next call.
 """
 
 import asyncio
@@ -14,38 +14,39 @@ _FIRST_PAUSE = 0.05
 
 
 class Acknowledger:
-    """Settle finished entries and note the state of the others.
+    """Report the entries of a tenure to the broker.
 
     Args:
         lease: of the tenure; the broker checks the lease in every call.
         backoff: longest pause in seconds between attempts while the broker is away.
-        told: called after each call that the broker has answered.
+        reported: called after each call that the broker has answered.
     """
 
     def __init__(
-        self, broker: Broker, lease: Lease, backoff: float, told: Callable[[], None]
+        self, broker: Broker, lease: Lease, backoff: float, reported: Callable[[], None]
     ) -> None:
         self._broker = broker
         self._lease = lease
         self._backoff = backoff
-        self._told = told
+        self._reported = reported
         self._changed: dict[EntryId, Handling] = {}
         self._owed = asyncio.Event()
         self._ending = False
         self._assured: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
-        """Return how many entries the broker must still be told about."""
+        """Return how many entries are still to be reported."""
         return len(self._changed)
 
     def owe(self, handling: Handling) -> None:
-        """Tell the broker about an entry, in the next call."""
+        """Report an entry in the next call."""
+        # Setting the event is slow enough to matter, and this runs for every event.
         if not self._changed:
             self._owed.set()
         self._changed[handling.entry.id] = handling
 
     async def assure(self, handlings: Sequence[Handling]) -> None:
-        """Return when the broker has been told what is known about these entries now."""
+        """Return when the present state of these entries is at the broker."""
         if not handlings:
             return
         assured = asyncio.get_running_loop().create_future()
@@ -60,10 +61,10 @@ class Acknowledger:
         self._owed.set()
 
     async def run(self) -> None:
-        """Tell the broker whatever is owed, again and again until `end`.
+        """Report the entries that are owed, again and again until `end`.
 
         Raises:
-            LeaseLost: when the broker refuses the lease, or has lost what it kept.
+            LeaseLost: when the broker refuses the lease, or has lost an event that was put aside.
             BrokerError: for a refusal that waiting does not mend.
         """
         pause = _FIRST_PAUSE
@@ -73,7 +74,7 @@ class Acknowledger:
             changed, self._changed = self._changed, {}
             assured, self._assured = self._assured, []
             try:
-                await self._tell(changed)
+                await self._report(changed)
             except BrokerUnavailable:
                 # Entries that changed during the call are newer than the same entries before it.
                 self._changed = {**changed, **self._changed}
@@ -84,13 +85,14 @@ class Acknowledger:
                 continue
             pause = _FIRST_PAUSE
             for future in assured:
+                # A runner that waited for the report may have been cancelled meanwhile.
                 if not future.done():
                     future.set_result(None)
-            self._told()
+            self._reported()
             if self._ending and not self._changed:
                 return
 
-    async def _tell(self, changed: dict[EntryId, Handling]) -> None:
+    async def _report(self, changed: dict[EntryId, Handling]) -> None:
         unfinished = [handling for handling in changed.values() if handling.unfinished]
         finished = [handling for handling in changed.values() if not handling.unfinished]
         if unfinished:

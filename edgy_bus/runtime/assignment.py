@@ -13,7 +13,7 @@ from edgy_bus.events import Partition
 def assign(members: Iterable[str], partitions: Iterable[Partition]) -> dict[Partition, str]:
     """Map each partition to the member that should hold it; empty without members."""
     names = sorted(set(members))
-    # Shuffled by hash, the same way for every worker: the last partitions get the members that
+    # Shuffled by hash, the same way in every worker: the last partitions get the members that
     # still have room, and in the order of names these would always be the same few models.
     partitions = sorted(set(partitions), key=lambda partition: _score("", partition))
     if not names:

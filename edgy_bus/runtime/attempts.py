@@ -1,4 +1,4 @@
-"""Count attempts before they are made, where a process may have died of an event.
+"""Count attempts before they are made, for events that may have crashed their worker.
 
 The first owner of an entry writes nothing before it runs a receiver: that saves a round trip for
 nearly every event. An entry that comes from an earlier owner may be the reason that its process
@@ -26,11 +26,11 @@ class Attempts:
 
         Returns:
             False if the call must not be made after all: the tenure stops, or its lease may have
-            run out while the broker was told.
+            run out during the report to the broker.
         """
         inherited = [job for job in jobs if job.inherited]
-        # What was not called alone does not reach its last attempt: another event of the batch may
-        # be the reason that the process ends.
+        # An event that is not called alone does not reach its last attempt: another event of the
+        # batch may be the reason that the process ends.
         spared = 1 if len(jobs) > 1 else 0
         for job in inherited:
             most = job.subscription.receiver.options.retry.attempts - spared
@@ -39,6 +39,8 @@ class Attempts:
         await self._acknowledger.assure([job.handling for job in inherited])
         if self._term.may_begin():
             return True
+        # The count that was just written stays too high by one attempt until this is reported. If
+        # the report is lost, the event is given up after fewer calls, and never after more.
         for job in inherited:
             if job.handling.begun and job.handling.begun.pop(job.subscription.name, None):
                 self._acknowledger.owe(job.handling)

@@ -32,6 +32,8 @@ class Batches:
 
     def add(self, lane: Lane[Work], job: Job, batch: Batch) -> None:
         """Add the first job of a running lane."""
+        # Not by name: a receiver may have a subscription for each of several signals, and a call
+        # has events of a single signal.
         key = id(job.subscription)
         if key not in self._gathering:
             timer = asyncio.get_running_loop().call_later(batch.wait, self._close, key)
@@ -52,7 +54,7 @@ class Batches:
         return bool(self._ready)
 
     def stop(self) -> None:
-        """Drop what is gathered; the next owner of the partition gets these entries."""
+        """Drop the gathered lanes; the next owner of the partition gets their entries."""
         for gathered in self._gathering.values():
             gathered.timer.cancel()
         self._gathering.clear()

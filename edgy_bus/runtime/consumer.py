@@ -1,4 +1,4 @@
-"""Run one group in one worker process: announce the worker, take its share of the partitions.
+"""Run a group in a worker process: announce the worker, take its share of the partitions.
 
 Every worker computes the shares from the list of live workers, with the same result. No worker
 takes a partition from another: a partition changes hands when its owner gives the lease back, or
@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import dumps
 from edgy_bus.errors import BrokerError, BrokerUnavailable
-from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.runtime.assignment import assign
 from edgy_bus.runtime.jobs import Stats
@@ -45,7 +45,7 @@ class Consumer(Service):
     Attributes:
         group: the group's name.
         worker: the name of this worker in the group, unique to this consumer.
-        stats: what this process has done for the group.
+        stats: the counts of this process for the group.
     """
 
     def __init__(
@@ -106,6 +106,8 @@ class Consumer(Service):
                 _raise_mistakes(helpers)
             await self._step_down()
         finally:
+            # A mistake ends up here with tenures that still run. Their leases run out; a receiver
+            # that goes on without its lease would be a zombie.
             for helper in helpers:
                 helper.cancel()
             tenures = [tenure.abort() for tenure in self._tenures.values()]
@@ -115,7 +117,7 @@ class Consumer(Service):
     # The rounds
 
     async def _step(self) -> float:
-        """Make one round; return the seconds until the next."""
+        """Make a round; return the seconds until the next."""
         try:
             waiting = await self._round()
         except BrokerUnavailable as error:
@@ -136,7 +138,7 @@ class Consumer(Service):
         return _SOON if waiting else min(_LOOK, self._settings.lease / 4)
 
     async def _round(self) -> bool:
-        """Give partitions back, and take others, according to the share.
+        """Give partitions back, and take new partitions, according to the share.
 
         Returns:
             Whether a partition of the share is missing, because another worker still holds it.
@@ -144,6 +146,8 @@ class Consumer(Service):
         await self._give_back_ended()
         share = await self._share()
         for partition, tenure in self._tenures.items():
+            # Never from the other side: a worker that takes a partition while its owner still runs
+            # receivers would break the order of rows.
             if partition not in share:
                 tenure.finish()
         now = asyncio.get_running_loop().time()
@@ -168,7 +172,9 @@ class Consumer(Service):
         return {partition for partition, owner in assigned.items() if owner == self.worker}
 
     async def _partitions(self) -> list[Partition]:
-        """Return every partition that concerns the group; a model never published has none."""
+        """Return every partition that concerns the group."""
+        # A model that was never published is not declared, and has no partitions yet. A later round
+        # finds its partitions.
         declared = await self._broker.declared()
         partitions = [
             partition
@@ -203,6 +209,7 @@ class Consumer(Service):
         ended = [tenure for tenure in self._tenures.values() if not tenure.running]
         for tenure in ended:
             del self._tenures[tenure.partition]
+            # A tenure that fails at once, again and again, must not keep the process busy.
             if tenure.failure is not None:
                 now = asyncio.get_running_loop().time()
                 self._backoff[tenure.partition] = now + self._settings.backoff
@@ -223,7 +230,7 @@ class Consumer(Service):
             await self._sleep(_SOON)
 
     def _report(self) -> bytes:
-        """Return what `edgy-bus` and other processes can read about this worker."""
+        """Return the report that operators and other programs read about this worker."""
         stats = self.stats
         return dumps(
             {

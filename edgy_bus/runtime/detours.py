@@ -41,6 +41,7 @@ class Detours:
     async def load(self) -> None:
         """Learn which rows earlier tenures have held. Raises `BrokerUnavailable`."""
         partition, group = self._term.lease.partition, self._term.group
+        # Before anything is read: an event of a row that a former owner held must be parked.
         question = self.held.ask()
         answer = list(await self._broker.held(partition, group))
         tails = await self._broker.tails(partition, group, answer)
@@ -76,6 +77,7 @@ class Detours:
         if tail is not None:
             self.held.park_behind(key, tail)
             return True
+        # Only this tenure, which has the lease, ends holds of the partition.
         if not self.held.is_freed(key):
             raise parked_events_lost(self._term, key)
         return False
@@ -84,6 +86,8 @@ class Detours:
         self, job: Job, letter: DeadLetter, *, begin: bool, after: EntryId
     ) -> EntryId | None:
         handling, key = job.handling, key_of(job)
+        # The event and the note that it was put aside are written in the same step: a crash between
+        # two steps would park the event twice, or lose it.
         notes = handling.packed({key.receiver: Note(letter.attempts, done=True, kept=True)})
         call = partial(
             self._broker.park,
@@ -119,6 +123,7 @@ class Detours:
         self.held.add({key: tails.get(key, START) for key in unknown}, question)
         findings = self.held.learn(answer, question)
         for key in findings.lost:
+            # All of them end the tenure; the first is as good as another.
             raise parked_events_lost(self._term, key)
         for key in findings.released:
             self.held.release(key)

@@ -1,9 +1,9 @@
-"""Call receivers, with an event or a batch of events, and return what came of the call.
+"""Call receivers, with an event or a batch of events, and return the outcome of the call.
 
-Nothing is written down here, and nothing that a receiver does ends a tenure: whatever comes out of
-a receiver, or goes wrong around it (reading the row, filters, keywords, the inbox), is an outcome.
+The outcome is a value; `Verdicts` records it. Nothing that a receiver does ends a tenure: every error
+of a receiver, or around a receiver (reading the row, filters, keywords, the inbox), is an outcome.
 The exceptions are cancellation of the task that makes the call, `KeyboardInterrupt`, which is the
-operator's, and `GeneratorExit`, with which Python closes a call that nobody waits for any more.
+operator's, and `GeneratorExit`, with which Python closes a call that no task waits for any more.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class _Undo(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Undone:
-    """Hold what a batch receiver asked for in a transaction that was rolled back."""
+    """Hold the answers of a batch receiver whose transaction was rolled back."""
 
     asked: Mapping[str, Asked]
 
@@ -158,7 +158,8 @@ def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any,
         data = event.data
         instance = subscription.read(data.get("instance"))
     except EventError as error:
-        return Bury(bounded(str(error)))  # no attempt can succeed
+        # The bytes stay the same in every attempt, so that no attempt can succeed.
+        return Bury(bounded(str(error)))
     except ValidationError as error:
         return _misfit(error)
     receiver = subscription.receiver
@@ -175,6 +176,7 @@ def _misfit(error: ValidationError) -> Bury:
     The reason names fields and rules only. It goes to logs and dead letters, and the error's own
     text contains the row's values.
     """
+    # Of a location only the field: deeper parts may be keys of the row's own JSON.
     details = error.errors(include_url=False, include_context=False, include_input=False)
     misfits = [f"{'.'.join(map(str, each['loc'][:1]))} ({each['type']})" for each in details]
     return Bury(bounded(f"the row does not fit {error.title}: {', '.join(misfits)}"))
@@ -189,12 +191,15 @@ async def _once(
             if not await advance(inbox, _inbox_name(subscription), envelope):
                 return _SKIPPED
             answer = await call
+            # The receiver will be called again, or the event is given up. Its writes, and the
+            # position in the inbox, must not stay.
             if isinstance(answer, Asked):
                 raise _Undo
             return answer
     except _Undo:
         return answer
     finally:
+        # Python warns about a coroutine that was made and never awaited.
         call.close()
 
 
@@ -230,6 +235,7 @@ def _keywords(event: Event, instance: Any) -> dict[str, Any]:
             keywords["operation_skipped"] = False
     else:
         keywords = {"instance": instance, "model_instance": instance, "event": event}
+    # Keywords of a custom signal come from the publisher, and must not replace these.
     return {**(data["kwargs"] or {}), **keywords} if "kwargs" in data else keywords
 
 
@@ -249,6 +255,7 @@ async def _call_batch(
     inbox = subscription.receiver.options.inbox
     if inbox is None:
         return await _handle_batch(subscription, envelopes, None)
+    # A batch is one transaction. An outcome other than done for one event undoes the whole batch.
     asked: dict[str, Asked] = {}
     try:
         async with inbox.transaction():
@@ -297,7 +304,7 @@ async def _handle_batch(
 
 
 def _asked(answer: Any, envelope: Envelope) -> Asked | None:
-    """Return what a batch receiver asks for an event.
+    """Return the outcome that a batch receiver asks for an event, None for done.
 
     Args:
         answer: an outcome for all events, or a mapping from event ids to the outcomes of some.

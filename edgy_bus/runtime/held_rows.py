@@ -22,18 +22,18 @@ from edgy_bus.brokers.base import START, EntryId, HeldState, RowKey
 
 
 class Phase(Enum):
-    """Say what happens to a held row."""
+    """Say how far a held row is."""
 
     HELD = "held"
     """The row's parked events wait for a decision."""
     RETRYING = "retrying"
     """A task of this tenure handles the row's parked events."""
     FREED = "freed"
-    """This tenure has taken out the last parked event, and the broker has not confirmed it yet."""
+    """This tenure has taken out the last parked event; the broker has not confirmed the end."""
 
 
 class Finding(Enum):
-    """Say what the broker's answer means for a row."""
+    """Say how the broker's answer changes a row."""
 
     KEEP = "keep"
     """Nothing has changed, or the answer is too old to count."""
@@ -50,7 +50,7 @@ class HeldRow:
     """Describe a held row.
 
     Attributes:
-        phase: what happens to the row.
+        phase: how far the row is.
         tail: the last parked event of the row, `START` if unknown. The broker compares the tail
             before it parks another event: a broker that was rolled back has lost parked events,
             which will come again and must be parked before the event at hand.
@@ -100,6 +100,8 @@ def compare(row: HeldRow, answer: HeldState | None, question: int) -> Finding:
         # then is missing in the answer; a row that was handled or freed since then still shows the
         # operator's old decision. The next answer counts.
         return Finding.KEEP
+    # Only this tenure frees rows of the partition. If the broker does not hold a row that was not
+    # freed, the broker was rolled back, and has lost parked events.
     if answer is None:
         return Finding.FREE if row.phase is Phase.FREED else Finding.LOST
     if answer.retrying and row.phase is not Phase.RETRYING:
@@ -120,9 +122,9 @@ class HeldRows:
 
     Attributes:
         rows: the rows that are held, as far as this tenure knows. Later events of such a row are
-            parked behind the earlier ones; the broker says in the same step whether the row is
-            still held, so that none overtakes and none is parked behind nothing. A freed row stays
-            here until the broker agrees.
+            parked behind the earlier events. The broker says in the same step whether the row is
+            still held, so that no event overtakes, and no event is parked behind nothing. A freed
+            row stays here until the broker agrees.
     """
 
     def __init__(self) -> None:
@@ -140,7 +142,7 @@ class HeldRows:
         return START if row is None else row.tail
 
     def is_freed(self, key: RowKey) -> bool:
-        """Return whether this tenure has freed the row; a hold that is missing else was lost."""
+        """Return whether this tenure has freed the row; other holds that are missing were lost."""
         row = self.rows.get(key)
         return row is not None and row.phase is Phase.FREED
 

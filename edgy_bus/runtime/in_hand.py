@@ -1,4 +1,4 @@
-"""Hold what a tenure has in hand, and say whether there is room for more."""
+"""Hold the work of a tenure, and say whether there is room for more."""
 
 import asyncio
 
@@ -10,11 +10,11 @@ from edgy_bus.runtime.tools import Tools
 
 
 class InHand:
-    """Hold jobs in lanes, and entries that the broker must still be told about.
+    """Hold jobs in lanes, and entries that are still to be reported to the broker.
 
     Attributes:
         lanes: the jobs.
-        acknowledger: tells the broker about entries.
+        acknowledger: reports entries to the broker.
     """
 
     def __init__(self, term: Term, tools: Tools) -> None:
@@ -31,10 +31,11 @@ class InHand:
     def has_room(self) -> bool:
         """Return whether another read is worth its round trip, and memory stays bounded.
 
-        There is room for half of what may be in hand, and the broker was told about nearly all
-        finished entries. With a broker that answers reads and refuses writes, finished entries
-        would pile up here otherwise.
+        There is room for half of the jobs that may be in hand, and nearly all finished entries were
+        reported.
         """
+        # The second condition is for a broker that answers reads and refuses writes, as a full
+        # Redis does: finished entries would fill the memory of this process.
         return (
             self.lanes.room(self._prefetch) >= self._worthwhile
             and len(self.acknowledger) <= self._most_owed

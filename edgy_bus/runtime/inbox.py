@@ -72,7 +72,7 @@ async def advance(database: Inbox, receiver: str, envelope: Envelope) -> bool:
 
 @cache
 def _compare_and_set(dialect: str) -> Executable:
-    """Return the statement that replaces an earlier event; it returns a row if it did."""
+    """Return the statement that replaces an earlier event, and returns a row if it did."""
     insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
     offered = insert(inbox)
     new, old = offered.excluded, inbox.c

@@ -1,8 +1,8 @@
 """Fetch entries under the lease, and turn each entry into jobs in lanes.
 
-Order of a row: entries are read in order, and what earlier owners left unfinished comes before
-anything new. If the answer to a read is lost, nobody knows which entries the read has taken. The
-tenure ends then, and the next tenure begins with what this tenure left unfinished.
+Order of a row: entries are read in order, and unfinished entries of earlier owners come before new
+entries. If the answer to a read is lost, nobody knows which entries the read has taken. The tenure
+ends then, and the next tenure begins with the entries that this tenure left unfinished.
 """
 
 import asyncio
@@ -59,16 +59,19 @@ class Intake:
         self._in_hand.stop()
 
     async def run(self) -> None:
-        """Read until the tenure stops, or until nobody knows what a read has taken.
+        """Read until the tenure stops, or until the answer to a read is lost.
 
         Raises:
             LeaseLost: when the broker refuses the lease, or was rolled back.
         """
+        # Once all entries of earlier owners are taken over, none can follow: the broker refuses a
+        # read without `inherit` if it finds some. They came back with an older copy of the stream.
         inherit = True
         while not self._term.stopping:
             if not self._in_hand.has_room():
                 await self._in_hand.wait_for_room()
                 continue
+            # Before the read: news that arrive during the read must wake the wait after it.
             self._news.clear()
             fetched = await self._fetch(inherit=inherit)
             if fetched is None:
@@ -86,8 +89,8 @@ class Intake:
         try:
             return await self._broker.fetch(self._term.lease, self._in_hand.room(), inherit=inherit)
         except BrokerUnavailable as error:
-            # The read may have taken entries that nobody here knows. A second read would bring
-            # later entries of the same rows, so only the end of the tenure keeps the order.
+            # The read may have taken entries that this tenure does not know. A second read would
+            # bring later entries of the same rows, so only the end of the tenure keeps the order.
             self._doubt(str(error))
             return None
 
@@ -150,6 +153,7 @@ class Intake:
             name, options = subscription.name, subscription.receiver.options
             if handling.notes and handling.notes.get(name, NOTHING).done:
                 continue
+            # An ordinary repeat: the acknowledgement of an earlier tenure did not get through.
             if options.inbox is None and (envelope.id, name) in self._window:
                 self._stats.skipped += 1
                 handling.notes[name] = Note(done=True)

@@ -1,4 +1,4 @@
-"""Describe the work that a tenure has in hand: entries, and each receiver's turn at an entry."""
+"""Describe the work in hand: entries, and each receiver's turn at an entry."""
 
 from dataclasses import dataclass
 
@@ -41,12 +41,12 @@ class Handling:
 
     @property
     def event_id(self) -> str:
-        """Return the event's id, or the text of whatever bytes stand in its place."""
+        """Return the event's id, as text even if the bytes are no text."""
         return self.entry.fields.get(b"id", b"").decode("latin-1")
 
     @property
     def kept(self) -> list[Kept]:
-        """Return the proofs that the broker must still know when it is told about this entry."""
+        """Return the proofs that the broker must still know when this entry is reported."""
         event_id = self.entry.fields.get(b"id", b"")
         return [
             Kept(self.entry.id, name, event_id) for name, note in self.notes.items() if note.kept
@@ -115,7 +115,7 @@ class Job:
     def alone(self) -> bool:
         """Return whether the job is kept out of batches.
 
-        Such an event may be the reason that a batch failed, or that a process died of a batch.
+        Such an event may be the reason that a batch failed, or that a batch crashed its worker.
         """
         return self.again or self.note.attempts > 0 or self.handling.entry.deliveries > 2
 

@@ -1,9 +1,9 @@
 """Queue jobs in lanes: a lane for each row and receiver, so that a lane that waits delays no other.
 
 A lane is created with its first job and removed with its last. A lane is ready, running or blocked.
-Ready lanes stand in a line; whoever takes a lane runs its first job. While a lane is blocked (its
-first job waits for a retry), the lane's jobs do not count as active, so that they do not keep other
-events from being read. `MOST` bounds how many jobs may wait like that.
+Ready lanes stand in a line; a runner takes a lane and runs its first job. While a lane is blocked
+(its first job waits for a retry), the lane's jobs do not count as active, so that they do not keep
+other events from being read. `MOST` bounds how many jobs may wait like that.
 """
 
 from collections import deque
@@ -48,6 +48,7 @@ class Lanes(Generic[J]):
         else:
             lane.jobs.append(job)
         self.total += 1
+        # Jobs behind a retry must not use up the room of other rows: the row may wait for minutes.
         if not lane.blocked:
             self.active += 1
 
@@ -57,6 +58,8 @@ class Lanes(Generic[J]):
 
     def finish(self, lane: Lane[J]) -> None:
         """Remove the first job of a running lane; the lane is ready for the next job, or removed."""
+        # The job stays first in its lane until here, also while the job runs: a later event of the
+        # row joins the same lane, and cannot start before this job has ended.
         lane.jobs.popleft()
         self.total -= 1
         self.active -= 1

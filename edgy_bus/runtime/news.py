@@ -44,11 +44,13 @@ class NewsWatch:
                 await self._stale.wait()
                 continue
             try:
-                found: Iterable[Partition] = await bell.wait(positions, self._block)
+                ringing: Iterable[Partition] = await bell.wait(positions, self._block)
             except BrokerError:
                 await asyncio.sleep(self._pause)
-                found = positions  # the tenures find out for themselves
-            for partition in sorted(found):
+                # A broker that cannot wait may still answer reads: each tenure finds out by itself.
+                ringing = positions
+            for partition in sorted(ringing):
+                # Given back during the wait.
                 if partition in self._tenures:
                     self._tenures[partition].wake()
 

@@ -1,4 +1,4 @@
-"""Decide what follows a call: values and pure functions."""
+"""Decide the consequences of a call: values and pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,10 +92,10 @@ def decide(
     *,
     shared: bool = False,
 ) -> Decision:
-    """Decide what follows a call.
+    """Decide the consequence of a call.
 
     Args:
-        outcome: what came of the call.
+        outcome: the outcome of the call.
         note: the receiver's state before the call.
         retry: the receiver's policy.
         now: the time, in seconds since 1970.
@@ -107,7 +107,7 @@ def decide(
         case Done():
             return Finish()
         case Bury(reason):
-            return GiveUp(note.attempts + 1, reason)
+            return GiveUp(note.attempts + 1, bounded(reason))
         case Untouched():
             return Again(Note(note.attempts), "the batch was rolled back")
         case Snooze(seconds):
@@ -117,6 +117,7 @@ def decide(
             return _retry(note, retry, now, chance, reason=reason, asked=after)
         case Failed(reason):
             decision = _retry(note, retry, now, chance, reason=reason)
+            # Called again alone, and only then given up, if it fails alone.
             innocent = shared and isinstance(decision, GiveUp)
             return Again(Note(note.attempts, now), reason) if innocent else decision
 
@@ -138,11 +139,14 @@ def _retry(
         return GiveUp(attempts, f"{reason}; the retry policy failed: {describe(error)}")
     if wait is None:
         return GiveUp(attempts, reason)
+    # The receiver's own delay changes the moment of the attempt, never the number of attempts: a
+    # receiver that always asks for another attempt would keep its row for ever.
     return Again(Note(attempts, now + (wait if asked is None else asked)), reason)
 
 
 def crashed(note: Note, retry: Retry) -> GiveUp | None:
     """Decide to give an event up if the process died in the last of its attempts, else None."""
+    # Only attempts that were counted before the call can reach the limit without an outcome.
     if note.attempts < retry.attempts:
         return None
     reason = f"the process of its worker ended in the last of {note.attempts} attempts"
@@ -165,6 +169,7 @@ def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
         return {}
     try:
         subject, states = loads(raw)
+        # See above: an entry id may have belonged to a lost event.
         if subject != event_id:
             return {}
         return {name: _note(state) for name, state in states.items()}

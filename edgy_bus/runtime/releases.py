@@ -25,7 +25,7 @@ _AT_ONCE = 4
 
 
 class Releases:
-    """Handle the parked events of a row, in order, until none is left or one is given up again."""
+    """Handle the parked events of rows, each row's in order."""
 
     def __init__(self, term: Term, tools: Tools, held: HeldRows) -> None:
         self._term = term
@@ -60,7 +60,7 @@ class Releases:
         )
 
     async def _handle_all(self, key: RowKey, attempts: int) -> bool:
-        """Handle the parked events one after another; return whether none is left."""
+        """Handle the parked events in order; return whether all were handled."""
         while not self._term.stopping:
             parked = await self._first(key)
             if parked is None:
@@ -69,7 +69,10 @@ class Releases:
                 continue
             if not await self._handle_first(key, parked, attempts):
                 return False
+            # Each parked event has attempts of its own.
             attempts = 0
+            # Before the request: an event that is parked behind during the request moves the tail,
+            # and makes the broker answer that more events are parked.
             last = parked.id == self._held.tail(key)
             take_out = partial(self._broker.unpark, self._term.lease, key, parked)
             if not await patiently(take_out, self._pause):
@@ -104,6 +107,7 @@ class Releases:
         """
         subscription = self._subscription(key, parked)
         if subscription is None:
+            # Not dropped: a release of the program that has the receiver may come back.
             await self._hold(key, "no receiver of this name subscribes to the event any more")
             return False
         retry = subscription.receiver.options.retry
@@ -124,7 +128,7 @@ class Releases:
     ) -> Note | None:
         """Call the receiver once; return its state afterwards, None if the event is held again."""
         async with self._turns:
-            # Counted before the call: the process may die of this event.
+            # Counted before the call: the event may crash its worker.
             await self._change(key, HeldState(retrying=True, attempts=attempts + 1))
             if not self._term.may_begin():
                 await self._change(key, HeldState(retrying=True, attempts=attempts))
@@ -162,15 +166,15 @@ class Releases:
         except EventError:
             return None
         subscriptions = self._tools.subscriptions.of(envelope.model, envelope.signal)
-        matching = (one for one in subscriptions if one.name == key.receiver)
+        matching = (each for each in subscriptions if each.name == key.receiver)
         return next(matching, None)
 
 
 def parked_events_lost(term: Term, key: RowKey) -> LeaseLost:
     """Return the error that ends a tenure whose parked events the broker has lost.
 
-    The broker was rolled back. What the tenure has parked comes again in the next tenure, before
-    later events of the row.
+    The broker was rolled back. The parked events come again in the next tenure, before later events
+    of the row.
     """
     return LeaseLost(
         f"{term.group} has lost parked events of {key.subject} in {term.lease.partition}"

@@ -62,6 +62,7 @@ class Scheduler:
         """
         if not (self._lanes.ready or self._batches.ready) or not self._term.may_begin():
             return
+        # One runner at a time is enough: the runner calls `pump` before its first wait.
         if self._slots.take(self.pump):
             self._tasks.start(self._run(), self._runner_ended)
 
@@ -78,13 +79,14 @@ class Scheduler:
         self.pump()
 
     async def _run(self) -> None:
-        """Run what is ready, until nothing is ready, or the turn is over and the slot is wanted."""
+        """Run ready jobs, until no job is ready, or the turn is over and the slot is wanted."""
         loop, slots, term = asyncio.get_running_loop(), self._slots, self._term
         since = loop.time()
         while not term.stopping:
             now = loop.time()
             if now >= term.valid_until:
                 return
+            # Runners that wait for nothing run one after another, so the loop waits for all of them.
             if (now - since) * slots.busy > _TURN:
                 if slots.wanted:
                     return
@@ -137,6 +139,7 @@ class Scheduler:
             and await self._park_behind(lane, job)
         ):
             return
+        # After retries and held rows: a lane in a batch must be able to run at once.
         batch = job.subscription.receiver.options.batch
         if batch is not None and not job.alone:
             self._batches.add(lane, job, batch)
@@ -171,6 +174,7 @@ class Scheduler:
                 await self._give_up(lane, job, exhausted)
         if await self._attempts.count([job for _, job in begun]):
             return begun
+        # The lease may have been renewed after all: the jobs are ready again for that case.
         for lane, _ in begun:
             self._lanes.give_back(lane)
         return []
@@ -178,7 +182,7 @@ class Scheduler:
     async def _conclude(
         self, lane: Lane[Work], job: Job, outcome: Outcome, *, shared: bool = False
     ) -> None:
-        """Record what came of a call, and let the lane go on, wait, or give the event up."""
+        """Record the outcome of a call; the lane goes on, waits, or gives the event up."""
         decision = self._verdicts.conclude(job, outcome, shared=shared)
         if isinstance(decision, GiveUp):
             await self._give_up(lane, job, decision)
@@ -207,7 +211,8 @@ class Scheduler:
     def _postpone(self, lane: Lane[Work], due: float) -> None:
         """Let a lane wait until `due`, in seconds since 1970."""
         if self._term.stopping:
-            return  # the timers were stopped; the lane is the next owner's
+            # The timers were stopped; the next owner of the partition has this entry.
+            return
         self._lanes.block(lane)
         self._in_hand.check_room()
         wait = max(0.0, due - time.time())

@@ -1,4 +1,4 @@
-"""Who hears of what: the receivers of one group, by model and signal."""
+"""Find the receivers of a group that an event concerns, by model and signal."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,75 +10,87 @@ from edgy_bus.signals import Inbox, Receiver
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A receiver of a group, and what it is given."""
+    """Connect a receiver to a signal of a model, in a group.
+
+    Attributes:
+        group: the group that the receiver belongs to.
+        model: the model with its service: `accounts.User`.
+        signal: the signal's name.
+        receiver: the function and its options.
+        sender: the receiver's first argument: the model class, or the model's name where the class
+            is not here.
+        read: makes the instance from an event's row.
+        name: the durable name of the receiver, under which the group remembers its progress.
+    """
 
     group: str
     model: str
-    """With the service: `accounts.User`."""
     signal: str
     receiver: Receiver
     sender: Any
-    """The model class, or its name where there is no class."""
     read: Callable[[Mapping[str, Any] | None], Any]
-    """Makes the instance from an event's row."""
     name: str = field(init=False)
-    """The durable name of the receiver."""
 
     def __post_init__(self) -> None:
+        # Kept, because a receiver computes its name, and the name is read for every event.
         object.__setattr__(self, "name", self.receiver.name)
 
 
 class Subscriptions:
-    """Every subscription of one group."""
+    """Hold every subscription of a group."""
 
     def __init__(self, group: str, subscriptions: Iterable[Subscription]) -> None:
         self.group = group
-        self._all = tuple(one for one in subscriptions if one.group == group)
+        self._all = tuple(each for each in subscriptions if each.group == group)
         self._by_event: dict[tuple[str, str], list[Subscription]] = {}
-        for one in self._all:
-            same = self._by_event.setdefault((one.model, one.signal), [])
-            if any(other.name == one.name for other in same):
+        for subscription in self._all:
+            key = (subscription.model, subscription.signal)
+            siblings = self._by_event.setdefault(key, [])
+            if any(sibling.name == subscription.name for sibling in siblings):
                 raise ConfigurationError(
-                    f"two receivers of group {group!r} for {one.model}.{one.signal} have the name {one.name!r}, under which "
-                    'the group remembers what is done; give one of them another: name="…"'
+                    f"two receivers of group {group!r} for {subscription.model}."
+                    f"{subscription.signal} have the name {subscription.name!r}, under which the "
+                    'group remembers what is done; give one of them another: name="…"'
                 )
-            same.append(one)
+            siblings.append(subscription)
 
     def __len__(self) -> int:
         return len(self._all)
 
     def of(self, model: str, signal: str) -> list[Subscription]:
-        """The subscriptions that an event concerns, in the order in which they were made."""
+        """Return the subscriptions that an event concerns, in the order of connecting."""
         return self._by_event.get((model, signal), [])
 
     @property
     def ordered_models(self) -> tuple[str, ...]:
-        """Models of which something else than a `pre_*` signal is subscribed to."""
-        return tuple(
-            dict.fromkeys(one.model for one in self._all if not one.signal.startswith("pre_"))
-        )
+        """Return the models with a subscription to another signal than `pre_*`."""
+        models = (each.model for each in self._all if not each.signal.startswith("pre_"))
+        return tuple(dict.fromkeys(models))
 
     @property
     def pre_models(self) -> tuple[str, ...]:
-        """Models of which a `pre_*` signal is subscribed to."""
-        return tuple(dict.fromkeys(one.model for one in self._all if one.signal.startswith("pre_")))
+        """Return the models with a subscription to a `pre_*` signal."""
+        models = (each.model for each in self._all if each.signal.startswith("pre_"))
+        return tuple(dict.fromkeys(models))
 
     @property
     def inboxes(self) -> tuple[Inbox, ...]:
-        """The databases that receivers keep an inbox in."""
-        found = {
-            id(inbox): inbox
-            for one in self._all
-            if (inbox := one.receiver.options.inbox) is not None
-        }
-        return tuple(found.values())
+        """Return the databases that receivers keep an inbox in, each once."""
+        # By identity: an inbox is any object with the right methods, perhaps without a hash.
+        inboxes: dict[int, Inbox] = {}
+        for subscription in self._all:
+            inbox = subscription.receiver.options.inbox
+            if inbox is not None:
+                inboxes[id(inbox)] = inbox
+        return tuple(inboxes.values())
 
 
 class Snapshot:
-    """A row of a model whose class is not here: its fields are attributes."""
+    """Show a row of a model whose class is not here, with the row's fields as attributes."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.__dict__.update(values)
 
     def __repr__(self) -> str:
+        # Names only: a representation ends up in logs, and the values are the row's.
         return f"Snapshot({', '.join(self.__dict__)})"

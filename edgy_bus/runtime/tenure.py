@@ -1,4 +1,4 @@
-"""Hold one lease of one partition, from the first read to the return of the lease."""
+"""Hold a lease of a partition, from the first read to the return of the lease."""
 
 import asyncio
 
@@ -48,9 +48,9 @@ class Tenure(Service):
         self._grace = tools.settings.grace
         self._term = Term(lease, valid_until)
         self._services = OwnedTasks(self._failed)
-        """Reading, and telling the broker; ended last."""
+        """Reading, and reporting to the broker."""
         self._tasks = OwnedTasks(self._failed)
-        """Whatever runs receivers; has the grace time."""
+        """The tasks that run receivers; these have the grace time."""
         in_hand = InHand(self._term, tools)
         self._acknowledger = in_hand.acknowledger
         self._detours = Detours(self._term, tools, self._tasks)
@@ -91,6 +91,7 @@ class Tenure(Service):
         """End at once: the lease is lost, or may be."""
         self.lost = True
         self.finish()
+        # Ends the reading, and with it `run`, which cancels the receivers.
         self._services.cancel()
 
     async def stop(self) -> None:
@@ -129,8 +130,8 @@ class Tenure(Service):
     def _check_limit(self) -> None:
         """End the tenure if its lease may have run out; otherwise look again when it may have."""
         loop = asyncio.get_running_loop()
-        # Renewals only write the new limit. Reading the limit again here, in the loop's own thread,
-        # is what decides: the timer may be late, and the renewal may have come first.
+        # A renewal only writes the new limit. The limit is read again here, in the loop's own
+        # thread: the timer may be late, and the renewal may have come first.
         if loop.time() < self._term.valid_until:
             self._limit = loop.call_at(self._term.valid_until, self._check_limit)
         else:
@@ -149,7 +150,7 @@ class Tenure(Service):
         await self._drain(acknowledging)
 
     async def _drain(self, acknowledging: "asyncio.Task[None]") -> None:
-        """Give running receivers their grace time, and tell the broker what they have finished.
+        """Give running receivers their grace time, and report the entries that they finish.
 
         Entries whose receivers did not run stay unfinished, for the next owner.
         """
@@ -164,6 +165,7 @@ class Tenure(Service):
         if isinstance(error, LeaseLost):
             self.lose()
             return
+        # The first error is the reason; later errors may be consequences.
         if self._error is None:
             self._error = error
             telemetry.emit(

@@ -39,9 +39,7 @@ class Term:
         return await happens(self._stopped, seconds)
 
     def may_begin(self) -> bool:
-        """Return whether a receiver may begin now.
-
-        False as soon as the lease may have run out, even before the timer that ends the tenure has
-        fired: a process that was suspended wakes up with its lease over and its timers late.
-        """
+        """Return whether a receiver may begin now."""
+        # The clock decides, and not the timer that ends the tenure: a process that was suspended
+        # wakes up with its lease over and its timers late.
         return not self.stopping and asyncio.get_running_loop().time() < self.valid_until

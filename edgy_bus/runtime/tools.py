@@ -14,7 +14,7 @@ from edgy_bus.signing import Signer
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Hold what all tenures of a group in a process share.
+    """Hold the parts that all tenures of a group in a process share.
 
     Attributes:
         broker: the store of streams.

@@ -1,8 +1,8 @@
-"""Record what came of calls, and put aside events that receivers have given up.
+"""Record the outcomes of calls, and put aside events that receivers have given up.
 
 `outcome.decide` makes each decision, without side effects. `Verdicts.conclude` records the decision
-in memory, at once. What the broker must be told then is owed to the `Acknowledger`, but for an event
-that is given up: `Verdicts.give_up` waits until the event is in the dead letters or parked.
+in memory, at once; the report to the broker is owed, and the `Acknowledger` makes it. The exception
+is an event that is given up: `Verdicts.give_up` waits until the event is a dead letter or parked.
 """
 
 import time
@@ -58,14 +58,15 @@ class Verdicts:
         self._acknowledger.owe(handling)
 
     def conclude(self, job: Job, outcome: Outcome, *, shared: bool = False) -> Decision:
-        """Decide what follows a call, and record the decision unless it is to give up.
+        """Decide the consequence of a call, and record the decision unless the event is given up.
 
         Args:
             job: the job that was called.
-            outcome: what came of the call.
+            outcome: the outcome of the call.
             shared: whether the call had other events too.
         """
         name, handling = job.subscription.name, job.handling
+        # The call has ended, so the count that was written before the call is not needed any more.
         if handling.begun:
             handling.begun.pop(name, None)
         if type(outcome) is Done:
@@ -93,6 +94,7 @@ class Verdicts:
         else:
             await self._bury(handling, name, decision)
         self._report(catalogue.ReceiverGaveUp, job, decision.attempts, decision.reason)
+        # Only now: the entry must not be settled before its event is safe.
         handling.put_aside(name, decision.attempts)
         self._acknowledger.owe(handling)
 
@@ -129,7 +131,9 @@ class Verdicts:
         self._acknowledger.owe(handling)
 
     async def _bury(self, handling: Handling, receiver: str, decision: GiveUp) -> None:
-        """Keep the dead letter, before the broker is told anything else about the entry."""
+        """Keep a dead letter."""
+        # Before the entry is settled, and together with the note that says so: a crash between two
+        # steps would lose the event, or bury it twice.
         letter = handling.letter(receiver, decision.attempts, decision.reason)
         notes = handling.packed({receiver: Note(decision.attempts, done=True, kept=True)})
         bury = partial(self._broker.bury, self._term.lease, letter, notes, handling.kept)

@@ -16,6 +16,7 @@ class Window:
 
     def add(self, event_id: str, receiver: str) -> None:
         """Remember that a receiver has finished an event."""
+        # Two generations: a set that forgets single pairs would need an order, and more memory.
         if len(self._young) >= self._size:
             self._old, self._young = self._young, set()
         self._young.add((event_id, receiver))

@@ -22,12 +22,30 @@ from edgy_bus.telemetry import catalogue
 
 @dataclass(frozen=True, slots=True)
 class _Requirement:
-    """Describe what a worker needs before it starts, and how an outage is reported."""
+    """Describe a part that a worker needs before it starts, and how an outage is reported."""
 
     start: Callable[[], Awaitable[None]]
     outage: type[EdgyBusError]
     unavailable: type[catalogue.BrokerUnavailable | catalogue.DatabaseUnavailable]
     available: type[catalogue.BrokerAvailable | catalogue.DatabaseAvailable]
+
+
+def _database(start: Callable[[], Awaitable[None]]) -> _Requirement:
+    return _Requirement(
+        start,
+        DatabaseUnavailable,
+        catalogue.DatabaseUnavailable,
+        catalogue.DatabaseAvailable,
+    )
+
+
+def _broker(start: Callable[[], Awaitable[None]]) -> _Requirement:
+    return _Requirement(
+        start,
+        BrokerUnavailable,
+        catalogue.BrokerUnavailable,
+        catalogue.BrokerAvailable,
+    )
 
 
 class Worker(Service):
@@ -71,30 +89,18 @@ class Worker(Service):
         """Wait for databases and broker, and run the groups.
 
         Raises:
-            Exception: the mistake that ended a consumer. The worker ends with it: a process that
-                lives on without one of its groups looks healthy, and nobody would restart it.
+            Exception: the mistake that ended a consumer.
         """
-        inboxes = _Requirement(
-            self._prepare_inboxes,
-            DatabaseUnavailable,
-            catalogue.DatabaseUnavailable,
-            catalogue.DatabaseAvailable,
+        # In this order: without its inbox's table, a receiver would fail at every event.
+        requirements = (
+            _database(self._prepare_inboxes),
+            _broker(self._broker.connect),
+            _broker(Agreement(self._broker).renew),
         )
-        broker = _Requirement(
-            self._broker.connect,
-            BrokerUnavailable,
-            catalogue.BrokerUnavailable,
-            catalogue.BrokerAvailable,
-        )
-        agreement = _Requirement(
-            Agreement(self._broker).renew,
-            BrokerUnavailable,
-            catalogue.BrokerUnavailable,
-            catalogue.BrokerAvailable,
-        )
-        for requirement in (inboxes, broker, agreement):
+        for requirement in requirements:
             if not await self._until_available(requirement):
                 return
+        # The groups of a process share its slots: `concurrency` bounds the process.
         slots = Slots(self._settings.concurrency)
         self.consumers = [
             Consumer(self._broker, group, self._settings, slots, self._signer)
@@ -115,6 +121,8 @@ class Worker(Service):
 
     async def _until_ended(self) -> None:
         """Wait until the worker is to stop, or until a consumer has ended by a mistake."""
+        # A process that lives on without one of its groups looks healthy, and no supervisor would
+        # restart the process. So the worker ends with the first consumer that ends.
         endings: list[asyncio.Task[object]] = [
             asyncio.create_task(consumer.wait()) for consumer in self.consumers
         ]
@@ -133,10 +141,8 @@ class Worker(Service):
             await asyncio.gather(*endings, return_exceptions=True)
 
     async def _stop_consumers(self) -> list[BaseException]:
-        """Stop all consumers, and return what went wrong.
-
-        Each consumer drains and gives its partitions back, no matter how another consumer ends.
-        """
+        """Stop all consumers, and return their mistakes."""
+        # Each consumer drains and gives its partitions back, no matter how another consumer ends.
         stops = (consumer.stop() for consumer in self.consumers)
         answers = await asyncio.gather(*stops, return_exceptions=True)
         return [answer for answer in answers if answer is not None]
@@ -158,6 +164,7 @@ class Worker(Service):
             try:
                 await requirement.start()
             except requirement.outage as error:
+                # Once: an outage may last for hours.
                 if not away:
                     telemetry.emit(requirement.unavailable(part="worker", error=str(error)))
                 away = True

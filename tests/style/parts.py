@@ -17,7 +17,6 @@ PENDING = frozenset(
         MODULES,
         "operations",
         "outbox",
-        "runtime",
         "telemetry",
     ]
 )

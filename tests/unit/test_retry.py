@@ -1,9 +1,19 @@
 import math
+from datetime import timedelta
 
 import pytest
 
 from edgy_bus.errors import ConfigurationError
-from edgy_bus.retry import Retry
+from edgy_bus.retry import (
+    LONGEST,
+    Bury,
+    Retry,
+    RetryLater,
+    Snooze,
+    dead_letter,
+    retry,
+    snooze,
+)
 
 
 def test_delays_grow_to_a_ceiling_and_end():
@@ -38,3 +48,31 @@ def test_every_number_of_a_policy_is_a_finite_number(number, value):
         ConfigurationError, match=rf"Retry\({number}={value!r}\): write a finite number, {number}="
     ):
         Retry(**{number: value})
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf, -1.0, 1e15, LONGEST + 1])
+def test_a_receiver_cannot_ask_for_a_wait_that_no_clock_knows(seconds):
+    for outcome, make in (("snooze", snooze), ("retry", lambda after: retry(after=after))):
+        with pytest.raises(ConfigurationError, match=rf"{outcome}\(.*{seconds!r} is no number"):
+            make(seconds)
+
+
+@pytest.mark.parametrize("wrong", ["5", None, True])
+def test_an_outcome_needs_a_number(wrong):
+    with pytest.raises(ConfigurationError):
+        Snooze(wrong)
+
+
+def test_a_receiver_may_ask_for_any_other_wait():
+    assert snooze(timedelta(minutes=1)) == Snooze(60)
+    assert retry(after=0) == RetryLater(0)
+    assert retry() == RetryLater(None)
+    assert snooze(LONGEST) == Snooze(LONGEST)
+
+
+def test_the_reason_of_a_dead_letter_is_text_or_an_error():
+    assert dead_letter("no such user") == Bury("no such user")
+    assert dead_letter(ValueError("no")) == Bury("ValueError: no")
+    for wrong in (None, 5, b"bytes"):
+        with pytest.raises(ConfigurationError, match="write the reason as text"):
+            dead_letter(wrong)

@@ -8,7 +8,6 @@ import pytest
 import edgy_bus as edgy
 from edgy_bus.brokers.base import RowKey, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import Wire, dumps, loads, pack
 from edgy_bus.events import Event
 from edgy_bus.retry import Retry
@@ -175,8 +174,3 @@ async def test_attributes_of_later_releases_change_nothing() -> None:
     await eventually(lambda: len(calls.all) == 2)
     await group.end(tenure)
     assert calls.all == [("a", 1), ("a", 2)]
-
-
-def test_workers_that_honour_addresses_say_so_in_their_reports() -> None:
-    """Whoever publishes addressed events compares this number first; see `Consumer._report`."""
-    assert PROTOCOL.version == 2

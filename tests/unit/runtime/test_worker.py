@@ -13,7 +13,6 @@ from edgy_bus.codec import pack
 from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
 from edgy_bus.events import Partition, partitions_of
-from edgy_bus.runtime import worker as worker_module
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
@@ -272,11 +271,11 @@ async def test_an_outage_of_any_kind_is_told_once_and_waited_for(
 
     broker = Away()
 
-    async def prepare(database: Database, tables: Any) -> None:
+    async def prepare(*_: Any) -> None:
         if kind is DatabaseUnavailable:
             broker.fail()
 
-    monkeypatch.setattr(worker_module, "prepare", prepare)
+    monkeypatch.setattr("edgy_bus.runtime.worker.prepare", prepare)
     part = "broker" if kind is BrokerUnavailable else "database"
     database = Database("sqlite:///:memory:")
     with Told() as told:
