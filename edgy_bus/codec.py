@@ -40,7 +40,7 @@ class Envelope(NamedTuple):
     """Hold an entry with its header decoded and its data as bytes."""
 
     # Decoding data is most of the cost of an entry. A worker needs only the header to find the
-    # receivers of an entry, and often there is none.
+    # receivers of an entry, and many entries have no receiver here.
 
     id: str
     source: str

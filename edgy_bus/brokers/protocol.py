@@ -41,5 +41,5 @@ class Agreement:
                 "prefix"
             )
         if kept.version > self._newest:
-            telemetry.emit(catalogue.ProtocolIsNewer(version=kept.version, known=PROTOCOL.version))
+            telemetry.emit(catalogue.ProtocolIsNewer(version=kept.version, spoken=PROTOCOL.version))
         self._newest = max(self._newest, kept.version)

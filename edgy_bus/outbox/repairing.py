@@ -105,7 +105,7 @@ class Repairer:
             count = sum(len(page.ids) for page in placed)
             lost = state.epoch != head.epoch
             telemetry.emit(
-                catalogue.RelayResynchronised(partition=str(partition), found=count, lost=lost)
+                catalogue.RelayResynchronised(partition=str(partition), marked=count, lost=lost)
             )
         if repair.restored:
             telemetry.emit(

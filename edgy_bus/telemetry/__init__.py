@@ -1,7 +1,7 @@
-"""Reports what the library does: typed notices, and listeners for them.
+"""Report the work of the library: typed notices, and listeners for notices.
 
-Core code calls `emit` with an entry of the catalogue; logging, metrics and tracing are listeners, so
-core code knows none of them.
+Core code calls `emit` with an entry of the catalogue. Logging, metrics and tracing are listeners, of
+which core code knows nothing.
 """
 
 from edgy_bus.telemetry import catalogue

@@ -1,4 +1,4 @@
-"""Everything that the library reports about itself. Grouped by the part that reports."""
+"""Everything that the library reports about itself, grouped by the reporting part."""
 
 import logging
 from collections.abc import Sequence
@@ -20,9 +20,10 @@ def _entry(entry: type[N]) -> type[N]:
 
 @_entry
 class ServiceFailed(Notice):
-    """A background loop ended with an error that nothing inside of it handles."""
+    """A background loop ended with an error that the loop does not handle."""
 
     name: ClassVar[str] = "service.failed"
+    # ERROR: the loop does not come back without a restart.
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter("edgy_bus_service_failures_total", ("service",))
     service: str
@@ -31,9 +32,10 @@ class ServiceFailed(Notice):
 
 @_entry
 class BrokerUnavailable(Notice):
-    """The broker does not answer or refuses writes. Reported once, until it answers again."""
+    """The broker does not answer or refuses writes. Reported once for each outage."""
 
     name: ClassVar[str] = "broker.unavailable"
+    # WARNING: the outage may end by itself, and events wait in the outbox.
     level: ClassVar[int] = logging.WARNING
     metric: ClassVar[Counter | None] = Counter("edgy_bus_broker_outages_total", ("part",))
     part: str
@@ -63,15 +65,16 @@ class ProtocolIsNewer(Notice):
 
     name: ClassVar[str] = "broker.newer_protocol"
     version: int
-    known: int
+    spoken: int
 
 
 @_entry
 class DatabaseUnavailable(Notice):
-    """A database does not answer. Reported once, until it answers again."""
+    """A database does not answer. Reported once for each outage."""
 
     name: ClassVar[str] = "database.unavailable"
     level: ClassVar[int] = logging.WARNING
+    # No label for the error: its text has any number of values.
     metric: ClassVar[Counter | None] = Counter("edgy_bus_database_outages_total", ("part",))
     part: str
     error: str
@@ -96,7 +99,7 @@ class ConnectionDiscarded(Notice):
 
 @_entry
 class ListenerLost(Notice):
-    """The connection that waits for PostgreSQL's notifications broke; another one is opened."""
+    """The connection that waits for PostgreSQL's notifications broke. Another is opened."""
 
     name: ClassVar[str] = "database.listener_lost"
     metric: ClassVar[Counter | None] = Counter("edgy_bus_database_lost_listeners_total")
@@ -119,9 +122,10 @@ class TablesChanged(Notice):
 
 @_entry
 class SignalUndeclared(Notice):
-    """A receiver subscribed by name to a signal that the model, which is known here, does not have.
+    """A receiver subscribed by name to a signal that its model does not have.
 
-    Remedy: declare the signal, `User.meta.signals.on_verify = edgy_bus.Signal()`, or correct the name.
+    Remedy: declare the signal, `User.meta.signals.on_verify = edgy_bus.Signal()`, or correct the
+    name.
     """
 
     name: ClassVar[str] = "signal.undeclared"
@@ -148,6 +152,7 @@ class AnnouncerDropped(Notice):
     """Events of `pre_*` signals were dropped."""
 
     name: ClassVar[str] = "announcer.dropped"
+    # DEBUG: `pre_*` events have no promise, and an outage drops thousands of events.
     level: ClassVar[int] = logging.DEBUG
     metric: ClassVar[Counter | None] = Counter(
         "edgy_bus_announcer_dropped_events_total", ("reason",), "count"
@@ -178,6 +183,7 @@ class RelayPublished(Notice):
     """Events were appended to a stream and marked in the outbox."""
 
     name: ClassVar[str] = "relay.published"
+    # DEBUG: one notice for each chunk. The counter shows the rate.
     level: ClassVar[int] = logging.DEBUG
     metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_published_events_total", (), "count")
     partition: str
@@ -186,9 +192,10 @@ class RelayPublished(Notice):
 
 @_entry
 class RelayFailed(Notice):
-    """A round of the relay failed; events wait in the outbox. Reported once per kind of error."""
+    """A round of the relay failed; events wait in the outbox. Reported once for a kind of error."""
 
     name: ClassVar[str] = "relay.failed"
+    # ERROR: waiting does not mend such an error, unlike an outage of the broker.
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_failures_total", ("service",))
     service: str
@@ -220,15 +227,15 @@ class RelayRepartitioned(Notice):
 class RelayResynchronised(Notice):
     """A stream did not stand where the outbox had left it.
 
-    `found` events were in the stream and are marked now; `lost` says whether the stream lost events,
-    which are pending again.
+    `marked` events were in the stream, and were not marked before. `lost` says whether the stream
+    lost events, which are pending again.
     """
 
     name: ClassVar[str] = "relay.resynchronised"
     level: ClassVar[int] = logging.WARNING
     metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_repairs_total", ("lost",))
     partition: str
-    found: int
+    marked: int
     lost: bool
 
 
@@ -238,6 +245,7 @@ class RelayRestored(Notice):
 
     name: ClassVar[str] = "relay.restored"
     level: ClassVar[int] = logging.WARNING
+    # No label for the partition: a restored database affects all partitions at once.
     metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_restored_databases_total")
     partition: str
     incarnation: int
@@ -273,6 +281,7 @@ class TrimmingWaits(Notice):
     name: ClassVar[str] = "stream.waits"
     level: ClassVar[int] = logging.WARNING
     partition: str
+    # By name, because the remedy is `edgy-bus forget GROUP` for each of these groups.
     groups: Sequence[str]
 
 
@@ -310,6 +319,7 @@ class WorkerDied(Notice):
     name: ClassVar[str] = "worker.died"
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter("edgy_bus_worker_deaths_total")
+    # A negative status is the number of a signal: -9 is often a lack of memory.
     status: int
 
 
@@ -329,6 +339,7 @@ class PartitionTaken(Notice):
     """This process has the lease of a partition."""
 
     name: ClassVar[str] = "partition.taken"
+    # DEBUG: a rolling restart moves every partition several times.
     level: ClassVar[int] = logging.DEBUG
     group: str
     partition: str
@@ -346,7 +357,7 @@ class PartitionReleased(Notice):
 
 @_entry
 class TenureLost(Notice):
-    """The lease of a partition ended before this process gave it back."""
+    """The lease of a partition ended before this process gave the lease back."""
 
     name: ClassVar[str] = "tenure.lost"
     level: ClassVar[int] = logging.WARNING
@@ -357,9 +368,10 @@ class TenureLost(Notice):
 
 @_entry
 class TenureInDoubt(Notice):
-    """Nobody knows which entries a read has taken: the next tenure finds them as unfinished."""
+    """The answer to a read was lost: the next tenure finds the entries of the read as unfinished."""
 
     name: ClassVar[str] = "tenure.in_doubt"
+    # INFO: the next tenure repeats the read, so that nothing is lost.
     metric: ClassVar[Counter | None] = Counter("edgy_bus_tenures_in_doubt_total", ("group",))
     group: str
     partition: str
@@ -386,6 +398,7 @@ class EntriesMissing(Notice):
     """Unfinished entries are gone from a stream."""
 
     name: ClassVar[str] = "tenure.entries_missing"
+    # ERROR: trimming keeps unfinished entries, so another program or an eviction took these.
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter(
         "edgy_bus_missing_entries_total", ("group",), "count"
@@ -405,6 +418,7 @@ class ForeignEntry(Notice):
     group: str
     partition: str
     entry: str
+    # Bounded by the worker: an entry may contain any bytes.
     reason: str
 
 
@@ -414,6 +428,7 @@ class ReceiverRetried(Notice):
 
     name: ClassVar[str] = "receiver.retried"
     level: ClassVar[int] = logging.WARNING
+    # No label for the event: each event would be a series of its own.
     metric: ClassVar[Counter | None] = Counter(
         "edgy_bus_receiver_retries_total", ("group", "receiver")
     )
@@ -430,6 +445,7 @@ class ReceiverGaveUp(Notice):
     """A receiver failed for good: the event is in the dead letters, or the row is held."""
 
     name: ClassVar[str] = "receiver.gave_up"
+    # ERROR: an operator has to decide about the event.
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter(
         "edgy_bus_receiver_failures_total", ("group", "receiver")

@@ -10,7 +10,7 @@ class Counter:
     """A metric that only grows.
 
     Args:
-        name: the metric's name, after the conventions of OpenMetrics: it ends with `_total`.
+        name: the metric's name, after the conventions of OpenMetrics, with `_total` at the end.
         labels: fields of the notice that tell series of the metric apart. Every label has few
             different values: never a key of a row, an event's id or an error's text.
         amount: the field of the notice that is added; each notice counts as 1 without it.
@@ -23,14 +23,14 @@ class Counter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """One thing that the library reports about itself.
+    """A report of the library about itself.
 
     Fields contain names, numbers and reasons. No field ever contains a payload, a password or a URL
     with credentials.
     """
 
     name: ClassVar[str] = ""
-    """What happened, as `part.what_happened`: stable, for filters and dashboards."""
+    """The part and the happening, as `part.happening`: stable, for filters and dashboards."""
     level: ClassVar[int] = logging.INFO
     """The level of `logging` at which the notice is written."""
     metric: ClassVar[Counter | None] = None

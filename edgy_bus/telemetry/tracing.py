@@ -2,7 +2,7 @@
 
 try:
     from opentelemetry.trace import get_current_span
-except ImportError:  # the package is optional: events carry no trace without it
+except ImportError:  # the package is optional: without OpenTelemetry, events carry no trace
 
     def current_traceparent() -> str | None:
         """Return None: OpenTelemetry is not installed."""

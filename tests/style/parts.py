@@ -11,15 +11,7 @@ PACKAGE = "edgy_bus"
 MODULES = "modules"
 """The part that consists of the modules directly in the package."""
 
-PENDING = frozenset(
-    [
-        PACKAGE,
-        MODULES,
-        "operations",
-        "outbox",
-        "telemetry",
-    ]
-)
+PENDING: frozenset[str] = frozenset()
 """Parts whose rewrite is not finished, which are not measured; empty this set when it is."""
 
 

@@ -30,7 +30,7 @@ async def test_a_newer_protocol_that_older_programs_can_use_is_reported_once() -
     assert told.all == [
         (
             "broker.newer_protocol",
-            {"version": PROTOCOL.version + 2, "known": PROTOCOL.version},
+            {"version": PROTOCOL.version + 2, "spoken": PROTOCOL.version},
         )
     ]
 

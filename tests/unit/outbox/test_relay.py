@@ -349,7 +349,7 @@ async def test_a_long_stream_is_recognised_page_by_page(
     monkeypatch.setattr(broker, "landmarks", partial(broker.landmarks, count=3))
     with Told() as told:
         await relay.repairer.step()
-    assert [fields["found"] for fields in told.of("relay.resynchronised")] == [10]
+    assert [fields["marked"] for fields in told.of("relay.resynchronised")] == [10]
     assert await store.count_pending() == 0
     monkeypatch.undo()
     await drain(relay)
