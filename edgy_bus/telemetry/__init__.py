@@ -1,7 +1,7 @@
 """Report the work of the library: typed notices, and listeners for notices.
 
-Core code calls `emit` with an entry of the catalogue. Logging, metrics and tracing are listeners, of
-which core code knows nothing.
+Core code calls `emit` with an entry of the catalogue. Logging, metrics and tracing are listeners.
+Core code knows no listener.
 """
 
 from edgy_bus.telemetry import catalogue

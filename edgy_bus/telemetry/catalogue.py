@@ -368,7 +368,7 @@ class TenureLost(Notice):
 
 @_entry
 class TenureInDoubt(Notice):
-    """The answer to a read was lost: the next tenure finds the entries of the read as unfinished."""
+    """The answer to a read was lost; the next tenure finds the entries as unfinished."""
 
     name: ClassVar[str] = "tenure.in_doubt"
     # INFO: the next tenure repeats the read, so that nothing is lost.
