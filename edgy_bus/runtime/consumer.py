@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import dumps
 from edgy_bus.errors import BrokerError, BrokerUnavailable
-from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.runtime.assignment import assign
 from edgy_bus.runtime.jobs import Stats

@@ -221,6 +221,15 @@ def test_a_row_and_its_event_leave_the_session_as_it_was() -> None:
     single = UpdateRows(model.meta, "post_update", updates, exclusive=True).single()
     assert single is not None
     kind = EventKind(
-        model.meta.table, "id", model.meta.public, single.read, True, "shop.Everything", "s", 8, 9
+        model.meta.table,
+        "id",
+        model.meta.public,
+        single.read,
+        True,
+        "shop",
+        "shop.Everything",
+        "s",
+        8,
+        9,
     )
     assert is_harmless(with_event(single.statement, kind))
