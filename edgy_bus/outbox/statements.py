@@ -16,6 +16,7 @@ from sqlalchemy import (
     Insert,
     Integer,
     Select,
+    Table,
     TableValuedAlias,
     Text,
     any_,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
@@ -41,6 +43,7 @@ from edgy_bus.codec import dumps
 from edgy_bus.outbox.table import chunks, outbox, pending, streams
 
 POSTGRESQL = "postgresql"
+SQLITE = "sqlite"
 
 DURABILITY = select(
     *(func.current_setting(name).label(name) for name in ("fsync", "synchronous_commit"))
@@ -243,6 +246,13 @@ def marking() -> Executable:
 
 _KEPT = ("model", "label", "new_ms", "new_seq", "events", "created")
 """The parameters of a mark that become the columns of a chunk, in their order."""
+
+
+@cache
+def adding(dialect: str, table: Table) -> Executable:
+    """Insert a row unless a row has its key: another relay may insert the same at the same moment."""
+    insertion = sqlite.insert(table) if dialect == SQLITE else postgresql.insert(table)
+    return insertion.on_conflict_do_nothing()
 
 
 @cache

@@ -92,6 +92,19 @@ async def test_the_event_tells_of_the_row_and_of_what_changed(shop: Shop) -> Non
     }
     assert deleted["data"] == {"instance": {"id": 1, "name": "b", "stock": 2}, "is_update": False}
     assert "s3cret" not in str(await shop.events())
+    assert {event["source"] for event in await shop.events()} == {"shop"}
+
+
+async def test_events_of_sets_and_custom_signals_name_their_service(shop: Shop) -> None:
+    await shop.Item.query.bulk_create([{"name": "a"}, {"name": "b"}])
+    await shop.Item.query.update(stock=1)
+    item = await shop.Item.query.get(name="a")
+    await shop.Item.query.filter(name="b").delete()
+    shop.Item.meta.signals.checked = edgy.Signal()
+    await shop.Item.meta.signals.checked.send(shop.Item, instance=item)
+    events = await shop.events()
+    assert len(events) >= 6
+    assert {event["source"] for event in events} == {"shop"}
 
 
 async def test_every_kind_of_key_finds_its_partition(shop: Shop) -> None:

@@ -220,6 +220,18 @@ async def test_a_row_is_published_with_the_attributes_that_it_has(store: OutboxS
     assert full.keys() - plain.keys() == {"to", "causationid", "actor"}
 
 
+async def test_relays_that_meet_a_new_stream_or_group_at_once_agree(store: OutboxStore) -> None:
+    await write(store, 1)
+    head = await stand(store, 10)
+    both = [PARTITION, OTHER] * 10
+    await asyncio.gather(
+        *(store.add_stream(partition) for partition in both),
+        *(store.add_group(PARTITION.model, "mail") for _ in both),
+    )
+    assert await store.heads() == {PARTITION: head, OTHER: StreamHead()}
+    assert await store.groups() == {PARTITION.model: {"mail"}}
+
+
 async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore) -> None:
     """Ids do not become visible in their order; nothing is missed, and the events of a row keep theirs.
 

@@ -85,12 +85,9 @@ class OutboxStore:
 
     async def add_stream(self, partition: Partition) -> None:
         """Begin to keep the head of a stream. Two relays may do so at once."""
-        present = select(streams.c.model).where(steps.belongs_to(streams, partition))
-        row = {"model": partition.model, "label": partition.name}
+        place = {"model": partition.model, "label": partition.name}
         head = {"epoch": "", "head_ms": 0, "head_seq": 0, "head_event": ""}
-        async with self.database.transaction():
-            if not (await self.database.run(present)).rows:
-                await self.database.run(insert(streams).values(row | head))
+        await self.database.run(statements.adding(self._dialect, streams), place | head)
 
     # Reading and marking
 
@@ -159,12 +156,9 @@ class OutboxStore:
         return names
 
     async def add_group(self, model: str, name: str) -> None:
-        """Note that a group was seen on a stream of the model. Two relays may see it at once."""
-        same = groups.c.model == model, groups.c.name == name
-        present = select(groups.c.name).where(*same)
-        async with self.database.transaction():
-            if not (await self.database.run(present)).rows:
-                await self.database.run(insert(groups).values(model=model, name=name))
+        """Note that a group was seen on a stream of the model. Two relays may do so at once."""
+        group = {"model": model, "name": name}
+        await self.database.run(statements.adding(self._dialect, groups), group)
 
     async def forget_group(self, name: str) -> int:
         """Forget a group, so that no stream waits for it; return from how many models."""
