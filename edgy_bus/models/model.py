@@ -219,7 +219,7 @@ class Model(BaseModel):
 
     async def load(self) -> Self:
         """Read the row again. Raises `ObjectNotFound` if it is gone."""
-        statement = select_row(self.meta.table, self.meta.pk)
+        statement = select_row(self.meta.table.c[self.meta.pk])
         result = await self.meta.registry.database.run(statement, {KEY: self.pk})
         self._take_only(result.rows)
         return self

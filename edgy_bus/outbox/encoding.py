@@ -1,16 +1,15 @@
-"""The making of events: the one place that encodes `data`, checks its size and numbers events.
+"""The making of events: the place that encodes `data`, and checks the size of every event.
 
-`single_statement` makes the same event inside PostgreSQL, from the same constants.
+`single_statement` makes the event of a single row inside PostgreSQL, with the same result.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from edgy_bus.codec import dumps, key_text
 from edgy_bus.errors import EventError
 from edgy_bus.events import Event, new_event_id, now, partition_name
-from edgy_bus.outbox.statements import WRITTEN
 from edgy_bus.settings import EventSettings
 from edgy_bus.sources import Instance, RowChange, SourceModel, Values, changes_of
 from edgy_bus.telemetry import current_traceparent
@@ -20,7 +19,7 @@ EventRow = dict[str, Any]
 
 
 class Stamp(NamedTuple):
-    """When, and in which trace, events are written: the same for all events of one call."""
+    """The time and the trace of events: the same for all events of a call."""
 
     time: str
     created: int
@@ -38,8 +37,6 @@ class EventEncoder:
     def __init__(self, service: str, settings: EventSettings) -> None:
         self.service = service
         self.settings = settings
-        # Columns that a newer release adds to the outbox stay empty.
-        self._empty: EventRow = dict.fromkeys(WRITTEN)
 
     def model_name(self, model: SourceModel) -> str:
         """Return the name under which other services know the model."""
@@ -49,6 +46,7 @@ class EventEncoder:
         self, model: SourceModel, signal: str, changes: Iterable[RowChange]
     ) -> list[EventRow]:
         """Return an event for each changed row."""
+        # Read the clock and the trace once, not for every row of a bulk.
         stamped = stamp()
         return [
             self._row(model, signal, key_text(change.key), _data(change, model.public), stamped)
@@ -59,11 +57,8 @@ class EventEncoder:
         self, model: SourceModel, signal: str, values: Values, row_count: int, *, is_update: bool
     ) -> EventRow:
         """Return the only event of a changed set."""
-        data = {
-            "values": _only(model.public, values),
-            "row_count": row_count,
-            "is_update": is_update,
-        }
+        public = _only(model.public, values)
+        data = {"values": public, "row_count": row_count, "is_update": is_update}
         return self._row(model, signal, None, data, stamp())
 
     def sent(
@@ -76,7 +71,7 @@ class EventEncoder:
         subject: str | None,
     ) -> EventRow:
         """Return the event of a signal that the application sends."""
-        data: dict[str, Any] = {"kwargs": dict(kwargs)}
+        data: dict[str, object] = {"kwargs": dict(kwargs)}
         if instance is not None:
             data["instance"] = instance.snapshot()
         return self._row(model, signal, subject, data, stamp())
@@ -85,12 +80,14 @@ class EventEncoder:
         self, model: SourceModel, signal: str, instance: Instance | None, values: Values | None
     ) -> Event:
         """Return the event of an operation that is about to happen."""
-        data: dict[str, Any] = {"values": None}
+        # The values are copied now: receivers may change the instance before the event is sent.
+        data: dict[str, object] = {"values": None}
         subject = None
         if values is not None:
             data["values"] = _only(model.public, values)
         if instance is not None:
             data["instance"] = instance.snapshot()
+            # A new row has no key yet.
             subject = None if instance.pk is None else key_text(instance.pk)
         return Event(
             id=new_event_id(),
@@ -113,6 +110,7 @@ class EventEncoder:
     ) -> EventError:
         """Return the error of an event that is larger than the limit."""
         row = "" if subject is None else f" of {subject!r}"
+        # PostgreSQL does not return the size of an event that it refuses.
         measured = "more" if size is None else f"{size:,} bytes, more"
         return EventError(
             f"the event {self.model_name(model)}.{signal}{row} has {measured} than the "
@@ -121,23 +119,18 @@ class EventEncoder:
         )
 
     def _row(
-        self,
-        model: SourceModel,
-        signal: str,
-        subject: str | None,
-        data: Mapping[str, Any],
-        stamped: Stamp,
+        self, model: SourceModel, signal: str, subject: str | None, data: Values, stamped: Stamp
     ) -> EventRow:
         name = self.model_name(model)
         try:
             raw = dumps(data)
         except EventError as error:
             raise EventError(f"the event {name}.{signal} of {subject!r} {error}") from error
+        # Before the INSERT, in the transaction of the change: the error takes the change back.
         if len(raw) > self.settings.max_bytes:
             raise self.too_large(model, signal, subject=subject, size=len(raw))
         event_id = new_event_id()
         return {
-            **self._empty,
             "model": name,
             "label": partition_name(subject, event_id, self.settings.partitions),
             "event_id": event_id,
@@ -147,11 +140,12 @@ class EventEncoder:
             "traceparent": stamped.traceparent,
             "data": raw.decode(),
             "created": stamped.created,
+            "source": self.service,
         }
 
 
-def _data(change: RowChange, public: Sequence[str]) -> dict[str, Any]:
-    data: dict[str, Any] = {
+def _data(change: RowChange, public: Sequence[str]) -> Values:
+    data: dict[str, object] = {
         "instance": _only(public, change.row),
         "is_update": change.is_update,
     }
@@ -161,5 +155,6 @@ def _data(change: RowChange, public: Sequence[str]) -> dict[str, Any]:
     return data
 
 
-def _only(public: Sequence[str], values: Values) -> dict[str, Any]:
+def _only(public: Sequence[str], values: Values) -> Values:
+    # A source that loads rows in part has no value for some fields.
     return {name: values[name] for name in public if name in values}

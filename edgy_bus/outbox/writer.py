@@ -1,7 +1,6 @@
 """Writes the events of a change in the transaction of the change: both happen, or neither."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from edgy_bus.codec import key_text
 from edgy_bus.database import Database
@@ -14,6 +13,7 @@ from edgy_bus.outbox.single_statement import EventKind
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.sources import (
     Instance,
+    Key,
     RowChange,
     SingleRow,
     SourceModel,
@@ -28,11 +28,11 @@ Publishes = Callable[[SourceModel, str], bool]
 
 
 class OutboxWriter:
-    """The writer of a source whose bus has a broker.
+    """The writer of a source whose bus has a broker."""
 
-    The outbox id of an event is assigned while the transaction holds the lock of the event's row.
-    So the id rises from event to event of a row, and is the event's `sequence`.
-    """
+    # The outbox id of an event is assigned while the transaction holds the lock of the event's row.
+    # So the id rises from event to event of a row, in the order of commits, and is the event's
+    # `sequence`. Every way of writing an event below keeps to that.
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class OutboxWriter:
     ) -> list[EventRow]:
         """Return the outbox rows for changes that a source makes on a connection of its own.
 
-        The source inserts them in the transaction of the changes, while the rows are locked.
+        The source inserts the rows in the transaction of the changes, after the changes.
         """
         return self._encoder.events(model, signal, changes)
 
@@ -76,11 +76,12 @@ class OutboxWriter:
         async with self._database.transaction():
             changes = await self._write_rows(write)
             if changes:
+                # After the commit: the relay would not see the events before.
                 self._database.on_commit(self.ring)
         return changes
 
     def _single_row(self, write: Write) -> SingleRow | None:
-        """Return the change of a row that can be one statement with its event."""
+        """Return the change of a row that can be a single statement with its event."""
         model = write.model
         if self._database.dialect.name != POSTGRESQL or write.summary is not None:
             return None
@@ -89,18 +90,20 @@ class OutboxWriter:
         return write.single()
 
     async def _write_row(self, write: Write, single: SingleRow) -> list[RowChange]:
-        """Change one row and write its event in one statement."""
+        """Change a row and write its event in a single statement."""
         database = self._database
         statement = single_statement.with_event(single.statement, self._kind(write, single))
         values = single_statement.parameters(single, new_event_id(), stamp())
         try:
             rows = (await database.run(statement, values)).rows
         except IntegrityError as error:
-            if single_statement.is_too_large(error):
-                key = single.parameters.get(KEY)
-                subject = None if key is None else key_text(key)
-                raise self._encoder.too_large(write.model, write.signal, subject=subject) from None
-            raise
+            if not single_statement.is_too_large(error):
+                raise
+            key = single.parameters.get(KEY)
+            subject = None if key is None else key_text(key)
+            too_large = self._encoder.too_large(write.model, write.signal, subject=subject)
+            # The cause is an implementation detail, and its text contains the subject.
+            raise too_large from None
         if rows and database.in_transaction:
             database.on_commit(self.ring)
         elif rows:
@@ -108,44 +111,51 @@ class OutboxWriter:
         return [single.change(write.model.pk, row) for row in rows]
 
     def _kind(self, write: Write, single: SingleRow) -> EventKind:
-        model, settings = write.model, self._encoder.settings
+        model, encoder = write.model, self._encoder
+        # Positions, because keywords would cost time for every row.
         return EventKind(
             model.table,
             model.pk,
             model.public,
             single.read,
             single.reports_old,
-            self._encoder.model_name(model),
+            encoder.model_name(model),
             write.signal,
-            settings.partitions,
-            settings.max_bytes,
+            encoder.service,
+            encoder.settings.partitions,
+            encoder.settings.max_bytes,
         )
 
     async def _write_rows(self, write: Write) -> list[RowChange]:
-        """Make a change page by page, and write the events of each page, in the open transaction."""
+        """Make a change of any size, and write its events, in the open transaction."""
         model, signal, values = write.model, write.signal, write.summary
         if values is not None:
-            changes = await write.run(self._database)
-            if changes:
-                event = self._encoder.set_event(
-                    model, signal, values, len(changes), is_update=write.is_update
-                )
-                await self._store.append([event])
-            return changes
-        written: list[RowChange] = []
+            return await self._write_set(write, values)
+        kept: list[RowChange] = []
         async for page in write.pages(self._database):
             if page:
                 await self._store.append(self._encoder.events(model, signal, page))
-            written += write.kept(page)
-        return written
+            # Only a page of a large set is in memory, with its events.
+            kept += write.kept(page)
+        return kept
+
+    async def _write_set(self, write: Write, values: Values) -> list[RowChange]:
+        """Change a set, and write its only event."""
+        changes = await write.run(self._database)
+        if changes:
+            event = self._encoder.set_event(
+                write.model, write.signal, values, len(changes), is_update=write.is_update
+            )
+            await self._store.append([event])
+        return changes
 
     async def send(
         self, model: TableModel, signal: str, instance: Instance | None, kwargs: Values
     ) -> None:
         """Write the event of a signal that the application sends, in the open or a new transaction.
 
-        The row of the instance is locked, as for a change of the row: without the lock, the event's
-        number would not be in the order of the row's other events.
+        The event of an instance whose row is gone has no subject: it has no place among the events
+        of a row.
         """
         async with self._database.transaction():
             subject = None
@@ -155,14 +165,17 @@ class OutboxWriter:
             await self._store.append([event])
             self._database.on_commit(self.ring)
 
-    async def _lock(self, model: TableModel, key: Any) -> bool:
+    async def _lock(self, model: TableModel, key: Key | None) -> bool:
         """Lock a row, and return whether the row exists."""
-        statement = lock_row(model.table, model.pk, (), exclusive=False)
+        # Without the lock, the event's id would not be in the order of the row's other events.
+        statement = lock_row(model.table.c[model.pk], (), exclusive=False)
         return bool((await self._database.run(statement, {KEY: key})).rows)
 
     def announce(
         self, model: SourceModel, signal: str, instance: Instance | None, values: Values | None
     ) -> None:
         """Publish a `pre_*` event in the background, if there is room for the event."""
-        if self.records(model, signal):
-            self._announcer.put(lambda: self._encoder.announcement(model, signal, instance, values))
+        if not self.records(model, signal):
+            return
+        # A function, because an event that finds no room is not made at all.
+        self._announcer.put(lambda: self._encoder.announcement(model, signal, instance, values))

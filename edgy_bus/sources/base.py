@@ -1,11 +1,11 @@
 """The descriptions that sources of events and the bus share: of models, of instances, of changes.
 
-A *source* is a set of models that share a database: a registry of ours today, the mapped classes of
-a foreign ORM later. Code behind this seam knows these protocols and values only, never the class of
-a model.
+A *source* is a set of models that share a database: a registry of this library, or the mapped
+classes of a foreign ORM. Code behind this seam uses these protocols and values only, never the class
+of a model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Table
@@ -15,17 +15,19 @@ from edgy_bus.signals import Broadcaster
 Values = Mapping[str, Any]
 """Values of a row by field name."""
 
-Key = Any
-"""A primary key: a number, a text, a UUID. A source with composite keys makes a text of them."""
+Key = Hashable
+"""A primary key: a number, a text, a UUID. A source with composite keys makes a text of each key."""
 
 
 class RowChange(NamedTuple):
-    """Describe the change of one row.
+    """Describe the change of a row.
 
-    `row` holds the row after the change, or the last state of a deleted row. `old` is None unless
-    the row was updated. It holds the values before the change that were read under the row's lock;
-    a value that nobody knows is missing. `assigned` names the fields that an update wrote; None
-    stands for all fields.
+    Attributes:
+        key: the primary key.
+        row: the row after the change, or the last state of a deleted row.
+        old: None unless the row was updated. Then these are values before the change that were read
+            under the row's lock; a value that nobody knows is missing.
+        assigned: the fields that an update wrote; None stands for all fields.
     """
 
     key: Key
@@ -35,15 +37,16 @@ class RowChange(NamedTuple):
 
     @property
     def is_update(self) -> bool:
-        """Return whether the row existed before the change and exists after it."""
+        """Return whether the row existed before the change and exists after the change."""
+        # An update without any known value has an empty `old`, which is not None.
         return self.old is not None
 
 
 class Instance(Protocol):
-    """An application's object for one row."""
+    """An application's object for a row."""
 
     @property
-    def pk(self) -> Key:
+    def pk(self) -> Key | None:
         """Return the primary key; None before the first save."""
 
     def snapshot(self) -> Values:
@@ -51,7 +54,9 @@ class Instance(Protocol):
 
 
 class SourceModel(Protocol):
-    """The description of one model."""
+    """The description of a model."""
+
+    # Properties, because an implementation may be frozen.
 
     @property
     def name(self) -> str:
@@ -67,7 +72,7 @@ class SourceModel(Protocol):
 
     @property
     def publish(self) -> tuple[str, ...] | None:
-        """Return patterns of the signals that go to the broker; None leaves that to the bus."""
+        """Return patterns of the signals that go to the broker; None leaves the choice to the bus."""
 
     @property
     def public(self) -> tuple[str, ...]:
@@ -78,7 +83,11 @@ class SourceModel(Protocol):
 
 
 class TableModel(SourceModel, Protocol):
-    """The description of a model whose rows are the rows of one table with one key column."""
+    """The description of a model whose rows are the rows of a table with a single key column.
+
+    Rows of such a model can be written by descriptions (`writes`). A model with several tables or key
+    columns makes its changes itself, and hands over `RowChange` values.
+    """
 
     @property
     def table(self) -> Table:

@@ -1,7 +1,4 @@
-"""The computation of `changes`: which fields of a row an update changed, from which value to which.
-
-PostgreSQL computes the same in `outbox.single_statement`; a property test holds both equal.
-"""
+"""The computation of `changes`: the fields of a row that an update changed, with both values."""
 
 from collections.abc import Collection
 from typing import Any
@@ -10,9 +7,6 @@ from edgy_bus.sources.base import RowChange
 
 Changes = dict[str, dict[str, Any]]
 """Field name to `{"old": …, "new": …}`; `old` is missing where nobody knows the value."""
-
-_JSON = (dict, list, bool)
-"""Types whose values Python may call equal although their JSON differs."""
 
 
 def changes_of(change: RowChange, public: Collection[str]) -> Changes | None:
@@ -25,6 +19,7 @@ def changes_of(change: RowChange, public: Collection[str]) -> Changes | None:
         if name not in public:
             continue
         new = change.row[name]
+        # A missing old value and NULL are different: only NULL is a value that was read.
         if name not in change.old:
             changes[name] = {"new": new}
         elif differ(change.old[name], new):
@@ -32,17 +27,21 @@ def changes_of(change: RowChange, public: Collection[str]) -> Changes | None:
     return changes
 
 
-def differ(old: object, new: object) -> bool:
-    """Return whether two values of a field differ, as PostgreSQL's IS DISTINCT FROM does.
+# `outbox.single_statement` computes the same in PostgreSQL, with IS DISTINCT FROM on the types of the
+# columns, and on jsonb for JSON. Where the two disagree, the event of a row would depend on the way
+# in which the row was written, so `tests/integration/test_encodings.py` compares both.
 
-    JSON tells `true` from 1, at any depth; Python does not.
-    """
-    if old != new:
-        return True
-    if not isinstance(old, _JSON) and not isinstance(new, _JSON):
-        return False
+
+def differ(old: object, new: object) -> bool:
+    """Return whether two values of a field differ, as PostgreSQL's IS DISTINCT FROM does."""
+    return bool(old != new) or _differ_in_json(old, new)
+
+
+def _differ_in_json(old: object, new: object) -> bool:
+    """Return whether equal values differ in JSON, at any depth."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return any(differ(value, new[name]) for name, value in old.items())
+        return any(_differ_in_json(value, new[name]) for name, value in old.items())
     if isinstance(old, list) and isinstance(new, list):
-        return any(differ(before, after) for before, after in zip(old, new, strict=True))
+        return any(map(_differ_in_json, old, new))
+    # JSON distinguishes true from 1; Python does not.
     return isinstance(old, bool) is not isinstance(new, bool)

@@ -1,4 +1,4 @@
-"""What a source and a bus use of each other: the source, and the writer that the bus gives it."""
+"""The two sides of the seam: a source, and the writer that a bus gives to the source."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -13,7 +13,7 @@ OnModel = Callable[[SourceModel], None]
 
 
 class EventWriter(Protocol):
-    """Makes changes and writes their events; without a broker, it makes the changes only."""
+    """Makes changes and writes their events; without a broker, only makes the changes."""
 
     def records(self, model: SourceModel, signal: str) -> bool:
         """Return whether the signal goes to the broker, so that its receivers run in workers."""
@@ -29,6 +29,7 @@ class EventWriter(Protocol):
     ) -> None:
         """Write the event of a signal that the application sends."""
 
+    # Not a coroutine: the event of an intent must not delay the operation.
     def announce(
         self, model: SourceModel, signal: str, instance: Instance | None, values: Values | None
     ) -> None:
@@ -38,6 +39,7 @@ class EventWriter(Protocol):
 class Source(Protocol):
     """A set of models that share a database, and the writer of their events."""
 
+    # A plain attribute, because the bus replaces the writer when the source joins the bus.
     writer: EventWriter
 
     @property
@@ -51,12 +53,13 @@ class Source(Protocol):
     def described(self) -> Sequence[SourceModel]:
         """Return the models known so far."""
 
+    # Models are declared after their source, and often after the bus has started.
     def on_described(self, callback: OnModel) -> None:
-        """Call `callback` for every model, known or to come."""
+        """Call `callback` for every model, present and future."""
 
 
 class LocalWriter:
-    """The writer of a source whose receivers all run in this process: it writes no events."""
+    """The writer of a source whose receivers all run in this process: writes no events."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

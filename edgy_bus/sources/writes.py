@@ -1,7 +1,7 @@
 """Changes of rows, described before they are made: the form in which a source hands over a write.
 
 Every execution reads the same description. `run` makes the change without events. `pages` makes it
-page by page, with all that events need. `single` returns the change of one row as a statement of
+page by page, with all that events need. `single` returns the change of a single row as a statement of
 PostgreSQL, to which `outbox.single_statement` adds the event.
 """
 
@@ -12,43 +12,52 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Executable
+from sqlalchemy import Executable
 
 from edgy_bus.database import Database, Row
 from edgy_bus.sources import statements
 from edgy_bus.sources.base import Key, RowChange, TableModel, Values
-from edgy_bus.sources.statements import KEY, POSTGRESQL
+from edgy_bus.sources.statements import KEY, POSTGRESQL, Conditions, KeyColumn, Names
 
 T = TypeVar("T")
 
 PAGE = 1_000
 """Rows of a set that are in memory at a time."""
 
-_INSERTED = (500, 100, 20, 5, 1)
-"""Rows of one INSERT: few sizes, because each is a statement that is compiled once and then kept."""
+_SIZES = (500, 100, 20, 5, 1)
+"""The numbers of rows that an INSERT may have.
+
+Few sizes, because every size is a statement that SQLAlchemy compiles once, slowly, and that stays in
+memory.
+"""
 
 _PARAMETERS = 5_000
-"""Parameters of one INSERT, which bounds the memory of a compiled statement."""
+"""The most parameters of an INSERT, which bounds the memory of a compiled statement."""
 
 
 class SingleRow(NamedTuple):
-    """The change of one row as one statement of PostgreSQL, which returns the whole row.
+    """The change of a row as a statement of PostgreSQL, which returns the whole row.
 
-    An update assigns the columns `assigned`, and returns the old values of the columns `read` under
-    `old_name(…)`; both are None for an INSERT or a DELETE. `reports_old` says whether the caller
-    reads the old values, too.
+    Attributes:
+        statement: the statement.
+        parameters: its parameters.
+        read: the columns of an update whose old values the statement returns, under `old_name(…)`;
+            None for an INSERT or a DELETE.
+        assigned: the columns that an update writes.
+        reports_old: whether the caller reads the old values, too.
     """
 
     statement: Executable
-    parameters: Mapping[str, Any]
-    read: tuple[str, ...] | None = None
-    assigned: tuple[str, ...] | None = None
+    parameters: Mapping[str, object]
+    read: Names | None = None
+    assigned: Names | None = None
     reports_old: bool = False
 
     def change(self, pk: str, row: Row) -> RowChange:
         """Return the change that a row of the statement's result describes."""
         if self.read is None:
             return RowChange(row[pk], row)
+        # Old values that the caller does not read stay in the database.
         names = self.read if self.reports_old else ()
         old = {name: row.pop(statements.old_name(name)) for name in names}
         return RowChange(row[pk], row, old, self.assigned)
@@ -56,23 +65,23 @@ class SingleRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Write(ABC):
-    """A change of rows of one table, which `signal` reports."""
+    """A change of rows of a table, which `signal` reports."""
 
     model: TableModel
     signal: str
 
     @property
     def is_update(self) -> bool:
-        """Return whether the rows exist before the change and after it."""
+        """Return whether the rows exist before the change and after the change."""
         return False
 
     @property
     def summary(self) -> Values | None:
-        """Return the assigned values if one event stands for all rows, else None."""
+        """Return the assigned values if a single event stands for all rows, else None."""
         return None
 
     def single(self) -> SingleRow | None:
-        """Return the change as one statement; None if it may change more than one row."""
+        """Return the change as a single statement; None if several rows may change."""
         return None
 
     def kept(self, page: list[RowChange]) -> list[RowChange]:
@@ -81,14 +90,18 @@ class Write(ABC):
 
     @abstractmethod
     async def run(self, database: Database) -> list[RowChange]:
-        """Make the change, in a transaction if more than one statement is necessary."""
+        """Make the change, in a transaction if a single statement is not enough."""
 
     @abstractmethod
     def pages(self, database: Database) -> AsyncIterator[list[RowChange]]:
         """Make the change page by page, with the old values of updated rows.
 
-        The caller has opened a transaction. All rows are locked before the first is changed.
+        The caller has opened a transaction. All rows are locked before the first change.
         """
+
+    @property
+    def _key(self) -> KeyColumn:
+        return self.model.table.c[self.model.pk]
 
     async def _in_transaction(self, database: Database) -> list[RowChange]:
         async with database.transaction():
@@ -120,19 +133,20 @@ class InsertRows(Write):
     def _statements(self) -> Iterator[Sequence[Values]]:
         """Return the rows of each INSERT: rows with values for the same columns."""
         pk = self.model.pk
-        alike: defaultdict[tuple[str, ...], list[Values]] = defaultdict(list)
+        alike: defaultdict[Names, list[Values]] = defaultdict(list)
         for values in self.rows:
             alike[tuple(values)].append(values)
         for names, rows in alike.items():
             if pk in names:
-                # Two processes that insert the same keys wait for each other, never for ever.
+                # Two processes that insert the same keys wait for each other, never for ever. The
+                # order of Python suffices: only inserts of the same keys wait for inserted keys.
                 rows.sort(key=lambda values: _sortable(values[pk]))
-            yield from _inserted(rows, len(names))
+            yield from _in_sizes(rows, len(names))
 
     async def _insert(self, database: Database, rows: Sequence[Values]) -> list[RowChange]:
-        table, pk = self.model.table, self.model.pk
-        statement = statements.insert_rows(table, tuple(rows[0]), len(rows))
-        parameters: dict[str, Any] = {}
+        pk = self.model.pk
+        statement = statements.insert_rows(self.model.table, tuple(rows[0]), len(rows))
+        parameters: dict[str, object] = {}
         for at, values in enumerate(rows):
             parameters |= statements.parameters(values, at)
         result = await database.run(statement, parameters)
@@ -143,8 +157,10 @@ class InsertRows(Write):
 class UpdateRows(Write):
     """Update rows by their keys, each to its own values of the same columns.
 
-    `exclusive` asks for the lock FOR UPDATE: the write may change a column of a unique index.
-    `reports_old` says whether the caller of `run` reads the old values of a single row.
+    Attributes:
+        rows: keys with the values to assign.
+        exclusive: whether to lock FOR UPDATE, because a column of a unique index may change.
+        reports_old: whether the caller of `run` reads the old values of a single row.
     """
 
     rows: Sequence[tuple[Key, Values]]
@@ -156,29 +172,30 @@ class UpdateRows(Write):
         return True
 
     @property
-    def _assigned(self) -> tuple[str, ...]:
+    def _assigned(self) -> Names:
         return tuple(self.rows[0][1])
 
     @property
-    def _read(self) -> tuple[str, ...]:
+    def _read(self) -> Names:
+        # Nobody gets the old value of a secret field.
         return tuple(name for name in self._assigned if name in self.model.public)
 
     def single(self) -> SingleRow | None:
         if len(self.rows) != 1:
             return None
         [(key, values)] = self.rows
-        table, pk, names, read = self.model.table, self.model.pk, self._assigned, self._read
-        statement = statements.update_row(table, pk, names)
+        names, read = self._assigned, self._read
+        statement = statements.update_row(self._key, names)
         if read:
-            statement = statements.update_row_with_old(
-                table, pk, names, read, exclusive=self.exclusive
-            )
+            exclusive = self.exclusive
+            statement = statements.update_row_with_old(self._key, names, read, exclusive=exclusive)
         parameters = {**statements.parameters(values), KEY: key}
         return SingleRow(statement, parameters, read, names, self.reports_old)
 
     async def run(self, database: Database) -> list[RowChange]:
         if len(self.rows) == 1 and not self.reports_old:
             [(key, values)] = self.rows
+            # A statement that changes a single row by its key needs no lock before the change.
             return await self._update(database, key, values, {})
         single = self.single()
         if single is None or database.dialect.name != POSTGRESQL:
@@ -187,6 +204,7 @@ class UpdateRows(Write):
         return [single.change(self.model.pk, row) for row in result.rows]
 
     async def pages(self, database: Database) -> AsyncIterator[list[RowChange]]:
+        pk = self.model.pk
         values_of: defaultdict[Key, list[Values]] = defaultdict(list)
         for key, values in self.rows:
             values_of[key].append(values)
@@ -194,22 +212,22 @@ class UpdateRows(Write):
         for page in _parts(locked, PAGE):
             changes: list[RowChange] = []
             for row in page:
-                changes += await self._update_in_turn(database, row, values_of[row[self.model.pk]])
+                changes += await self._update_in_turn(database, row, values_of[row[pk]])
             yield changes
 
     async def _lock(self, database: Database, keys: Sequence[Key]) -> list[Row]:
         """Lock rows, and return their keys and old values in the order of keys."""
-        table, pk, dialect = self.model.table, self.model.pk, database.dialect.name
         if len(keys) == 1:
-            statement = statements.lock_row(table, pk, self._read, exclusive=self.exclusive)
+            statement = statements.lock_row(self._key, self._read, exclusive=self.exclusive)
             return (await database.run(statement, {KEY: keys[0]})).rows
+        dialect = database.dialect.name
         rows: list[Row] = []
-        # One statement, or the order would hold within each part only. SQLite has no row locks,
-        # and a limit of parameters.
+        # A single statement, because an order within each part is no order of all rows. SQLite needs
+        # no order, and has a limit of parameters.
         for part in _parts(keys, len(keys) if dialect == POSTGRESQL else PAGE):
-            where = [statements.among(table.c[pk], part, dialect)]
-            found = statements.lock_rows(table, pk, where, self._read, exclusive=self.exclusive)
-            rows += (await database.run(found)).rows
+            where = [statements.among(self._key, part, dialect)]
+            locking = statements.lock_rows(self._key, where, self._read, exclusive=self.exclusive)
+            rows += (await database.run(locking)).rows
         return rows
 
     async def _update_in_turn(
@@ -220,6 +238,7 @@ class UpdateRows(Write):
         for values in updates:
             updated = await self._update(database, old[self.model.pk], values, old)
             changes += updated
+            # A trigger may have refused the update without an error.
             old = updated[0].row if updated else old
         return changes
 
@@ -227,7 +246,7 @@ class UpdateRows(Write):
         self, database: Database, key: Key, values: Values, old: Values
     ) -> list[RowChange]:
         names = self._assigned
-        statement = statements.update_row(self.model.table, self.model.pk, names)
+        statement = statements.update_row(self._key, names)
         result = await database.run(statement, {**statements.parameters(values), KEY: key})
         return [RowChange(key, row, old, names) for row in result.rows]
 
@@ -239,8 +258,7 @@ class DeleteRow(Write):
     key: Key
 
     def single(self) -> SingleRow:
-        statement = statements.delete_row(self.model.table, self.model.pk)
-        return SingleRow(statement, {KEY: self.key})
+        return SingleRow(statements.delete_row(self._key), {KEY: self.key})
 
     async def run(self, database: Database) -> list[RowChange]:
         single = self.single()
@@ -253,12 +271,15 @@ class DeleteRow(Write):
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet(Write):
-    """Update all rows that match to the same `values`, or delete them if `values` is None.
+    """Update all rows that match to the same values, or delete them.
 
-    With `expand`, every row has an event of its own, otherwise one event stands for the set.
+    Attributes:
+        where: the conditions that rows of the set fulfil.
+        values: the values to assign; None deletes the rows.
+        expand: whether every row has its own event; otherwise a single event stands for the set.
     """
 
-    where: Sequence[ColumnElement[bool]]
+    where: Conditions
     values: Values | None
     expand: bool = True
 
@@ -280,53 +301,64 @@ class ChangeSet(Write):
         return self.values is None or not keys.isdisjoint(self.values)
 
     async def run(self, database: Database) -> list[RowChange]:
-        """Make the change in one statement; the changes contain keys only, as those of `kept`."""
-        table, pk, dialect = self.model.table, self.model.pk, database.dialect.name
-        where = statements.matching(table, pk, self.where, dialect, exclusive=self._exclusive)
-        statement = statements.change_rows(table, where, self.values).returning(table.c[pk])
-        result = await database.run(statement)
-        return [RowChange(row[pk], {}) for row in result.rows]
+        """Make the change in a single statement; the changes contain keys only, like `kept`."""
+        key, dialect = self._key, database.dialect.name
+        where = statements.matching(key, self.where, dialect, exclusive=self._exclusive)
+        changing = statements.change_rows(key.table, where, self.values)
+        rows = (await database.run(changing.returning(key))).rows
+        return [RowChange(row[key.name], {}) for row in rows]
 
     async def pages(self, database: Database) -> AsyncIterator[list[RowChange]]:
-        table, pk = self.model.table, self.model.pk
-        locking = statements.lock_rows(table, pk, self.where, (), exclusive=self._exclusive)
+        pk = self.model.pk
+        # The keys of the whole set, so that a page's change cannot move rows into a later page.
+        locking = statements.lock_rows(self._key, self.where, (), exclusive=self._exclusive)
         keys = [row[pk] for row in (await database.run(locking)).rows]
         for page in _parts(keys, PAGE):
             yield await self._change(database, page)
 
     async def _change(self, database: Database, keys: Sequence[Key]) -> list[RowChange]:
         """Change locked rows."""
-        table, pk = self.model.table, self.model.pk
-        where = [statements.among(table.c[pk], keys, database.dialect.name)]
-        assigned = None if self.values is None else tuple(self.values)
-        old: dict[Key, Values] = {}
-        if assigned is not None:
-            read = [name for name in assigned if name in self.model.public]
-            reading = statements.read_rows(table, pk, where, read)
-            old = {row[pk]: row for row in (await database.run(reading)).rows}
+        pk, table = self.model.pk, self.model.table
+        where = [statements.among(self._key, keys, database.dialect.name)]
+        old = await self._read_old(database, where)
         changing = statements.change_rows(table, where, self.values).returning(*table.c)
         rows = {row[pk]: row for row in (await database.run(changing)).rows}
+        assigned = None if self.values is None else tuple(self.values)
+        # A row is missing where the database deleted it with another row of the page (CASCADE).
         return [RowChange(key, rows[key], old.get(key), assigned) for key in keys if key in rows]
 
+    async def _read_old(self, database: Database, where: Conditions) -> Mapping[Key, Values]:
+        """Return the values that an update is about to change, by key."""
+        if self.values is None:
+            return {}
+        names = [name for name in self.values if name in self.model.public]
+        rows = (await database.run(statements.read_rows(self._key, where, names))).rows
+        return {row[self.model.pk]: row for row in rows}
 
-def _inserted(rows: Sequence[Values], columns: int) -> Iterator[Sequence[Values]]:
+
+def _in_sizes(rows: Sequence[Values], columns: int) -> Iterator[Sequence[Values]]:
     """Return rows in parts, each of a size that an INSERT may have."""
-    at = 0
-    while at < len(rows):
-        left = len(rows) - at
-        size = next(size for size in _INSERTED if _fits(size, columns, left))
-        yield rows[at : at + size]
-        at += size
+    begin = 0
+    while begin < len(rows):
+        size = _size(len(rows) - begin, columns)
+        yield rows[begin : begin + size]
+        begin += size
 
 
-def _fits(size: int, columns: int, left: int) -> bool:
-    # INSERT … DEFAULT VALUES inserts one row.
-    return size == 1 or (columns > 0 and size <= left and size * columns <= _PARAMETERS)
+def _size(remaining: int, columns: int) -> int:
+    """Return the number of rows of the next INSERT."""
+    if not columns:
+        # The only INSERT without columns, INSERT … DEFAULT VALUES, inserts a single row.
+        return 1
+    most = min(remaining, max(_PARAMETERS // columns, 1))
+    return next(size for size in _SIZES if size <= most)
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[at : at + size] for at in range(0, len(items), max(size, 1)))
+    for begin in range(0, len(items), max(size, 1)):
+        yield items[begin : begin + size]
 
 
 def _sortable(key: Key) -> Any:
+    # Members of an Enum have no order.
     return key.value if isinstance(key, enum.Enum) else key

@@ -161,7 +161,7 @@ async def service(url: str) -> AsyncIterator[Service]:
 
 def assert_same(event: dict[str, Any], expected: dict[str, Any]) -> None:
     """Compare an event of the database with the event of Python."""
-    for name in ("model", "label", "signal", "subject", "traceparent"):
+    for name in ("model", "label", "signal", "subject", "traceparent", "source"):
         assert event[name] == expected[name], name
     data, expected_data = loads(event["data"]), loads(expected["data"])
     assert data == expected_data
@@ -221,6 +221,15 @@ def test_a_row_and_its_event_leave_the_session_as_it_was() -> None:
     single = UpdateRows(model.meta, "post_update", updates, exclusive=True).single()
     assert single is not None
     kind = EventKind(
-        model.meta.table, "id", model.meta.public, single.read, True, "shop.Everything", "s", 8, 9
+        model.meta.table,
+        "id",
+        model.meta.public,
+        single.read,
+        True,
+        "shop.Everything",
+        "s",
+        "shop",
+        8,
+        9,
     )
     assert is_harmless(with_event(single.statement, kind))

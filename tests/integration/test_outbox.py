@@ -233,8 +233,8 @@ async def test_every_event_carries_the_trace_of_its_caller(shop: Shop) -> None:
     span = SpanContext(7, 9, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     header = f"00-{7:032x}-{9:016x}-01"
     announced: list[Event] = []
-    announcer: Any = shop.bus._wiring._announcer
-    announcer.put = lambda make: announced.append(make())
+    writer: Any = shop.registry.writer
+    writer._announcer.put = lambda make: announced.append(make())
     shop.Item.meta.signals.on_count = edgy.Signal()
     with trace.use_span(NonRecordingSpan(span)):
         item = await shop.Item.query.create(name="a")

@@ -69,12 +69,12 @@ class OutboxStore:
             await self.database.run(statements.appending(many=many), columns)
             return
         # In a transaction, because the pending rows are found as the last of the table.
-        async with self.database.transaction():
-            if len(rows) == 1:
-                await self.database.run(_INSERT, rows[0])
-            else:
-                await self.database.run_many(_INSERT, rows)
-            await self.database.run(statements.LAST_PENDING, {"count": len(rows)})
+        # The transaction of the caller holds the lock of the file: the last rows are these rows.
+        if len(rows) == 1:
+            await self.database.run(_INSERT, rows[0])
+        else:
+            await self.database.run_many(_INSERT, rows)
+        await self.database.run(statements.LAST_PENDING, {"count": len(rows)})
 
     # Streams
 

@@ -66,7 +66,7 @@ def insertion(name: str) -> dict[str, Any]:
 def test_inserts_have_few_sizes_and_a_bounded_number_of_parameters(
     rows: int, columns: int, sizes: list[int]
 ) -> None:
-    parts: Any = list(writes._inserted(list(range(rows)), columns))  # type: ignore[arg-type]
+    parts: Any = list(writes._in_sizes(list(range(rows)), columns))  # type: ignore[arg-type]
     assert [len(part) for part in parts] == sizes
     assert [row for part in parts for row in part] == list(range(rows))
 
