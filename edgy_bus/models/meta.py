@@ -1,18 +1,20 @@
 """The description of a model class: `User.meta`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.schema import SchemaItem
 
+from edgy_bus.database import Row
 from edgy_bus.errors import ModelError
 from edgy_bus.models.fields import Field
 from edgy_bus.models.registry import Registry
 from edgy_bus.signals import Broadcaster
-from edgy_bus.sources import Values
+from edgy_bus.sources import Value, Values
 
 _OPTIONS = ("registry", "tablename", "abstract", "unique_together", "indexes", "publish")
 
@@ -33,7 +35,7 @@ class MetaInfo:
     publish: tuple[str, ...] | None = None
     """Patterns of the signals that go to the broker; None leaves that to the bus."""
     plain: bool = False
-    """Instances have no private attributes of the user's, and no code of the user's runs for them."""
+    """Instances have no private attributes of the user's, and run no code of the user's."""
 
     @property
     def registry(self) -> Registry:
@@ -55,6 +57,7 @@ class MetaInfo:
     @cached_property
     def pk(self) -> str:
         """Return the name of the primary key."""
+        # Computed when needed: an abstract model may have no key.
         return next(name for name, field in self.fields.items() if field.primary_key)
 
     @cached_property
@@ -81,14 +84,15 @@ class MetaInfo:
             name for name, field in self.fields.items() if isinstance(field.column_type, sa.JSON)
         )
 
-    def kept(self, row: Values) -> dict[str, Any]:
+    def kept(self, row: Values) -> Row:
         """Return a copy of a row that shares no list or dictionary with the row."""
+        # An application may change a list of JSON in place; the copy shows the difference.
         kept = dict(row)
         for name in self._mutable:
             kept[name] = deepcopy(kept.get(name))
         return kept
 
-    def public_row(self, row: Values) -> dict[str, Any]:
+    def public_row(self, row: Values) -> Row:
         """Return the values of a row that may leave the database."""
         return {name: row[name] for name in self.public if name in row}
 
@@ -97,7 +101,7 @@ class MetaInfo:
         return self.sender.from_snapshot(row)
 
 
-def options_of(name: str, declared: type | None) -> dict[str, Any]:
+def options_of(name: str, declared: type | None) -> Row:
     """Return the options of a `class Meta`. Raises `ModelError` for an unknown option."""
     if declared is None:
         return {}
@@ -105,12 +109,13 @@ def options_of(name: str, declared: type | None) -> dict[str, Any]:
     for key in options:
         if key not in _OPTIONS:
             raise ModelError(
-                f"{name}.Meta has an unknown option {key!r}: the known ones are {', '.join(_OPTIONS)}"
+                f"{name}.Meta has an unknown option {key!r}: "
+                f"the known ones are {', '.join(_OPTIONS)}"
             )
     return options
 
 
-def publish_patterns(name: str, declared: Any) -> tuple[str, ...] | None:
+def publish_patterns(name: str, declared: Value) -> tuple[str, ...] | None:
     """Return `Meta.publish` as patterns: a text, several texts, or False for no signal."""
     if declared is None or declared is True:
         return None
@@ -128,10 +133,11 @@ def make_table(
     name: str,
     tablename: str,
     fields: Mapping[str, Field],
-    options: Mapping[str, Any],
+    options: Values,
     metadata: sa.MetaData,
 ) -> sa.Table:
     """Return the SQLAlchemy table of a model. Raises `ModelError` for a wrong declaration."""
+    # The outbox orders events by a key, and identifies rows by the text of a key.
     keys = [key for key, field in fields.items() if field.primary_key]
     if len(keys) != 1:
         raise ModelError(
@@ -142,7 +148,7 @@ def make_table(
         raise ModelError(
             f"{name}: another model of this registry has the table {tablename!r} already"
         )
-    parts: list[Any] = [
+    parts: list[SchemaItem] = [
         field.column(key, f"{tablename}.{keys[0]}") for key, field in fields.items()
     ]
     for together in options.get("unique_together", ()):
@@ -150,10 +156,14 @@ def make_table(
     for together in options.get("indexes", ()):
         columns = _columns(name, fields, together)
         parts.append(sa.Index(f"ix_{tablename}_{'_'.join(columns)}", *columns))
+    # Without AUTOINCREMENT, SQLite gives the key of a deleted row to the next new row, whose events
+    # would continue those of the deleted row.
     return sa.Table(tablename, metadata, *parts, sqlite_autoincrement=fields[keys[0]].generated)
 
 
-def _columns(name: str, fields: Mapping[str, Field], columns: Any) -> tuple[str, ...]:
+def _columns(
+    name: str, fields: Mapping[str, Field], columns: str | Iterable[str]
+) -> tuple[str, ...]:
     chosen = (columns,) if isinstance(columns, str) else tuple(columns)
     for column in chosen:
         if column not in fields:

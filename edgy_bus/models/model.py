@@ -1,30 +1,32 @@
 """Models: pydantic classes whose instances are rows."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from collections.abc import Sequence
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
 
+from edgy_bus.database import Row
 from edgy_bus.errors import ModelError, ObjectNotFound, OperationError
 from edgy_bus.models import operations
-from edgy_bus.models.fields import current_time, field_of
+from edgy_bus.models.fields import Field, current_time, field_of
 from edgy_bus.models.meta import MetaInfo, make_table, options_of, publish_patterns
 from edgy_bus.models.operations import Operation, perform
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.registry import Registry
 from edgy_bus.signals import Broadcaster, Signal
-from edgy_bus.sources import DeleteRow, InsertRows, RowChange, UpdateRows, Values, Write
+from edgy_bus.sources import DeleteRow, InsertRows, RowChange, UpdateRows, Value, Values, Write
 from edgy_bus.sources.statements import KEY, key_columns, select_row
 
 M = TypeVar("M", bound="Model")
 
+# Past pydantic, which would validate every value.
 _set = object.__setattr__
 
 
 class _Query:
     """Returns every row of the model: `User.query`."""
 
-    def __get__(self, instance: Any, owner: type[M]) -> QuerySet[M]:
+    def __get__(self, instance: object, owner: type[M]) -> QuerySet[M]:
         if instance is not None:
             raise OperationError(f"`query` belongs to the class: write {owner.__name__}.query")
         return QuerySet(owner)
@@ -45,60 +47,21 @@ class Model(BaseModel):
 
     meta: ClassVar[MetaInfo]
     query: ClassVar[_Query] = _Query()
-    _stored: dict[str, Any] | None = PrivateAttr(default=None)
+    _stored: Row | None = PrivateAttr(default=None)
     """The row as last read or written; None for an instance that was never saved."""
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, **kwargs: Value) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        parents = [
-            meta
-            for base in cls.__bases__
-            if isinstance(meta := getattr(base, "meta", None), MetaInfo)
-        ]
-        options = options_of(cls.__name__, cls.__dict__.get("Meta"))
-        registry: Registry | None = options.get("registry") or next(
-            (meta.bound for meta in parents if meta.bound), None
-        )
-        fields = {
-            name: field for name, info in cls.model_fields.items() if (field := field_of(info))
-        }
-        unknown = [name for name in cls.model_fields if name not in fields]
-        if unknown:
-            raise ModelError(
-                f"{cls.__name__}.{unknown[0]} is annotated but not a field: "
-                "give it edgy_bus.CharField(…) or the like"
-            )
-        tablename = options.get("tablename", f"{cls.__name__.lower()}s")
-        abstract = bool(options.get("abstract", False))
-        table = None
-        if registry is not None and not abstract:
-            table = make_table(cls.__name__, tablename, fields, options, registry.metadata)
-        inherited = next((meta.publish for meta in parents if meta.publish is not None), None)
-        cls.meta = MetaInfo(
-            name=cls.__name__,
-            sender=cls,
-            abstract=abstract,
-            tablename=tablename,
-            fields=fields,
-            signals=Broadcaster(
-                cls.__name__,
-                _send,
-                [meta.signals for meta in parents],
-                [name for name, field in fields.items() if not field.secret],
-            ),
-            bound=registry,
-            declared_table=table,
-            publish=publish_patterns(cls.__name__, options.get("publish", inherited)),
-            plain=_is_plain(cls),
-        )
-        if registry is not None and not abstract:
-            registry.register(cls)
+        cls.meta = _described(cls)
+        # A model without a table, abstract or without a registry, has no rows that could change.
+        if cls.meta.bound is not None and not cls.meta.abstract:
+            cls.meta.bound.register(cls)
 
     # Reading
 
     @property
-    def pk(self) -> Any:
+    def pk(self) -> Value:
         """Return the primary key; None before the first save if the database makes the key."""
         return getattr(self, self.meta.pk)
 
@@ -107,26 +70,28 @@ class Model(BaseModel):
         """Return the signals of the class."""
         return self.meta.signals
 
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other) or not isinstance(other, Model):
+    def __eq__(self, value: object) -> bool:
+        if type(self) is not type(value) or not isinstance(value, Model):
             return NotImplemented
-        return self is other or (self.pk is not None and self.pk == other.pk)
+        # Two new rows without a key are two rows.
+        return self is value or (self.pk is not None and self.pk == value.pk)
 
     def __hash__(self) -> int:
         return hash((type(self), self.pk))
 
-    def field_values(self) -> dict[str, Any]:
+    def field_values(self) -> Row:
         """Return every field by name."""
         return {name: getattr(self, name) for name in self.meta.fields}
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Row:
         """Return the fields that may leave the database."""
         return self.meta.public_row(self.field_values())
 
     @classmethod
     def from_row(cls, row: Values) -> Self:
         """Return an instance of a row that the database returned."""
-        # As `model_construct`, without looking for aliases and defaults: a row has every field.
+        # As `model_construct`, without looking for aliases and defaults: a row has every field. Rows
+        # are made by the thousand, and `model_construct` would take most of the time.
         instance = cls.__new__(cls)
         _set(instance, "__dict__", dict(row))
         _set(instance, "__pydantic_fields_set__", cls.meta.names)
@@ -139,7 +104,7 @@ class Model(BaseModel):
         return instance
 
     @classmethod
-    def from_snapshot(cls, data: Mapping[str, Any]) -> Self:
+    def from_snapshot(cls, data: Values) -> Self:
         """Return an instance of an event's row.
 
         Missing fields (secret, or younger than the event) are None.
@@ -148,8 +113,8 @@ class Model(BaseModel):
 
     # Writing
 
-    async def save(self, values: Mapping[str, Any] | None = None) -> Self:
-        """Insert the row, or update all of its fields if it was saved or loaded before.
+    async def save(self, values: Values | None = None) -> Self:
+        """Insert a new row, or update all fields of a row that was saved or loaded before.
 
         Args:
             values: assigned to the fields first.
@@ -174,17 +139,19 @@ class Model(BaseModel):
         )
         return self
 
-    async def update(self, **values: Any) -> Self:
+    async def update(self, **values: Value) -> Self:
         """Assign and write these fields only. Raises `ObjectNotFound` if the row is gone."""
         self._require_stored("update")
         checked = self.checked_values(values)
 
         def write(reports_old: bool) -> Write:
+            # Receivers of `pre_update` may have changed other fields.
             changed = [name for name in self.meta.fields if self._is_changed(name)]
             names = dict.fromkeys([*checked, *changed])
             current = self.checked_values({name: getattr(self, name) for name in names})
             return self._describe_update(current, "post_update", reports_old)
 
+        # Before the receivers of `pre_update` run: they get the instance with the new values.
         self._assign(checked)
         await perform(
             Operation(
@@ -201,7 +168,7 @@ class Model(BaseModel):
         return self
 
     async def delete(self) -> int:
-        """Delete the row, and return 1, or 0 if it was gone already."""
+        """Delete the row, and return 1, or 0 if the row was gone already."""
         self._require_stored("delete")
         write = DeleteRow(self.meta, "post_delete", self.pk)
         changes = await perform(
@@ -218,13 +185,13 @@ class Model(BaseModel):
         return len(changes)
 
     async def load(self) -> Self:
-        """Read the row again. Raises `ObjectNotFound` if it is gone."""
+        """Read the row again. Raises `ObjectNotFound` if the row is gone."""
         statement = select_row(self.meta.table.c[self.meta.pk])
         result = await self.meta.registry.database.run(statement, {KEY: self.pk})
         self._take_only(result.rows)
         return self
 
-    async def related(self, name: str) -> Any:
+    async def related(self, name: str) -> Value:
         """Return the row that the foreign key `name` refers to; None for NULL.
 
         Raises `OperationError` for a field that is no foreign key, `ObjectNotFound` if the row is
@@ -237,9 +204,10 @@ class Model(BaseModel):
         target = type(self) if field.references == "self" else field.references
         return None if key is None else await target.query.get(pk=key)
 
-    def insert_values(self) -> dict[str, Any]:
+    def insert_values(self) -> Row:
         """Return the validated values of a new row, without a key that the database makes."""
         self._stamp(inserting=True)
+        # Again, because receivers of `pre_save` may have changed values.
         self._validate()
         generated = self.meta.generated
         return {
@@ -249,11 +217,12 @@ class Model(BaseModel):
         }
 
     @classmethod
-    def checked_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+    def checked_values(cls, values: Values) -> Row:
         """Return validated values for an update.
 
         Raises `OperationError` for an unknown field and for the primary key.
         """
+        # An update assigns some fields: the rules of each field hold, on an instance without others.
         blank = cls.model_construct()
         for name, value in values.items():
             if name not in cls.meta.fields:
@@ -305,14 +274,14 @@ class Model(BaseModel):
         self._stored = self.meta.kept(row)
 
     @property
-    def stored_row(self) -> Mapping[str, Any]:
+    def stored_row(self) -> Values:
         """Return the row as last read or written; empty for an instance that was never saved."""
         return self._stored or {}
 
     def _forget(self, _: Sequence[RowChange]) -> None:
         self._stored = None
 
-    def _assign(self, values: Mapping[str, Any]) -> None:
+    def _assign(self, values: Values) -> None:
         for name, value in values.items():
             if name not in self.meta.fields:
                 raise OperationError(
@@ -322,12 +291,13 @@ class Model(BaseModel):
             setattr(self, name, value)
 
     def _is_changed(self, name: str) -> bool:
-        """Return whether a field differs from the row: a `pre_update` receiver may have set it."""
-        return not self.meta.fields[name].primary_key and self.stored_row.get(name) != getattr(
-            self, name
-        )
+        """Return whether a field, other than the primary key, differs from the row as stored."""
+        if self.meta.fields[name].primary_key:
+            return False
+        return bool(self.stored_row.get(name) != getattr(self, name))
 
     def _stamp(self, *, inserting: bool) -> None:
+        # One time for all fields: `created` and `changed` of a new row are equal.
         now = current_time()
         for name, field in self.meta.fields.items():
             if field.auto_now or (inserting and field.auto_now_add and getattr(self, name) is None):
@@ -344,7 +314,7 @@ class Model(BaseModel):
             )
 
 
-async def _send(signal: Signal, sender: Any, instance: Any, kwargs: Mapping[str, Any]) -> None:
+async def _send(signal: Signal, sender: Value, instance: object, kwargs: Values) -> None:
     """Send a signal of a model: the route of all signals."""
     row = instance if isinstance(instance, Model) else None
     await operations.send(signal, sender, instance, row, kwargs)
@@ -352,8 +322,54 @@ async def _send(signal: Signal, sender: Any, instance: Any, kwargs: Mapping[str,
 
 def _is_plain(model: type[Model]) -> bool:
     """Return whether pydantic alone makes instances, so that `from_row` may do the same faster."""
+    # A private attribute or a `model_post_init` of the user's must see every instance.
     private, initialise = model.__private_attributes__, model.model_post_init
     return list(private) == ["_stored"] and initialise.__name__ == "init_private_attributes"
+
+
+def _described(model: type[Model]) -> MetaInfo:
+    """Read the declaration of a model. Raises `ModelError` for a wrong declaration."""
+    name = model.__name__
+    # `Meta` of the class itself: an inherited `Meta` belongs to the parent's table.
+    options = options_of(name, model.__dict__.get("Meta"))
+    inherited = [getattr(base, "meta", None) for base in model.__bases__]
+    parents = [meta for meta in inherited if isinstance(meta, MetaInfo)]
+    registries = [meta.bound for meta in parents if meta.bound]
+    registry: Registry | None = options.get("registry") or next(iter(registries), None)
+    published = [meta.publish for meta in parents if meta.publish is not None]
+    fields = _fields_of(model)
+    tablename = options.get("tablename", f"{name.lower()}s")
+    abstract = bool(options.get("abstract", False))
+    table = None
+    if registry is not None and not abstract:
+        table = make_table(name, tablename, fields, options, registry.metadata)
+    public = [key for key, field in fields.items() if not field.secret]
+    return MetaInfo(
+        name=name,
+        sender=model,
+        abstract=abstract,
+        tablename=tablename,
+        fields=fields,
+        signals=Broadcaster(name, _send, [meta.signals for meta in parents], public),
+        bound=registry,
+        declared_table=table,
+        publish=publish_patterns(name, options.get("publish", next(iter(published), None))),
+        plain=_is_plain(model),
+    )
+
+
+def _fields_of(model: type[Model]) -> dict[str, Field]:
+    """Return the fields by name. Raises `ModelError` for an attribute that is no field."""
+    fields: dict[str, Field] = {}
+    for name, info in model.model_fields.items():
+        field = field_of(info)
+        if field is None:
+            raise ModelError(
+                f"{model.__name__}.{name} is annotated but not a field: "
+                "give it edgy_bus.CharField(…) or the like"
+            )
+        fields[name] = field
+    return fields
 
 
 _readers: dict[type[Model], type[BaseModel]] = {}
@@ -362,7 +378,8 @@ _readers: dict[type[Model], type[BaseModel]] = {}
 def _tolerant(model: type[Model]) -> type[BaseModel]:
     """Return a pydantic model that reads a row with missing or unknown fields."""
     if model not in _readers:
-        fields: dict[str, Any] = {
+        fields: Row = {
+            # None, because a field may be younger than the event.
             name: ((model.meta.fields[name].snapshot_type or info.annotation) | None, None)
             for name, info in model.model_fields.items()
             if info.annotation

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgy_bus.database import Row
 from edgy_bus.errors import SkipOperation
 from edgy_bus.models.meta import MetaInfo
 from edgy_bus.signals import Receiver, Signal
@@ -38,8 +39,9 @@ class Operation:
     is_update: bool = False
     model_instance: Instance | None = None
 
-    def kwargs(self) -> dict[str, Any]:
+    def kwargs(self) -> Row:
         """Return the keywords of every receiver."""
+        # The names, and both names of the values, are those of Edgy.
         kwargs = {"model_instance": self.model_instance}
         if self.action == "delete":
             return kwargs
@@ -74,16 +76,20 @@ async def perform(operation: Operation) -> list[RowChange]:
             receivers = receivers_here(registry.writer, model, after)
             await after.deliver(receivers, model.sender, operation.instance, kwargs)
             return []
+    # Old values cost a lock and a read where no event needs them, so only receivers ask for them.
     receivers = receivers_here(registry.writer, model, after)
     write = operation.write(bool(receivers))
+    # After the validation in `operation.write`: an operation that is refused is not announced.
     if not before.is_muted:
         registry.writer.announce(
             model, before.name, operation.model_instance, operation.announced_values()
         )
     if after.is_muted:
+        # Past the writer: a muted signal has no event.
         changes = await write.run(registry.database)
     else:
         changes = await registry.writer.write(write)
+    # Before the receivers run: they get the instance as the database has it.
     operation.apply(changes)
     if receivers:
         await _deliver(after, receivers, operation, changes)
@@ -120,11 +126,13 @@ async def _deliver(
 ) -> None:
     model, database = operation.model, operation.model.registry.database
     kwargs = {**operation.kwargs(), "row_count": len(changes), "operation_skipped": False}
+    # A set may be large: its receivers get keys, not rows.
     if operation.model_instance is None:
         kwargs["keys"] = [change.key for change in changes]
     elif changes:
         kwargs["changes"] = changes_of(changes[0], model.public)
     later: list[Receiver] = []
+    # Outside of a transaction, the change is committed already.
     if database.in_transaction:
         later = [receiver for receiver in receivers if receiver.options.on_commit]
     if later:

@@ -1,17 +1,26 @@
 """Sets of rows: described without any SQL, then read, changed or deleted."""
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, func, not_, select
+from sqlalchemy import Column, ColumnElement, Select, and_, func, not_, select
 
-from edgy_bus.database import Database
+from edgy_bus.database import Database, Row
 from edgy_bus.errors import IntegrityError, MultipleObjectsReturned, ObjectNotFound, OperationError
 from edgy_bus.models.lookups import column_of, condition
 from edgy_bus.models.operations import Operation, perform
 from edgy_bus.models.rows import RowModel
-from edgy_bus.sources import PAGE, ChangeSet, InsertRows, RowChange, UpdateRows, Values, Write
+from edgy_bus.sources import (
+    PAGE,
+    ChangeSet,
+    InsertRows,
+    RowChange,
+    UpdateRows,
+    Value,
+    Values,
+    Write,
+)
 from edgy_bus.sources.statements import key_columns
 
 M = TypeVar("M", bound=RowModel)
@@ -34,11 +43,11 @@ class QuerySet(Generic[M]):
 
     # Describing
 
-    def filter(self, **lookups: Any) -> "QuerySet[M]":
+    def filter(self, **lookups: Value) -> "QuerySet[M]":
         """Keep rows that fulfil all of the lookups: `filter(name="Ada", age__gte=18)`."""
         return replace(self, where=(*self.where, *self._conditions(lookups)))
 
-    def exclude(self, **lookups: Any) -> "QuerySet[M]":
+    def exclude(self, **lookups: Value) -> "QuerySet[M]":
         """Keep rows that do not fulfil all of the lookups."""
         conditions = self._conditions(lookups)
         if not conditions:
@@ -67,7 +76,7 @@ class QuerySet(Generic[M]):
         result = await self._database.run(self._select())
         return [self.model.from_row(row) for row in result.rows]
 
-    def __await__(self) -> Generator[Any, None, list[M]]:
+    def __await__(self) -> Generator[Value, None, list[M]]:
         return self.all().__await__()
 
     async def __aiter__(self) -> AsyncIterator[M]:
@@ -76,19 +85,22 @@ class QuerySet(Generic[M]):
         The start decides on the rows and their order; a row that is deleted before its page is read
         is left out. Memory holds one page, and the keys of all rows.
         """
+        # Keys first, then rows by key: pages by OFFSET would skip or repeat rows that change.
         column = self._column("pk")
         ordered = self if self.ordering else self.order_by("pk")
         selected = await self._database.run(ordered._select(column))
         keys = [row[column.name] for row in selected.rows]
         for start in range(0, len(keys), PAGE):
             page = keys[start : start + PAGE]
+            # Not from this set: a row stays in the iteration even if it no longer matches.
             rows = {row.pk: row for row in await QuerySet(self.model).filter(pk__in=page)}
             for key in page:
                 if key in rows:
                     yield rows[key]
 
-    async def get(self, **lookups: Any) -> M:
+    async def get(self, **lookups: Value) -> M:
         """Return the only row. Raises `ObjectNotFound` or `MultipleObjectsReturned`."""
+        # Two rows suffice to see that there are several.
         rows = await self.filter(**lookups).limit(2).all()
         name = self.model.__name__
         if not rows:
@@ -97,7 +109,7 @@ class QuerySet(Generic[M]):
             raise MultipleObjectsReturned(f"more than one {name} with {_described(lookups)}")
         return rows[0]
 
-    async def get_or_none(self, **lookups: Any) -> M | None:
+    async def get_or_none(self, **lookups: Value) -> M | None:
         """Return the only row, or None. Raises `MultipleObjectsReturned`."""
         try:
             return await self.get(**lookups)
@@ -120,12 +132,12 @@ class QuerySet(Generic[M]):
         turned = [name[1:] if name.startswith("-") else f"-{name}" for name in names]
         return await self.order_by(*turned).first()
 
-    async def values(self, *names: str) -> list[dict[str, Any]]:
+    async def values(self, *names: str) -> list[Row]:
         """Return rows as dicts of these fields, or of all fields."""
         columns = [self._column(name) for name in names] or list(self.model.meta.table.c)
         return list((await self._database.run(self._select(*columns))).rows)
 
-    async def values_list(self, *names: str, flat: bool = False) -> list[Any]:
+    async def values_list(self, *names: str, flat: bool = False) -> list[Value]:
         """Return rows as tuples of these fields, or of all; `flat` returns the values of a field."""
         if flat and len(names) != 1:
             raise OperationError(f"values_list(flat=True) takes one field, not {len(names)}")
@@ -133,28 +145,31 @@ class QuerySet(Generic[M]):
         tuples = [tuple(row.values()) for row in rows]
         return [values[0] for values in tuples] if flat else tuples
 
-    async def exists(self, **lookups: Any) -> bool:
+    async def exists(self, **lookups: Value) -> bool:
         """Return whether a row fulfils all of the lookups."""
         query = self.filter(**lookups).limit(1)._select(self._column("pk"))
         return bool((await self._database.run(query)).rows)
 
     async def count(self) -> int:
         """Return the number of rows."""
+        # A subquery, because a limit or an offset counts, too.
         query = select(func.count().label("n")).select_from(self._select().subquery())
         return int((await self._database.run(query)).rows[0]["n"])
 
     # Changing
 
-    async def create(self, **values: Any) -> M:
+    async def create(self, **values: Value) -> M:
         """Save a new row, and return the instance."""
         instance = self.model(**values)
         await instance.save()
         return instance
 
     async def get_or_create(
-        self, defaults: Mapping[str, Any] | None = None, **values: Any
+        self, defaults: Values | None = None, **values: Value
     ) -> tuple[M, bool]:
-        """Return the row with these values, or a new row that has `defaults` as well; and if it is new.
+        """Return the row with these values, or a new row with `defaults` as well; and which.
+
+        The second part of the result is True for a new row.
 
         Sends the save signals for a new row. If another task creates the row at the same moment and a
         unique constraint reports that, the other task's row is returned.
@@ -163,18 +178,20 @@ class QuerySet(Generic[M]):
         if row is not None:
             return row, False
         try:
+            # A savepoint: on PostgreSQL, the failed INSERT would end the caller's transaction.
             async with self._database.transaction():
                 return await self.create(**{**values, **(defaults or {})}), True
         except IntegrityError:
             row = await self.get_or_none(**values)
+            # Another constraint refused the row.
             if row is None:
                 raise
             return row, False
 
     async def update_or_create(
-        self, defaults: Mapping[str, Any] | None = None, **values: Any
+        self, defaults: Values | None = None, **values: Value
     ) -> tuple[M, bool]:
-        """Return the row with these values, updated with `defaults`, or a new row; and if it is new.
+        """Return the row with these values, updated with `defaults`, or a new row; and which.
 
         Sends the update signals or the save signals.
         """
@@ -194,6 +211,7 @@ class QuerySet(Generic[M]):
             return 0
         meta = self.model.meta
 
+        # Made after the receivers of `pre_update` have run: they may have changed the instances.
         def write(_: bool) -> Write:
             updates = [
                 (instance.pk, self.model.checked_values(_values_of(instance, names)))
@@ -214,7 +232,7 @@ class QuerySet(Generic[M]):
 
         Returns the rows as the database has them, in the order given.
         """
-        instances = [row if isinstance(row, self.model) else self.model(**row) for row in rows]  # type: ignore[arg-type]
+        instances = [self._instance_of(row) for row in rows]
         if not instances:
             return []
         meta = self.model.meta
@@ -229,7 +247,10 @@ class QuerySet(Generic[M]):
         keys = [values.get(meta.pk) for values in written]
         return [self.model.from_row(change.row) for change in _in_order(changes, keys)]
 
-    async def update(self, *, expand: bool = True, **values: Any) -> int:
+    def _instance_of(self, row: M | Values) -> M:
+        return row if isinstance(row, self.model) else self.model(**row)  # type: ignore[arg-type]
+
+    async def update(self, *, expand: bool = True, **values: Value) -> int:
         """Change every row of the set, and return the number of rows.
 
         `expand=False` puts a single event for the set on the bus instead of an event for each row:
@@ -254,7 +275,7 @@ class QuerySet(Generic[M]):
     async def _perform(
         self,
         action: str,
-        values: Any,
+        values: Value,
         write: Callable[[bool], Write],
         *,
         is_update: bool = False,
@@ -274,7 +295,7 @@ class QuerySet(Generic[M]):
     def _database(self) -> Database:
         return self.model.meta.registry.database
 
-    def _select(self, *columns: ColumnElement[Any]) -> Select[Any]:
+    def _select(self, *columns: ColumnElement[Value]) -> Select[Value]:
         query = (
             select(*(columns or (self.model.meta.table,)))
             .where(*self.where)
@@ -286,11 +307,11 @@ class QuerySet(Generic[M]):
             query = query.order_by(column.desc() if name.startswith("-") else column.asc())
         return query
 
-    def _column(self, name: str) -> Any:
+    def _column(self, name: str) -> Column[Value]:
         meta = self.model.meta
         return column_of(meta.name, meta.table, meta.pk, name)
 
-    def _conditions(self, lookups: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    def _conditions(self, lookups: Values) -> list[ColumnElement[bool]]:
         meta = self.model.meta
         return [
             condition(meta.name, meta.table, meta.pk, name, value)
@@ -304,19 +325,20 @@ class QuerySet(Generic[M]):
             )
 
 
-def _values_of(instance: RowModel, names: Iterable[str]) -> dict[str, Any]:
+def _values_of(instance: RowModel, names: Iterable[str]) -> Row:
     return {name: getattr(instance, name) for name in names}
 
 
-def _in_order(changes: list[RowChange], keys: list[Any]) -> list[RowChange]:
+def _in_order(changes: list[RowChange], keys: list[Value]) -> list[RowChange]:
     """Return inserted rows in the order of `keys`; None stands for a key that the database made."""
+    # Rows with a key were inserted in the order of keys, the others in the order given.
     by_key = {change.key: change for change in changes}
-    given = set(keys)
-    made = iter([change for change in changes if change.key not in given])
-    ordered = [next(made, None) if key is None else by_key.get(key) for key in keys]
+    chosen = set(keys)
+    generated = iter([change for change in changes if change.key not in chosen])
+    ordered = [next(generated, None) if key is None else by_key.get(key) for key in keys]
     # A trigger may have refused a row in silence.
     return [change for change in ordered if change is not None]
 
 
-def _described(lookups: Mapping[str, Any]) -> str:
+def _described(lookups: Values) -> str:
     return ", ".join(lookups) or "the given conditions"

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import sqlalchemy as sa
 
 from edgy_bus.database import Database
-from edgy_bus.sources import EventWriter, LocalWriter, OnModel, Source, SourceModel
+from edgy_bus.sources import EventWriter, LocalWriter, OnModel, Source, SourceModel, Value
 
 
 class RegisteredModel(Protocol):
@@ -18,7 +18,7 @@ class RegisteredModel(Protocol):
         """Return the model's description."""
 
 
-OnClass = Callable[[Any], None]
+OnClass = Callable[[Value], None]
 """Takes the class of a model."""
 
 
@@ -40,7 +40,8 @@ class Registry:
     def __init__(self, database: Database | str, bus: Attachable | None = None) -> None:
         self.database = Database(database) if isinstance(database, str) else database
         self.metadata = sa.MetaData()
-        self.models: dict[str, Any] = {}
+        self.models: dict[str, Value] = {}
+        # A bus with a broker replaces this writer.
         self.writer: EventWriter = LocalWriter(self.database)
         self._on_model: list[OnClass] = []
         if bus is not None:
@@ -68,6 +69,7 @@ class Registry:
 
     async def create_all(self) -> None:
         """Create the missing tables: those of the models and those that a bus needs."""
+        # The bus has added its tables to the metadata, for migrations as well.
         await self.database.create_tables(self.metadata)
 
     async def drop_all(self) -> None:

@@ -1,10 +1,10 @@
 """The part of a model's class that querysets use. `Model` implements it, and stands above both."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
+from edgy_bus.database import Row
 from edgy_bus.models.meta import MetaInfo
-from edgy_bus.sources import Values
+from edgy_bus.sources import Key, Value, Values
 
 
 class RowModel(Protocol):
@@ -12,10 +12,10 @@ class RowModel(Protocol):
 
     meta: ClassVar[MetaInfo]
 
-    def __init__(self, **values: Any) -> None: ...
+    def __init__(self, **values: Value) -> None: ...
 
     @property
-    def pk(self) -> Any:
+    def pk(self) -> Key:
         """Return the primary key."""
 
     @classmethod
@@ -23,20 +23,20 @@ class RowModel(Protocol):
         """Return an instance of a row that the database returned."""
 
     @classmethod
-    def checked_values(cls, values: Values) -> dict[str, Any]:
+    def checked_values(cls, values: Values) -> Row:
         """Return validated values for an update."""
 
-    def field_values(self) -> dict[str, Any]:
+    def field_values(self) -> Row:
         """Return every field by name."""
 
-    def insert_values(self) -> dict[str, Any]:
+    def insert_values(self) -> Row:
         """Return the validated values of a new row."""
 
     def take_row(self, row: Values) -> None:
         """Set every field to the value that the database has."""
 
-    async def save(self, values: Mapping[str, Any] | None = None) -> Self:
+    async def save(self, values: Values | None = None) -> Self:
         """Insert or update the row."""
 
-    async def update(self, **values: Any) -> Self:
+    async def update(self, **values: Value) -> Self:
         """Assign and write these fields."""

@@ -4,7 +4,15 @@ A source describes its models (`SourceModel`). A source hands over each change e
 is made (`Write`), or after (`RowChange`).
 """
 
-from edgy_bus.sources.base import Instance, Key, RowChange, SourceModel, TableModel, Values
+from edgy_bus.sources.base import (
+    Instance,
+    Key,
+    RowChange,
+    SourceModel,
+    TableModel,
+    Value,
+    Values,
+)
 from edgy_bus.sources.changes import Changes, changes_of
 from edgy_bus.sources.writer import EventWriter, LocalWriter, OnModel, Source
 from edgy_bus.sources.writes import (
@@ -34,6 +42,7 @@ __all__ = [
     "SourceModel",
     "TableModel",
     "UpdateRows",
+    "Value",
     "Values",
     "Write",
     "changes_of",

@@ -12,7 +12,10 @@ from sqlalchemy import Table
 
 from edgy_bus.signals import Broadcaster
 
-Values = Mapping[str, Any]
+Value = Any
+"""A value of a field: each field has its own type."""
+
+Values = Mapping[str, Value]
 """Values of a row by field name."""
 
 Key = Hashable

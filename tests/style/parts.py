@@ -15,7 +15,6 @@ PENDING = frozenset(
     [
         PACKAGE,
         MODULES,
-        "models",
         "operations",
         "outbox",
         "runtime",
