@@ -141,6 +141,7 @@ class EventEncoder:
             "traceparent": stamped.traceparent,
             "data": raw.decode(),
             "created": stamped.created,
+            "source": self.service,
         }
 
 
