@@ -141,7 +141,6 @@ class EventEncoder:
             "traceparent": stamped.traceparent,
             "data": raw.decode(),
             "created": stamped.created,
-            "source": self.service,
         }
 
 

@@ -141,7 +141,7 @@ def reading(dialect: str, *, avoiding: bool = False) -> Executable:
 
     The columns are model, label, and those of `EVENT`. The row of a head has no id; its epoch stands
     in the place of the event's id, the event of the head in the place of the subject, and its numbers
-    in the place of the data. An id whose event somebody has deleted has no model.
+    in the place of the data. An id whose event is deleted has no model.
 
     With `avoiding`, events of partitions among `names` are passed over: such a statement looks at
     every event that is passed over.

@@ -106,7 +106,7 @@ class OutboxStore:
             parameters |= statements.names_for(self._dialect, [str(name) for name in avoiding])
         heads: dict[Place, Pending] = {}
         events: dict[Place, list[PendingRow]] = {}
-        # Ids whose events somebody has deleted: they would fill the page for ever.
+        # Ids whose events are deleted: they would fill the page for ever.
         orphans: list[int] = []
         for row in await self.database.read(statement, parameters):
             place = (row[0], row[1])
