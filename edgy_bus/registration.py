@@ -1,4 +1,4 @@
-"""The receivers of a bus: subscribed by class or by name, here or in workers, and in which group."""
+"""The receivers of a bus: subscribed by class or by name, here or in workers, with their group."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -39,7 +39,8 @@ async def supervise(
         for child in children:
             group.create_task(child.keep())
         while not stopping.is_set():
-            # A single process that hangs makes the whole program unhealthy, so that it is restarted.
+            # A single process that hangs makes the whole program unhealthy, so that it is
+            # restarted.
             if all(file is None or _fresh(file) for file in files):
                 toucher(health)()
             await happens(stopping, 2.0)

@@ -35,10 +35,10 @@ class _Query:
 class Model(BaseModel):
     """A table, with fields such as `edgy_bus.CharField(…)`, and options in `class Meta`.
 
-    `Meta` may contain `registry` (inherited), `tablename` (the class name in lower case and an "s"),
-    `abstract` (no table of its own), `unique_together` and `indexes` (lists of field names), and
-    `publish` (patterns of the signals that go to the broker, `("post_*",)`, instead of the bus's
-    own; an empty tuple keeps every signal here).
+    `Meta` may contain `registry` (inherited), `tablename` (the class name in lower case and an
+    "s"), `abstract` (no table of its own), `unique_together` and `indexes` (lists of field names),
+    and `publish` (patterns of the signals that go to the broker, `("post_*",)`, instead of the
+    bus's own; an empty tuple keeps every signal here).
     """
 
     model_config = ConfigDict(
@@ -90,8 +90,8 @@ class Model(BaseModel):
     @classmethod
     def from_row(cls, row: Values) -> Self:
         """Return an instance of a row that the database returned."""
-        # As `model_construct`, without looking for aliases and defaults: a row has every field. Rows
-        # are made by the thousand, and `model_construct` would take most of the time.
+        # As `model_construct`, without looking for aliases and defaults: a row has every field.
+        # Rows are made by the thousand, and `model_construct` would take most of the time.
         instance = cls.__new__(cls)
         _set(instance, "__dict__", dict(row))
         _set(instance, "__pydantic_fields_set__", cls.meta.names)
@@ -222,7 +222,8 @@ class Model(BaseModel):
 
         Raises `OperationError` for an unknown field and for the primary key.
         """
-        # An update assigns some fields: the rules of each field hold, on an instance without others.
+        # An update assigns some fields: the rules of each field hold, on an instance without
+        # others.
         blank = cls.model_construct()
         for name, value in values.items():
             if name not in cls.meta.fields:

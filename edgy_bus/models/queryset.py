@@ -30,9 +30,9 @@ M = TypeVar("M", bound=RowModel)
 class QuerySet(Generic[M]):
     """Rows of one model: `await` a QuerySet, or iterate over it with `async for`.
 
-    Methods that narrow a set return a new QuerySet. `create`, `update` and `delete` send the model's
-    signals. Local receivers of a set are called once, with the QuerySet as `instance` and None as
-    `model_instance`; the bus gets an event for each row.
+    Methods that narrow a set return a new QuerySet. `create`, `update` and `delete` send the
+    model's signals. Local receivers of a set are called once, with the QuerySet as `instance` and
+    None as `model_instance`; the bus gets an event for each row.
     """
 
     model: type[M]
@@ -138,7 +138,7 @@ class QuerySet(Generic[M]):
         return list((await self._database.run(self._select(*columns))).rows)
 
     async def values_list(self, *names: str, flat: bool = False) -> list[Value]:
-        """Return rows as tuples of these fields, or of all; `flat` returns the values of a field."""
+        """Return rows as tuples of these fields, or of all; `flat` returns values of a field."""
         if flat and len(names) != 1:
             raise OperationError(f"values_list(flat=True) takes one field, not {len(names)}")
         rows = await self.values(*names)
@@ -171,8 +171,8 @@ class QuerySet(Generic[M]):
 
         The second part of the result is True for a new row.
 
-        Sends the save signals for a new row. If another task creates the row at the same moment and a
-        unique constraint reports that, the other task's row is returned.
+        Sends the save signals for a new row. If another task creates the row at the same moment and
+        a unique constraint reports that, the other task's row is returned.
         """
         row = await self.get_or_none(**values)
         if row is not None:

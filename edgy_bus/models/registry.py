@@ -34,7 +34,7 @@ class Registry:
 
     Args:
         database: a `Database`, or a URL.
-        bus: takes the models' signals to workers; without a bus, every receiver runs in this process.
+        bus: takes the models' signals to workers; without a bus, receivers run in this process.
     """
 
     def __init__(self, database: Database | str, bus: Attachable | None = None) -> None:

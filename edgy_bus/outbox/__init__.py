@@ -1,1 +1,1 @@
-"""The outbox: events in the transaction of their row, and the relay that moves events to the broker."""
+"""The outbox: events in the transaction of their row, and the relay that publishes events."""

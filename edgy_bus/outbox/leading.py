@@ -15,7 +15,7 @@ from edgy_bus.telemetry import catalogue
 _ROLE = "relay"
 
 _ASKS = 0.2
-"""Seconds between two questions for a lease that another relay holds: every commit wakes all relays."""
+"""Seconds between two requests for another relay's lease: every commit wakes all relays."""
 
 
 class Leader:
@@ -32,7 +32,7 @@ class Leader:
         self._next = 0.0
 
     async def step(self) -> bool:
-        """Return whether this relay leads. Takes or renews the lease if the time for that has come."""
+        """Return whether this relay leads. Takes or renews the lease when that is due."""
         # Read before the broker is asked: the lease runs from the broker's answer at the latest.
         now = asyncio.get_running_loop().time()
         if now < self._next:

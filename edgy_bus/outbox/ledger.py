@@ -1,8 +1,8 @@
 """The text in which a chunk of published events is kept: the outbox row at each entry of a stream.
 
-The text is a JSON list of runs `[milliseconds, counter, first id, difference to the next id, …]`. The
-entries of a run follow each other in one millisecond, and ids lie close together, so that an event
-takes two or three bytes.
+The text is a JSON list of runs `[milliseconds, counter, first id, difference to the next id, …]`.
+The entries of a run follow each other in one millisecond, and ids lie close together, so that an
+event takes two or three bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,8 @@ def encode(placed: Placed) -> str:
         if ms != last_ms or seq != next_seq:
             runs.append([ms, seq])
             last_ms, next_seq, last_id = ms, seq, 0
-        # A difference may be negative: an event with a smaller id may commit, and be appended, later.
+        # A difference may be negative: an event with a smaller id may commit, and be appended,
+        # later.
         runs[-1].append(number - last_id)
         next_seq, last_id = next_seq + 1, number
     return dumps(runs).decode()

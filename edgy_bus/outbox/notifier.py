@@ -1,8 +1,8 @@
 """Wakes relays in other processes after a commit, where the database can (PostgreSQL's NOTIFY).
 
-NOTIFY takes a lock that all committing transactions share. So no operation sends a notification inside
-its transaction, and a single notification stands for all commits while the notification before is on
-its way, and for `GAP` after that.
+NOTIFY takes a lock that all committing transactions share. So no operation sends a notification
+inside its transaction, and a single notification stands for all commits while the notification
+before is on its way, and for `GAP` after that.
 """
 
 from edgy_bus import telemetry

@@ -1,9 +1,10 @@
 """Moves pending rows to the streams, a page at a time.
 
 Partitions are appended to side by side, and chunks that were appended are marked while the next are
-appended. Within a partition, chunks follow each other in the order of their ids, each appended where
-the chunk before has left the stream, and none after a chunk that was refused or failed. A page must not
-be read before every chunk of the page before is marked: its heads would be older than its rows.
+appended. Within a partition, chunks follow each other in the order of their ids, each appended
+where the chunk before has left the stream, and none after a chunk that was refused or failed. A
+page must not be read before every chunk of the page before is marked: its heads would be older than
+its rows.
 """
 
 import asyncio
@@ -135,8 +136,9 @@ class Publisher:
     async def step(self) -> Published:
         """Publish the next page.
 
-        Raises `BrokerUnavailable` or the error of the database, after the appended rows were marked. An
-        error of a stream alone is noted, and the other streams of the page are published.
+        Raises `BrokerUnavailable` or the error of the database, after the appended rows were
+        marked. An error of a stream alone is noted, and the other streams of the page are
+        published.
         """
         # Left out of the page, because their rows would fill the page.
         avoided = self._troubles.avoided(Work.PUBLISHING, Work.REPAIRING)
@@ -153,8 +155,8 @@ class Publisher:
     async def _correct_labels(self, page: Mapping[Partition, Pending]) -> bool:
         """Move the rows of a process with another number of partitions to where workers look.
 
-        Before any event of their database row is published: the events of a row become visible in the
-        order of their ids.
+        Before any event of their database row is published: the events of a row become visible in
+        the order of their ids.
         """
         moved: dict[int, str] = {}
         for model, partitions in self._models().items():
@@ -169,8 +171,8 @@ class Publisher:
     async def _publish(self, rows: Mapping[Partition, Pending]) -> dict[Partition, StreamHead]:
         page = _Page(iter(rows.items()))
         try:
-            # The outer group ends when everything that was appended is marked, so that the next page
-            # has heads and rows of one moment.
+            # The outer group ends when everything that was appended is marked, so that the next
+            # page has heads and rows of one moment.
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._mark_all(page))
                 async with asyncio.TaskGroup() as appending:
@@ -210,7 +212,7 @@ class Publisher:
             head = new
 
     async def _mark_all(self, page: _Page) -> None:
-        """Mark chunks until None comes; chunks that were appended during a mark are marked together."""
+        """Mark chunks until None comes; chunks appended during a mark are marked together."""
         more = True
         while more:
             taken = [await page.appended.get()]

@@ -1,10 +1,10 @@
 """The relay: moves pending outbox rows to their streams, in commit order.
 
-Each row is published exactly once, unless the broker loses the row. Safety comes from compare-and-set:
-`Broker.publish` appends only where the stream stands at the head that this database knows, and a mark
-is made only if that head is still the database's. Any number of relays may run; the lease keeps them
-from wasting work. A crash between the append and the mark leaves a stream that is ahead of its head,
-which the next relay notices and repairs.
+Each row is published exactly once, unless the broker loses the row. Safety comes from
+compare-and-set: `Broker.publish` appends only where the stream stands at the head that this
+database knows, and a mark is made only if that head is still the database's. Any number of relays
+may run; the lease keeps them from wasting work. A crash between the append and the mark leaves a
+stream that is ahead of its head, which the next relay notices and repairs.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ _FIRST_PAUSE = 0.05
 class Relay(Service):
     """Publishes the outbox of a service: leads, repairs, publishes and tidies, in this order.
 
-    `models` returns the service's models and their numbers of partitions. `bell` is rung after commits
-    in this process, and by PostgreSQL after commits in other processes; without a ring the relay looks
-    every `poll` seconds.
+    `models` returns the service's models and their numbers of partitions. `bell` is rung after
+    commits in this process, and by PostgreSQL after commits in other processes; without a ring the
+    relay looks every `poll` seconds.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Makes the database agree with streams that do not stand where the database left them.
 
 A stream that is ahead was left by a relay that crashed between the append and the mark. A stream
-without the known head has lost entries, and begins a new epoch. Either way the stream is right about
-what is published, and the database about what is not.
+without the known head has lost entries, and begins a new epoch. Either way the stream is right
+about what is published, and the database about what is not.
 """
 
 import secrets
@@ -19,7 +19,7 @@ from edgy_bus.telemetry import catalogue
 
 
 class Repairer:
-    """Compares streams with the database. `models` returns models and their numbers of partitions."""
+    """Compares streams with the database. `models` returns numbers of partitions by model."""
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class Repairer:
         Returns:
             False if the stream was replaced while it was read, or another relay moved the head.
         """
-        # The fresh name is for a stream that has lost its head: nothing is appended behind a loss in
-        # the epoch in which it happened, because the broker may give lost numbers out again.
+        # The fresh name is for a stream that has lost its head: nothing is appended behind a loss
+        # in the epoch in which it happened, because the broker may give lost numbers out again.
         state = await self._broker.inspect(partition, head, secrets.token_hex(8))
         if state.head == head:
             return True

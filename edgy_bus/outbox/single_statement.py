@@ -55,7 +55,7 @@ _KEYS = (Integer, BigInteger, String, Text, Uuid)
 """Types of keys whose text PostgreSQL writes as `codec.key_text` does."""
 
 _MOST = 50
-"""The most columns of an event: PostgreSQL's functions take 100 arguments, a name and a value each."""
+"""The most columns of an event: PostgreSQL's functions take 100 arguments, two for a column."""
 
 _STAMP = ("event_id", "time", "created", "traceparent")
 """Columns of the outbox that are parameters of the statement."""

@@ -139,9 +139,9 @@ LAST_PENDING = insert(pending).from_select(
 def reading(dialect: str, *, avoiding: bool = False) -> Executable:
     """Select the heads of all streams and the oldest pending events, in one statement.
 
-    The columns are model, label, and those of `EVENT`. The row of a head has no id; its epoch stands
-    in the place of the event's id, the event of the head in the place of the subject, and its numbers
-    in the place of the data. An id whose event is deleted has no model.
+    The columns are model, label, and those of `EVENT`. The row of a head has no id; its epoch
+    stands in the place of the event's id, the event of the head in the place of the subject, and
+    its numbers in the place of the data. An id whose event is deleted has no model.
 
     With `avoiding`, events of partitions among `names` are passed over: such a statement looks at
     every event that is passed over.
@@ -208,8 +208,8 @@ def _head_numbers() -> ColumnElement[str]:
 def marking() -> Executable:
     """PostgreSQL: move the heads of streams, make ids no longer pending, and keep the chunks.
 
-    A chunk whose stream's head is not the old head changes nothing. Returns the numbers of the chunks
-    that were marked.
+    A chunk whose stream's head is not the old head changes nothing. Returns the numbers of the
+    chunks that were marked.
     """
     chunk = _arrays("chunk", MARKED)
     event = _arrays("event", {"id": BigInteger(), "chunk": Integer()})
@@ -250,7 +250,7 @@ _KEPT = ("model", "label", "new_ms", "new_seq", "events", "created")
 
 @cache
 def adding(dialect: str, table: Table) -> Executable:
-    """Insert a row unless a row has its key: another relay may insert the same at the same moment."""
+    """Insert a row unless its key exists: another relay may insert the row at the same moment."""
     insertion = sqlite.insert(table) if dialect == SQLITE else postgresql.insert(table)
     return insertion.on_conflict_do_nothing()
 

@@ -1,8 +1,8 @@
 """The tables that a publisher keeps in its own database.
 
 An event is *pending* until the relay has appended the event to its stream, then *published* until
-every group has finished the event, then *confirmed*. The row of an event never changes: the id stands
-in `edgy_bus_pending`, in a chunk of `edgy_bus_batch`, or in neither.
+every group has finished the event, then *confirmed*. The row of an event never changes: the id
+stands in `edgy_bus_pending`, in a chunk of `edgy_bus_batch`, or in neither.
 """
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, text
@@ -42,8 +42,8 @@ outbox = Table(
 """Every event within the retention: a log that is only appended to, and pruned at its old end.
 
 `source` is the service that wrote the event; `to` is the only receiver of the event, as
-`GROUP/RECEIVER`; `causation` is the id of the event whose receiver caused this event; `context` is a
-JSON object of the application.
+`GROUP/RECEIVER`; `causation` is the id of the event whose receiver caused this event; `context` is
+a JSON object of the application.
 """
 
 # The table is nearly empty most of the time and all of its rows change all the time: autovacuum
@@ -113,4 +113,4 @@ groups = Table(
 """Every group that was ever seen on a stream of the model."""
 
 TABLES = TableSet("outbox", metadata, version=2, compatible=1)
-"""Version 1 are the tables of releases without `edgy_bus_meta`; those releases use version 2 as well."""
+"""Version 1 are the tables of releases without `edgy_bus_meta`, which can use version 2 as well."""

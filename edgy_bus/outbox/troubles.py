@@ -1,8 +1,8 @@
 """Streams that cannot be used at the moment: each is left alone for a growing pause.
 
-One stream's error must not hold up other streams: a key of another type, a key that an ACL forbids, a
-script that fails on the stream's content, a number in the stream that the database cannot store. An
-outage of the broker or of the database is no trouble of a stream.
+One stream's error must not hold up other streams: a key of another type, a key that an ACL forbids,
+a script that fails on the stream's content, a number in the stream that the database cannot store.
+An outage of the broker or of the database is no trouble of a stream.
 """
 
 import enum

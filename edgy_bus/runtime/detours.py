@@ -70,7 +70,8 @@ class Detours:
 
         Raises:
             LeaseLost: if the row is not held and this tenure has not freed the row. The broker was
-                rolled back then; what was parked comes again, before this event, in the next tenure.
+                rolled back then; what was parked comes again, before this event, in the next
+                tenure.
         """
         key = key_of(job)
         tail = await self._park(job, letter, begin=False, after=self.held.tail(key))

@@ -1,9 +1,10 @@
 """Call receivers, with an event or a batch of events, and return the outcome of the call.
 
-The outcome is a value; `Verdicts` records it. Nothing that a receiver does ends a tenure: every error
-of a receiver, or around a receiver (reading the row, filters, keywords, the inbox), is an outcome.
-The exceptions are cancellation of the task that makes the call, `KeyboardInterrupt`, which is the
-operator's, and `GeneratorExit`, with which Python closes a call that no task waits for any more.
+The outcome is a value; `Verdicts` records it. Nothing that a receiver does ends a tenure: every
+error of a receiver, or around a receiver (reading the row, filters, keywords, the inbox), is an
+outcome. The exceptions are cancellation of the task that makes the call, `KeyboardInterrupt`, which
+is the operator's, and `GeneratorExit`, with which Python closes a call that no task waits for any
+more.
 """
 
 import asyncio

@@ -57,7 +57,7 @@ class Lanes(Generic[J]):
         return self._line.popleft() if self._line else None
 
     def finish(self, lane: Lane[J]) -> None:
-        """Remove the first job of a running lane; the lane is ready for the next job, or removed."""
+        """Remove the first job of a running lane; the lane is ready again, or removed if empty."""
         # The job stays first in its lane until here, also while the job runs: a later event of the
         # row joins the same lane, and cannot start before this job has ended.
         lane.jobs.popleft()

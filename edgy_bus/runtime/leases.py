@@ -43,8 +43,8 @@ class LeaseRenewal:
 
     async def renew(self) -> None:
         """Renew every lease once. Raises the first error when all answers are there."""
-        # From before the request: the broker counts from the arrival of the request, so this process
-        # never believes in a lease for longer than the broker does.
+        # From before the request: the broker counts from the arrival of the request, so this
+        # process never believes in a lease for longer than the broker does.
         requested = asyncio.get_running_loop().time()
         tenures = [tenure for tenure in self._tenures.values() if tenure.running]
         if not tenures:

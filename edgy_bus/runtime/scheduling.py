@@ -86,7 +86,8 @@ class Scheduler:
             now = loop.time()
             if now >= term.valid_until:
                 return
-            # Runners that wait for nothing run one after another, so the loop waits for all of them.
+            # Runners that wait for nothing run one after another, so the loop waits for all of
+            # them.
             if (now - since) * slots.busy > _TURN:
                 if slots.wanted:
                     return

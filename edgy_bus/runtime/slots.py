@@ -7,8 +7,8 @@ from collections.abc import Callable
 class Slots:
     """Hand out a fixed number of slots.
 
-    No task waits for a slot: a caller that gets no slot is called when a slot is free, in the order of
-    asking.
+    No task waits for a slot: a caller that gets no slot is called when a slot is free, in the order
+    of asking.
     """
 
     def __init__(self, count: int) -> None:

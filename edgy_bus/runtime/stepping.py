@@ -32,7 +32,8 @@ def resume(call: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, 
         try:
             sent = yield waits_for
         except BaseException as error:  # noqa: BLE001 - for the coroutine, which may raise again
-            # Cancellation included: the coroutine must see the error as if it were awaited directly.
+            # Cancellation included: the coroutine must see the error as if it were awaited
+            # directly.
             advance, value = call.throw, error
         else:
             advance, value = call.send, sent

@@ -1,7 +1,7 @@
 """The seam between sources of events (models of this library, foreign ORMs) and the bus.
 
-A source describes its models (`SourceModel`). A source hands over each change either before the change
-is made (`Write`), or after (`RowChange`).
+A source describes its models (`SourceModel`). A source hands over each change either before the
+change is made (`Write`), or after (`RowChange`).
 """
 
 from edgy_bus.sources.base import (

@@ -1,8 +1,8 @@
 """The descriptions that sources of events and the bus share: of models, of instances, of changes.
 
 A *source* is a set of models that share a database: a registry of this library, or the mapped
-classes of a foreign ORM. Code behind this seam uses these protocols and values only, never the class
-of a model.
+classes of a foreign ORM. Code behind this seam uses these protocols and values only, never the
+class of a model.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -19,7 +19,7 @@ Values = Mapping[str, Value]
 """Values of a row by field name."""
 
 Key = Hashable
-"""A primary key: a number, a text, a UUID. A source with composite keys makes a text of each key."""
+"""A primary key: a number, a text, a UUID. A source with composite keys makes texts of keys."""
 
 
 class RowChange(NamedTuple):
@@ -75,7 +75,7 @@ class SourceModel(Protocol):
 
     @property
     def publish(self) -> tuple[str, ...] | None:
-        """Return patterns of the signals that go to the broker; None leaves the choice to the bus."""
+        """Return patterns of the signals that go to the broker; None lets the bus choose."""
 
     @property
     def public(self) -> tuple[str, ...]:
@@ -88,8 +88,8 @@ class SourceModel(Protocol):
 class TableModel(SourceModel, Protocol):
     """The description of a model whose rows are the rows of a table with a single key column.
 
-    Rows of such a model can be written by descriptions (`writes`). A model with several tables or key
-    columns makes its changes itself, and hands over `RowChange` values.
+    Rows of such a model can be written by descriptions (`writes`). A model with several tables or
+    key columns makes its changes itself, and hands over `RowChange` values.
     """
 
     @property

@@ -27,9 +27,9 @@ def changes_of(change: RowChange, public: Collection[str]) -> Changes | None:
     return changes
 
 
-# `outbox.single_statement` computes the same in PostgreSQL, with IS DISTINCT FROM on the types of the
-# columns, and on jsonb for JSON. Where the two disagree, the event of a row would depend on the way
-# in which the row was written, so `tests/integration/test_encodings.py` compares both.
+# `outbox.single_statement` computes the same in PostgreSQL, with IS DISTINCT FROM on the types of
+# the columns, and on jsonb for JSON. Where the two disagree, the event of a row would depend on the
+# way in which the row was written, so `tests/integration/test_encodings.py` compares both.
 
 
 def differ(old: object, new: object) -> bool:

@@ -4,8 +4,10 @@ All of them follow the same rule of locking:
 
 - Rows are locked in the order of their keys, as the database sorts keys. So two operations on the
   same rows wait for each other, and never for ever.
-- The lock is FOR UPDATE if rows are deleted or a column of a unique index is assigned, otherwise FOR
-  NO KEY UPDATE. Inserts of child rows lock their parents FOR KEY SHARE, which only FOR UPDATE blocks.
+- The lock is FOR UPDATE if rows are deleted or a column of a unique index is assigned, otherwise
+FOR
+  NO KEY UPDATE. Inserts of child rows lock their parents FOR KEY SHARE, which only FOR UPDATE
+  blocks.
 
 SQLite has no row locks: a transaction locks the whole file.
 """
@@ -184,7 +186,8 @@ def matching(key: KeyColumn, where: Conditions, dialect: str, *, exclusive: bool
     """Return the conditions under which one statement changes all rows in the order of keys."""
     if dialect != POSTGRESQL:
         return where
-    # An UPDATE locks rows in the order in which it meets them: in the order of the heap, for example.
+    # An UPDATE locks rows in the order in which it meets them: in the order of the heap, for
+    # example.
     rows = _materialized(lock_rows(key, where, (), exclusive=exclusive), "matching")
     return [key.in_(select(rows.c[key.name]))]
 

@@ -1,8 +1,8 @@
 """Changes of rows, described before they are made: the form in which a source hands over a write.
 
 Every execution reads the same description. `run` makes the change without events. `pages` makes it
-page by page, with all that events need. `single` returns the change of a single row as a statement of
-PostgreSQL, to which `outbox.single_statement` adds the event.
+page by page, with all that events need. `single` returns the change of a single row as a statement
+of PostgreSQL, to which `outbox.single_statement` adds the event.
 """
 
 import enum
@@ -27,8 +27,8 @@ PAGE = 1_000
 _SIZES = (500, 100, 20, 5, 1)
 """The numbers of rows that an INSERT may have.
 
-Few sizes, because every size is a statement that SQLAlchemy compiles once, slowly, and that stays in
-memory.
+Few sizes, because every size is a statement that SQLAlchemy compiles once, slowly, and that stays
+in memory.
 """
 
 _PARAMETERS = 5_000
@@ -222,8 +222,8 @@ class UpdateRows(Write):
             return (await database.run(statement, {KEY: keys[0]})).rows
         dialect = database.dialect.name
         rows: list[Row] = []
-        # A single statement, because an order within each part is no order of all rows. SQLite needs
-        # no order, and has a limit of parameters.
+        # A single statement, because an order within each part is no order of all rows. SQLite
+        # needs no order, and has a limit of parameters.
         for part in _parts(keys, len(keys) if dialect == POSTGRESQL else PAGE):
             where = [statements.among(self._key, part, dialect)]
             locking = statements.lock_rows(self._key, where, self._read, exclusive=self.exclusive)

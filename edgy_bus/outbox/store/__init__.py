@@ -2,8 +2,8 @@
 
 Each is a statement or a transaction.
 
-The relay's safety rests on two rules kept here. A stream's head and its pending rows are read in one
-statement. Every change of state compares the head with the head that the caller read
+The relay's safety rests on two rules kept here. A stream's head and its pending rows are read in
+one statement. Every change of state compares the head with the head that the caller read
 (compare-and-set), and changes nothing if the head has moved.
 """
 

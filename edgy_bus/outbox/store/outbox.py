@@ -96,9 +96,9 @@ class OutboxStore:
     ) -> dict[Partition, Pending]:
         """Return the oldest pending rows by partition, in the order of their ids, with the heads.
 
-        Rows of the partitions in `avoiding` are passed over. One statement, so that heads and rows are
-        of the same moment: a stream may have been rolled back to a head that is older than the rows,
-        and these rows do not come next there.
+        Rows of the partitions in `avoiding` are passed over. One statement, so that heads and rows
+        are of the same moment: a stream may have been rolled back to a head that is older than the
+        rows, and these rows do not come next there.
         """
         statement = statements.reading(self._dialect, avoiding=bool(avoiding))
         parameters: Parameters = {"limit": limit}

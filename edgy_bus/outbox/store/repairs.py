@@ -27,7 +27,7 @@ class RepairStore:
     async def recognise(self, landmarks: Sequence[Landmark]) -> Recognised:
         """Return the outbox rows behind these entries of a stream, by the ids in the entries.
 
-        Rows never change, so this needs no transaction. A row that was pruned is older than the oldest
+        Rows never change, so no transaction is needed. A pruned row is older than the oldest
         row: a younger event without a row is a stranger.
         """
         numbers = [numbering(mark.header) for mark in landmarks]
@@ -58,12 +58,12 @@ class RepairStore:
     ) -> Repair:
         """Accept the stream as it is: its head is `new`, and the recognised events are published.
 
-        In another epoch, published events that the stream lacks are pending again, unless every group
-        has finished them. With `strangers`, pending events that the stream lacks belong to an
+        In another epoch, published events that the stream lacks are pending again, unless every
+        group has finished them. With `strangers`, pending events that the stream lacks belong to an
         incarnation above the strangers'. Nothing is changed if the head was not `old`.
         """
-        # First of all the head: it locks the stream's row, so that repairs and marks of one stream wait
-        # for each other, and the second changes nothing.
+        # First of all the head: it locks the stream's row, so that repairs and marks of one stream
+        # wait for each other, and the second changes nothing.
         async with self._database.transaction():
             if not await steps.move_head(self._database, partition, old, new):
                 return Repair(done=False, restored=False)
@@ -124,7 +124,8 @@ class RepairStore:
     async def _raise_incarnation(self, partition: Partition, strangers: int, since: int) -> bool:
         """Raise the incarnation above the strangers', for rows beyond `since`.
 
-        Strangers of an earlier incarnation than the current change nothing: that incarnation has ended.
+        Strangers of an earlier incarnation than the current change nothing: that incarnation has
+        ended.
         """
         stream = steps.belongs_to(streams, partition)
         values = {

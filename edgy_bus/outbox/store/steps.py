@@ -1,4 +1,4 @@
-"""Steps that several transactions of the outbox share. Each runs in the transaction of its caller."""
+"""Steps that transactions of the outbox share. Each runs in the transaction of its caller."""
 
 import time
 from collections.abc import Sequence

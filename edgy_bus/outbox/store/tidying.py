@@ -34,8 +34,8 @@ class TidyStore:
         Returns:
             False, and nothing is changed, if the head of the stream is not `head` any more.
 
-        A confirmed entry stays confirmed: a group that begins anew, or was rolled back, has finished
-        the entry all the same.
+        A confirmed entry stays confirmed: a group that begins anew, or was rolled back, has
+        finished the entry all the same.
         """
         ms, seq = streams.c.confirmed_ms, streams.c.confirmed_seq
         same_ms = and_(ms == below.ms, seq < below.seq)
@@ -56,8 +56,8 @@ class TidyStore:
     async def prune(self, created_before: int) -> int:
         """Delete the oldest published rows, some thousand of them; return their number.
 
-        `created_before` is in milliseconds since 1970. The first row that is younger or pending ends
-        the pruning, and the newest row of all stays: so every deleted row is older than every
+        `created_before` is in milliseconds since 1970. The first row that is younger or pending
+        ends the pruning, and the newest row of all stays: so every deleted row is older than every
         remaining row, and the ids that were given out stay known.
         """
         await self._database.run(delete(chunks).where(chunks.c.created < created_before))

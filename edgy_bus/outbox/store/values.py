@@ -9,7 +9,7 @@ from edgy_bus.outbox.ledger import Placed
 
 
 class PendingRow(NamedTuple):
-    """An outbox row that is not in its stream yet. The order of the fields is that of the statement."""
+    """An outbox row that is not in its stream yet. The fields are in the statement's order."""
 
     id: int
     event_id: str
@@ -61,8 +61,8 @@ class Recognised(NamedTuple):
     """The outbox rows behind some entries of a stream.
 
     `strangers` is the greatest incarnation among events that this database never had, although it
-    gives out ids like theirs; 0 without such events. They prove that the database is an earlier state
-    of the database that published them.
+    gives out ids like theirs; 0 without such events. They prove that the database is an earlier
+    state of the database that published them.
     """
 
     placed: Placed
@@ -70,7 +70,7 @@ class Recognised(NamedTuple):
 
 
 class Repair(NamedTuple):
-    """Whether the database agrees with the stream now, and whether it is an earlier state of itself."""
+    """Whether database and stream agree now, and whether the database is an earlier state of itself."""
 
     done: bool
     restored: bool
