@@ -70,7 +70,7 @@ class Recognised(NamedTuple):
 
 
 class Repair(NamedTuple):
-    """Whether database and stream agree now, and whether the database is an earlier state of itself."""
+    """Whether database and stream agree now, and whether the database is an earlier state."""
 
     done: bool
     restored: bool
