@@ -65,6 +65,7 @@ class Relay(Service):
             troubles=troubles,
         )
         self.tidier = Tidier(store, broker, self.repairer, settings, troubles)
+        # A relay compares all streams once in every tenure.
         self._tenure = 0
         self._reported = ""
         """The kind of error that was reported last, until a step succeeds."""
@@ -79,6 +80,7 @@ class Relay(Service):
             async with self._store.database.listen(CHANNEL, self.bell.ring):
                 await self._work()
         finally:
+            # Or the next relay would wait for the end of the lease.
             await self.leader.hand_back()
 
     async def stop(self) -> None:

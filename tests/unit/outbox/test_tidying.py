@@ -24,19 +24,30 @@ async def fill(store: OutboxStore) -> None:
 async def test_a_round_goes_on_between_pages(
     store: OutboxStore, broker: Away, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tidying, "SLICE", 0.0)  # one stream at a time
+    monkeypatch.setattr(tidying, "SLICE", 0.0)  # a stream at a time
     await fill(store)
     relay = relay_of(store, broker, partitions=MANY, trim_every=1.0)
     while await relay.step():
         pass
     await asyncio.sleep(1.0)
-    late = await write(store, 1, subject="0")
-    for _ in range(MANY):
-        assert await relay.step(), "the round goes on"
-        if relay.published == 201:
-            break
-    assert relay.published == 201, "published before the round had ended"
-    assert late[0] in await on_stream(broker, Partition(MODEL, partition_name("0", "", MANY)))
+    inspected: list[Partition] = []
+    inspect = broker.inspect
+
+    async def counted(partition: Partition, *rest: Any) -> Any:
+        inspected.append(partition)
+        return await inspect(partition, *rest)
+
+    monkeypatch.setattr(broker, "inspect", counted)
+    assert await relay.step(), "the round goes on"
+    assert len(inspected) == 1
+    place = Partition(MODEL, partition_name("0", "", MANY))
+    late = await write(store, 1, place, subject="0")
+    assert await relay.step()
+    assert relay.published == 201, "before the round has ended"
+    assert late[0] in await on_stream(broker, place)
+    while await relay.step():
+        pass
+    assert set(inspected) == set(partitions_of(MODEL, MANY))
 
 
 async def test_a_stream_in_which_nothing_happened_costs_no_write(
