@@ -104,14 +104,19 @@ class _Translating:
             raise translated from error
 
 
-_translating = _Translating()
+translating = _Translating()
+
+
+def limit(timeout: float | None = None) -> asyncio.Timeout:
+    """Return the time limit of a conversation: `timeout` seconds, or `TIMEOUT`."""
+    return asyncio.timeout(TIMEOUT if timeout is None else timeout)
 
 
 @asynccontextmanager
 async def conversation(timeout: float | None = None) -> AsyncIterator[None]:
     """Limit a conversation to `timeout` seconds (default: `TIMEOUT`) and translate its errors."""
-    with _translating:
-        async with asyncio.timeout(TIMEOUT if timeout is None else timeout):
+    with translating:
+        async with limit(timeout):
             yield
 
 
@@ -119,13 +124,13 @@ class Conversations:
     """Limit the conversations of one client: a worker may take hundreds of partitions at once."""
 
     def __init__(self) -> None:
-        self._free = asyncio.Semaphore(MAX_CONVERSATIONS)
+        self.free = asyncio.Semaphore(MAX_CONVERSATIONS)
 
     @asynccontextmanager
     async def turn(self, timeout: float | None = None) -> AsyncIterator[None]:
         """Wait for a turn, and hold a conversation."""
         # The time limit includes the wait for a turn: a caller with a lease must not learn too late
         # that the server does not answer.
-        with _translating:
-            async with asyncio.timeout(TIMEOUT if timeout is None else timeout), self._free:
+        with translating:
+            async with limit(timeout), self.free:
                 yield

@@ -10,7 +10,12 @@ from hiredis import pack_command
 from redis.exceptions import NoScriptError
 
 from edgy_bus.brokers.redis.client import Argument, Client
-from edgy_bus.brokers.redis.conversations import Conversations, conversation
+from edgy_bus.brokers.redis.conversations import (
+    Conversations,
+    conversation,
+    limit,
+    translating,
+)
 
 Call = tuple[Sequence[str], Sequence[Argument]]
 """The keys and arguments of a call."""
@@ -26,7 +31,8 @@ class Answer(dict[bytes, Any]):
     def read(cls, reply: Sequence[Any]) -> "Answer":
         """Return the answer that a script's flat list of names and values spells."""
         # RESP2 has no maps: a script can only return a list.
-        return cls(zip(reply[::2], reply[1::2], strict=True))
+        parts = iter(reply)
+        return cls(zip(parts, parts, strict=True))
 
     @property
     def refusal(self) -> bytes | None:
@@ -46,8 +52,10 @@ class Scripts:
         self, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()
     ) -> Answer:
         """Run one script."""
-        async with self._conversations.turn():
-            replies = await self._evaluate(name, [(keys, arguments)])
+        # `Conversations.turn` spelled out: every fetch, settle and publish would pay for a generator.
+        with translating:
+            async with limit(), self._conversations.free:
+                replies = await self._evaluate(name, [(keys, arguments)])
         return Answer.read(replies[0])
 
     async def call_all(self, name: str, calls: Sequence[Call]) -> list[Answer]:
