@@ -1,8 +1,9 @@
-"""The servers of a test session, and a place of its own on them for every test.
+"""Find the servers of a test session, and give every test a separate namespace on the servers.
 
-A server is looked for once, when the first test (or the header) needs it, in `TEST_ORDER`. Where there is none, the
-tests that need it skip, but they fail when `CI` is set, or when the environment names a server that does not answer.
-A test never sees data that is not its own: it has a key prefix on Redis, a schema on PostgreSQL, a file for SQLite.
+The first test that needs a server (or the report header) starts the search, in `TEST_ORDER`. If no
+server is found, the tests that need the server skip. These tests fail instead if `CI` is set, or if
+the environment names a server that does not answer. Tests never share data: each test has a key
+prefix on Redis, a schema on PostgreSQL, or a file for SQLite.
 """
 
 import os
@@ -33,7 +34,7 @@ _VARIABLES = {"redis": REDIS_VARIABLE, "postgresql": POSTGRES_VARIABLE}
 
 
 class Servers:
-    """The servers of this session by kind. The answer is kept, also when it is that there is none."""
+    """Find the servers of this session, and remember the result, including a failed search."""
 
     def __init__(self) -> None:
         self._found: dict[str, Server | ServerNotFound] = {}
@@ -47,7 +48,7 @@ class Servers:
         return self._found[kind]
 
     def require(self, kind: str) -> Server:
-        """The server, or the end of the test that needs it."""
+        """Return the server; skip or fail the test if no server is found."""
         found = self.look_for(kind)
         if isinstance(found, Server):
             return found

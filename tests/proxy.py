@@ -1,4 +1,7 @@
-"""A door between a client and a server that a test can shut: the server seems to be away, and to come back."""
+"""Forward connections from a client to a server until a test shuts the proxy.
+
+The client then sees a server that is unavailable, and later available again.
+"""
 
 import asyncio
 from contextlib import suppress
@@ -8,7 +11,12 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Passes bytes from a port of its own to the server of `url`. Begins shut or open; `url` is where to find it."""
+    """Forward bytes between a local port and a server.
+
+    Args:
+        url: the URL of the server. The property `url` is the same URL with the local port.
+        is_open: whether the proxy accepts connections from the start.
+    """
 
     def __init__(self, url: str, *, is_open: bool = True) -> None:
         parts = urlsplit(url)

@@ -15,7 +15,7 @@ PATIENCE = 20.0
 
 
 async def eventually(condition: Callable[[], Any], what: str = "the condition") -> None:
-    """Wait until `condition()` holds; the test fails when it never does. It may answer an awaitable."""
+    """Wait until `condition()`, which may return an awaitable, is true; fail the test otherwise."""
     deadline = time.monotonic() + PATIENCE
     while True:
         answer = condition()

@@ -1,4 +1,4 @@
-"""The folder in which a test's programs run, and the database and broker that they share with the test."""
+"""Provide the working directory, database and broker that a test shares with its programs."""
 
 import importlib.util
 import shutil

@@ -1,4 +1,7 @@
-"""A service and a group that hears of it, as a user would write them: one file for the processes of a test."""
+"""Define a service and the groups that receive its events, as a user writes them.
+
+Every process of a test runs this file.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,7 @@
-"""What is promised about time and repeats when processes end, with real ones: killed, told to end, and after Redis lost everything."""
+"""Check the promised recovery times and the number of repeated calls with real processes.
+
+Processes are killed or receive SIGTERM, and Redis loses all of its data.
+"""
 
 import asyncio
 import random
@@ -20,10 +23,13 @@ from tests.chaos.recovery import Call, Outage, described, recoveries
 from tests.support import eventually
 
 PARTITIONS = 2
-"""Of the shop's orders."""
+"""Partitions of the model Order."""
 
 PATIENCE = 10.0
-"""Seconds beyond the lease in which a busy machine must have got over a killed worker; the promise is half a second."""
+"""Seconds after the lease in which a busy machine must replace a killed worker.
+
+The promise is half a second.
+"""
 
 DRAINING = 25.0
 """Seconds that a worker has after SIGTERM: five less than what Kubernetes gives."""
@@ -171,7 +177,8 @@ async def test_what_all_groups_had_finished_is_not_sent_again_after_a_flush(
     calls = await shop.calls()
     again = set(repeated(calls)) & set(finished)
     print(
-        f"{len(again)} of {len(finished)} finished events were sent again, {len(calls)} calls for 160 events"
+        f"{len(again)} of {len(finished)} finished events were sent again, "
+        f"{len(calls)} calls for 160 events"
     )
     assert not again
     assert Counter(one.event for one in calls).keys() == set(await committed(shop))

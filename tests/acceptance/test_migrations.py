@@ -1,4 +1,4 @@
-"""docs/migrations.md, done as it says: Alembic writes migrations that build everything the models and the bus need."""
+"""Follow docs/migrations.md: migrations by Alembic create the tables of the models and the bus."""
 
 import re
 import sqlite3

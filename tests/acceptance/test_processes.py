@@ -1,4 +1,7 @@
-"""The commands as processes: a model saved here runs receivers there, whatever is stopped or killed meanwhile."""
+"""Run the commands as processes.
+
+A saved model reaches the receivers of another process, no matter which process stops or crashes.
+"""
 
 import asyncio
 import os

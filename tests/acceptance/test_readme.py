@@ -1,4 +1,4 @@
-"""The README's own programs, as they stand there, with nothing changed but where Redis is and what its keys begin with."""
+"""Run the programs of the README unchanged, except for the URL of Redis and the key prefix."""
 
 import asyncio
 import re

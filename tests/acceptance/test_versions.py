@@ -1,7 +1,7 @@
-"""A rolling upgrade: programs of the release before versions and of this one work together.
+"""Perform a rolling upgrade from the release before protocol versions to this release.
 
-Services, relays and workers of one group run in both releases, under load; no event is lost, doubled
-behind an inbox, or handled out of the order of its row.
+Services, relays and workers of one group run in both releases under load. No event is lost,
+takes effect twice behind an inbox, or is handled out of the order of its row.
 """
 
 import asyncio

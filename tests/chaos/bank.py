@@ -1,4 +1,7 @@
-"""The programs of a chaos run, as a user would write them: a service that changes accounts, and two groups that hear of it."""
+"""Define the programs of a chaos run, as a user writes them.
+
+A service changes accounts, and two groups receive its events.
+"""
 
 import asyncio
 import contextlib

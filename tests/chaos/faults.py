@@ -1,6 +1,7 @@
-"""What can go wrong in a run, one function for each kind. All draw from a `Random` of their own, so that a seed decides what they do.
+"""Define the faults of a run, one function for each kind.
 
-A fault holds what it breaks until it is whole again: other faulters break other things meanwhile.
+Every fault draws from its own `Random`, so the seed determines the fault. A fault holds the lock of
+the broken part until the part works again; meanwhile other faulters break other parts.
 """
 
 import asyncio
@@ -134,10 +135,13 @@ async def hold(place: Place, draw: Random) -> bool:
 
 
 async def database_cuts(place: Place, draw: Random) -> bool:
-    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'chaos'"
+    query = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND application_name = 'chaos'"
+    )
     url = place.database_url.replace("application_name=chaos", "application_name=runner")
-    async with place.alone("database"), edgy.Database(url) as other:
-        return bool((await other.run(text(query))).rows)
+    async with place.alone("database"), edgy.Database(url) as runner:
+        return bool((await runner.run(text(query))).rows)
 
 
 async def database_restarts(place: Place, draw: Random) -> bool:

@@ -1,4 +1,4 @@
-"""A process of a run."""
+"""Start and end the processes of a run."""
 
 import contextlib
 import os
@@ -10,7 +10,11 @@ from pathlib import Path
 
 
 class Program:
-    """A process in a session of its own, with its output in a file that those before it of the same name have begun."""
+    """Run a process in its own session.
+
+    The process appends its output to the log file of its name, which earlier processes of the same
+    name have written too.
+    """
 
     def __init__(
         self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]

@@ -1,4 +1,8 @@
-"""How long rows of a worker that was killed, or paused, waited to be handled again: computed from what the receivers wrote down."""
+"""Compute how long the rows of a killed or paused worker waited for the next call.
+
+The input is the calls that the receivers have recorded. All times are seconds, by the clock of this
+machine.
+"""
 
 import math
 from bisect import bisect_right
@@ -7,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _LOOK = 120.0
-"""Seconds behind the first call in which those that waited with it are looked for."""
+"""Seconds after the first call in which the search for other waiting events ends."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A worker that could not work from `at` on (seconds, as all times here by the clock of this machine)."""
+    """Describe a worker that cannot work from time `at` on."""
 
     kind: str
     process: int
@@ -21,7 +25,7 @@ class Outage:
 
 @dataclass(frozen=True)
 class Call:
-    """A receiver was called, in a process, with an event of a partition."""
+    """Describe a call of a receiver with an event of a partition, in a process."""
 
     group: str
     partition: int
@@ -32,44 +36,50 @@ class Call:
 
 @dataclass(frozen=True)
 class Recovery:
-    """One partition that a worker had when its outage began. An event has waited since then, or since it was committed if that was later."""
+    """Measure the outage of a worker for a partition of this worker.
+
+    The wait of an event begins with the outage, or with the commit if the commit was later.
+
+    Attributes:
+        first: the wait of the event that was handled first.
+        slowest: the longest wait of the events that were committed before the first call.
+    """
 
     outage: Outage
     group: str
     partition: int
     first: float
-    """How long the event that was handled first had waited."""
     slowest: float
-    """The longest wait of those that were committed when the first was handled."""
 
 
 def committed_at(event_id: str) -> float:
-    """When an event was made, just before the commit: its id is a UUIDv7, which begins with the milliseconds."""
+    """Return the time at which the event was created, just before the commit."""
+    # The id is a UUIDv7, which begins with the milliseconds.
     return int(event_id.replace("-", "")[:12], 16) / 1000
 
 
 def recoveries(outages: Iterable[Outage], calls: Iterable[Call]) -> list[Recovery]:
-    """For every outage, every partition in which the worker made the last call before.
+    """Return a recovery for every outage and every partition whose last caller was that worker.
 
-    A partition of which no event was handled afterwards has nothing to tell. An event counts once, when it is called first after the
-    outage began.
+    A partition without calls after the outage is left out. An event counts once, with the first
+    call after the outage began.
     """
-    places: dict[tuple[str, int], list[Call]] = defaultdict(list)
-    for call in sorted(calls, key=lambda one: one.at):
-        places[call.group, call.partition].append(call)
-    times = {place: [call.at for call in made] for place, made in places.items()}
-    found = []
+    partitions: dict[tuple[str, int], list[Call]] = defaultdict(list)
+    for call in sorted(calls, key=lambda call: call.at):
+        partitions[call.group, call.partition].append(call)
+    times = {key: [call.at for call in in_order] for key, in_order in partitions.items()}
+    measured = []
     for outage in outages:
-        for (group, partition), made in places.items():
+        for (group, partition), in_order in partitions.items():
             begin = bisect_right(times[group, partition], outage.at)
-            if 0 < begin < len(made) and made[begin - 1].process == outage.process:
-                first, slowest = _waits(outage.at, made[begin:])
-                found.append(Recovery(outage, group, partition, first, slowest))
-    return found
+            if 0 < begin < len(in_order) and in_order[begin - 1].process == outage.process:
+                first, slowest = _waits(outage.at, in_order[begin:])
+                measured.append(Recovery(outage, group, partition, first, slowest))
+    return measured
 
 
 def latencies(calls: Iterable[Call]) -> list[float]:
-    """For every event and group, the seconds from the commit to the first call."""
+    """Return the seconds from the commit to the first call, for every event and group."""
     first: dict[tuple[str, str], float] = {}
     for call in calls:
         key = call.group, call.event
@@ -78,7 +88,7 @@ def latencies(calls: Iterable[Call]) -> list[float]:
 
 
 def shared(calls: Iterable[Call]) -> int:
-    """How many events receivers in more than one process were called with."""
+    """Return the number of events with calls in more than a single process."""
     processes: dict[str, set[int]] = defaultdict(set)
     for call in calls:
         processes[call.event].add(call.process)
@@ -86,7 +96,7 @@ def shared(calls: Iterable[Call]) -> int:
 
 
 def _waits(since: float, calls: Sequence[Call]) -> tuple[float, float]:
-    """The waits of the first event and of the slowest one that was waiting with it."""
+    """Return the wait of the first event, and the longest wait of the events committed by then."""
     seen: set[str] = set()
     first, longest = calls[0], 0.0
     for call in calls:
@@ -100,28 +110,28 @@ def _waits(since: float, calls: Sequence[Call]) -> tuple[float, float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The least value that `share` of all do not exceed."""
+    """Return the least value that `share` of all values do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def described(found: Sequence[Recovery]) -> str:
-    """By kind of outage: how many partitions changed hands, and the waits of their first and slowest events."""
+def described(measured: Sequence[Recovery]) -> str:
+    """Return, for each kind of outage, the number of moved partitions and the waits of events."""
     kinds: Mapping[str, list[Recovery]] = defaultdict(list)
-    for one in found:
-        kinds[one.outage.kind].append(one)
-    return (
-        "; ".join(f"{kind}: {_summary(ones)}" for kind, ones in sorted(kinds.items()))
-        or "nothing to measure"
-    )
+    for recovery in measured:
+        kinds[recovery.outage.kind].append(recovery)
+    summaries = [f"{kind}: {_summary(recoveries)}" for kind, recoveries in sorted(kinds.items())]
+    return "; ".join(summaries) or "nothing to measure"
 
 
-def _summary(ones: Sequence[Recovery]) -> str:
-    first, slowest = spread([one.first for one in ones]), spread([one.slowest for one in ones])
-    return f"{len({one.outage for one in ones})} outages, {len(ones)} partitions, first {first}, slowest {slowest}"
+def _summary(measured: Sequence[Recovery]) -> str:
+    outages = {recovery.outage for recovery in measured}
+    first = spread([recovery.first for recovery in measured])
+    slowest = spread([recovery.slowest for recovery in measured])
+    return f"{len(outages)} outages, {len(measured)} partitions, first {first}, slowest {slowest}"
 
 
 def spread(values: Sequence[float]) -> str:
-    """In seconds, for people."""
+    """Return median, 99th percentile and maximum in seconds, for people."""
     if not values:
         return "unknown"
     return (

@@ -1,8 +1,9 @@
-"""A chaos run: real processes, real servers, faults by a seed, and at the end the truth from the database.
+"""Run real processes on real servers with faults by a seed, then compare with the database.
 
     python -m tests.chaos.run --seconds 60 --seed 1 --database own
 
-What was committed is what the outbox table holds: its rows are written in the operations' own transactions.
+The outbox table contains exactly the committed events, because each outbox row is written in the
+transaction of its operation.
 """
 
 import argparse
@@ -41,17 +42,23 @@ from tests.simulation.database import Effect
 
 PREFIX = "chaos"
 SETTLING = 90.0
-"""Seconds after the last fault in which something must be handled, and again, until nothing is left."""
+"""Seconds after the last fault in which the number of unfinished events must fall.
+
+The time starts again whenever the number falls.
+"""
 
 STARTING = 15.0
-"""Seconds in which a program may end by itself if it lost the database meanwhile: starts are not repeated by the program itself."""
+"""Seconds in which a program may end by itself if the database becomes unavailable.
+
+Programs do not repeat a failed start.
+"""
 
 OWN, SQLITE = "own", "sqlite"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is asked for. Times in seconds."""
+    """Hold the options of a run. Times are in seconds."""
 
     seconds: float = 60.0
     seed: int = 0
@@ -62,7 +69,7 @@ class Options:
     faulters: int = 1
     """How many make faults, side by side."""
     database: str = OWN
-    """`own` for a PostgreSQL server of the run's own, `sqlite`, or the URL of a PostgreSQL server that others use too."""
+    """`own` for a new PostgreSQL server, `sqlite`, or the URL of a shared PostgreSQL server."""
     kinds: tuple[str, ...] = ()
     """Which faults; all that apply by default."""
     pause: float = 0.1
@@ -84,7 +91,7 @@ class Options:
 
 @dataclass
 class Result:
-    """What a run showed."""
+    """Hold the result of a run."""
 
     report: Report
     events: int
@@ -93,9 +100,9 @@ class Result:
     latencies: list[float] = field(default_factory=list)
     """Seconds from the commit to the first call, of every event and group."""
     shared: int = 0
-    """Events that receivers in more than one process were called with: redeliveries that were not retries."""
+    """Events with calls in several processes, which are redeliveries and not retries."""
     failed_starts: int = 0
-    """Programs that ended while they started, because the database was cut or away at that moment."""
+    """Programs that ended during their start, because the database was unavailable."""
     seconds: float = 0.0
 
 
@@ -154,26 +161,31 @@ class Run:
             self.restart(name)
 
     def _kill_all(self) -> None:
-        for one in self.programs.values():
-            one.kill()
+        for program in self.programs.values():
+            program.kill()
 
     async def supervise(self) -> None:
-        """Start what ended by itself again, as whoever runs it would; it is an error unless the database went while it started."""
+        """Restart programs that end by themselves, as a process manager does.
+
+        Such an end is an error, except during a start while the database is unavailable.
+        """
         while True:
             await asyncio.sleep(0.2)
-            for name, one in list(self.programs.items()):
-                if self.alone(name).locked() or one.process.poll() is None:
+            for name, program in list(self.programs.items()):
+                if self.alone(name).locked() or program.process.poll() is None:
                     continue
-                if self._could_not_start(one):
+                if self._could_not_start(program):
                     self._failed_starts += 1
                 else:
-                    self._ended.append(f"{name} with {one.process.returncode}: {one.log[-2_000:]}")
+                    status, log = program.process.returncode, program.log[-2_000:]
+                    self._ended.append(f"{name} with {status}: {log}")
                 self.restart(name)
 
-    def _could_not_start(self, one: Program) -> bool:
+    def _could_not_start(self, program: Program) -> bool:
         if self.alone("database").locked():
             self._database_went = time.monotonic()
-        return one.began - 1 < self._database_went and time.monotonic() - one.began < STARTING
+        age = time.monotonic() - program.began
+        return program.began - 1 < self._database_went and age < STARTING
 
     # Faults
 
@@ -283,14 +295,19 @@ COMMANDS = {
     "relay": ("-m", "edgy_bus", "relay", "bank:bus"),
 }
 
+_UNFINISHED = "SELECT count(*) AS n FROM (SELECT event_id FROM edgy_bus_outbox EXCEPT {}) x"
+
 UNFINISHED = (
-    "SELECT count(*) AS n FROM (SELECT event_id FROM edgy_bus_outbox EXCEPT SELECT event FROM chaos_heard WHERE done) x",
-    "SELECT count(*) AS n FROM (SELECT event_id FROM edgy_bus_outbox EXCEPT SELECT event FROM chaos_effects) x",
+    _UNFINISHED.format("SELECT event FROM chaos_heard WHERE done"),
+    _UNFINISHED.format("SELECT event FROM chaos_effects"),
 )
 
 
 def _deck(options: Options) -> Iterator[tuple[str, random.Random]]:
-    """Every kind once, in an order by the seed, then every kind again; each with chance of its own."""
+    """Yield every kind once in an order by the seed, then again, without end.
+
+    Each fault has its own `Random`.
+    """
     kinds = options.faults()
     order = random.Random(options.seed)
     numbers = itertools.count()
@@ -384,13 +401,18 @@ def vacuous(options: Options, result: Result) -> list[str]:
 
 
 def described(result: Result, reasons: Sequence[str] = ()) -> str:
-    faults = {kind: (len(what), what[:5]) for kind, what in result.report.faults.items()}
+    """Return the result as text for people; `reasons` are those of `vacuous`."""
+    errors = {kind: (len(lines), lines[:5]) for kind, lines in result.report.faults.items()}
+    too_little = f"; too little happened: {', '.join(reasons)}" if reasons else ""
     return (
-        f"{result.events:,} events, {sum(result.faults.values())} faults of {len(result.faults)} kinds, "
-        f"{result.report.redeliveries:,} repeated calls, {result.shared:,} events redelivered to another process, {result.seconds:.0f} s; "
-        f"{result.failed_starts} starts failed for want of the database; commit to first call: {recovery.spread(result.latencies)}; "
+        f"{result.events:,} events, "
+        f"{sum(result.faults.values())} faults of {len(result.faults)} kinds, "
+        f"{result.report.redeliveries:,} repeated calls, "
+        f"{result.shared:,} events redelivered to another process, {result.seconds:.0f} s; "
+        f"{result.failed_starts} starts failed for want of the database; "
+        f"commit to first call: {recovery.spread(result.latencies)}; "
         f"waits after a worker's outage: {recovery.described(result.recoveries)}; "
-        f"errors: {faults or 'none'}{'; too little happened: ' if reasons else ''}{', '.join(reasons)}"
+        f"errors: {errors or 'none'}{too_little}"
     )
 
 

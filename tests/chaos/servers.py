@@ -1,5 +1,8 @@
-"""Servers of the run's own: a Redis that can be killed, started again, and made to lose everything or its tail, and a PostgreSQL
-that can be killed and started again on its data."""
+"""Run the servers of a chaos run.
+
+Redis can be killed, restarted, and lose all of its data or the end of its log. PostgreSQL can be
+killed and restarted on its data.
+"""
 
 import asyncio
 import contextlib
@@ -91,10 +94,10 @@ class RedisServer:
 
 
 class PostgresServer:
-    """One on a free port, in a folder of its own that goes away with it.
+    """Run a PostgreSQL server on a free port, in a directory that is deleted with the server.
 
-    What it has committed survives its own death, because the write-ahead log was handed to the system before; only a death of the
-    machine would take it, so nothing is synced to the disk.
+    Committed data survives a crash of the server, because the operating system has the write-ahead
+    log by then. Only a crash of the machine would lose data, so nothing is synced to the disk.
     """
 
     def __init__(self) -> None:
@@ -127,7 +130,11 @@ class PostgresServer:
         )
 
     async def start(self) -> None:
-        """Start, recover, and answer. After a kill the shared memory of the dead may need a moment to go: it is tried again."""
+        """Start the server and wait for its first answer.
+
+        The start is repeated: after a kill, the shared memory of the old server can block the new
+        server for a moment.
+        """
         for _ in range(int(STARTUP / 0.1)):
             if self._process is None or self._process.poll() is not None:
                 self._process = self._spawn()
@@ -160,7 +167,7 @@ class PostgresServer:
         return {"cwd": self._folder, **who}
 
     def kill(self) -> None:
-        """SIGKILL to the server and every process of it."""
+        """Send SIGKILL to the server and all of its processes."""
         if self._process is not None and self._process.poll() is None:
             children = psutil.Process(self._process.pid).children(recursive=True)
             self._process.kill()
@@ -171,7 +178,10 @@ class PostgresServer:
             psutil.wait_procs(children, timeout=10)
 
     def stop_at_once(self) -> None:
-        """PostgreSQL's immediate shutdown: sessions are dropped, nothing is written down, and the next start recovers."""
+        """Request PostgreSQL's immediate shutdown.
+
+        The server drops its sessions and writes no checkpoint; the next start recovers.
+        """
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)

@@ -1,4 +1,7 @@
-"""Chaos for a minute, as part of the tests: real processes and servers, every kind of fault, nothing lost, reordered or done twice."""
+"""Run a minute of chaos with real processes and servers, and every kind of fault.
+
+No event is lost, reordered or takes effect twice.
+"""
 
 from itertools import islice
 

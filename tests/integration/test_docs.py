@@ -1,4 +1,7 @@
-"""The docs are true: every snippet runs, in its order, and every row of the table of operations holds on both databases."""
+"""Check the documentation.
+
+Every snippet runs, in order, and every row of the table of operations holds on both databases.
+"""
 
 import ast
 import inspect

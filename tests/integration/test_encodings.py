@@ -1,7 +1,7 @@
 """Two encoders, one JSON: the event that PostgreSQL writes equals the event that Python makes.
 
-Over all types of fields, for `instance` and for `changes`. The row is read back from the database in
-between, so both encoders start from the same stored values.
+The comparison covers all field types, for `instance` and for `changes`. The row is read back from
+the database in between, so both encoders start from the same stored values.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Whatever somebody puts on a stream: no worker ends, nothing waits behind it, and it is in the dead letters byte for byte."""
+"""Append arbitrary entries to a stream.
+
+No worker ends, no later event waits, and the dead letters contain the entry byte for byte.
+"""
 
 import json
 import random

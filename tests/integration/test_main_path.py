@@ -1,4 +1,7 @@
-"""The way of an event over a real Redis and real databases: written, relayed, received, and what happens when something breaks."""
+"""Send events through a real Redis and real databases: write, publish, receive.
+
+Some tests break a part of the path in between.
+"""
 
 import asyncio
 import random
@@ -28,7 +31,7 @@ QUICK = edgy.Retry(attempts=3, delay=0.01, factor=1)
 
 
 class Accounts:
-    """The service `accounts`, with receivers of its own that write what they hear to a table, exactly once."""
+    """Run the service `accounts`; its receivers write each event to a table, exactly once."""
 
     def __init__(self, redis_url: str, database_url: str, prefix: str, **options: Any) -> None:
         self.database = edgy.Database(database_url)

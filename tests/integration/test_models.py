@@ -1,4 +1,7 @@
-"""Models on SQLite and on PostgreSQL: whatever a field holds comes back as it was, from the database and from an event."""
+"""Store models on SQLite and on PostgreSQL.
+
+Every value of a field is read back unchanged, from the database and from an event.
+"""
 
 import datetime as dt
 import enum

@@ -1,6 +1,7 @@
-"""The reference page of signals, sentence by sentence: alone and with a broker, on SQLite and on PostgreSQL.
+"""Check the reference page of signals sentence by sentence.
 
-The models and receivers are those of the page; only their imports differ.
+The tests run without and with a broker, on SQLite and on PostgreSQL. The models and receivers are
+copies from the page; only the imports differ.
 """
 
 from collections.abc import AsyncIterator

@@ -1,5 +1,6 @@
-"""`python -m tests.models`: searches the models under every row of the table, or under the flags that are given.
+"""Search the models under every row of the table, or under the flags of the command line.
 
+python -m tests.models                                            every short row
 python -m tests.models --large                                    the long rows as well
 python -m tests.models --trace publish EVENTS=2 LOSS NO_MARK_CAS  the shortest counter-example
 """
@@ -38,14 +39,14 @@ def main() -> int:
 
 
 def _tell(row: Row, timeout: float) -> bool:
-    found = check(row.model, row.options, timeout)
-    as_told = found.holds if row.holds else bool(found.errors)
-    verdict = "holds" if found.holds else "counter-example" if found.errors else "INCOMPLETE"
-    sys.stdout.write(
-        f"| {row.model} | `{row.flags}` | {verdict} | {found.states:,} | {found.seconds:.1f} |{'' if as_told else ' NOT AS TOLD'}\n"
-    )
+    verdict = check(row.model, row.options, timeout)
+    as_expected = verdict.holds if row.holds else bool(verdict.errors)
+    outcome = "holds" if verdict.holds else "counter-example" if verdict.errors else "INCOMPLETE"
+    cells = (row.model, f"`{row.flags}`", outcome, f"{verdict.states:,}", f"{verdict.seconds:.1f}")
+    remark = "" if as_expected else " NOT AS EXPECTED"
+    sys.stdout.write(f"| {' | '.join(cells)} |{remark}\n")
     sys.stdout.flush()
-    return as_told
+    return as_expected
 
 
 sys.exit(main())

@@ -1,4 +1,7 @@
-"""Runs spin on the models of docs/models: generates a program for one set of flags, compiles it, and lets it search all states."""
+"""Run Spin on the models of docs/models.
+
+Spin generates a program for a set of flags; the compiled program searches all states.
+"""
 
 import re
 import shutil
@@ -13,7 +16,10 @@ MODELS = Path(__file__).parents[2] / "docs" / "models"
 _DEPTH = 1_000_000
 _HASH_BITS = 24
 _MEMORY = 8_000
-"""Bounds of the search: steps, buckets (as a power of two), megabytes. A search that meets one of them is incomplete."""
+"""Bounds of the search: steps, buckets (as a power of two), megabytes.
+
+A search that reaches a bound is incomplete.
+"""
 
 _INCOMPLETE = re.compile(
     r"max search depth too small|Search not completed|out of memory|memory limit|reached -DMEMLIM"
@@ -21,12 +27,18 @@ _INCOMPLETE = re.compile(
 
 
 class ModelError(Exception):
-    """A model could not be translated, compiled or run."""
+    """Reports that a model cannot be translated, compiled or run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a search has found. `complete`: it has seen every state, which one that stops at a counter-example never has."""
+    """Hold the result of a search.
+
+    Attributes:
+        complete: whether the search has visited every state; never true with a counter-example,
+            because the search stops there.
+        what: the counter-example's message, or an empty string.
+    """
 
     errors: int
     complete: bool
@@ -45,7 +57,7 @@ class Verdict:
 
 
 def missing() -> str | None:
-    """What is needed and not there; None if nothing is."""
+    """Return the missing programs as a message, or None if all are installed."""
     lacking = [name for name in ("spin", "cc") if shutil.which(name) is None]
     return f"not on the PATH: {', '.join(lacking)}" if lacking else None
 
@@ -53,7 +65,8 @@ def missing() -> str | None:
 def check(model: str, flags: Sequence[str], timeout: float) -> Verdict:
     """Search the states of a model (its name without suffix), for at most `timeout` seconds.
 
-    Raises `ModelError` when it cannot be translated, compiled or searched, also when the time is over.
+    Raises `ModelError` if the model cannot be translated or compiled, or the search fails or takes
+    too long.
     """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(MODELS / f"{model}.pml", folder)
@@ -72,12 +85,15 @@ def check(model: str, flags: Sequence[str], timeout: float) -> Verdict:
             "pan.c",
         )
         began = time.perf_counter()
-        told = _call(folder, timeout, "./pan", "-E", f"-m{_DEPTH}", f"-w{_HASH_BITS}")
-        return read(told, time.perf_counter() - began)
+        output = _call(folder, timeout, "./pan", "-E", f"-m{_DEPTH}", f"-w{_HASH_BITS}")
+        return read(output, time.perf_counter() - began)
 
 
 def trace(model: str, flags: Sequence[str], timeout: float) -> str:
-    """The shortest counter-example as the model tells it; empty if there is none. It takes more memory than `check`."""
+    """Return the model's output for the shortest counter-example, or an empty string without any.
+
+    The search needs more memory than `check`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(MODELS / f"{model}.pml", folder)
         _call(folder, timeout, "spin", *flags, "-a", f"{model}.pml")
@@ -98,22 +114,21 @@ def trace(model: str, flags: Sequence[str], timeout: float) -> str:
         _call(folder, timeout, "./pan", "-E")
         if not (Path(folder) / f"{model}.pml.trail").exists():
             return ""
-        told = _call(folder, timeout, "spin", *flags, "-t", "-T", f"{model}.pml")
-        return told.split("spin: trail ends", maxsplit=1)[0]
+        output = _call(folder, timeout, "spin", *flags, "-t", "-T", f"{model}.pml")
+        return output.split("spin: trail ends", maxsplit=1)[0]
 
 
-def read(told: str, seconds: float) -> Verdict:
-    """What the words of a search mean. Raises `ModelError` if they are not those of a search that ended."""
-    errors = re.search(r"errors: (\d+)", told)
-    states = re.search(r"^\s*([\d.e+]+) states, stored", told, re.MULTILINE)
+def read(output: str, seconds: float) -> Verdict:
+    """Parse the output of a search. Raises `ModelError` if the search has not ended."""
+    errors = re.search(r"errors: (\d+)", output)
+    states = re.search(r"^\s*([\d.e+]+) states, stored", output, re.MULTILINE)
     if errors is None or states is None:
-        raise ModelError(f"the search told nothing that is known:\n{told[-2000:]}")
-    found = re.search(r"^pan:\d+: (.*?)(?: \(at depth \d+\))?$", told, re.MULTILINE)
-    wrong = int(errors[1])
-    complete = not wrong and not _INCOMPLETE.search(told)
-    return Verdict(
-        wrong, complete, int(float(states[1])), seconds, found[1].strip() if found else ""
-    )
+        raise ModelError(f"the output of the search is unknown:\n{output[-2000:]}")
+    message = re.search(r"^pan:\d+: (.*?)(?: \(at depth \d+\))?$", output, re.MULTILINE)
+    count = int(errors[1])
+    complete = not count and not _INCOMPLETE.search(output)
+    what = message[1].strip() if message else ""
+    return Verdict(count, complete, int(float(states[1])), seconds, what)
 
 
 def _call(folder: str, timeout: float, *command: str) -> str:

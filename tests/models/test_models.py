@@ -1,4 +1,7 @@
-"""The protocols' models hold, and each mechanism that is taken out of them is missed: a counter-example is found."""
+"""Check the models of the protocols.
+
+The models hold, and a counter-example exists for every mechanism that is removed from a model.
+"""
 
 import pytest
 
@@ -10,7 +13,11 @@ _SMALL = [row for row in ROWS if not row.large]
 
 @pytest.fixture
 def _spin() -> None:
-    """Spin is optional, with CI as well: the models change with the protocols only, and whoever changes these has it."""
+    """Skip the test without Spin.
+
+    Spin is optional, in CI too: the models change only with the protocols, and a developer who
+    changes the protocols needs Spin anyway.
+    """
     if lacking := missing():
         pytest.skip(lacking)
 
@@ -18,11 +25,11 @@ def _spin() -> None:
 @pytest.mark.usefixtures("_spin")
 @pytest.mark.parametrize("row", _SMALL, ids=str)
 def test_model(row: Row) -> None:
-    found = check(row.model, row.options, timeout=90)
+    verdict = check(row.model, row.options, timeout=90)
     if row.holds:
-        assert found.holds, f"{row}: {found}"
+        assert verdict.holds, f"{row}: {verdict}"
     else:
-        assert found.errors, f"{row}: no counter-example, {found}"
+        assert verdict.errors, f"{row}: no counter-example, {verdict}"
 
 
 _TOLD = """
@@ -59,7 +66,7 @@ def test_counter_example_is_told() -> None:
 
 
 def test_words_that_are_no_verdict_are_an_error() -> None:
-    with pytest.raises(ModelError, match="nothing that is known"):
+    with pytest.raises(ModelError, match="output of the search is unknown"):
         read("pan: unknown option", 0.1)
 
 

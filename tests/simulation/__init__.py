@@ -1,1 +1,4 @@
-"""The real relay and runtime on a virtual clock, against models of the broker and the database, with faults; every seed replays exactly."""
+"""Run the real relay and runtime on a virtual clock, with faults.
+
+Models replace the broker and the database. Every seed replays exactly.
+"""

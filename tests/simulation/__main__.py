@@ -1,4 +1,7 @@
-"""`python -m tests.simulation --seeds 1000 --first 0`: as many runs as wanted, on all cores; whatever is found is told with its seed."""
+"""Run many seeds on all cores, and print every error with its seed.
+
+Usage: `python -m tests.simulation --seeds 1000 --first 0`.
+"""
 
 import argparse
 import sys
@@ -13,12 +16,15 @@ from multiprocessing import get_context
 from tests.simulation.world import CHAOS, Outcome, own_collecting, simulate
 
 _POOL = 200
-"""Runs of one pool: what they leave in memory makes every later collection slower. (`max_tasks_per_child` hangs on Python 3.11.)"""
+"""Runs of one process pool; objects that runs leave behind slow every later garbage collection.
+
+`max_tasks_per_child` is not used, because the option hangs on Python 3.11.
+"""
 
 
 @dataclass
 class Sum:
-    """What many runs showed."""
+    """Sum up the outcomes of many runs."""
 
     seeds: int = 0
     commits: int = 0
@@ -29,31 +35,43 @@ class Sum:
     faults: Counter[str] = field(default_factory=Counter)
     failed: dict[int, dict[str, list[str]]] = field(default_factory=dict)
 
-    def add(self, one: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
+        report = outcome.report
         self.seeds += 1
-        self.commits += one.commits
-        self.redeliveries += one.report.redeliveries
-        self.decisions += one.decisions
-        self.deaths += one.deaths
-        self.excused += one.report.excused
-        self.faults.update(one.faults)
-        if one.report.faults:
-            self.failed[one.seed] = {kind: what[:3] for kind, what in one.report.faults.items()}
+        self.commits += outcome.commits
+        self.redeliveries += report.redeliveries
+        self.decisions += outcome.decisions
+        self.deaths += outcome.deaths
+        self.excused += report.excused
+        self.faults.update(outcome.faults)
+        if report.faults:
+            self.failed[outcome.seed] = {kind: errors[:3] for kind, errors in report.faults.items()}
+
+    def describe(self) -> str:
+        """Return the totals as a line for people."""
+        faults = sum(self.faults.values())
+        return (
+            f"{self.seeds:,} seeds, {self.commits:,} commits, "
+            f"{faults:,} faults of {len(self.faults)} kinds, "
+            f"{self.redeliveries:,} redeliveries, "
+            f"{self.decisions:,} decisions about held rows, {self.deaths:,} deaths of events, "
+            f"{self.excused:,} parked events lost with Redis, {len(self.failed)} seeds with errors"
+        )
 
 
 def run(seeds: Iterable[int], chaos: float = CHAOS) -> Sum:
-    """Run seeds on all cores; things go wrong for `chaos` virtual seconds of each."""
-    found = Sum()
+    """Run seeds on all cores, each with faults for `chaos` virtual seconds."""
+    total = Sum()
     context = get_context("spawn")
-    given = list(seeds)
-    for first in range(0, len(given), _POOL):
+    numbers = list(seeds)
+    simulate_seed = partial(simulate, chaos=chaos)
+    for first in range(0, len(numbers), _POOL):
         with ProcessPoolExecutor(mp_context=context, initializer=own_collecting) as pool:
-            for one in pool.map(
-                partial(simulate, chaos=chaos), given[first : first + _POOL], chunksize=10
-            ):
-                found.add(one)
-                _tell(one)
-    return found
+            part = numbers[first : first + _POOL]
+            for outcome in pool.map(simulate_seed, part, chunksize=10):
+                total.add(outcome)
+                _print_errors(outcome)
+    return total
 
 
 def main() -> int:
@@ -66,20 +84,18 @@ def main() -> int:
         default=CHAOS,
         help="virtual seconds of a run in which things go wrong",
     )
-    given = options.parse_args()
+    arguments = options.parse_args()
     began = time.perf_counter()
-    found = run(range(given.first, given.first + given.seeds), given.seconds)
-    sys.stdout.write(
-        f"{found.seeds:,} seeds, {found.commits:,} commits, {sum(found.faults.values()):,} faults of {len(found.faults)} kinds, "
-        f"{found.redeliveries:,} redeliveries, {found.decisions:,} decisions about held rows, {found.deaths:,} deaths of events, "
-        f"{found.excused:,} parked events lost with Redis, {len(found.failed)} seeds with errors, {time.perf_counter() - began:.0f} s\n"
-    )
-    return int(bool(found.failed))
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    total = run(seeds, arguments.seconds)
+    sys.stdout.write(f"{total.describe()}, {time.perf_counter() - began:.0f} s\n")
+    return int(bool(total.failed))
 
 
-def _tell(one: Outcome) -> None:
-    for kind, what in one.report.faults.items():
-        sys.stdout.write(f"seed {one.seed}: {kind}: {', '.join(what[:3])} ({len(what)} in all)\n")
+def _print_errors(outcome: Outcome) -> None:
+    for kind, errors in outcome.report.faults.items():
+        examples = ", ".join(errors[:3])
+        sys.stdout.write(f"seed {outcome.seed}: {kind}: {examples} ({len(errors)} in all)\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Planted bugs: each takes one mechanism out. The simulation must find every one of them, or it is blind to what that mechanism is for."""
+"""Plant bugs: each bug removes a mechanism.
+
+The simulation must find every bug. A bug that stays hidden shows that the simulation does not check
+the purpose of the mechanism.
+"""
 
 import asyncio
 import itertools

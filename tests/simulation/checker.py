@@ -24,7 +24,7 @@ class Report:
     events: int = 0
     redeliveries: int = 0
     excused: int = 0
-    """Events that a receiver did not hear of, or too late, because Redis lost them while they were parked."""
+    """Events that a receiver missed or received late, because Redis lost the parked events."""
 
     def add(self, kind: str, what: str) -> None:
         self.faults[kind].append(what)
@@ -43,10 +43,12 @@ def check_group(
     excused: Set[str] = frozenset(),
     returned: Set[str] = frozenset(),
 ) -> None:
-    """At least once, nothing else, and every row's events in the order of their commits when they are first heard.
+    """Check that a group has received each committed event, and no other event, in order.
 
-    An event that no receiver was called with is lost; one whose receiver was called and never came to an end is unresolved.
-    What is `excused` was parked when Redis lost its data, and may be gone; what may have `returned` with an older copy may come late.
+    The first calls for the events of a row follow the order of the commits. An event without any
+    call is lost; an event whose calls never finished is unresolved. An `excused` event was parked
+    when Redis lost its data, and may be missing. An event that may have `returned` with an older
+    copy of the data may arrive late.
     """
     first: dict[str, int] = {}
     seen: set[str] = set()

@@ -1,7 +1,8 @@
-"""A model of the publisher's database and of a receiver's: transactions, row locks, a sequence, what is visible when.
+"""Model the databases of the publisher and of a receiver.
 
-A method is one step at the database, with a delay before it and one after it, between which the caller may die; the call itself may fail
-before or after it took effect.
+The model has transactions, row locks, a sequence, and the visibility of rows. A method is a single
+step of the database. The caller can be killed during the delays before and after the step, and the
+call can fail before or after the step takes effect.
 """
 
 import asyncio
@@ -79,12 +80,12 @@ class Transaction:
 
 
 class Database:
-    """The publisher's."""
+    """Model the database of the publisher."""
 
     def __init__(self) -> None:
         self.rows: dict[int, Row] = {}
         self.committed: dict[str, list[int]] = {}
-        """The truth: for every row of the model, the sequences of its events in the order of their commits."""
+        """The truth: the sequence numbers of every row's events, in the order of the commits."""
         self.events: dict[str, tuple[str, int]] = {}
         """Event id to subject and sequence."""
         self.streams: dict[Partition, Stream] = {}
@@ -120,7 +121,7 @@ class Database:
 
 
 class Store:
-    """The outbox as the relay of one process sees it: the same questions as `OutboxStore`, on the model."""
+    """Model `OutboxStore` for the relay of a single process."""
 
     def __init__(self, database: Database, process: Process | None, pause: Pause) -> None:
         self._db = database
@@ -313,7 +314,7 @@ class Effect:
 
 
 class InboxTables:
-    """A receiver's database: the inbox, and the effects of receivers, in the order of their commits."""
+    """Model a receiver's database: the inbox, and the effects in the order of the commits."""
 
     def __init__(self) -> None:
         self.positions: dict[tuple[str, ...], tuple[int, int]] = {}

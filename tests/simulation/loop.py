@@ -1,8 +1,10 @@
-"""An event loop whose clock is virtual, and processes on it that can be paused and killed between any two of their steps.
+"""Run processes on an event loop with a virtual clock; pause or kill them between any two steps.
 
-Every handle of asyncio carries the context in which it was made, and with it the process that it belongs to. The handles of a
-paused process wait, timers included, until it goes on; those of a killed one are dropped: nothing of it runs any more, not even
-a `finally`. asyncio has no public way to a handle's context, so private attributes are used here (and in `world.py`, where a run ends).
+Every asyncio handle carries the context of its creation, and the context names the process. The
+handles of a paused process wait, timers included, until the process resumes. The handles of a
+killed process are dropped: no code of the process runs any more, not even a `finally`. asyncio has
+no public access to a handle's context, so this module uses private attributes (as `world.py` does
+at the end of a run).
 """
 
 import asyncio
@@ -45,14 +47,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self.steps = 0
         self.tasks: list[asyncio.Task[Any]] = []
-        """Every task, kept from the garbage collector, which would run the `finally` of those that were killed."""
+        """Every task: the garbage collector would run the `finally` of killed coroutines."""
         self.set_task_factory(self._make_task)
 
     def _make_task(self, loop: Any, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
         task = asyncio.Task(coroutine, loop=loop, **options)
         self.tasks.append(task)
         if len(self.tasks) % 1_000 == 0:
-            self.tasks = [one for one in self.tasks if not one.done()]
+            self.tasks = [task for task in self.tasks if not task.done()]
         return task
 
     def time(self) -> float:

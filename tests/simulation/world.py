@@ -1,4 +1,4 @@
-"""One run: services that write, relays, workers of two groups, and what befalls them; all of it decided by a seed."""
+"""Simulate a run of services, relays, workers of two groups, and faults, determined by a seed."""
 
 import asyncio
 import gc
@@ -92,12 +92,13 @@ class World:
         self.loop = VirtualLoop()
         self.redis = self.parts.redis(self.loop.time)
         self.database = Database()
-        # A group that comes later than the events hears of what is still there; these have been here before.
+        # A group that joins after the first events receives only the retained events. These groups
+        # exist from the start.
         self.database.groups[MODEL] = {"ledger", "mail"}
         self.inboxes = InboxTables()
         self.heard = {"plain": Heard(), "picky": Heard(), "held": Heard(), "batch": Heard()}
         self.mended: set[str] = set()
-        """Events that do no harm any more to the receiver that holds rows: whoever released them has seen to it."""
+        """Released events, which no longer make the receiver with held rows fail."""
         self.decisions = 0
         self.deaths = 0
         self.members: list[Member] = []
@@ -259,7 +260,7 @@ class World:
     def _begins(self, name: str, event: Any) -> None:
         self.note(name, event.id)
         self._look_for_zombies(name, event)
-        # An event that was given up has no place in the order any more when it comes again after a loss.
+        # A dead letter that arrives again after a loss is no longer part of the order.
         if (name, event.id) not in self.redis.letters:
             self.heard[name].starts.append((event.subject, event.sequence, event.id))
 
@@ -281,7 +282,10 @@ class World:
         await asyncio.sleep(1e6)
 
     def _look_for_zombies(self, name: str, event: Any) -> None:
-        """Whether a receiver is called by a process while another one has the lease, which the server did not lose meanwhile."""
+        """Record a call of a receiver while another process holds the lease.
+
+        Calls soon after the server has lost its data, and the leases with it, do not count.
+        """
         process = current_process.get()
         if process is None or self.loop.time() < self.redis.lost_at + LEASE:
             return
@@ -556,7 +560,10 @@ def _frozen(world: World) -> Iterator[None]:
 
 
 def own_collecting() -> None:
-    """A run collects at its end (`simulate`); what the program consists of need not be looked at again each time."""
+    """Leave garbage collection to `simulate`, which collects at the end of each run.
+
+    Freeze the objects of the program, so that later collections do not visit them again.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -587,7 +594,7 @@ def _abandon(loop: VirtualLoop) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Coroutines that are collected in the middle of an await complain; nobody would ever have heard of them."""
+    """Silence the warnings of coroutines that are collected in the middle of an await."""
     kept, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield

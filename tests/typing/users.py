@@ -1,4 +1,4 @@
-"""What an editor knows of a user's code. `make lint` checks this file with mypy; it is never run."""
+"""Check the types that editors infer in a user's code. mypy reads this file; no test runs it."""
 
 from typing import Any, assert_type
 

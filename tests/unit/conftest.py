@@ -1,4 +1,4 @@
-"""Unit tests have no network: whoever connects to anything but a local socket pair fails at once."""
+"""Forbid network access in unit tests: a connection fails at once, except a local socket pair."""
 
 import socket
 from typing import Any, NoReturn

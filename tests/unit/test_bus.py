@@ -1,4 +1,4 @@
-"""The facade: where receivers run, what a name or a URL may be, and the whole way on a broker in memory."""
+"""Check the facade: the places of receivers, valid names and URLs, and a broker in memory."""
 
 import asyncio
 import logging

@@ -1,4 +1,7 @@
-"""The protocol version in Redis: a key that older releases do not read, and that nothing can break."""
+"""Check the protocol version in Redis.
+
+Older releases do not read the key, and no value of the key breaks a worker or a relay.
+"""
 
 import pytest
 from redis.asyncio import Redis

@@ -16,7 +16,11 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "app.py").write_text(
-        "import edgy_bus\nclass place:\n    bus = edgy_bus.Bus(service='inner')\nbus = edgy_bus.Bus(service='shop')\nother = 3\n"
+        "import edgy_bus\n"
+        "class place:\n"
+        "    bus = edgy_bus.Bus(service='inner')\n"
+        "bus = edgy_bus.Bus(service='shop')\n"
+        "other = 3\n"
     )
     (package / "broken.py").write_text("import a_module_that_is_not_there\n")
     (package / "empty.py").write_text("")

@@ -1,4 +1,4 @@
-"""The deployment files pass their linters and our rules, and each of these notices a mistake that is planted."""
+"""Check the deployment files with linters and our rules; each check must find a planted mistake."""
 
 from collections.abc import Callable
 from pathlib import Path

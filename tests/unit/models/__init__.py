@@ -1,4 +1,4 @@
-"""What the tests of models share: a model in a SQLite file, and receivers that note what they are called with."""
+"""Provide a model in a SQLite file and receivers that record their calls, for tests of models."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -50,8 +50,8 @@ def declare_user(shop: edgy.Registry | None = None) -> Any:
 
 @asynccontextmanager
 async def tables(url: str, *declare: Callable[[edgy.Registry], Any]) -> AsyncIterator[Any]:
-    """The models that the functions declare, in a database that is connected and has their tables."""
+    """Declare models with the functions, connect to the database and create the tables."""
     async with edgy.Registry(url) as registry:
-        models = [one(registry) for one in declare]
+        models = [function(registry) for function in declare]
         await registry.create_all()
         yield models[0] if len(models) == 1 else models

@@ -1,4 +1,4 @@
-"""Declaring models: what `class Meta` says, what a registry knows, and the errors of a wrong declaration."""
+"""Declare models: the options of `class Meta`, the registry, and errors of wrong declarations."""
 
 from typing import Any
 

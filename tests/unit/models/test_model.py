@@ -1,4 +1,4 @@
-"""Instances are rows: the snippets of the seed page, and what saving, updating, deleting and reading promise."""
+"""Save, update, delete and read rows as instances, and run the snippets of the seed page."""
 
 import datetime as dt
 import uuid

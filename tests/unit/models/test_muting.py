@@ -1,4 +1,4 @@
-"""`with signal.muted():` and `SkipOperation`: operations that nobody hears of, and operations that do not happen."""
+"""Check operations without signals (`signal.muted()`) and skipped operations (`SkipOperation`)."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Notices become log lines: one line each, at the level of the catalogue, whatever the fields hold."""
+"""Write each notice as a single log line, at the level of the catalogue, with any field values."""
 
 import logging
 

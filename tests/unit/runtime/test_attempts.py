@@ -1,4 +1,7 @@
-"""Attempts at what a former owner left are counted before they are made; what a process has finished it does not handle again."""
+"""Count attempts at inherited entries before each attempt.
+
+A process does not handle the same event again after the event is finished.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -247,9 +250,7 @@ async def test_a_receiver_with_an_inbox_is_asked_every_time(effects: Effects) ->
 # Memory
 
 
-async def test_entries_that_are_not_events_do_not_fill_the_memory_of_a_broker_that_cannot_bury() -> (
-    None
-):
+async def test_entries_that_are_not_events_do_not_fill_memory_if_the_broker_cannot_bury() -> None:
     class NoGraves(MemoryBroker):
         fetched = 0
         tried = 0

@@ -18,7 +18,7 @@ LONG = 3600.0
 
 
 class Calls:
-    """A batch receiver that keeps what it is called with, and answers or raises what it is told to."""
+    """Record the calls of a batch receiver, and return or raise the result of `answer`."""
 
     def __init__(self, answer: Callable[[list[int]], Any] = lambda numbers: None) -> None:
         self.all: list[list[int]] = []
@@ -39,7 +39,7 @@ class Calls:
 async def handle(
     calls: Calls, *events: edgy.Event, until: int | None = None, **options: Any
 ) -> Group:
-    """Let one owner handle events until the receiver has been given `until` of them, all if it is not said."""
+    """Run a tenure until the receiver has received `until` events; by default, all events."""
     broker = MemoryBroker()
     await publish(broker, *events)
     group = Group(broker, subscribe(calls, **{"batch": edgy.Batch(10, 0.02), **options}))

@@ -1,4 +1,4 @@
-"""The states of held rows: every transition, and what an answer of the broker means in each state."""
+"""Check every transition of held rows, and the meaning of a broker's answer in each state."""
 
 import pytest
 
@@ -88,9 +88,7 @@ def test_a_row_that_is_given_up_again_does_not_take_an_old_decision_for_a_new_on
     assert rows.learn({ROW: RETRYING}, rows.ask()) == Findings([ROW], [])
 
 
-def test_a_row_that_is_freed_while_the_broker_answers_is_not_retried_and_not_forgotten_too_early() -> (
-    None
-):
+def test_a_row_freed_while_the_broker_answers_is_not_retried_and_not_forgotten_too_early() -> None:
     rows = HeldRows()
     rows.begin(ROW, FIRST)
     rows.release(ROW)

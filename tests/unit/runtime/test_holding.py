@@ -1,4 +1,4 @@
-"""Rows that a receiver holds: what is parked, what goes on meanwhile, and what happens when somebody has decided."""
+"""Hold rows: park their events, go on with other rows, and follow the operator's decision."""
 
 import asyncio
 import copy
@@ -469,7 +469,10 @@ async def test_a_receiver_that_is_gone_keeps_its_parked_events() -> None:
 
 
 class Flaky(MemoryBroker):
-    """Every answer about held rows is lost once after it took effect, and the answers to `held` may be kept back."""
+    """Lose the answer of every call about held rows once, after the call has taken effect.
+
+    The gate can delay the answers of `held`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -547,7 +550,7 @@ async def test_a_row_that_is_held_again_while_the_broker_answers_stays_held() ->
 
 
 class FailsOver(MemoryBroker):
-    """Is rolled back to before the first event was parked, when it is told about that event by the call `when`."""
+    """Roll back to the state before the first parked event, at the first call of method `when`."""
 
     def __init__(self, when: str) -> None:
         super().__init__()

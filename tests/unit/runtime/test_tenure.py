@@ -523,9 +523,7 @@ class Doubtful(MemoryBroker):
         await super().bury(lease, *what)
 
 
-async def test_a_read_whose_answer_was_lost_ends_the_tenure_and_the_next_one_finds_the_entries() -> (
-    None
-):
+async def test_a_lost_answer_of_a_read_ends_the_tenure_and_the_next_finds_the_entries() -> None:
     seen: list[int] = []
 
     async def receiver(sender: str, event: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Workers of a group share its partitions, take over from each other, and survive a broker that is away."""
+"""Share partitions between workers, take over partitions, and survive an unavailable broker."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -315,9 +315,7 @@ def of_group(group: str, function: Any) -> Subscriptions:
     return Subscriptions(group, [replace(subscribe(function), group=group)])
 
 
-async def test_a_consumer_that_ends_by_a_mistake_ends_its_worker_which_drains_the_other_groups() -> (
-    None
-):
+async def test_a_consumer_that_fails_ends_its_worker_which_drains_the_other_groups() -> None:
     entered, finished = asyncio.Event(), list[int]()
 
     async def slow(sender: Any, event: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a receiver must be is checked when it is connected, and the error names the rule that it breaks."""
+"""Check the contract of a receiver at connection; the error names the rule that is broken."""
 
 from functools import partial, wraps
 

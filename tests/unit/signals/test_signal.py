@@ -1,4 +1,4 @@
-"""A signal calls its receivers one after another: in order, each once, until they are disconnected."""
+"""Call the receivers of a signal in order, each once, until a receiver is disconnected."""
 
 import asyncio
 
