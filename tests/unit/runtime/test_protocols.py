@@ -50,8 +50,8 @@ def check(machine: type[RuleBasedStateMachine], **planted: Any) -> None:
     """Run a machine, always with the same steps; with a planted mistake, the machine must fail."""
     kind = type(machine.__name__, (machine,), planted)
     phases = [Phase.generate] if planted else list(Phase)
-    # Hypothesis derives the steps from the source text, so every edit of this file changes them. The
-    # rarest mistake shows in 1 of about 800 examples; the search ends at the first failure.
+    # Hypothesis derives the steps from the source text, so every edit of this file changes them.
+    # The rarest mistake shows in 1 of about 800 examples; the search ends at the first failure.
     options = settings(
         max_examples=6_000 if planted else 80,
         stateful_step_count=30,
