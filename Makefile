@@ -44,8 +44,12 @@ test-all: test  ## make test, and more of it under the lowest versions and the o
 unit: .venv/test  ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit
 
-unit-all:  ## the same under the other Pythons
-	@for version in $(PYTHONS); do .ci/under $$version constraints.txt $(UNIT) || exit; done
+unit-all:  ## the same under the other Pythons, side by side
+	@for version in $(PYTHONS); do .ci/under $$version constraints.txt --version || exit; done
+	@$(MAKE) --no-print-directory -j2 $(PYTHONS:%=unit-%)
+
+unit-3.%:
+	@.ci/under 3.$* constraints.txt $(UNIT) > .venvs/$@.log 2>&1; code=$$?; cat .venvs/$@.log; exit $$code
 
 lowest:  ## a slice of the tests under the oldest versions that pyproject.toml allows
 	@.ci/under 3.11 constraints-lowest.txt $(UNIT) $(SLICE)
