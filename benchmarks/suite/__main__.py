@@ -10,9 +10,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from rich.console import Console
@@ -29,6 +30,7 @@ from benchmarks.suite import (
     report,
 )
 from benchmarks.suite.contender import QUICK, Contender, Report, Result, Scale, measure
+from benchmarks.suite.kept import keep
 from benchmarks.suite.place import ROOT, Place, place
 from benchmarks.suite.versions import code
 
@@ -128,17 +130,26 @@ def main() -> int:
         console.print(f"{where.redis.origin}; {where.postgres.origin}")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             results = runner.run(sections(names, where, scale, console))
-        ratios = check.run(where)[0] if asked.keep else None
+        checked = check.run(where) if asked.keep else None
         about = report.circumstances(where, scale, load, measured)
     when = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M}"
     report.show(results, about, console)
     folder = report.save(asked.results, results, about, when)
     drawn = report.plot(results, about, when, folder)
     console.print(f"written to {folder}")
-    if ratios is not None:
-        check.keep(ratios, about, when)
     if asked.docs:
         _document(report.markdown(results, about, when), folder if drawn else None)
+    if checked is not None:
+        return _keep(checked, about)
+    return 0
+
+
+def _keep(checked: check.Check, about: Mapping[str, Any]) -> int:
+    try:
+        keep(checked.ratios, checked.load, about)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 

@@ -6,14 +6,12 @@
 import argparse
 import asyncio
 import dataclasses
-import datetime as dt
 import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -22,28 +20,22 @@ from rich.table import Table
 
 from benchmarks.suite import latency, ours_operations
 from benchmarks.suite.contender import Contender, Report, Result, Scale, measure
-from benchmarks.suite.goals import RATIOS, Figures, ratios_to_limit
+from benchmarks.suite.goals import Figures, ratios_to_limit
+from benchmarks.suite.kept import LOAD, Ratios, fallen, keep, kept
 from benchmarks.suite.limits import Read, Script
+from benchmarks.suite.load import Load, load_of
 from benchmarks.suite.ours import Service
 from benchmarks.suite.ours_consume import by_class, by_name, inboxes
 from benchmarks.suite.ours_publish import relay
 from benchmarks.suite.place import Place, place
 from benchmarks.suite.versions import code
 
-KEPT = Path(__file__).parents[1] / "ratios.json"
-ALLOWED_FALL = 0.2
-"""The share of a kept ratio by which the ratio may fall."""
-
-Ratios = Mapping[str, float | None]
-"""Name to ratio; None if a contender failed."""
-
-
 # What is measured
 
 
 @asynccontextmanager
 async def _drain(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
-    yield [Script(place, scale.bulk * 5), relay(place, scale.bulk)]
+    yield [Script(place, scale.bulk * 10), relay(place, scale.bulk)]
 
 
 @asynccontextmanager
@@ -85,7 +77,7 @@ PARTS = {
     "latency": Part(
         ["commit to receiver, p50"],
         latency.contenders,
-        Scale(rounds=7, latency=400, latency_rounds=7),
+        Scale(rounds=11, latency=200, latency_rounds=11),
     ),
     "inbox": Part(
         ["inbox", "inbox, batches"], _inbox, Scale(rounds=9, inbox=4_000, backlog=20_000)
@@ -97,12 +89,29 @@ def _quiet(_: str) -> None:
     """Report no progress."""
 
 
-async def ratios(
+@dataclass(frozen=True)
+class Check:
+    """The ratios of a run, and the rounds behind the ratios."""
+
+    ratios: Ratios
+    results: Sequence[Result]
+
+    @property
+    def load(self) -> float | None:
+        """The share of a core that other programs used."""
+        return load_of(self.results)
+
+    @property
+    def failures(self) -> list[str]:
+        return [f"{result.key}: {result.failed}" for result in self.results if result.failed]
+
+
+async def measured(
     place: Place,
     parts: Sequence[str] = (),
     rounds: int | None = None,
     report: Report = _quiet,
-) -> tuple[dict[str, float | None], list[Result]]:
+) -> Check:
     """Measure the kept ratios, or the ratios of some parts."""
     results: list[Result] = []
     names: list[str] = []
@@ -112,10 +121,11 @@ async def ratios(
         if rounds is not None:
             scale = dataclasses.replace(scale, rounds=rounds, latency_rounds=rounds)
         async with part.contenders(place, scale) as contenders:
-            results += await measure(key, contenders, scale.rounds, report)
+            turns = [Load(key), *contenders]
+            results += await measure(key, turns, scale.rounds, report)
         names += part.ratios
-    measured = ratios_to_limit(Figures(results))
-    return {name: measured[name] for name in names}, results
+    values = ratios_to_limit(Figures(results))
+    return Check({name: values[name] for name in names}, results)
 
 
 def run(
@@ -123,68 +133,28 @@ def run(
     parts: Sequence[str] = (),
     rounds: int | None = None,
     report: Report = _quiet,
-) -> tuple[dict[str, float | None], list[Result]]:
+) -> Check:
     """Measure in an event loop of `edgy-bus worker`'s kind."""
     logging.getLogger("databases").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(ratios(where, parts, rounds, report))
-
-
-# What is kept
-
-
-def kept() -> dict[str, float]:
-    return {name: record["value"] for name, record in _records().items()}
-
-
-def _records() -> dict[str, dict[str, Any]]:
-    if not KEPT.exists():
-        return {}
-    records: dict[str, dict[str, Any]] = json.loads(KEPT.read_text("utf-8"))["ratios"]
-    return records
-
-
-def keep(measured: Ratios, circumstances: Mapping[str, Any], when: str) -> list[str]:
-    """Keep new and risen ratios for later runs. Returns their names.
-
-    A kept ratio is never lowered. Raises `ValueError` and keeps nothing if a ratio is missing.
-    """
-    if missing := [name for name, value in measured.items() if value is None]:
-        raise ValueError(f"{missing[0]!r} was not measured, so nothing is kept")
-    records = _records()
-    before = {name: record["value"] for name, record in records.items()}
-    about = {"when": when, **{key: circumstances[key] for key in ("commit", "processor")}}
-    values = {name: round(value, 4) for name, value in measured.items() if value is not None}
-    risen = {name: value for name, value in values.items() if value > before.get(name, 0.0)}
-    for name, value in risen.items():
-        records[name] = {"value": value, **about}
-    order = [ratio.name for ratio in RATIOS if ratio.name in records]
-    text = json.dumps({"ratios": {name: records[name] for name in order}}, indent=1)
-    KEPT.write_text(text + "\n", "utf-8")
-    return list(risen)
-
-
-def fallen(kept_ratios: Mapping[str, float], measured: Ratios) -> list[str]:
-    """Return a message for each ratio that fell too far, or was not measured."""
-    messages = []
-    for name, before in kept_ratios.items():
-        now = measured.get(name)
-        if now is None:
-            messages.append(f"{name}: was not measured")
-        elif now < before * (1 - ALLOWED_FALL):
-            messages.append(f"{name}: {now:.4f} of the speed by hand, was {before:.4f}")
-    return messages
+        return runner.run(measured(where, parts, rounds, report))
 
 
 # The program
 
 
-def show(measured: Ratios, kept_ratios: Mapping[str, float], console: Console) -> None:
+def show(check: Check, before: Mapping[str, float], console: Console) -> None:
     table = Table("ratio to the same work by hand", "now", "kept", "change")
-    for name, value in measured.items():
-        before = kept_ratios.get(name)
-        table.add_row(name, _text(value), _text(before), change(before, value))
+    for name, value in check.ratios.items():
+        was = before.get(name)
+        table.add_row(name, _text(value), _text(was), change(was, value))
     console.print(table)
+    for failure in check.failures:
+        console.print(failure, highlight=False)
+    if check.load is not None:
+        console.print(f"other programs used {check.load:.2f} of a core", highlight=False)
+    if check.load is None or check.load > LOAD:
+        console.print("mistrust these ratios: the machine is not known to be idle")
 
 
 def change(before: float | None, now: float | None) -> str:
@@ -217,22 +187,34 @@ def main() -> int:
     if unknown := [name for name in parts if name not in PARTS]:
         sys.stderr.write(f"there is no part {unknown[0]!r}: there are {', '.join(PARTS)}\n")
         return 2
-    console = Console(stderr=asked.json)
     circumstances = dataclasses.asdict(code())
-    with place(asked.redis, asked.postgres) as where, console.status("") as status:
-        measured, results = run(where, parts, asked.rounds, status.update)
-    for result in results:
-        if result.failed:
-            console.print(f"{result.key}: {result.failed}", highlight=False)
+    with place(asked.redis, asked.postgres) as where, Console(stderr=True).status("") as status:
+        check = run(where, parts, asked.rounds, status.update)
     if asked.json:
-        rounds = {result.key: result.rounds for result in results}
-        sys.stdout.write(json.dumps({**circumstances, "ratios": measured, "rounds": rounds}) + "\n")
+        sys.stdout.write(_json(check, circumstances))
         return 0
-    show(measured, before := kept(), console)
-    if asked.keep:
-        risen = keep(measured, circumstances, f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M}")
-        console.print(f"kept: {', '.join(risen) or 'no ratio has risen'}", highlight=False)
-    messages = fallen({name: before[name] for name in measured if name in before}, measured)
+    return _compare(check, circumstances, raising=asked.keep)
+
+
+def _json(check: Check, circumstances: Mapping[str, Any]) -> str:
+    rounds = {result.key: result.rounds for result in check.results}
+    answer = {**circumstances, "load": check.load, "ratios": check.ratios, "rounds": rounds}
+    return json.dumps(answer) + "\n"
+
+
+def _compare(check: Check, circumstances: Mapping[str, Any], *, raising: bool) -> int:
+    """Print the ratios beside the kept ratios. Returns the exit status."""
+    console = Console()
+    before = kept()
+    show(check, before, console)
+    messages = fallen({name: before[name] for name in check.ratios if name in before}, check.ratios)
+    if raising:
+        try:
+            risen = keep(check.ratios, check.load, circumstances)
+        except ValueError as error:
+            messages.append(str(error))
+        else:
+            console.print(f"kept: {', '.join(risen) or 'no ratio has risen'}", highlight=False)
     for message in messages:
         console.print(message, highlight=False)
     return 1 if messages else 0

@@ -20,7 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.suite.check import ALLOWED_FALL, PARTS, change
+from benchmarks.suite.check import PARTS, change
+from benchmarks.suite.kept import ALLOWED_FALL
 
 _BENCHMARKS = Path(__file__).parents[1]
 
@@ -32,6 +33,7 @@ class Checkout:
     name: str
     folder: Path
     commit: str = ""
+    loads: list[float] = field(default_factory=list)
     ratios: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, answer: Mapping[str, Any]) -> None:
@@ -40,6 +42,8 @@ class Checkout:
         if answer["package"] != wanted:
             raise RuntimeError(f"{answer['package']} was measured instead of {wanted}")
         self.commit = answer["commit"]
+        if answer["load"] is not None:
+            self.loads.append(answer["load"])
         for name, value in answer["ratios"].items():
             if value is not None:
                 self.ratios.setdefault(name, []).append(value)
@@ -130,6 +134,9 @@ def main() -> int:
     for row in rows(old, new):
         table.add_row(*row)
     Console(width=100).print(table)
+    for checkout in (old, new):
+        loads = ", ".join(f"{load:.2f}" for load in checkout.loads)
+        console.print(f"{checkout.name}: other programs used {loads} of a core", highlight=False)
     names = fallen(old, new)
     if names:
         console.print(f"fell by more than {ALLOWED_FALL:.0%}: {', '.join(names)}", highlight=False)

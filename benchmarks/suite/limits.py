@@ -16,6 +16,8 @@ from benchmarks.suite.contender import Contender, Measured, Scale, Unavailable
 from benchmarks.suite.place import Place, connect, payload
 
 BATCH = 500
+_PASSES = 4
+"""Passes of reading in a round: a pass lasts a tenth of a second, and any other program shows."""
 _APPEND = "for i = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'data', ARGV[i]) end return #ARGV"
 
 
@@ -146,6 +148,11 @@ class Read(_Raw):
         )
 
     async def round(self) -> Measured:
+        seconds = [await self._pass() for _ in range(_PASSES)]
+        return {"rate": self._count * _PASSES / sum(seconds)}
+
+    async def _pass(self) -> float:
+        """Read the whole stream in a new group. Returns the seconds."""
         self._groups += 1
         group = f"g{self._groups}"
         await self.ask("XGROUP", "CREATE", self._stream, group, "0")
@@ -155,7 +162,7 @@ class Read(_Raw):
         await self.ask("XGROUP", "DESTROY", self._stream, group)
         if count != self._count:
             raise Unavailable(f"read {count} of {self._count} events")
-        return {"rate": count / seconds}
+        return seconds
 
     async def _read(self, group: str) -> int:
         read = ("XREADGROUP", "GROUP", group, "me", "COUNT", self._page)

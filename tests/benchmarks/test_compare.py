@@ -9,7 +9,7 @@ from benchmarks.suite.compare import Checkout, fallen, python, rows, stage
 
 def answer(folder: Path, **ratios: float | None) -> dict[str, object]:
     package = str((folder / "edgy_bus").resolve())
-    return {"package": package, "commit": "c0ffee", "ratios": ratios}
+    return {"package": package, "commit": "c0ffee", "load": 0.01, "ratios": ratios}
 
 
 def test_a_stage_has_the_package_of_the_checkout_and_these_benchmarks(tmp_path: Path) -> None:

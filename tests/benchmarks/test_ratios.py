@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from benchmarks.suite.check import fallen, kept, run, show
+from benchmarks.suite.check import run, show
+from benchmarks.suite.kept import fallen, kept
 from benchmarks.suite.place import Place, place
 
 
@@ -22,7 +23,6 @@ def where() -> Iterator[Place]:
 @pytest.mark.benchmark
 @pytest.mark.timeout(900)
 def test_no_ratio_has_fallen_by_more_than_a_fifth(where: Place) -> None:
-    measured, results = run(where)
-    show(measured, kept(), Console())
-    print([result.failed for result in results if result.failed] or "no contender failed")
-    assert not fallen(kept(), measured)
+    check = run(where)
+    show(check, kept(), Console())
+    assert not fallen(kept(), check.ratios)

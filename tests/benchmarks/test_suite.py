@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.suite import check
-from benchmarks.suite.check import fallen, kept
+from benchmarks.suite import kept as kept_ratios
+from benchmarks.suite.check import PARTS
 from benchmarks.suite.contender import Contender, Measured, Result, Unavailable, measure
 from benchmarks.suite.goals import Figures, ratios_to_limit, verdicts
+from benchmarks.suite.kept import fallen, keep, kept
 from benchmarks.suite.latency import compare
+from benchmarks.suite.load import Load, load_of
 from benchmarks.suite.place import payload, rows
 from benchmarks.suite.report import between, markdown
 
@@ -114,7 +116,7 @@ def test_of_every_kept_ratio_more_is_better() -> None:
 
 def test_every_ratio_is_measured_and_kept() -> None:
     names = set(ratios_to_limit(Figures([])))
-    parts = [name for part in check.PARTS.values() for name in part.ratios]
+    parts = [name for part in PARTS.values() for name in part.ratios]
     assert sorted(parts) == sorted(names)
     assert set(kept()) == names
 
@@ -177,34 +179,50 @@ def test_the_report_names_failed_contenders_and_a_busy_machine() -> None:
 
 
 CIRCUMSTANCES = {"commit": "x", "processor": "y"}
+IDLE = 0.02
 
 
 @pytest.fixture
 def no_ratios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(check, "KEPT", tmp_path / "ratios.json")
-    return check.KEPT
+    monkeypatch.setattr(kept_ratios, "KEPT", tmp_path / "ratios.json")
+    return kept_ratios.KEPT
 
 
 def test_nothing_is_kept_of_a_run_that_lacks_a_ratio(no_ratios: Path) -> None:
     with pytest.raises(ValueError, match="'drain' was not measured"):
-        check.keep({"drain": None, "consume by name": 0.2}, CIRCUMSTANCES, "now")
+        keep({"drain": None, "consume by name": 0.2}, IDLE, CIRCUMSTANCES)
+    assert not no_ratios.exists()
+
+
+@pytest.mark.parametrize("load", [0.5, None])
+def test_nothing_is_kept_of_a_machine_that_is_not_idle(no_ratios: Path, load: float | None) -> None:
+    with pytest.raises(ValueError, match="other programs used"):
+        keep({"drain": 0.1}, load, CIRCUMSTANCES)
     assert not no_ratios.exists()
 
 
 @pytest.mark.usefixtures("no_ratios")
 def test_a_kept_ratio_rises_and_is_never_lowered() -> None:
     first = {"drain": 0.123456, "consume by name": 0.2}
-    assert check.keep(first, CIRCUMSTANCES, "first") == ["drain", "consume by name"]
-    assert check.keep({"drain": 0.1, "consume by name": 0.3}, CIRCUMSTANCES, "second") == [
-        "consume by name"
-    ]
-    assert check.kept() == {"drain": 0.1235, "consume by name": 0.3}
+    assert keep(first, IDLE, CIRCUMSTANCES) == ["drain", "consume by name"]
+    second = {"drain": 0.1, "consume by name": 0.3}
+    assert keep(second, IDLE, CIRCUMSTANCES) == ["consume by name"]
+    assert kept() == {"drain": 0.1235, "consume by name": 0.3}
 
 
-def test_a_part_of_the_ratios_leaves_the_rest_as_kept(no_ratios: Path) -> None:
-    check.keep({"drain": 0.1}, CIRCUMSTANCES, "first")
-    check.keep({"create": 0.5}, CIRCUMSTANCES, "second")
-    assert check.kept() == {"drain": 0.1, "create": 0.5}
-    records = json.loads(no_ratios.read_text())["ratios"]
-    assert records["drain"]["when"] == "first"
-    assert records["create"]["when"] == "second"
+@pytest.mark.usefixtures("no_ratios")
+def test_a_part_of_the_ratios_leaves_the_rest_as_kept() -> None:
+    keep({"drain": 0.1}, IDLE, CIRCUMSTANCES)
+    keep({"create": 0.5}, IDLE, CIRCUMSTANCES)
+    assert kept() == {"drain": 0.1, "create": 0.5}
+
+
+async def test_load_is_sampled_between_the_rounds() -> None:
+    log: list[str] = []
+    contenders = [Load("drain"), Fake("a", log)]
+    results = await measure("drain", contenders, 2, lambda _: None)
+    load = load_of(results)
+    assert len(results[0].rounds["core"]) == 2
+    assert load is not None
+    assert 0 <= load < 64
+    assert load_of(results[1:]) is None
