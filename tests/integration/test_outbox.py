@@ -287,7 +287,7 @@ async def test_a_row_that_is_refused_or_gone_leaves_no_event(shop: Shop) -> None
 
 
 async def test_numbers_of_a_row_rise_in_the_order_of_its_changes(shop: Shop) -> None:
-    """Writers of one row at the same moment: the event with the greater number saw the later state."""
+    """Writers of one row at the same moment: the greater number belongs to the later state."""
     item = await shop.Item.query.create(name="a")
 
     async def write(number: int) -> None:

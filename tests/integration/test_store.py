@@ -1,4 +1,4 @@
-"""The outbox's tables, on SQLite and on PostgreSQL: what is pending, published and confirmed, and what becomes of it."""
+"""The outbox's tables on SQLite and PostgreSQL: pending, published and confirmed events."""
 
 import asyncio
 import os
@@ -233,7 +233,7 @@ async def test_relays_that_meet_a_new_stream_or_group_at_once_agree(store: Outbo
 
 
 async def test_forty_writers_and_a_relay(database: Database, store: OutboxStore) -> None:
-    """Ids do not become visible in their order; nothing is missed, and the events of a row keep theirs.
+    """Ids become visible in any order. No event is missed; the events of a row keep their order.
 
     `EDGY_BUS_ROUNDS` makes it longer: each of the writers' rounds writes two rows on average.
     """
@@ -322,7 +322,8 @@ async def restore(database: Database, copy: dict[str, list[dict[str, object]]]) 
     if database.dialect.name == "postgresql":
         await database.run(
             text(
-                f"SELECT setval(pg_get_serial_sequence('edgy_bus_outbox', 'id'), {max(newest, 1)}, {newest > 0})"
+                "SELECT setval(pg_get_serial_sequence('edgy_bus_outbox', 'id'), "
+                f"{max(newest, 1)}, {newest > 0})"
             )
         )
     else:
@@ -400,7 +401,8 @@ async def test_what_was_known_before_the_backup_keeps_its_incarnation(store: Out
     backup = await copy_of(store.database)
     await write(store, 3)
     await drain(store, broker)
-    # Everything was read, and trimmed up to the newest entry: the restored database's head is not in the stream any more.
+    # Every entry was read and trimmed, up to the newest: the stream no longer contains the head of
+    # the restored database.
     await read_all(broker, "mail")
     stream = broker._streams[PARTITION]
     for entry in list(stream.entries)[:-1]:

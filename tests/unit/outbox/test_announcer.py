@@ -1,4 +1,4 @@
-"""`pre_*` events ride in the background: they hold nothing up, and what does not fit is dropped and counted."""
+"""`pre_*` events are sent in the background. Events that do not fit are dropped and counted."""
 
 import asyncio
 from collections.abc import Sequence
