@@ -15,6 +15,18 @@ class ConsumingTopic:
         pending = {group.group: group.pending for group in await broker.backlog(PARTITION)}
         assert pending == {"mail": 1, "search": 1}
 
+    async def test_the_position_stays_when_there_is_nothing_new(self, broker: Broker) -> None:
+        head = await append(broker, "a", "b")
+        # Another group is behind, and Redis lists that group last.
+        await fetch_ids(broker, await acquire(broker, "w", group="search"), count=1)
+        lease = await acquire(broker, "w")
+        positions = []
+        for _ in range(3):
+            fetched = await broker.fetch(lease, 10, inherit=True)
+            positions.append(fetched.position)
+        # A smaller position would let the bell ring for entries that the group has read.
+        assert positions == [head.entry] * 3
+
     async def test_deliveries_count_the_tenures_that_had_an_entry_in_hand(
         self, broker: Broker
     ) -> None:

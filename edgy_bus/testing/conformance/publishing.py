@@ -87,6 +87,13 @@ class PublishingTopic:
         assert 10 <= len(kept) < 500
         assert kept == ids[-len(kept) :]
 
+    async def test_an_announced_entry_has_the_fields_of_its_event(self, broker: Broker) -> None:
+        signed = Wire("a", b'{"id":"a"}', b'{"n":1}', b"signature")
+        await broker.announce(PARTITION, [signed, signed._replace(signature=b"")], keep=10)
+        first, second = await fetch_new(broker, await acquire(broker, "w"))
+        fields = {b"id": b"a", b"head": b'{"id":"a"}', b"data": b'{"n":1}'}
+        assert (first.fields, second.fields) == ({**fields, FIELD: b"signature"}, fields)
+
     async def test_the_first_to_declare_decides(self, broker: Broker) -> None:
         assert await broker.declare("accounts.User", 8) == 8
         assert await broker.declare("accounts.User", 4) == 8

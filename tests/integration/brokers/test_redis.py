@@ -18,6 +18,7 @@ from edgy_bus.testing.conformance.steps import (
     fetch_new,
     letter_of,
     pass_on,
+    wires,
 )
 
 
@@ -73,6 +74,27 @@ class TestRedisBroker(*topics(RedisBroker.capabilities)):
             await broker.settle(old, [entry.id])
         with pytest.raises(LeaseLost, match="is lost"):
             await broker.fetch(old, 10, inherit=False)
+
+    async def test_consumers_of_former_tenures_are_removed(self, broker, redis_client):
+        await append(broker, "a", "b")
+        lease = await acquire(broker, "w")
+        (entry, _) = await fetch_new(broker, lease)
+        await broker.settle(lease, [entry.id])
+        for _ in range(3):
+            lease = await pass_on(broker, lease)
+            await fetch_ids(broker, lease, inherit=True)
+        assert await fetch_ids(broker, lease, inherit=True) == []
+        consumers = await redis_client.xinfo_consumers(broker.keys.events(PARTITION), "mail")
+        assert [consumer["name"].decode() for consumer in consumers] == [lease.holder]
+
+    async def test_ids_rise_behind_a_forged_entry_with_a_huge_number(self, broker, redis_client):
+        """Lua's numbers are exact up to 2^53 only."""
+        await append(broker, "a")
+        forged = f"{2**42}-{2**60}"
+        await redis_client.xadd(broker.keys.events(PARTITION), {"id": "forged"}, id=forged)
+        head = (await broker.inspect(PARTITION, StreamHead(), "unused")).head
+        ids = await broker.publish(PARTITION, head, wires("b", "c", "d"))
+        assert [str(entry) for entry in ids] == [f"{2**42}-{2**60 + n}" for n in (1, 2, 3)]
 
     async def test_scripts_that_the_server_forgot_are_loaded_again(self, broker, redis_client):
         await append(broker, "a")
