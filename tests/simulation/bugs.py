@@ -25,6 +25,7 @@ from edgy_bus.outbox.store import Chunk, Pending, Standing
 from edgy_bus.outbox.tidying import Tidier
 from edgy_bus.runtime.attempts import Attempts
 from edgy_bus.runtime.detours import Detours
+from edgy_bus.runtime.held_rows import HeldRows
 from edgy_bus.runtime.intake import Intake
 from edgy_bus.runtime.jobs import Handling
 from edgy_bus.runtime.lanes import Lane, Lanes
@@ -293,6 +294,10 @@ async def _nothing_buried(self: Any, handling: Handling, receiver: str, decision
     return None
 
 
+def _always_freed(self: Any, key: RowKey) -> bool:
+    return True
+
+
 def _never_ends(self: Any, lease: Lease, valid_until: float, tools: Any) -> None:
     _tenure(self, lease, valid_until + 1e6, tools)
     self.extend = lambda _: self._scheduler.pump()
@@ -380,6 +385,9 @@ BUGS: dict[str, Bug] = {
     "a lost answer to a fetch is not a doubt": _runtime(Network, "call", _no_doubts, "network"),
     "a held row's next event is handled": _runtime(Scheduler, "_park_behind", _not_parked, "kill"),
     "the next owner does not know what is held": _runtime(Detours, "load", _nothing_known, "kill"),
+    "a hold that was lost is taken for a hold that has ended": _runtime(
+        HeldRows, "is_freed", _always_freed, "failover"
+    ),
     "parked events are dropped": _redis(ParkedEventsDropped, "kill"),
     "parked events are handled newest first": _redis(NewestParkedFirst, "kill"),
     "events that are left out are dropped": _redis(SkippedEventsDropped, "kill"),
