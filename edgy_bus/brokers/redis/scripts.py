@@ -52,7 +52,7 @@ class Scripts:
         self, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()
     ) -> Answer:
         """Run one script."""
-        # `Conversations.turn` spelled out: each fetch, settle and publish would pay for a generator.
+        # `Conversations.turn` spelled out: each call would pay for a generator.
         with translating:
             async with limit(), self._conversations.free:
                 replies = await self._evaluate(name, [(keys, arguments)])
