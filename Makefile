@@ -9,7 +9,7 @@ SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
 	tests/integration/test_main_path.py tests/integration/test_reference_page.py
 IN_PROCESS := tests/unit tests/integration
 
-.PHONY: help demo test test-all unit unit-all lowest simulate chaos bench bench-check bench-compare lint format \
+.PHONY: help demo test test-in-process test-processes test-all unit unit-all lowest simulate bugs chaos bench bench-check bench-compare lint format \
 	changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,10 +30,17 @@ demo: .venv/demo  ## two services, a killed worker, an account; ARGS="--fast" an
 	@$(BIN)/edgy-bus demo $(ARGS)
 
 test: lint  ## lint, every test with a floor of coverage, a slice under the lowest versions
+	@.ci/side-by-side test-in-process test-processes
+	@$(MAKE) --no-print-directory lowest
+
+# The two parts wait a lot, for servers and for processes: side by side they take little more than
+# the longer one alone.
+test-in-process: .venv/test
 	$(BIN)/python -m coverage run -m pytest $(IN_PROCESS)
 	$(BIN)/python -m coverage report
+
+test-processes: .venv/test
 	$(BIN)/python -m pytest $(IN_PROCESS:%=--ignore=%)
-	@$(MAKE) --no-print-directory lowest
 
 test-all: test  ## make test, and more of it under the lowest versions and the other Pythons
 	.ci/under 3.11 constraints-lowest.txt tests/integration
@@ -46,16 +53,19 @@ unit: .venv/test  ## the tests that need no server
 
 unit-all:  ## the same under the other Pythons, side by side
 	@for version in $(PYTHONS); do .ci/under $$version constraints.txt --version || exit; done
-	@$(MAKE) --no-print-directory -j2 $(PYTHONS:%=unit-%)
+	@.ci/side-by-side $(PYTHONS:%=unit-%)
 
 unit-3.%:
-	@.ci/under 3.$* constraints.txt $(UNIT) > .venvs/$@.log 2>&1; code=$$?; cat .venvs/$@.log; exit $$code
+	@.ci/under 3.$* constraints.txt $(UNIT)
 
 lowest:  ## a slice of the tests under the oldest versions that pyproject.toml allows
 	@.ci/under 3.11 constraints-lowest.txt $(UNIT) $(SLICE)
 
 simulate: .venv/test  ## the simulation for as long as wanted; ARGS="--seeds 10000 --first 0"
 	$(BIN)/python -W ignore -m tests.simulation $(ARGS)
+
+bugs: .venv/test  ## search for the planted bugs again, and keep the seeds that find them
+	$(BIN)/python -W ignore -m tests.simulation.found
 
 chaos: .venv/test  ## real processes and servers, killed and cut off; ARGS="--seconds 900 --seed 11 --faulters 3 --database own"
 	$(BIN)/python -m tests.chaos.run $(ARGS)

@@ -7,121 +7,36 @@ bus = edgy.Bus("redis://localhost:6379", service="accounts")
 registry = edgy.Registry(database=database, bus=bus)
 """
 
-from edgy_bus.bus import Bus
-from edgy_bus.database import Database
-from edgy_bus.errors import (
-    BrokerError,
-    BrokerUnavailable,
-    ConfigurationError,
-    DatabaseError,
-    DatabaseUnavailable,
-    DoesNotExist,
-    EdgyBusError,
-    EventError,
-    IntegrityError,
-    ModelError,
-    MultipleObjectsReturned,
-    ObjectNotFound,
-    OperationError,
-    SignalError,
-    SkipOperation,
-)
-from edgy_bus.events import Event
-from edgy_bus.models import (
-    CASCADE,
-    RESTRICT,
-    SET_NULL,
-    BigIntegerField,
-    BinaryField,
-    BooleanField,
-    CharField,
-    ChoiceField,
-    DateField,
-    DateTimeField,
-    DecimalField,
-    EmailField,
-    FloatField,
-    ForeignKey,
-    IntegerField,
-    JSONField,
-    Model,
-    QuerySet,
-    Registry,
-    TextField,
-    TimeField,
-    UUIDField,
-)
-from edgy_bus.retry import Retry, dead_letter, retry, snooze
-from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
-from edgy_bus.signals import (
-    Batch,
-    Options,
-    Signal,
-    post_delete,
-    post_save,
-    post_update,
-    pre_delete,
-    pre_save,
-    pre_update,
-)
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CASCADE",
-    "RESTRICT",
-    "SET_NULL",
-    "Batch",
-    "BigIntegerField",
-    "BinaryField",
-    "BooleanField",
-    "BrokerError",
-    "BrokerUnavailable",
-    "Bus",
-    "CharField",
-    "ChoiceField",
-    "ConfigurationError",
-    "Database",
-    "DatabaseError",
-    "DatabaseUnavailable",
-    "DateField",
-    "DateTimeField",
-    "DecimalField",
-    "DoesNotExist",
-    "EdgyBusError",
-    "EmailField",
-    "Event",
-    "EventError",
-    "EventSettings",
-    "FloatField",
-    "ForeignKey",
-    "IntegerField",
-    "IntegrityError",
-    "JSONField",
-    "Model",
-    "ModelError",
-    "MultipleObjectsReturned",
-    "ObjectNotFound",
-    "OperationError",
-    "Options",
-    "QuerySet",
-    "Registry",
-    "RelaySettings",
-    "Retry",
-    "Signal",
-    "SignalError",
-    "SkipOperation",
-    "TextField",
-    "TimeField",
-    "UUIDField",
-    "WorkerSettings",
-    "dead_letter",
-    "post_delete",
-    "post_save",
-    "post_update",
-    "pre_delete",
-    "pre_save",
-    "pre_update",
-    "retry",
-    "snooze",
-]
+if TYPE_CHECKING:
+    from edgy_bus.api import *  # noqa: F403 - the names are those of `edgy_bus.api.__all__`
+    from edgy_bus.api import __all__ as __all__
+else:
+
+    def __getattr__(name):
+        """Return a submodule or a public name, imported at its first use."""
+        if name.startswith("__") and name != "__all__":
+            raise _missing(name)
+        # Submodules first: they import each other as `from edgy_bus import telemetry`, also while
+        # the public names are imported.
+        if _is_submodule(name):
+            return import_module(f"{__name__}.{name}")
+        api = import_module(f"{__name__}.api")
+        globals().update({each: getattr(api, each) for each in ("__all__", *api.__all__)})
+        if name not in globals():
+            raise _missing(name)
+        return globals()[name]
+
+    def __dir__():
+        return sorted({*globals(), *import_module(f"{__name__}.api").__all__})
+
+    def _is_submodule(name):
+        return find_spec(f"{__name__}.{name}") is not None
+
+    def _missing(name):
+        return AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

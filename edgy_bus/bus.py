@@ -1,24 +1,27 @@
 """The facade of the library: the object that services, workers and operators use."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, nullcontext
 from typing import Self, Unpack
 
 from edgy_bus import operations
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.events import check_name
+from edgy_bus.lifecycle import Lifecycle
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
 from edgy_bus.outbox.relay import Relay
+from edgy_bus.receiver_modules import ReceiverModules
 from edgy_bus.registration import Connect, Registration
+from edgy_bus.runtime.hooks import ErrorHook
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import NameKeywords
 from edgy_bus.signing import Signer
 from edgy_bus.sources import Source
-from edgy_bus.wiring import Wiring, connect, make_broker
+from edgy_bus.wiring import Connections, Wiring, make_broker
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -35,6 +38,8 @@ class Bus:
         publish: which signals go to the broker, as patterns of `signal` or `Model.signal`
             (`"post_*"`, `"User.*"`); all by default. Receivers of other signals run in this
             process.
+        receivers: modules that hold receivers. `start` and workers import them: a receiver in a
+            module that nobody imports does not exist. A module that connects nothing is reported.
         relay: whether `start` also moves the outbox to the broker; False where a program of its own
             does (`edgy-bus relay`).
         signing_keys: names and secrets. With keys, every event is signed with the first key, and
@@ -54,6 +59,7 @@ class Bus:
         group: str | None = None,
         prefix: str = "edgy",
         publish: Iterable[str] | None = None,
+        receivers: Iterable[str] = (),
         relay: bool = True,
         signing_keys: Mapping[str, str | bytes] | None = None,
         events: EventSettings | None = None,
@@ -67,6 +73,7 @@ class Bus:
         self.working = working or WorkerSettings()
         self.broker = None if url is None else make_broker(url, prefix)
         self._registration = Registration(self.service, self.group, publish, local=url is None)
+        self._modules = ReceiverModules(receivers, self._registration.connected)
         self.registries = self._registration.sources
         signer = None if signing_keys is None else Signer(signing_keys)
         self._wiring: Wiring | None = None
@@ -74,13 +81,16 @@ class Bus:
             self._wiring = Wiring(self.broker, service, self.events, self.relaying, signer)
         self._relay_here = relay
         self._hooks: list[Hook] = []
-        self._running: AsyncExitStack | None = None
+        self._error_hooks: list[ErrorHook] = []
+        self._connections = Connections()
+        self._lifecycle = Lifecycle(self._begin)
 
     def attach(self, source: Source) -> None:
         """Publish the operations of a source's models. `Registry(bus=…)` calls this method."""
         self._registration.add(source)
         if self._wiring is not None:
-            self._wiring.attach(source, self._registration.publishes)
+            names = self._registration.model_names
+            self._wiring.attach(source, self._registration.publishes, names)
 
     def receiver(self, model: str, signal: str, **keywords: Unpack[NameKeywords]) -> Connect:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
@@ -93,37 +103,56 @@ class Bus:
         """
         return self._registration.by_name(model, signal, keywords)
 
+    def import_receivers(self, *modules: str) -> None:
+        """Import modules that hold receivers, as `Bus(receivers=…)` does at the start.
+
+        Raises:
+            ConfigurationError: naming the module that cannot be imported, and the error.
+        """
+        self._modules.add(modules)
+        self._modules.load()
+
     def on_start(self, hook: Hook) -> Hook:
         """Await `hook()` in each service, worker and relay process, with connected databases."""
         self._hooks.append(hook)
         return hook
 
+    def on_error(self, hook: ErrorHook) -> ErrorHook:
+        """Call `hook(failed)` with each error of a receiver in a worker, in the background.
+
+        `failed` is a `FailedCall`. The hook may be async; a hook that fails or hangs is reported.
+        """
+        if not callable(hook):
+            raise ConfigurationError(f"on_error takes a function, not a {type(hook).__name__}")
+        self._error_hooks.append(hook)
+        return hook
+
     async def start(self) -> None:
         """Connect the databases, run the hooks, create missing outbox tables, and start the relay.
 
-        A broker that does not answer keeps nothing from starting: events wait in the outbox.
+        Does nothing while the bus runs. A broker that does not answer keeps nothing from starting:
+        events wait in the outbox. Raises `ConfigurationError` in a hook of this bus, and while the
+        bus runs in another event loop.
         """
-        if self._running is not None:
-            return
-        async with AsyncExitStack() as stack:
-            # First on the stack, so that notices are logged until everything else has stopped.
-            stack.callback(log_telemetry())
-            await connect(stack, self.databases())
-            for hook in self._hooks:
-                await hook()
-            # After the hooks, which may import modules that declare signals.
-            self._registration.complete()
-            if self._wiring is not None:
-                await self._wiring.start(stack, relay=self._relay_here)
-            # Until here an error undoes everything; from here on `stop` does.
-            self._running = stack.pop_all()
+        await self._lifecycle.start()
+
+    async def _begin(self, stack: AsyncExitStack, lasting: ExitStack) -> None:
+        # Ends last, so that notices are logged until everything else has stopped.
+        lasting.callback(log_telemetry())
+        # First: a module may connect receivers with an inbox, or declare models.
+        self._modules.load()
+        self._modules.report()
+        await self._connections.open(stack, self.databases())
+        for hook in self._hooks:
+            await hook()
+        # After the hooks, which may import modules that declare signals.
+        self._registration.complete()
+        if self._wiring is not None:
+            await self._wiring.start(stack, relay=self._relay_here)
 
     async def stop(self) -> None:
         """Undo `start`. Events that are not published yet stay in the outbox."""
-        # Taken before the first await: a second call at the same time finds nothing to stop.
-        running, self._running = self._running, None
-        if running is not None:
-            await running.aclose()
+        await self._lifecycle.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -144,8 +173,9 @@ class Bus:
         `ConfigurationError` if the worker would have nothing to do.
         """
         wiring = self._require_wiring("a worker")
+        self._modules.load()
         subscriptions = self._registration.groups(groups)
-        return wiring.worker(subscriptions, settings or self.working, alive)
+        return wiring.worker(subscriptions, settings or self.working, alive, self._error_hooks)
 
     def relays(self) -> list[Relay]:
         """Return the relays. Raises `ConfigurationError` if there is no outbox."""
@@ -167,7 +197,7 @@ class Bus:
         """
         wiring = self._require_wiring("an operator")
         # A running bus holds these connections, and closes them itself.
-        if self._running is not None:
+        if self._lifecycle.is_running:
             return nullcontext(wiring.parts)
         chosen = self._registration.publishing_databases() if databases else []
         return wiring.operating(chosen)

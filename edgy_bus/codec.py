@@ -86,6 +86,11 @@ def dumps(value: object) -> bytes:
         raise EventError(f"cannot be written as JSON: {error.__cause__ or error}") from error
 
 
+def sorted_dumps(value: object) -> bytes:
+    """Encode a value as JSON with sorted keys: equal objects are equal bytes. Raises as `dumps`."""
+    return orjson.dumps(orjson.loads(dumps(value)), option=orjson.OPT_SORT_KEYS)
+
+
 def _dumps(value: object) -> bytes:
     return orjson.dumps(value, default=_plain, option=_OPTIONS)
 
@@ -118,6 +123,7 @@ class Numbering(NamedTuple):
 
     sequence: int | None = None
     incarnation: int = 1
+    subject: str | None = None
 
 
 RESERVED = frozenset(
@@ -265,7 +271,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
             source,
             model,
             signal,
-            subject or None,
+            subject,
             time,
             sequence,
             incarnation or 1,
@@ -278,7 +284,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
 
 
 def numbering(header: bytes) -> Numbering:
-    """Read sequence and incarnation from an event header.
+    """Read sequence, incarnation and subject from an event header.
 
     Returns a `Numbering` without a sequence for invalid bytes, and for numbers out of range.
     """
@@ -291,7 +297,7 @@ def numbering(header: bytes) -> Numbering:
     sequence, incarnation = envelope.sequence, envelope.incarnation
     if sequence is None or not 0 < sequence < 2**63 or not 0 < incarnation < 2**30:
         return Numbering()
-    return Numbering(sequence, incarnation)
+    return Numbering(sequence, incarnation, envelope.subject)
 
 
 _TEXTS = ("type", "id", "source", "time")

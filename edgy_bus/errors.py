@@ -48,6 +48,7 @@ class IntegrityError(DatabaseError):
     Attributes:
         table: the table of the constraint; None on SQLite, which does not report the table.
         column: the column of the constraint, likewise.
+        refused: the instance, or the set, whose operation was refused; None for other statements.
     """
 
     def __init__(
@@ -56,14 +57,38 @@ class IntegrityError(DatabaseError):
         super().__init__(message)
         self.table = table
         self.column = column
+        self.refused: object = None
 
 
 class DatabaseUnavailable(DatabaseError):
     """Report that the database does not answer, or stayed locked for too long. Temporary."""
 
 
+class TryAgain(DatabaseError):
+    """Report a transaction that lost against another transaction; the same transaction may succeed.
+
+    Raised for a serialization failure, a deadlock, and a lock that another transaction kept. The
+    whole transaction was rolled back, or must be: repeat it, for example with
+    `Database.attempts`.
+    """
+
+
+class DatabaseLocked(TryAgain, DatabaseUnavailable):
+    """Report rows, a table or a file that another transaction kept locked for too long."""
+
+
+class DefinitionLocked(DatabaseLocked):
+    """Report that another session has been changing tables for too long; names the session."""
+
+
 class OperationError(EdgyBusError):
     """Report a model operation that cannot run with its arguments."""
+
+
+class UnknownAttribute(OperationError, AttributeError):
+    """Report an attribute that a QuerySet does not have."""
+
+    # An AttributeError as well: `hasattr` and `getattr` with a default work on sets.
 
 
 class ObjectNotFound(OperationError):
@@ -82,12 +107,32 @@ class EventError(EdgyBusError):
     """Report an event that cannot be encoded, or a stream entry that is not a valid event."""
 
 
+class EventTooLarge(EventError):
+    """Report an event over the limit of `EventSettings(max_bytes=…)`."""
+
+
+class ContractError(EdgyBusError):
+    """Report a row that does not fit the `schema` of a receiver; the text contains no values."""
+
+
 class BrokerError(EdgyBusError):
     """Report an answer of the broker that the caller cannot use."""
 
 
 class BrokerUnavailable(BrokerError):
     """Report a broker that is unreachable, refuses writes or answers too late. Temporary: retry."""
+
+
+class BrokerNotReady(BrokerUnavailable):
+    """Report a broker that refused a call before the call changed anything. Temporary: retry.
+
+    The server is loading, full, busy or a replica, or no connection to it was opened. After every
+    other `BrokerUnavailable`, nobody knows whether the call changed something.
+    """
+
+
+class UnsupportedBroker(BrokerError, ConfigurationError):
+    """Report a broker of a kind that this release cannot work with."""
 
 
 class LeaseLost(BrokerError):

@@ -79,6 +79,11 @@ class Partition:
         return self.name != PRE
 
 
+def service_of(model: str) -> str:
+    """Return the service of a model: `accounts` of `accounts.User`."""
+    return model.rpartition(".")[0]
+
+
 def partition_number(subject: str, partitions: int) -> int:
     """Return a row's partition: the first 32 bits of the MD5 of its key, modulo `partitions`.
 
@@ -95,7 +100,9 @@ def partition_number(subject: str, partitions: int) -> int:
 
 def partition_name(subject: str | None, event_id: str, partitions: int) -> str:
     """Return the name of an event's partition: its row's, or any if the event has no row."""
-    return str(partition_number(subject or event_id, partitions))
+    # The empty text is a key like any other.
+    key = event_id if subject is None else subject
+    return str(partition_number(key, partitions))
 
 
 @lru_cache(maxsize=4096)

@@ -1,8 +1,8 @@
 """The receivers of a bus: subscribed by class or by name, here or in workers, with their group."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -20,7 +20,14 @@ from edgy_bus.signals import (
     Receiver,
     ReceiverFunction,
     check,
+    check_before,
+    check_fits,
+    matches,
+    misspelt,
+    read_by,
+    refuse_namesake,
     resembling,
+    unmatched,
 )
 from edgy_bus.sources import Source, SourceModel
 from edgy_bus.telemetry import catalogue
@@ -45,6 +52,11 @@ class NamedReceiver:
     """With the service: `accounts.User`."""
     signal: str
     receiver: Receiver
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """Return the model and the signal."""
+        return self.model, self.signal
 
 
 class Registration:
@@ -86,7 +98,8 @@ class Registration:
         _check_by_name(signal, options)
 
         def connect(function: F) -> F:
-            self._named.append(NamedReceiver(model, signal, Receiver(check(function), options)))
+            check_fits(check(function), signal, options)
+            self._subscribe(NamedReceiver(model, signal, Receiver(function, options, model)))
             if self._local:
                 for present in self._models():
                     self._connect(present)
@@ -94,12 +107,31 @@ class Registration:
 
         return connect
 
+    def _subscribe(self, named: NamedReceiver) -> None:
+        """Add a receiver; a function that subscribed to the signal before has new options."""
+        receiver = named.receiver
+        siblings = [each for each in self._named if each.subject == named.subject]
+        in_group = [each.receiver for each in siblings if self._share_a_group(each, named)]
+        refuse_namesake(receiver, in_group, ".".join(named.subject))
+        former = [each for each in siblings if each.receiver.key == receiver.key]
+        self._named = [each for each in self._named if each not in former] + [named]
+
+    def _share_a_group(self, first: NamedReceiver, second: NamedReceiver) -> bool:
+        groups = {each.receiver.options.group or self._group for each in (first, second)}
+        return len(groups) == 1
+
     def complete(self) -> None:
         """Connect receivers to signals that were declared after their model; report the rest.
 
         A custom signal is declared by an assignment after its model class. So a receiver may
-        subscribe by name before its signal exists.
+        subscribe by name before its signal exists, and a pattern may name the signal.
+
+        Raises:
+            ConfigurationError: for a pattern with a typing error, and for two models of one name.
         """
+        self._check_patterns()
+        if not self._local:
+            _check_one_model_of_a_name(self._models())
         for model in self._models():
             if self._local:
                 self._connect(model)
@@ -110,18 +142,29 @@ class Registration:
     def publishes(self, model: SourceModel, signal: str) -> bool:
         """Return whether a signal of a model goes to the broker."""
         # The patterns of a model replace those of the bus, also where there is no pattern.
-        if model.publish is not None:
-            return any(fnmatchcase(signal, pattern) for pattern in model.publish)
-        if self._patterns is None:
+        patterns = self._patterns if model.publish is None else model.publish
+        if patterns is None:
             return True
-        full = f"{model.name}.{signal}"
-        return any(
-            fnmatchcase(signal, pattern) or fnmatchcase(full, pattern) for pattern in self._patterns
-        )
+        return any(matches(pattern, model.name, signal) for pattern in patterns)
+
+    def _check_patterns(self) -> None:
+        """Refuse patterns with a typing error; report others that match no known signal."""
+        models = list(self._models())
+        # Without a model, this process publishes nothing, and knows no name to compare with.
+        if models and self._patterns:
+            signals = [each for model in models for each in _signals_of(model)]
+            _check_unmatched(self._patterns, signals, "Bus(publish=…)")
+        for model in models:
+            if model.publish:
+                _check_unmatched(model.publish, _signals_of(model), f"{model.name}.Meta.publish")
 
     def model_name(self, model: SourceModel) -> str:
         """Return the name of a model with its service: `accounts.User`."""
         return f"{self._service}.{model.name}"
+
+    def model_names(self) -> list[str]:
+        """Return the names of all models, with the service."""
+        return [self.model_name(model) for model in self._models()]
 
     def subscriptions(self) -> list[Subscription]:
         """Return every receiver that runs in workers."""
@@ -140,6 +183,13 @@ class Registration:
                 ]
         return subscriptions
 
+    def connected(self) -> Mapping[str, int]:
+        """Return the number of receivers by the module of their function."""
+        receivers = [named.receiver for named in self._named]
+        for model in self._models():
+            receivers += [receiver for signal in model.signals for receiver in signal.receivers]
+        return Counter(str(getattr(each.function, "__module__", "")) for each in receivers)
+
     def groups(self, names: Iterable[str] | None = None) -> list[Subscriptions]:
         """Return the subscriptions of these groups, or of every group that has receivers.
 
@@ -156,9 +206,11 @@ class Registration:
         # The worker of a misspelt group would run for ever without an event.
         for name in chosen:
             if name not in present:
+                meant = resembling(name, present)
+                hint = "" if meant is None else f" (did you mean {meant!r}?)"
                 raise ConfigurationError(
                     f"no receiver runs in group {name!r}; the groups are: "
-                    f"{', '.join(present) or 'none'}"
+                    f"{', '.join(present) or 'none'}{hint}"
                 )
         return [Subscriptions(name, subscriptions) for name in chosen]
 
@@ -187,17 +239,24 @@ class Registration:
         def read(row: Mapping[str, Any] | None) -> Any:
             return None if row is None else model.read(row)
 
-        return self._subscription(name, signal, receiver, model.sender, read)
+        return self._subscription(name, signal, receiver, model.sender, read, typed=True)
 
     def _by_name(self, named: NamedReceiver) -> Subscription:
         read = _reader_by(named.receiver.options.schema)
         return self._subscription(named.model, named.signal, named.receiver, named.model, read)
 
     def _subscription(
-        self, model: str, signal: str, receiver: Receiver, sender: Any, read: Read
+        self,
+        model: str,
+        signal: str,
+        receiver: Receiver,
+        sender: Any,
+        read: Read,
+        *,
+        typed: bool = False,
     ) -> Subscription:
         group = receiver.options.group or self._group
-        return Subscription(group, model, signal, receiver, sender, read)
+        return Subscription(group, model, signal, receiver, sender, read, typed)
 
     def _connect(self, model: SourceModel) -> None:
         """Connect receivers by name to the model of this name, each at most once."""
@@ -207,7 +266,9 @@ class Registration:
             key = (id(model), id(named))
             if named.signal in signals and key not in self._connected:
                 self._connected.add(key)
-                signals[named.signal].connect(named.receiver.function, named.receiver.options)
+                receiver = named.receiver
+                signal = signals[named.signal]
+                signal.connect(receiver.function, receiver.options, sender=receiver.sender)
 
     def _report_undeclared(self, named: NamedReceiver) -> None:
         telemetry.emit(
@@ -215,6 +276,23 @@ class Registration:
                 model=named.model, signal=named.signal, receiver=named.receiver.name
             )
         )
+
+
+def _check_one_model_of_a_name(models: Iterable[SourceModel]) -> None:
+    senders: dict[str, Any] = {}
+    for model in models:
+        namesake = senders.setdefault(model.name, model.sender)
+        # Both would share streams, and receivers of one would get rows of the other.
+        if namesake is not model.sender:
+            raise ConfigurationError(
+                f"the bus has two models of the name {model.name!r}, {_place(namesake)} and "
+                f"{_place(model.sender)}: give one of the classes another name, or give each "
+                "registry a bus with a service of its own"
+            )
+
+
+def _place(sender: Any) -> str:
+    return f"{sender.__module__}.{sender.__qualname__}"
 
 
 def _check_names(model: str, signal: str, service: str) -> None:
@@ -239,7 +317,10 @@ def _check_by_name(signal: str, options: Options) -> None:
             "local and on_commit are options of a receiver of a model class, "
             "@post_save(User, local=True): leave them out here"
         )
-    if options.on_exhausted == "hold" and signal in PRE_SIGNALS:
+    if signal not in PRE_SIGNALS:
+        return
+    check_before(signal, options)
+    if options.on_exhausted == "hold":
         raise SignalError(
             f'on_exhausted="hold" has no effect on {signal}: events of pre_* signals have no '
             "order, which a held row would keep"
@@ -247,9 +328,45 @@ def _check_by_name(signal: str, options: Options) -> None:
 
 
 def _as_patterns(patterns: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return `Bus(publish=…)` as patterns.
+
+    Raises:
+        ConfigurationError: for a pattern that is no text, or misspells a built-in signal.
+    """
     if patterns is None:
         return None
-    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    chosen = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    for pattern in chosen:
+        if not isinstance(pattern, str):
+            raise ConfigurationError(
+                f"Bus(publish=…) contains {pattern!r}: write patterns of signals, "
+                '"post_*" or "User.post_save" for example'
+            )
+        _refuse_misspelt(pattern, misspelt(pattern), "Bus(publish=…)")
+    return chosen
+
+
+def _signals_of(model: SourceModel) -> list[tuple[str, str]]:
+    return [(model.name, signal.name) for signal in model.signals]
+
+
+def _check_unmatched(
+    patterns: Iterable[str], signals: Iterable[tuple[str, str]], where: str
+) -> None:
+    """Report the patterns that match no known signal; refuse those that misspell a built-in."""
+    for pattern, meant in unmatched(patterns, signals):
+        _refuse_misspelt(pattern, misspelt(pattern), where)
+        # No error: the signal may be declared later, and another program of the service may have
+        # the model.
+        hint = "" if meant is None else f"did you mean {meant!r}?"
+        telemetry.emit(catalogue.PatternUnmatched(pattern=pattern, where=where, hint=hint))
+
+
+def _refuse_misspelt(pattern: str, meant: str | None, where: str) -> None:
+    if meant is not None:
+        raise ConfigurationError(
+            f"{where} contains {pattern!r}, which matches no signal: did you mean {meant!r}?"
+        )
 
 
 def _reader_by(schema: type[BaseModel] | None) -> Read:
@@ -257,7 +374,7 @@ def _reader_by(schema: type[BaseModel] | None) -> Read:
     def read(row: Mapping[str, Any] | None) -> Any:
         if row is None:
             return None
-        return Snapshot(row) if schema is None else schema.model_validate(row)
+        return Snapshot(row) if schema is None else read_by(schema, row)
 
     return read
 

@@ -3,10 +3,10 @@
 No other module of the library chooses an implementation.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.brokers.memory import MemoryBroker
@@ -23,12 +23,15 @@ from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.writer import OutboxWriter, Publishes
 from edgy_bus.runtime import inbox
+from edgy_bus.runtime.hooks import ErrorHook
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Bell, Service
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signing import Signer
 from edgy_bus.sources import Source
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 _BROKERS: Mapping[str, Callable[[str, str], Broker]] = {
     "redis": RedisBroker,
@@ -38,6 +41,10 @@ _BROKERS: Mapping[str, Callable[[str, str], Broker]] = {
 }
 
 
+Names = Callable[[], Iterable[str]]
+"""Returns the names of models, with the service."""
+
+
 def make_broker(url: str, prefix: str) -> Broker:
     """Return the broker of a URL, whose keys begin with `prefix`. Nothing is connected yet.
 
@@ -45,7 +52,7 @@ def make_broker(url: str, prefix: str) -> Broker:
         ConfigurationError: for a URL or a prefix that cannot be used.
     """
     # The rest of the URL may contain a password, and stays out of the message.
-    scheme = urlsplit(url).scheme
+    scheme = named[1] if (named := _SCHEME.match(url)) else ""
     if scheme not in _BROKERS:
         supported = ", ".join(f"{name}://" for name in _BROKERS)
         raise ConfigurationError(
@@ -88,7 +95,7 @@ class Wiring:
         self._events = events
         self._relaying = relaying
         self._signer = signer
-        self._announcer = Announcer(broker, signer)
+        self._announcer = Announcer(broker, events, signer)
 
     @property
     def parts(self) -> Parts:
@@ -96,10 +103,16 @@ class Wiring:
         outboxes = tuple(publisher.store for publisher in self.publishers)
         return Parts(self.broker, self._service, outboxes)
 
-    def attach(self, source: Source, publishes: Publishes) -> None:
-        """Write the events of a source's models to an outbox, and add loops that publish."""
+    def attach(self, source: Source, publishes: Publishes, names: Names) -> None:
+        """Write the events of a source's models to an outbox, and add loops that publish.
+
+        Args:
+            source: the source.
+            publishes: whether a signal of a model goes to the broker.
+            names: returns the models of all sources of the bus.
+        """
         _add_tables(source)
-        store = OutboxStore(source.database)
+        store = OutboxStore(source.database, self._service)
         bell, notifier = Bell(), Notifier(source.database)
 
         # The bell wakes the relay of this process, the notifier the relays of other processes.
@@ -114,19 +127,18 @@ class Wiring:
             announcer=self._announcer,
             ring=ring,
         )
-        relay = self._relay(store, bell, source)
-        self.publishers.append(Publisher(store, relay, notifier))
+        self.publishers.append(Publisher(store, self._relay(store, bell, names), notifier))
 
-    def _relay(self, store: OutboxStore, bell: Bell, source: Source) -> Relay:
-        # A function, because models are declared after their source.
+    def _relay(self, store: OutboxStore, bell: Bell, names: Names) -> Relay:
         def models() -> Mapping[str, int]:
-            names = [f"{self._service}.{model.name}" for model in source.described()]
-            return dict.fromkeys(names, self._events.partitions)
+            # Of all sources: two of them may have the same database, and then the relay that leads
+            # publishes the events of both. A function, because models are declared after their
+            # source.
+            return dict.fromkeys(names(), self._events.partitions)
 
         return Relay(
             store=store,
             broker=self.broker,
-            service=self._service,
             models=models,
             settings=self._relaying,
             bell=bell,
@@ -155,7 +167,7 @@ class Wiring:
         """Hold the connections to these databases and the broker, and start nothing."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.broker.close)
-            await connect(stack, databases)
+            await Connections().open(stack, databases)
             yield self.parts
 
     def relays(self) -> list[Relay]:
@@ -176,9 +188,14 @@ class Wiring:
         groups: Sequence[Subscriptions],
         settings: WorkerSettings,
         alive: Callable[[], None] | None,
+        hooks: Sequence[ErrorHook],
     ) -> Worker:
         """Return a worker of these groups, which logs notices while it runs."""
-        return LoggedWorker(self.broker, groups, settings, alive, self._signer)
+        if settings.inbox_retention is None:
+            # Twice: a relay that stands still keeps rows that are older than its retention.
+            retention = 2 * self._relaying.retention
+            settings = settings.model_copy(update={"inbox_retention": retention})
+        return LoggedWorker(self.broker, groups, settings, alive, self._signer, hooks=hooks)
 
 
 class LoggedWorker(Worker):
@@ -193,11 +210,26 @@ class LoggedWorker(Worker):
             stop_logging()
 
 
-async def connect(stack: AsyncExitStack, databases: Iterable[Database]) -> None:
-    """Connect the databases that are not connected yet, for as long as the stack is open."""
-    for database in databases:
-        if not database.is_connected:
-            await stack.enter_async_context(database)
+class Connections:
+    """Connect databases for a bus, and disconnect those that the bus has connected."""
+
+    def __init__(self) -> None:
+        # A database outlasts an event loop. The bus that connected a database in a loop that was
+        # closed before the bus could stop disconnects the database in a later loop.
+        self._ours: set[Database] = set()
+
+    async def open(self, stack: AsyncExitStack, databases: Iterable[Database]) -> None:
+        """Connect the databases that are not connected yet, for as long as the stack is open."""
+        for database in databases:
+            if database.is_connected and database not in self._ours:
+                continue
+            self._ours.add(database)
+            stack.push_async_callback(self._close, database)
+            await database.connect()
+
+    async def _close(self, database: Database) -> None:
+        self._ours.discard(database)
+        await database.disconnect()
 
 
 async def _enter(stack: AsyncExitStack, service: Service) -> None:

@@ -14,6 +14,11 @@ PARTITION = Partition("accounts.User", "0")
 PATIENCE = 20.0
 
 
+def block(seconds: float) -> None:
+    """Block the event loop, as a receiver does that calls a library without `await`."""
+    time.sleep(seconds)
+
+
 async def eventually(condition: Callable[[], Any], what: str = "the condition") -> None:
     """Wait until `condition()`, which may return an awaitable, is true; fail the test otherwise."""
     deadline = time.monotonic() + PATIENCE
@@ -66,8 +71,27 @@ async def hold(
     newest = entries[-1]
     letter = DeadLetter(newest.id, receiver, reason, 1, newest.fields)
     row = RowKey(receiver, subject)
-    await broker.park(lease, row, letter, b"parked", begin=True, after=START)
+    await broker.park(lease, row, letter, begin=True, after=START)
     await broker.settle(lease, [entry.id for entry in entries], [letter.kept])
+    await broker.release(lease)
+
+
+async def bury(
+    broker: Broker,
+    *events: Event,
+    partition: Partition = PARTITION,
+    group: str = "mail",
+    receiver: str = "app.mail",
+    reason: str = "no such user",
+) -> None:
+    """Publish events, and give them up as a worker does."""
+    await publish(broker, *events, partition=partition)
+    lease = await broker.acquire(partition, group, "worker", 60)
+    assert lease is not None
+    for entry in (await broker.fetch(lease, 1000, inherit=False)).entries:
+        letter = DeadLetter(entry.id, receiver, reason, 1, entry.fields)
+        await broker.bury(lease, letter)
+        await broker.settle(lease, [entry.id], [letter.kept])
     await broker.release(lease)
 
 

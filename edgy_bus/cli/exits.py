@@ -13,3 +13,5 @@ class Exit(IntEnum):
     """The call or the configuration is wrong."""
     UNREACHABLE = 3
     """A broker or a database does not answer. The same command may work later."""
+    CUT_OFF = 4
+    """The time to stop was over: the program was ended with work that still ran."""

@@ -1,88 +1,89 @@
 """`edgy-bus held` and `edgy-bus release`: rows that receivers hold until an operator decides."""
 
-from typing import Annotated
-
 import typer
 
 from edgy_bus import operations
-from edgy_bus.bus import Bus
 from edgy_bus.cli.exits import Exit
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.operating import operate
+from edgy_bus.cli.output import answer
+from edgy_bus.cli.place import Place
 from edgy_bus.cli.tables import show
 from edgy_bus.errors import ConfigurationError
-from edgy_bus.operations import Held, HeldRow, Parts, Released
-
-Target = Annotated[str, typer.Argument(metavar="MODULE:BUS", help="Where the receivers' bus is.")]
-Group = Annotated[
-    str | None, typer.Option("--group", "-g", help="The group; by default that of the bus.")
-]
+from edgy_bus.operations import HeldRow, Parts, Released
 
 
-def held(target: Target, group: Group = None) -> None:
-    """List the rows that receivers with on_exhausted="hold" hold.
-
-    Reads Redis only: no database is needed, and nothing is started or changed.
-    """
-    bus = load_bus(target)
-    view = operate(bus, lambda parts: _held(parts, bus, group))
-    if not view.rows:
-        typer.echo("no row is held")
-        return
-    show(("model", "row", "receiver", "why"), [_cells(row) for row in view.rows])
+def held(place: Place, group: str | None, *, as_json: bool) -> None:
+    """List the held rows of a group; at a broker alone, by default of every group."""
+    rows = operate(place, lambda parts: _held(parts, place, group))
+    waiting = any(not row.released for row in rows)
+    status = Exit.FINDING if waiting else Exit.FINE
+    answer("held", {"rows": rows}, lambda: _show(place, rows), as_json=as_json, status=status)
 
 
 def release(
-    target: Target,
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="The model with its service, accounts.User."),
-    ],
-    subject: Annotated[str, typer.Argument(metavar="ROW", help="The key of the row.")],
-    group: Group = None,
-    receiver: Annotated[str | None, typer.Option(help="Only for this receiver.")] = None,
-    skip: Annotated[
-        bool,
-        typer.Option(
-            "--skip",
-            help="Move the event that the receiver gave up to the dead letters first.",
-        ),
-    ] = False,
+    place: Place,
+    words: list[str],
+    *,
+    group: str | None,
+    receiver: str | None,
+    skip: bool,
+    as_json: bool,
 ) -> None:
-    """Let workers handle the parked events of a held row, in order, and end the holding.
+    """Release a held row, or without the key all held rows, for their receivers or for one.
 
-    Needs Redis only, and starts nothing: a worker of the group handles the events. The exit status
-    is 1 if the row is not held, or was released before.
+    Args:
+        place: where the rows are held.
+        words: the model and the key of the row, the model, or nothing.
+        group: the group; by default that of the bus.
+        receiver: release rows of this receiver only.
+        skip: move the first parked event of each row to the dead letters.
+        as_json: whether a program asked.
     """
-    bus = load_bus(target)
+    model, subject = (*words, None, None)[:2]
+    # Rows of another group would be released in passing.
+    if group is None and place.group is None:
+        raise ConfigurationError("name the group, whose rows are to be released: --group GROUP")
 
-    async def action(parts: Parts) -> tuple[Held, Released]:
-        view = await _held(parts, bus, group)
-        view = view.select(model=model, subject=subject, receiver=receiver)
-        return view, await operations.release(parts.broker, view.rows, skip=skip)
+    async def action(parts: Parts) -> tuple[list[HeldRow], Released]:
+        rows = [
+            row
+            for row in await _held(parts, place, group)
+            if row.matches(model=model, subject=subject, receiver=receiver)
+        ]
+        return rows, await operations.release(parts.broker, rows, skip=skip)
 
     # An operator who repeats a command has to learn that the first call had its effect.
-    view, released = operate(bus, action)
-    if not released.rows:
-        typer.echo(_why_not(view, model, subject, target), err=True)
-        raise typer.Exit(Exit.FINDING)
-    receivers = ", ".join(row.receiver for row in released.rows)
-    fate = "; the event that was given up is in the dead letters" if skip else ""
-    typer.echo(f"released the row {subject!r} of {model} for {receivers}{fate}")
+    rows, released = operate(place, action)
+    answer(
+        "release",
+        {"released": released.rows},
+        lambda: _show_released(place, group, rows, released, model, subject, skip=skip),
+        as_json=as_json,
+        status=Exit.FINE if released.rows else Exit.FINDING,
+    )
 
 
-async def _held(parts: Parts, bus: Bus, group: str | None) -> Held:
+async def _held(parts: Parts, place: Place, group: str | None) -> list[HeldRow]:
     """Return the held rows, and refuse a misspelt group, which would look like a group at rest."""
-    view = await operations.held(parts.broker, group or bus.group)
+    chosen = group or place.group
+    groups = await operations.group_names(parts.broker) if chosen is None else (chosen,)
+    rows = [row for name in groups for row in (await operations.held(parts.broker, name)).rows]
     # The group of the bus itself may have read nothing yet: its program is new, not misspelt.
-    if group is not None and not view.rows:
-        present = await operations.group_names(parts.broker)
-        if group not in present:
-            listed = ", ".join(present) or "none"
-            raise ConfigurationError(
-                f"no group {group!r} has read a stream; the groups are: {listed}"
-            )
-    return view
+    if group is not None and not rows:
+        await operations.require_group(parts.broker, group)
+    return rows
+
+
+def _show(place: Place, rows: list[HeldRow]) -> None:
+    if not rows:
+        typer.echo("no row is held")
+        return
+    # A bus has one group by default, and a broker has many.
+    columns = ["model", "row", "receiver", "why"]
+    if place.bus is None:
+        show(["group", *columns], [[row.group, *_cells(row)] for row in rows])
+        return
+    show(columns, [_cells(row) for row in rows])
 
 
 def _cells(row: HeldRow) -> tuple[str, str, str, str]:
@@ -90,13 +91,42 @@ def _cells(row: HeldRow) -> tuple[str, str, str, str]:
     return row.model, row.subject, row.receiver, reason
 
 
-def _why_not(view: Held, model: str, subject: str, target: str) -> str:
-    if view.rows:
+def _show_released(
+    place: Place,
+    group: str | None,
+    rows: list[HeldRow],
+    released: Released,
+    model: str | None,
+    subject: str | None,
+    *,
+    skip: bool,
+) -> None:
+    if not released.rows:
+        name = group or place.group or ""
+        typer.echo(_why_not(place, name, bool(rows), model, subject), err=True)
+        return
+    receivers = ", ".join(dict.fromkeys(row.receiver for row in released.rows))
+    released_rows = f"the row {subject!r} of {model}"
+    fate = "; the event that was given up is in the dead letters" if skip else ""
+    if subject is None:
+        released_rows = f"{len(released.rows)} rows"
+        fate = "; the events that were given up are in the dead letters" if skip else ""
+    typer.echo(f"released {released_rows} for {receivers}{fate}")
+
+
+def _why_not(
+    place: Place, group: str, is_known: bool, model: str | None, subject: str | None
+) -> str:
+    if subject is None:
+        rows = "no row" if model is None else f"no row of {model}"
+        return f"{rows} waits for a decision in the group {group!r}"
+    if is_known:
         return (
             f"the row {subject!r} of {model} was released before: "
-            f"a worker of the group {view.group!r} handles its parked events"
+            f"a worker of the group {group!r} handles its parked events"
         )
+    command = " ".join(filter(None, ("edgy-bus held", place.name)))
     return (
-        f"the row {subject!r} of {model} is not held in the group {view.group!r}; "
-        f"`edgy-bus held {target}` lists the rows that are"
+        f"the row {subject!r} of {model} is not held in the group {group!r}; "
+        f"`{command}` lists the rows that are"
     )

@@ -1,27 +1,60 @@
 """Runs an operation for a command: with its connections, and with nothing else of a bus."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from edgy_bus.bus import Bus
+from edgy_bus.cli.place import Place
+from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.operations import Parts
+from edgy_bus.wiring import make_broker
 
 T = TypeVar("T")
 
 
-def operate(bus: Bus, operation: Callable[[Parts], Awaitable[T]], *, databases: bool = False) -> T:
+def operate(
+    place: Place, operation: Callable[[Parts], Awaitable[T]], *, databases: bool = False
+) -> T:
     """Return the result of an operation, whose connections are closed by then.
 
     Args:
-        bus: the bus that the command names. The bus is not started.
-        operation: takes the parts of the bus.
-        databases: whether the operation needs the publishers' databases.
+        place: the bus or the broker that the command names. The bus is not started.
+        operation: takes the parts of the bus, or of a broker alone.
+        databases: whether the operation needs the publishers' databases, if there is a bus.
     """
 
     async def run() -> T:
-        async with bus.operating(databases=databases) as parts:
+        async with _parts(place, databases=databases) as parts:
             return await operation(parts)
 
     # The plain loop: a command of a few calls gains nothing from uvloop.
     return asyncio.run(run())
+
+
+def reach(place: Place, operation: Callable[[Parts, str], Awaitable[T]]) -> T:
+    """Return the result of an operation that looks at what can be reached.
+
+    Args:
+        place: the bus or the broker that the command names.
+        operation: takes the parts, without outboxes if a database does not answer, and the error
+            then.
+    """
+    try:
+        return operate(place, lambda parts: operation(parts, ""), databases=True)
+    except DatabaseUnavailable as error:
+        reason = str(error)
+    return operate(place, lambda parts: operation(Parts(parts.broker, parts.service), reason))
+
+
+@asynccontextmanager
+async def _parts(place: Place, *, databases: bool) -> AsyncIterator[Parts]:
+    if place.bus is not None:
+        async with place.bus.operating(databases=databases) as parts:
+            yield parts
+        return
+    broker = make_broker(place.url, place.prefix)
+    try:
+        yield Parts(broker, "")
+    finally:
+        await broker.close()

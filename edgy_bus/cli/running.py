@@ -1,22 +1,21 @@
-"""The frame of long-running commands: logging, uvloop, a stop by SIGTERM, SIGINT or orphaning."""
+"""The frame of long-running commands: logging, uvloop, and an end in order or at once."""
 
 import asyncio
 import gc
 import logging
-import os
-import signal
 import sys
+import threading
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack
-from pathlib import Path
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from edgy_bus import telemetry
+from edgy_bus.cli.watch import LastWords, Watch, watch
 from edgy_bus.database import Database
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.observability.logging import log_telemetry
-from edgy_bus.services import happens
-from edgy_bus.settings import FOLLOW_STDIN
+from edgy_bus.services import happens, interruptible
 from edgy_bus.telemetry import catalogue
 
 # uvloop does not exist on Windows.
@@ -30,19 +29,43 @@ else:
 _OBJECTS = 5_000
 """New objects between two runs of the garbage collector."""
 
-HEALTH_AGE = 30.0
-"""Seconds without a touch of the health file after which a program counts as hanging."""
+_STARTING = 1.5
+"""Seconds to undo a start that a signal interrupts: nothing is in hand yet."""
 
-Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+MARGIN = 5.0
+"""Seconds to give leases back and to close connections, after the time for running receivers."""
+
+
+class Stop:
+    """The stop of a program: asked for by a signal, and bounded in time.
+
+    Attributes:
+        asked: set when the program is to stop.
+    """
+
+    def __init__(self, watch_: Watch) -> None:
+        self.asked = asyncio.Event()
+        self._watch = watch_
+
+    def may_take(self, seconds: float) -> None:
+        """Give the program this long to stop, now that it has started."""
+        self._watch.work(seconds)
+
+    def before_leaving(self, last_words: LastWords) -> None:
+        """Call `last_words(reason)` in another thread before the process is ended at once."""
+        self._watch.before_leaving(last_words)
+
+
+Main = Callable[[Stop], Coroutine[Any, Any, None]]
 
 
 def run(main: Main, *, verbose: bool = False) -> None:
-    """Run `main(stopping)`; SIGTERM or SIGINT sets the event, and a second SIGINT interrupts."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    logging.getLogger("edgy_bus").setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.getLogger("databases").setLevel(logging.WARNING)
+    """Run `main(stop)`, which returns soon after `stop.asked` is set.
+
+    The first SIGTERM or Ctrl-C sets the event. A second Ctrl-C, and the end of the time to stop,
+    end the process at once, no matter what the event loop does.
+    """
+    set_up_logging(verbose=verbose)
     # From here on, because connecting may take long and has to be reported as well.
     stop_logging = log_telemetry()
     try:
@@ -50,6 +73,15 @@ def run(main: Main, *, verbose: bool = False) -> None:
             runner.run(_until_signalled(main))
     finally:
         stop_logging()
+
+
+def set_up_logging(*, verbose: bool) -> None:
+    """Log to standard error, unless the application has set up logging itself."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    logging.getLogger("edgy_bus").setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("databases").setLevel(logging.WARNING)
 
 
 def collect_less() -> None:
@@ -64,38 +96,41 @@ def collect_less() -> None:
 
 
 async def _until_signalled(main: Main) -> None:
-    stopping = asyncio.Event()
+    watching = watch()
+    stop = Stop(watching)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stopping, number, asyncio.current_task())
-    # A supervisor that is killed cannot stop its processes, but its end of the pipe closes.
-    if os.environ.get(FOLLOW_STDIN):
-        loop.add_reader(sys.stdin.fileno(), _on_input, stopping)
-    await main(stopping)
+
+    def ask() -> None:
+        # Closed: the program has ended by itself meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop.asked.set)
+
+    watching.before_leaving(_report_cut_off)
+    watching.attach(ask, _STARTING)
+    try:
+        await main(stop)
+    finally:
+        # A receiver may have left a thread, for which the interpreter waits without a limit.
+        watching.end(MARGIN)
 
 
-def _on_signal(stopping: asyncio.Event, number: int, task: "asyncio.Task[None] | None") -> None:
-    # The first signal lets receivers finish; a second Ctrl-C means "at once".
-    if stopping.is_set() and number == signal.SIGINT and task is not None:
-        task.cancel()
-    stopping.set()
+def _report_cut_off(reason: str) -> None:
+    telemetry.emit(catalogue.ProgramCutOff(reason=reason, stands=_where_the_program_stands()))
 
 
-def _on_input(stopping: asyncio.Event) -> None:
-    """Stop when the parent process has died.
-
-    The parent never writes to the pipe, so only the parent's death makes the pipe readable.
-    """
-    if not os.read(sys.stdin.fileno(), 1):
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        stopping.set()
+def _where_the_program_stands() -> str:
+    """Return where the main thread is; a receiver that blocks the event loop is named so."""
+    # Read from another thread: the main thread may stand inside of a driver.
+    identity = threading.main_thread().ident
+    frame = None if identity is None else sys._current_frames().get(identity)
+    if frame is None:
+        return ""
+    last = traceback.extract_stack(frame)[-1]
+    return f"{last.filename}:{last.lineno} in {last.name}"
 
 
 async def connect(
-    databases: Iterable[Database],
-    stack: AsyncExitStack,
-    stopping: asyncio.Event,
-    touch: Callable[[], None],
+    databases: Iterable[Database], stack: AsyncExitStack, stop: Stop, alive: Callable[[], None]
 ) -> bool:
     """Connect databases for as long as the stack is open, and wait for those that do not answer.
 
@@ -103,25 +138,28 @@ async def connect(
         False if the program was stopped meanwhile.
     """
     for database in databases:
-        if not await patiently(database.connect, stopping, touch):
+        if not await patiently(database.connect, stop, alive):
             return False
         stack.push_async_callback(database.disconnect)
     return True
 
 
 async def patiently(
-    start: Callable[[], Awaitable[object]], stopping: asyncio.Event, touch: Callable[[], None]
+    start: Callable[[], Awaitable[object]], stop: Stop, alive: Callable[[], None]
 ) -> bool:
     """Call `start` until no database is unreachable any more, and report an outage once.
+
+    A stop cancels the call: a database that hangs, or a hook, keeps no program from its end.
 
     Returns:
         False if the program was stopped meanwhile.
     """
     pause, is_reported = 0.2, False
-    while not stopping.is_set():
-        touch()
+    while not stop.asked.is_set():
+        alive()
         try:
-            await start()
+            if not await interruptible(start(), stop.asked):
+                return False
         except DatabaseUnavailable as error:
             if not is_reported:
                 telemetry.emit(catalogue.DatabaseUnavailable(part="start", error=str(error)))
@@ -130,11 +168,6 @@ async def patiently(
             if is_reported:
                 telemetry.emit(catalogue.DatabaseAvailable(part="start"))
             return True
-        await happens(stopping, pause)
+        await happens(stop.asked, pause)
         pause = min(5.0, pause * 2)
     return False
-
-
-def toucher(path: Path | None) -> Callable[[], None]:
-    """Return a function that touches the health file, or does nothing without a file."""
-    return path.touch if path is not None else lambda: None

@@ -5,12 +5,15 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from edgy_bus import telemetry
-from edgy_bus.cli.running import HEALTH_AGE, toucher
+from edgy_bus.cli.health_file import HEALTH_AGE, Reading, read
+from edgy_bus.cli.life import Life
+from edgy_bus.cli.running import MARGIN, Stop
+from edgy_bus.environment import FOLLOW_STDIN
 from edgy_bus.services import happens
-from edgy_bus.settings import FOLLOW_STDIN
 from edgy_bus.telemetry import catalogue
 
 _LONGEST_PAUSE = 30.0
@@ -19,7 +22,7 @@ _STEADY = 60.0
 
 
 async def supervise(
-    command: Sequence[str], count: int, grace: float, health: Path | None, stopping: asyncio.Event
+    command: Sequence[str], count: int, grace: float, health: Path | None, stop: Stop
 ) -> None:
     """Keep processes of a command running until the program is stopped.
 
@@ -27,23 +30,45 @@ async def supervise(
         command: the command, to which each process adds a health file of its own.
         count: the number of processes.
         grace: seconds between SIGTERM and SIGKILL.
-        health: touched while every process touches its own health file.
-        stopping: ends the supervision.
+        health: written while every process writes its own health file.
+        stop: ends the supervision; an end at once kills the processes.
     """
     files = [
         None if health is None else health.with_name(f"{health.name}.{number}")
         for number in range(count)
     ]
-    children = [_Child(command, file, grace, stopping) for file in files]
+    children = [_Child(command, file, grace, stop.asked) for file in files]
+
+    def kill(_: str) -> None:
+        for child in children:
+            child.kill()
+
+    stop.before_leaving(kill)
+    stop.may_take(grace + MARGIN)
+    life = Life(health)
+    life.progress()
+    # What processes of a former program left would be taken for the state of the new ones.
+    for file in files:
+        Life(file).progress()
     async with asyncio.TaskGroup() as group:
         for child in children:
             group.create_task(child.keep())
-        while not stopping.is_set():
-            # A single process that hangs makes the whole program unhealthy, so that it is
-            # restarted.
-            if all(file is None or _fresh(file) for file in files):
-                toucher(health)()
-            await happens(stopping, 2.0)
+        while not stop.asked.is_set():
+            _show_life(life, [file for file in files if file is not None])
+            await happens(stop.asked, 2.0)
+
+
+def _show_life(life: Life, files: Sequence[Path]) -> None:
+    """Show the life that all processes show together.
+
+    A single process that hangs makes the whole program unhealthy, so that it is restarted.
+    """
+    readings = [_read(file) for file in files]
+    now = time.time()
+    if all(reading is not None and now - reading.written < HEALTH_AGE for reading in readings):
+        life.progress(
+            is_ready=all(reading is not None and reading.is_ready for reading in readings)
+        )
 
 
 class _Child:
@@ -55,6 +80,16 @@ class _Child:
         self._command = [*command, *(["--health-file", str(health)] if health else [])]
         self._grace = grace
         self._stopping = stopping
+        self._process: asyncio.subprocess.Process | None = None
+
+    def kill(self) -> None:
+        """End the process at once; called from another thread than that of the event loop."""
+        # The event loop may reap the process between these two lines, but the number of a process
+        # is not given to another process so soon.
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
     async def keep(self) -> None:
         pause = 1.0
@@ -70,7 +105,7 @@ class _Child:
 
     async def _live(self) -> int:
         """Run a process to its end, and return its exit status."""
-        process = await asyncio.create_subprocess_exec(
+        process = self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             env={**os.environ, FOLLOW_STDIN: "1"},
@@ -81,18 +116,20 @@ class _Child:
         try:
             await asyncio.wait((ended, signalled), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                process.send_signal(signal.SIGTERM)
+                # The process may have ended just now, by itself.
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
                 await asyncio.wait((ended,), timeout=self._grace)
         finally:
             # Also when the supervisor itself is cancelled: no process may outlive its supervisor.
             signalled.cancel()
-            if process.returncode is None:
+            with suppress(ProcessLookupError):
                 process.kill()
         return await ended
 
 
-def _fresh(file: Path) -> bool:
+def _read(file: Path) -> Reading | None:
     try:
-        return time.time() - file.stat().st_mtime < HEALTH_AGE
-    except FileNotFoundError:
-        return False
+        return read(file)
+    except OSError:
+        return None

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgy_bus.observability.logging import printable
+from edgy_bus.reasons import printable
 
 Cells = Sequence[str]
 

@@ -3,83 +3,77 @@
 import asyncio
 import sys
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from edgy_bus.bus import Bus
+from edgy_bus.cli.life import Life
 from edgy_bus.cli.loading import load_bus
-from edgy_bus.cli.running import collect_less, connect, patiently, run, toucher
+from edgy_bus.cli.running import MARGIN, Stop, collect_less, connect, patiently, run
 from edgy_bus.cli.supervisor import supervise
 from edgy_bus.settings import WorkerSettings
 
 
-def worker(
-    target: Annotated[
-        str, typer.Argument(metavar="MODULE:BUS", help="Where the bus is, for example app:bus.")
-    ],
-    group: Annotated[
-        list[str] | None,
-        typer.Option("--group", "-g", help="Run this group only; may be repeated."),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--concurrency", "-c", min=1, help="Receivers at the same time, in each process."
-        ),
-    ] = None,
-    processes: Annotated[
-        int, typer.Option("--processes", "-p", min=1, help="Processes to run.")
-    ] = 1,
-    health_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Touched every few seconds while the worker works; see `edgy-bus health`."
-        ),
-    ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
-) -> None:
-    """Run the receivers of a bus until SIGTERM or Ctrl-C; running receivers finish first."""
-    bus = load_bus(target)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCall:
+    """The options of `edgy-bus worker`."""
+
+    target: str
+    groups: list[str] | None
+    modules: list[str]
+    concurrency: int | None
+    processes: int
+    health_file: Path | None
+    verbose: bool
+
+    def command(self) -> list[str]:
+        """Return the command of one of several processes, without its health file."""
+        words = [sys.executable, "-m", "edgy_bus", "worker", self.target]
+        words += [word for group in self.groups or () for word in ("--group", group)]
+        words += [word for module in self.modules for word in ("--import", module)]
+        if self.concurrency is not None:
+            words += ["--concurrency", str(self.concurrency)]
+        return [*words, *(["--verbose"] if self.verbose else [])]
+
+
+def work(call: WorkerCall) -> None:
+    """Run the receivers of a bus until the program is stopped."""
+    bus = load_bus(call.target)
+    bus.import_receivers(*call.modules)
     settings = (
         bus.working
-        if concurrency is None
-        else bus.working.model_copy(update={"concurrency": concurrency})
+        if call.concurrency is None
+        else bus.working.model_copy(update={"concurrency": call.concurrency})
     )
-    bus.worker(group, settings)  # a wrong group is refused before any process is started
-    if processes == 1:
-        run(lambda stopping: _work(bus, group, settings, health_file, stopping), verbose=verbose)
+    bus.worker(call.groups, settings)  # a wrong group is refused before any process is started
+    if call.processes == 1:
+        life = Life(call.health_file)
+        run(lambda stop: _work(bus, call.groups, settings, life, stop), verbose=call.verbose)
         return
     # Each process imports the program anew: a fork would share connections and event loops.
-    command = [sys.executable, "-m", "edgy_bus", "worker", target]
-    command += [part for name in group or () for part in ("--group", name)]
-    command += ["--concurrency", str(settings.concurrency)] + (["--verbose"] if verbose else [])
+    command, grace = call.command(), settings.grace + 2 * MARGIN
     run(
-        lambda stopping: supervise(command, processes, settings.grace + 10, health_file, stopping),
-        verbose=verbose,
+        lambda stop: supervise(command, call.processes, grace, call.health_file, stop),
+        verbose=call.verbose,
     )
 
 
 async def _work(
-    bus: Bus,
-    groups: list[str] | None,
-    settings: WorkerSettings,
-    health: Path | None,
-    stopping: asyncio.Event,
+    bus: Bus, groups: list[str] | None, settings: WorkerSettings, life: Life, stop: Stop
 ) -> None:
-    touch = toucher(health)
     # Databases first and patiently: a worker that starts during an outage must not end.
     async with AsyncExitStack() as stack:
-        if not await connect(bus.databases(), stack, stopping, touch):
+        if not await connect(bus.databases(), stack, stop, life.progress):
             return
         # The database may be cut off again while the hooks run and the tables are created.
-        if not await patiently(lambda: stack.enter_async_context(bus), stopping, touch):
+        if not await patiently(lambda: stack.enter_async_context(bus), stop, life.progress):
             return
         # After the start, which imports and makes the objects that stay.
         collect_less()
-        running = await stack.enter_async_context(bus.worker(groups, settings, touch))
-        signalled = asyncio.create_task(stopping.wait())
+        running = bus.worker(groups, settings, lambda: life.progress(is_ready=running.ready))
+        await stack.enter_async_context(running)
+        stop.may_take(settings.grace + MARGIN)
+        signalled = asyncio.create_task(stop.asked.wait())
         ended = asyncio.create_task(running.wait())
         await asyncio.wait((signalled, ended), return_when=asyncio.FIRST_COMPLETED)
         signalled.cancel()

@@ -246,32 +246,39 @@ def _add(cache: OrderedDict[K, V], key: K, value: V) -> None:
         cache.popitem(last=False)
 
 
+_AGGREGATES = """
+count sum min max avg total array_agg string_agg group_concat json_agg jsonb_agg json_object_agg
+jsonb_object_agg bool_and bool_or every row_number rank dense_rank percent_rank ntile lag lead
+first_value last_value
+"""
+_OF_TEXT = """
+lower upper length char_length character_length octet_length left right trim ltrim rtrim btrim
+substr substring replace translate concat concat_ws position strpos instr lpad rpad repeat reverse
+split_part starts_with regexp_replace md5 encode decode hex printf quote to_tsvector to_tsquery
+plainto_tsquery ts_rank
+"""
+_OF_NUMBERS = "abs ceil ceiling floor round trunc sign mod power sqrt greatest least"
+_OF_TIMES = """
+now current_timestamp current_date current_time localtime localtimestamp clock_timestamp
+statement_timestamp transaction_timestamp timezone to_char to_timestamp to_date date_trunc date_part
+extract isfinite age make_interval date time datetime julianday strftime unixepoch
+"""
+_OF_JSON = """
+json json_build_object jsonb_build_object json_build_array jsonb_build_array to_json to_jsonb
+row_to_json json_object json_array json_extract json_each json_type json_typeof jsonb_typeof
+json_array_length jsonb_array_length json_array_elements jsonb_array_elements
+jsonb_array_elements_text json_set jsonb_set jsonb_extract_path jsonb_extract_path_text
+jsonb_strip_nulls jsonb_each
+"""
+_OF_ANYTHING = """
+coalesce nullif ifnull cast typeof unnest generate_series array_length array_to_string cardinality
+gen_random_uuid pg_backend_pid current_setting current_database current_schema current_user version
+nextval pg_get_serial_sequence pg_get_expr to_regclass has_sequence_privilege
+"""
 _HARMLESS_FUNCTIONS = frozenset(
-    [
-        "count",
-        "coalesce",
-        "lower",
-        "upper",
-        "sum",
-        "min",
-        "max",
-        "avg",
-        "length",
-        "octet_length",
-        "left",
-        "md5",
-        "encode",
-        "translate",
-        "to_char",
-        "timezone",
-        "json_build_object",
-        "unnest",
-        "concat_ws",
-        "isfinite",
-        "now",
-        "replace",
-    ]
+    (_AGGREGATES + _OF_TEXT + _OF_NUMBERS + _OF_TIMES + _OF_JSON + _OF_ANYTHING).split()
 )
+"""Functions that leave the session as it is; an unknown function may change the session."""
 
 
 def is_harmless(element: ClauseElement) -> bool:

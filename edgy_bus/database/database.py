@@ -1,43 +1,43 @@
 """Extend `databases.Database`: safe transactions, compiled statements and notifications."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Self, TypeVar, cast
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, TypeVar
 
-from databases import core
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import Executable
 
+from edgy_bus.database import definition_lock
 from edgy_bus.database import tables as ddl
-from edgy_bus.database import url as urls
-from edgy_bus.database.backends.base import Backend, RawRow, Result, Session
+from edgy_bus.database.attempts import Attempt, attempts
+from edgy_bus.database.backends.base import RawRow, Result
 from edgy_bus.database.backends.postgres import PostgresBackend
-from edgy_bus.database.compiling import Compiler, Parameters
-from edgy_bus.database.connection import Callback, Connection, Transaction, refuse_inherited
+from edgy_bus.database.compiling import Parameters
+from edgy_bus.database.connecting import ConnectingDatabase
+from edgy_bus.database.connection import Callback, Transaction, Undo, innermost
 from edgy_bus.database.existing import Existing, look
 from edgy_bus.database.listening import Listener
-from edgy_bus.errors import ConfigurationError, DatabaseError
+from edgy_bus.errors import DatabaseError
 
 T = TypeVar("T")
 
-_DDL_LOCK = 0x6564_6779
-"""Key of the PostgreSQL advisory lock for DDL: "edgy" in ASCII."""
-
-_BACKENDS = {
-    "sqlite": "edgy_bus.database.backends.sqlite:SQLiteBackend",
-    "postgresql": "edgy_bus.database.backends.postgres:PostgresBackend",
-}
+Issue = Callable[[str], Awaitable[None]]
+"""Runs a statement of text that changes tables."""
 
 
-class Database(core.Database):
+class Database(ConnectingDatabase):
     """Connect to a database, and give each task a connection.
 
     Args:
         url: `sqlite:///file`, `postgresql://…` or `postgres://…`. Options in the query: for SQLite
             `timeout` (seconds to wait for a lock, 30), `mode`, `immutable`, `vfs`; for PostgreSQL
-            `schema` (created when missing), `min_size`, `max_size`, `ssl`, `timeout`,
-            `command_timeout`, `application_name`.
-        options: more arguments for the driver's pool (PostgreSQL) or connections (SQLite).
+            `schema` (created when missing), `min_size`, `max_size`, `ssl`, `application_name`,
+            `pgbouncer` (true behind a pgbouncer in transaction mode), and the limits in seconds:
+            `timeout` (a new connection, 10), `command_timeout` (a statement, 30), `acquire_timeout`
+            (the wait for a free connection, 30), `close_timeout` (`disconnect`, 10),
+            `max_inactive_connection_lifetime` (an unused connection, 300); `none` stands for no
+            limit of a statement, a wait or `disconnect`.
+        options: the same but `schema`, `mode`, `immutable` and `vfs`, which only the URL can have,
+            and more arguments for the driver's pool (PostgreSQL) or connections (SQLite).
 
     Raises:
         ConfigurationError: for a URL or an option that is not supported.
@@ -45,93 +45,55 @@ class Database(core.Database):
     The methods of `databases` (`execute`, `fetch_all`, …) work too, in the same transaction as
     `run`. A task has one connection. A task that was started inside a transaction of another task
     would be outside that transaction, and gets a `DatabaseError`.
+
+    A database belongs to one event loop at a time. After that loop was closed, or the database was
+    disconnected, another loop can use it. A forked process must call `connect` again.
     """
-
-    def __init__(self, url: str, **options: Any) -> None:
-        if "force_rollback" in options:
-            raise ConfigurationError(
-                "Database() has no force_rollback: use `database.transaction(force_rollback=True)`"
-            )
-        target = urls.parse(str(url))
-        self._kind = target.kind
-        super().__init__(str(url), target=target, **options)
-        self._backend: Backend
-        self._compiler = Compiler(self._backend.compiling_dialect)
-
-    def _get_backend(self) -> str:
-        return _BACKENDS[self._kind]
-
-    @property
-    def dialect(self) -> Dialect:
-        """Return the SQLAlchemy dialect of the statements, named `sqlite` or `postgresql`."""
-        return self._backend.compiling_dialect
-
-    async def connect(self) -> None:
-        """Open the first connection. Raises `DatabaseUnavailable` if no server answers."""
-        with self._backend.translation:
-            await super().connect()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    def connection(self) -> Connection:
-        """Return the current task's connection; `async with` keeps the connection for a block.
-
-        Raises:
-            DatabaseError: before `connect`, and in a task that was started inside a transaction of
-                another task.
-        """
-        self._require_connected()
-        connection = self._current
-        if connection is None:
-            refuse_inherited(self)
-            self._connection = connection = Connection(self, self._backend)
-        return connection
-
-    @property
-    def _current(self) -> Connection | None:
-        task = asyncio.current_task()
-        return None if task is None else cast("Connection | None", self._connection_map.get(task))
-
-    def _require_connected(self) -> None:
-        if not self.is_connected:
-            raise DatabaseError(
-                "the database is not connected: use `async with database:` or "
-                "`await database.connect()` first"
-            )
-
-    async def _on_session(self, use: Callable[[Session], Awaitable[T]]) -> T:
-        """Call `use` with the session of the task's connection, or with a session for this call."""
-        self._require_connected()
-        with self._backend.translation:
-            connection = self._current
-            if connection is not None:
-                async with connection:
-                    return await use(connection.session)
-            refuse_inherited(self)
-            # No `Connection` here: outside a transaction, no later statement has to find the same
-            # connection again, and a session alone is cheaper.
-            session = self._backend.connection()
-            await session.acquire()
-            try:
-                return await use(session)
-            finally:
-                await session.release()
 
     def transaction(self, *, force_rollback: bool = False, **options: Any) -> Transaction:
         """Return a transaction of the current task, or a savepoint inside an open transaction.
 
         Args:
             force_rollback: roll back at the end in any case.
-            options: `isolation`, the isolation level on PostgreSQL, for example `"serializable"`;
-                and `readonly`, which refuses writes on PostgreSQL.
+            options: `isolation`, the isolation level, for example `"serializable"` (SQLite has this
+                level only); `readonly`, which refuses writes; `command_timeout`, the seconds that
+                a statement of models, `run` or `read` may take in this transaction on PostgreSQL
+                (the methods of `databases` have the limit of the URL). Isolation and `readonly`
+                belong to the outermost transaction, and are refused inside an open transaction.
 
         On SQLite the transaction takes the write lock when it begins, unless `readonly`: no other
         transaction can change rows between a read and a later write. The connection is given back
         no matter how the transaction ends.
         """
         return Transaction(self.connection, force_rollback, **options)
+
+    def attempts(self, limit: int = 5, **options: Any) -> AsyncIterator[Attempt]:
+        """Repeat a transaction that another transaction defeats (`TryAgain`).
+
+            async for attempt in database.attempts(isolation="serializable"):
+                async with attempt:
+                    ...
+
+        The block runs in a transaction. After a serialization failure, a deadlock or a lock that
+        another transaction kept, the transaction is rolled back, and the block runs again after a
+        short pause, at most `limit` times; the last error is raised. Only the database is rolled
+        back: keep other effects out of the block, or in `on_commit`. An error of such an effect
+        after the commit repeats nothing. Nor is a transaction repeated that could not begin: on
+        SQLite it waits for the write lock (`timeout`) when it begins.
+
+        Args:
+            limit: the number of attempts.
+            options: the options of `transaction`.
+
+        Raises:
+            DatabaseError: inside an open transaction, which must be repeated as a whole.
+        """
+        if self.in_transaction:
+            raise DatabaseError(
+                "attempts() inside an open transaction: only the outermost transaction can be "
+                "repeated"
+            )
+        return attempts(lambda: self.transaction(**options), limit)
 
     @property
     def in_transaction(self) -> bool:
@@ -147,13 +109,19 @@ class Database(core.Database):
         Raises:
             DatabaseError: outside a transaction.
         """
-        connection = self._current
-        if connection is None or not connection.open_transactions:
-            raise DatabaseError(
-                "on_commit() needs an open transaction: use it inside "
-                "`async with database.transaction():`"
-            )
-        connection.open_transactions[-1].callbacks.append(callback)
+        innermost(self._current, "on_commit").callbacks.append(callback)
+
+    def on_rollback(self, callback: Undo) -> None:
+        """Run `callback`, which is sync and never raises, if the work done so far is rolled back.
+
+        The callback belongs to the innermost open transaction or savepoint of the current task,
+        and runs if this transaction or an enclosing transaction rolls back, also after a commit
+        that failed. The callback that was registered last runs first.
+
+        Raises:
+            DatabaseError: outside a transaction.
+        """
+        innermost(self._current, "on_rollback").undos.append(callback)
 
     async def run(self, statement: Executable, parameters: Parameters | None = None) -> Result:
         """Run a SQLAlchemy statement on the task's connection.
@@ -199,20 +167,54 @@ class Database(core.Database):
         """Create missing tables and indexes. Several processes can do this at the same time.
 
         If nothing is missing, the call takes no lock and needs no right to create.
+
+        Raises:
+            DatabaseLocked: if other transactions, or a process that changes tables, do not end.
         """
-        if await self._missing(tables):
-            async with self.defining() as issue:
-                for statement in await self._missing(tables):
-                    await issue(statement)
+
+        async def create(issue: Issue) -> None:
+            for statement in await _missing(self, tables):
+                await issue(statement)
+
+        if await _missing(self, tables):
+            await self.define(create)
 
     async def drop_tables(self, tables: ddl.Tables) -> None:
-        """Drop the tables that exist."""
-        async with self.defining() as issue:
+        """Drop the tables that exist.
+
+        Raises:
+            DatabaseLocked: as `create_tables`.
+        """
+
+        async def drop(issue: Issue) -> None:
+            if self._kind == "sqlite":
+                # SQLite deletes the rows of a table first. Rows that refer to each other would
+                # refuse that until all of them are gone.
+                await issue("PRAGMA defer_foreign_keys = ON")
             for statement in ddl.removal(tables, self.dialect):
                 await issue(statement)
 
-    async def _missing(self, tables: ddl.Tables) -> list[str]:
-        return ddl.missing(tables, await self.existing(tables), self.dialect)
+        await self.define(drop)
+
+    async def define(self, change: Callable[[Issue], Awaitable[T]], tables: str = "tables") -> T:
+        """Create, change or drop tables, in several attempts if transactions lock them.
+
+        Args:
+            change: called in the transaction of `defining`; gets a function that runs a statement.
+            tables: names the tables in an error.
+
+        Raises:
+            DatabaseLocked: if the tables stay locked, or if another process changes tables.
+        """
+
+        async def once() -> T:
+            async with self.defining() as issue:
+                return await change(issue)
+
+        # On SQLite, the wait for the write lock was long enough.
+        if self._kind == "sqlite":
+            return await once()
+        return await definition_lock.in_attempts(once, tables)
 
     async def existing(self, tables: ddl.Tables) -> Existing:
         """Return the existing columns and indexes of these tables."""
@@ -221,36 +223,54 @@ class Database(core.Database):
         return await self._on_session(lambda session: look(session.fetch, dialect, names, indexes))
 
     @asynccontextmanager
-    async def defining(self) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    async def defining(self) -> AsyncIterator[Issue]:
         """Open a transaction that creates, changes or drops tables; the value runs a statement.
 
-        Only one process at a time can be inside.
+        Only one process at a time can be inside. On PostgreSQL a statement may take ten minutes
+        here, or `command_timeout` if that is longer, but waits for the lock of a table only a
+        second: `define` repeats the transaction.
+
+        Raises:
+            DefinitionLocked: if another process is inside for too long; names its session.
+            DatabaseLocked: if another transaction keeps a table locked.
         """
-        # Read committed: inside, a query must see the tables that the previous process created.
+        is_postgresql = self._kind == "postgresql"
+        # Inside, a query must see the tables that the previous process created, which a stricter
+        # default of the server would hide. An open transaction keeps the isolation that it has.
+        isolation = "read committed" if is_postgresql and not self.in_transaction else None
+        limit = self._backend.definition_timeout
         with self._backend.translation:
-            async with self.transaction(isolation="read committed"):
+            async with self.transaction(isolation=isolation, command_timeout=limit):
                 session = self.connection().session
-                if self._kind == "postgresql":
-                    # Two processes that start together would both find a table missing. CREATE
-                    # TABLE IF NOT EXISTS does not lock, and the second process would fail on a
-                    # catalogue constraint. On SQLite the transaction holds the write lock already.
-                    await session.issue(f"SELECT pg_advisory_xact_lock({_DDL_LOCK})")
-                yield session.issue
+                # On SQLite the transaction holds the write lock already.
+                alone = definition_lock.defining(session) if is_postgresql else nullcontext()
+                async with alone:
+                    yield session.issue
+
+    @property
+    def max_connections(self) -> int | None:
+        """Return how many connections may be open at the same time; None without a limit."""
+        backend = self._backend
+        return backend.max_connections if isinstance(backend, PostgresBackend) else None
 
     @property
     def can_notify(self) -> bool:
-        """Return whether `notify` reaches `listen` in other processes."""
-        return isinstance(self._backend, PostgresBackend)
+        """Return whether `notify` reaches `listen` in other processes.
+
+        Only on PostgreSQL, and not behind pgbouncer, which keeps no LISTEN.
+        """
+        return isinstance(self._backend, PostgresBackend) and not self._backend.uses_pgbouncer
 
     async def notify(self, channel: str) -> None:
-        """Wake the listeners of `channel` in all processes. Does nothing on SQLite.
+        """Wake the listeners of `channel` in all processes. Does nothing where `can_notify` is
+        false.
 
         Raises:
             DatabaseError: if the notification cannot be sent.
         """
         # On a connection outside any transaction: inside, PostgreSQL would hold the notification
         # back until the commit, and take a global lock during every commit that notifies.
-        if isinstance(self._backend, PostgresBackend):
+        if isinstance(self._backend, PostgresBackend) and self.can_notify:
             with self._backend.translation:
                 await self._backend.notify(channel)
 
@@ -259,10 +279,10 @@ class Database(core.Database):
         """Call `callback` at every notification of `channel` while the context is open.
 
         Uses an additional connection. A lost connection is opened again in the background, and
-        `callback` is called then too, because a notification may have been missed. Does nothing on
-        SQLite.
+        `callback` is called then too, because a notification may have been missed. Does nothing
+        where `can_notify` is false.
         """
-        if not isinstance(self._backend, PostgresBackend):
+        if not isinstance(self._backend, PostgresBackend) or not self.can_notify:
             yield
             return
         listener = Listener(self._backend.connect_arguments(), channel, callback)
@@ -274,3 +294,8 @@ class Database(core.Database):
             yield
         finally:
             await listener.stop()
+
+
+async def _missing(database: Database, tables: ddl.Tables) -> list[str]:
+    """Return the statements that create what is missing."""
+    return ddl.missing(tables, await database.existing(tables), database.dialect)

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from edgy_bus import telemetry
+from edgy_bus.database.backends.postgres_sockets import keep_alive
 from edgy_bus.services import Service
 from edgy_bus.telemetry import catalogue
 
@@ -14,10 +15,10 @@ FIRST_PAUSE = 0.2
 """Seconds before the first attempt to connect again; every further pause is twice as long."""
 
 LONGEST_PAUSE = 10.0
-PROBE_EVERY = 30.0
+PROBE_EVERY = 15.0
 """Seconds between probes of a silent connection: a cut network reports no error by itself."""
 
-PROBE_TIMEOUT = 10.0
+PROBE_TIMEOUT = 5.0
 """Seconds after which a probe without an answer counts as a lost connection."""
 
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -64,6 +65,7 @@ class Listener(Service):
         """Listen until the connection is lost or the service stops."""
         connection = await asyncpg.connect(**self._arguments)
         try:
+            keep_alive(connection)
             ended = asyncio.Event()
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(self._channel, self._on_notification)
@@ -82,6 +84,7 @@ class Listener(Service):
 
     async def _sleep(self, ended: asyncio.Event) -> None:
         """Wait until the connection ends, the service stops, or the next probe is due."""
+        self.progress.note(rests=PROBE_EVERY)
         waiters = [asyncio.create_task(event.wait()) for event in (ended, self.stopping)]
         try:
             await asyncio.wait(waiters, timeout=PROBE_EVERY, return_when=asyncio.FIRST_COMPLETED)

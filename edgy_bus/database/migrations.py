@@ -1,8 +1,10 @@
 """Help Alembic to write edgy_bus's column types into migrations; see docs/migrations.md."""
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from sqlalchemy import JSON
+
+from edgy_bus.database.types import Converted
 
 
 class _Autogeneration(Protocol):
@@ -11,7 +13,7 @@ class _Autogeneration(Protocol):
     imports: set[str]
 
 
-def render_item(kind: str, item: object, autogen: _Autogeneration) -> Literal[False]:
+def render_item(kind: str, item: object, autogen: _Autogeneration) -> str | Literal[False]:
     """Add the imports that a migration needs; pass it as `context.configure(render_item=…)`.
 
     Args:
@@ -20,8 +22,14 @@ def render_item(kind: str, item: object, autogen: _Autogeneration) -> Literal[Fa
         autogen: Alembic's context, which collects the imports of the migration.
 
     Returns:
-        False, so that Alembic renders the item itself.
+        False, so that Alembic renders the item itself; the text of a type whose conversion to
+        Python does not concern the database.
     """
+    if isinstance(item, Converted):
+        # Only Alembic calls this function, so Alembic is installed.
+        from alembic.autogenerate.render import _repr_type  # noqa: PLC0415
+
+        return str(_repr_type(item.stored, cast(Any, autogen)))
     if kind == "type" and type(item).__module__.startswith("edgy_bus."):
         autogen.imports.add("import edgy_bus.database.types")
     if isinstance(item, JSON):

@@ -36,6 +36,15 @@ def _ssl(value: str) -> bool | str:
     return {"true": True, "false": False}.get(value.lower(), value.lower())
 
 
+def _seconds(value: str) -> float | None:
+    """Read a time limit; `none` stands for no limit."""
+    return None if value.lower() == "none" else float(value)
+
+
+def _flag(value: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+
+
 _Converter = Callable[[str], object]
 
 _SQLITE_OPTIONS: dict[str, _Converter] = {"timeout": float, "cached_statements": int}
@@ -47,7 +56,12 @@ _POSTGRES_OPTIONS: dict[str, _Converter] = {
     "ssl": _ssl,
     "sslmode": _ssl,
     "timeout": float,
-    "command_timeout": float,
+    "command_timeout": _seconds,
+    "acquire_timeout": _seconds,
+    "close_timeout": _seconds,
+    "max_inactive_connection_lifetime": float,
+    "max_queries": int,
+    "pgbouncer": _flag,
     "statement_cache_size": int,
     "application_name": str,
 }
@@ -122,8 +136,8 @@ def _convert(
             )
         try:
             options["ssl" if name == "sslmode" else name] = converters[name](value)
-        except ValueError as error:
+        except (ValueError, KeyError):
             raise ConfigurationError(
                 f"the database URL's option {name!r} does not take {value!r}"
-            ) from error
+            ) from None
     return options

@@ -7,25 +7,29 @@ releases may use. Every change so far is an addition, so releases of different v
 same tables during a rolling upgrade.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sqlalchemy import Column, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy import (
+    Column,
+    Insert,
+    MetaData,
+    String,
+    Table,
+    Text,
+    Update,
+    insert,
+    select,
+    update,
+)
 
 from edgy_bus import telemetry
 from edgy_bus.database import tables as ddl
-from edgy_bus.database.database import Database
+from edgy_bus.database.database import Database, Issue
 from edgy_bus.database.existing import Existing
 from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
 from edgy_bus.telemetry import catalogue
-
-_LOCK_TIMEOUT = "1s"
-"""Longest wait of an attempt for a table's lock: all writers queue behind that wait."""
-_ATTEMPTS = 15
-_PAUSE = 1.0
-"""Seconds between attempts, in which the writers that queued can go on."""
 
 
 def meta_table(metadata: MetaData) -> Table:
@@ -126,7 +130,14 @@ async def prepare(
     existing, entries = await _look(database, tables)
     tables.refuse_newer(entries)
     due = _due(database, tables, defaults, existing, entries)
-    return await _change(database, tables, defaults, due) if due else entries
+    if not due:
+        return entries
+    try:
+        return await _change(database, tables, defaults)
+    except DatabaseUnavailable:
+        raise
+    except DatabaseError as error:
+        raise ConfigurationError(_refused(tables, due, entries, error)) from error
 
 
 async def _look(database: Database, tables: TableSet) -> tuple[Existing, dict[str, str]]:
@@ -147,55 +158,52 @@ def _due(
     return _Due(statements, record | new)
 
 
-async def _change(database: Database, tables: TableSet, defaults: Entries, due: _Due) -> Entries:
+async def _change(database: Database, tables: TableSet, defaults: Entries) -> Entries:
     """Change the tables, in several attempts if other transactions lock them."""
-    # ALTER TABLE waits for every open transaction on the table, and all later writers wait behind.
-    # Short attempts with pauses keep the services that use the tables running.
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            await asyncio.sleep(_PAUSE)
-        try:
-            return await _change_once(database, tables, defaults)
-        except DatabaseUnavailable as error:
-            failure = error
-        except DatabaseError as error:
-            raise ConfigurationError(_refused(tables, due, error)) from error
-    raise DatabaseUnavailable(
-        f"the tables of the {tables.name} could not be changed, because other transactions keep "
-        f"them locked: end long transactions, then start again ({failure})"
-    ) from failure
-
-
-async def _change_once(database: Database, tables: TableSet, defaults: Entries) -> Entries:
-    async with database.defining() as issue:
-        # Read again under the lock: another process may have made the changes in the meantime.
-        existing, entries = await _look(database, tables)
-        tables.refuse_newer(entries)
-        due = _due(database, tables, defaults, existing, entries)
-        if due.statements and database.dialect.name == "postgresql":
-            await issue(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-        for statement in due.statements:
-            await issue(statement)
-        await _write(database, entries, due.entries)
-    if due.statements:
-        count = len(due.statements)
+    done, entries = await database.define(
+        lambda issue: _change_once(database, issue, tables, defaults),
+        f"the tables of the {tables.name}",
+    )
+    if done.statements:
         telemetry.emit(
-            catalogue.TablesChanged(tables=tables.name, version=tables.version, statements=count)
+            catalogue.TablesChanged(
+                tables=tables.name, version=tables.version, statements=len(done.statements)
+            )
         )
-    return entries | due.entries
+    return entries
+
+
+async def _change_once(
+    database: Database, issue: Issue, tables: TableSet, defaults: Entries
+) -> tuple[_Due, Entries]:
+    # Read again under the lock: another process may have made the changes in the meantime.
+    existing, entries = await _look(database, tables)
+    tables.refuse_newer(entries)
+    due = _due(database, tables, defaults, existing, entries)
+    for statement in due.statements:
+        await issue(statement)
+    await _write(database, entries, due.entries)
+    return due, entries | due.entries
 
 
 async def _write(database: Database, entries: Entries, changes: Entries) -> None:
-    for name, value in changes.items():
-        if name in entries:
-            await database.run(update(_meta).where(_meta.c.name == name).values(value=value))
-        else:
-            await database.run(insert(_meta).values(name=name, value=value))
+    for statement in _entry_statements(entries, changes):
+        await database.run(statement)
 
 
-def _refused(tables: TableSet, due: _Due, error: DatabaseError) -> str:
-    entries = [_as_sql(name, value) for name, value in due.entries.items()]
-    statements = [" ".join(statement.split()) for statement in (*due.statements, *entries)]
+def _entry_statements(entries: Entries, changes: Entries) -> list[Insert | Update]:
+    """Return the statements that bring entries to their new values."""
+    return [
+        update(_meta).where(_meta.c.name == name).values(value=value)
+        if name in entries
+        else insert(_meta).values(name=name, value=value)
+        for name, value in changes.items()
+    ]
+
+
+def _refused(tables: TableSet, due: _Due, entries: Entries, error: DatabaseError) -> str:
+    recording = map(_as_sql, _entry_statements(entries, due.entries))
+    statements = [" ".join(statement.split()) for statement in (*due.statements, *recording)]
     script = ";\n    ".join(statements)
     return (
         f"the tables of the {tables.name} are missing or of an older release, and this program may "
@@ -204,6 +212,5 @@ def _refused(tables: TableSet, due: _Due, error: DatabaseError) -> str:
     )
 
 
-def _as_sql(name: str, value: str) -> str:
-    row = insert(_meta).values(name=name, value=value)
-    return str(row.compile(compile_kwargs={"literal_binds": True}))
+def _as_sql(statement: Insert | Update) -> str:
+    return str(statement.compile(compile_kwargs={"literal_binds": True}))

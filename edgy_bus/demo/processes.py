@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgy_bus.settings import FOLLOW_STDIN
+from edgy_bus.environment import FOLLOW_STDIN
 
 _GRACE = 15.0
 """Seconds between SIGTERM and SIGKILL; longer than the workers' own grace."""

@@ -1,5 +1,6 @@
 """Models and queries: the source of events that this package brings along."""
 
+from edgy_bus.models.expressions import F
 from edgy_bus.models.fields import (
     CASCADE,
     RESTRICT,
@@ -12,6 +13,7 @@ from edgy_bus.models.fields import (
     DateField,
     DateTimeField,
     DecimalField,
+    DurationField,
     EmailField,
     FloatField,
     ForeignKey,
@@ -37,7 +39,9 @@ __all__ = [
     "DateField",
     "DateTimeField",
     "DecimalField",
+    "DurationField",
     "EmailField",
+    "F",
     "FloatField",
     "ForeignKey",
     "IntegerField",

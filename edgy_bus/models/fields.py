@@ -6,9 +6,13 @@ attribute of a model. The description of the column is part of the field's metad
 
 import datetime as dt
 import enum
-from collections.abc import Callable, Sequence
+import functools
+import inspect
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack, cast
+from decimal import Decimal
+from typing import Any, ParamSpec, TypedDict, Unpack, cast
 
 import pydantic
 import sqlalchemy as sa
@@ -16,8 +20,27 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from sqlalchemy.types import TypeEngine
 
-from edgy_bus.database import ExactDecimal, UTCDateTime, big_key, json_type
+from edgy_bus.database import (
+    Conversion,
+    Duration,
+    ExactDecimal,
+    PlainUuid,
+    UTCDateTime,
+    big_key,
+    float_type,
+    json_type,
+)
 from edgy_bus.errors import ModelError
+from edgy_bus.models.rules import (
+    FITS_MICROSECONDS,
+    FITS_UTC,
+    HAS_NO_ZONE,
+    AtMost,
+    Between,
+    KeyOf,
+    is_among,
+)
+from edgy_bus.signals import suggestion
 from edgy_bus.sources import Value
 
 REQUIRED: Value = PydanticUndefined
@@ -32,13 +55,34 @@ ColumnType = TypeEngine[Any]
 Target = Any
 """A model, or `"self"`."""
 
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The type of a field's column, as the field function knows it.
+
+    Attributes:
+        function: the name of the field function.
+        column_type: the type of the column.
+        natural: the Python type of the column's values; `object` for JSON.
+        limits: the least and the greatest whole number, for columns of whole numbers.
+        choices: the Enum of a ChoiceField.
+    """
+
+    function: str
+    column_type: ColumnType
+    natural: type
+    limits: tuple[int, int] | None = None
+    choices: type[enum.Enum] | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """The description of a field beyond pydantic.
 
     Attributes:
-        column_type: the type of the column.
+        kind: the type of the column.
         primary_key: whether the field is the primary key.
         generated: whether the database makes a missing value.
         null: whether the column may be NULL.
@@ -47,12 +91,16 @@ class Field:
         secret: whether values stay in the database: never in an event, a log or a repr.
         auto_now: whether every save sets the current time.
         auto_now_add: whether the first save sets the current time.
-        snapshot_type: the type of the value in an event, if it is not the annotated type.
         references: the model, or `"self"`, whose primary key the field contains.
         on_delete: the action of the database when that row is deleted.
+        rules: the rules of the field function among pydantic's metadata.
+        column_type: the type of the column, with the conversion to the annotated type.
+        annotation: the annotated type, without None and rules; known once the class is.
+        conversion: the conversion between the annotated type and the column's values, if any.
+        adapter: converts values of lookups to the annotated type.
     """
 
-    column_type: ColumnType
+    kind: Kind
     primary_key: bool = False
     generated: bool = False
     null: bool = False
@@ -61,9 +109,23 @@ class Field:
     secret: bool = False
     auto_now: bool = False
     auto_now_add: bool = False
-    snapshot_type: type | None = None
     references: Target = None
     on_delete: str | None = None
+    rules: tuple[object, ...] = ()
+    column_type: ColumnType = sa.types.NULLTYPE
+    annotation: Any = None
+    conversion: Conversion | None = None
+    adapter: pydantic.TypeAdapter[Any] | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Return whether the database or a save makes the value, so that it may be missing."""
+        return self.generated or self.auto_now or self.auto_now_add
+
+    @property
+    def rules_of_values(self) -> list[object]:
+        """Return the rules that hold for references to this key as well."""
+        return [rule for rule in self.rules if not isinstance(rule, KeyOf)]
 
     def column(self, name: str, own_key: str) -> sa.Column[Value]:
         """Return the column; `own_key` is the key that `"self"` refers to, as `table.column`."""
@@ -88,7 +150,7 @@ class Field:
 
 
 class FieldOptions(TypedDict, total=False):
-    """The keywords of every field function: options of the column, and limits by pydantic."""
+    """The keywords of every field function: options of the column, and options of pydantic."""
 
     default: Value
     null: bool
@@ -101,10 +163,19 @@ class FieldOptions(TypedDict, total=False):
     le: Value
     multiple_of: Value
     min_length: int
+    strict: bool
+    frozen: bool
+    validate_default: bool
     alias: str
+    validation_alias: str | pydantic.AliasPath | pydantic.AliasChoices
+    serialization_alias: str
     title: str
     description: str
     examples: list[Value]
+    deprecated: str | bool
+    exclude: bool
+    repr: bool
+    json_schema_extra: dict[str, Value] | Callable[[dict[str, Value]], None]
 
 
 class KeyOptions(FieldOptions, total=False):
@@ -119,10 +190,31 @@ class TextOptions(KeyOptions, total=False):
     pattern: str
 
 
-class LongTextOptions(TextOptions, total=False):
-    """The keywords of fields of text of any length."""
+def _closed(options: type) -> Callable[[Callable[P, Declared]], Callable[P, Declared]]:
+    """Refuse keywords that neither the decorated field function nor its options have."""
 
-    max_length: int
+    # pydantic would keep an unknown keyword for JSON schemas: `secrett=True` would hide nothing.
+    def decorate(function: Callable[P, Declared]) -> Callable[P, Declared]:
+        named = [
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        names = [*named, *options.__annotations__]
+
+        @functools.wraps(function)
+        def declare(*args: P.args, **kwargs: P.kwargs) -> Declared:
+            for name in kwargs:
+                if name not in names:
+                    raise ModelError(
+                        f"{function.__name__} has no option {name!r}"
+                        f"{suggestion(name, names, 'the options are')}"
+                    )
+            return function(*args, **kwargs)
+
+        return declare
+
+    return decorate
 
 
 def field_of(info: FieldInfo) -> Field | None:
@@ -135,7 +227,7 @@ def _none_passes(value: Value, handler: Callable[[Value], Value]) -> Value:
 
 
 def _make(
-    column_type: ColumnType,
+    kind: Kind,
     *,
     default: Value = REQUIRED,
     null: bool = False,
@@ -144,118 +236,145 @@ def _make(
     unique: bool = False,
     index: bool = False,
     secret: bool = False,
+    repr: bool = True,
     auto_now: bool = False,
     auto_now_add: bool = False,
-    snapshot_type: type | None = None,
     references: Target = None,
     on_delete: str | None = None,
-    validators: Sequence[object] = (),
+    rules: Sequence[object] = (),
     **constraints: Value,
 ) -> Declared:
-    if primary_key and null:
-        raise ModelError("a primary key cannot be null")
-    # The database or a save makes the value: an instance may lack the value until then.
-    is_made = generated or auto_now or auto_now_add
-    if default is REQUIRED and (null or is_made):
+    field = Field(
+        kind=kind,
+        primary_key=primary_key,
+        generated=generated,
+        null=null,
+        unique=unique,
+        index=index,
+        secret=secret,
+        auto_now=auto_now,
+        auto_now_add=auto_now_add,
+        references=references,
+        on_delete=on_delete,
+        rules=tuple(rules),
+        column_type=kind.column_type,
+    )
+    if primary_key:
+        _check_key(field, default)
+    # An instance may lack the value until the database or a save makes the value.
+    if default is REQUIRED and (null or field.is_made):
         default = None
     keyword = "default_factory" if callable(default) else "default"
+    shows = repr and not secret
     # pydantic's annotations do not know that a field's keywords may come from a mapping.
-    info = cast(FieldInfo, pydantic.Field(repr=not secret, **{keyword: default}, **constraints))
-    info.metadata.append(
-        Field(
-            column_type=column_type,
-            primary_key=primary_key,
-            generated=generated,
-            null=null,
-            unique=unique,
-            index=index,
-            secret=secret,
-            auto_now=auto_now,
-            auto_now_add=auto_now_add,
-            snapshot_type=snapshot_type,
-            references=references,
-            on_delete=on_delete,
-        )
-    )
-    info.metadata.extend(validators)
+    info = cast(FieldInfo, pydantic.Field(repr=shows, **{keyword: default}, **constraints))
+    info.metadata += [field, *rules]
     # Last, because pydantic runs the last validator first: None must not reach the others.
-    if null or is_made:
-        info.metadata.append(pydantic.WrapValidator(_none_passes))
+    if null or field.is_made:
+        info.metadata.append(NONE_PASSES)
     return info
+
+
+def _check_key(field: Field, default: Value) -> None:
+    if field.null:
+        raise ModelError("a primary key cannot be null")
+    if field.secret:
+        raise ModelError("a primary key cannot be secret: events name their row by the key")
+    if default is None and not field.generated:
+        raise ModelError("a primary key cannot be None: leave the default out")
+
+
+NONE_PASSES = pydantic.WrapValidator(_none_passes)
 
 
 # Numbers
 
 
+@_closed(FieldOptions)
 def IntegerField(*, primary_key: bool = False, **options: Unpack[FieldOptions]) -> Declared:
     """Declare a whole number of 32 bits. The database generates primary keys."""
-    limits = _limits(31)
-    return _make(sa.Integer(), primary_key=primary_key, generated=primary_key, **limits, **options)
+    return _whole_number("IntegerField", sa.Integer(), 31, primary_key, options)
 
 
+@_closed(FieldOptions)
 def BigIntegerField(*, primary_key: bool = False, **options: Unpack[FieldOptions]) -> Declared:
     """Declare a whole number of 64 bits. The database generates primary keys."""
-    limits = _limits(63)
-    return _make(big_key(), primary_key=primary_key, generated=primary_key, **limits, **options)
+    return _whole_number("BigIntegerField", big_key(), 63, primary_key, options)
 
 
+def _whole_number(
+    function: str, column: ColumnType, bits: int, primary_key: bool, options: Mapping[str, Value]
+) -> Declared:
+    # SQLite has no columns of 32 bits: it would store numbers that PostgreSQL refuses.
+    limits = (-(2**bits), 2**bits - 1)
+    kind = Kind(function, column, int, limits=limits)
+    rules = [Between(*limits)]
+    return _make(kind, primary_key=primary_key, generated=primary_key, rules=rules, **options)
+
+
+@_closed(KeyOptions)
 def BooleanField(**options: Unpack[KeyOptions]) -> Declared:
     """Declare a truth value."""
-    return _make(sa.Boolean(), **options)
+    return _make(Kind("BooleanField", sa.Boolean(), bool), **options)
 
 
+@_closed(KeyOptions)
 def FloatField(**options: Unpack[KeyOptions]) -> Declared:
     """Declare a number of 64 bits."""
     # JSON, and so an event, has neither NaN nor infinities.
-    return _make(sa.Double(), allow_inf_nan=False, **options)
+    return _make(Kind("FloatField", float_type(), float), allow_inf_nan=False, **options)
 
 
+@_closed(KeyOptions)
 def DecimalField(
     *, max_digits: int, decimal_places: int, **options: Unpack[KeyOptions]
 ) -> Declared:
     """Declare an exact number of `max_digits` digits, `decimal_places` of them after the point."""
-    column = ExactDecimal(max_digits, decimal_places)
-    return _make(column, max_digits=max_digits, decimal_places=decimal_places, **options)
-
-
-def _limits(bits: int) -> dict[str, Value]:
-    # SQLite has no columns of 32 bits: it would store numbers that PostgreSQL refuses.
-    return {"ge": -(2**bits), "le": 2**bits - 1}
+    if not 0 <= decimal_places <= max_digits or not 0 < max_digits <= 1_000:
+        raise ModelError(
+            f"DecimalField(max_digits={max_digits}, decimal_places={decimal_places}): "
+            "write 1 to 1000 digits, and no more places than digits"
+        )
+    kind = Kind("DecimalField", ExactDecimal(max_digits, decimal_places), Decimal)
+    return _make(kind, max_digits=max_digits, decimal_places=decimal_places, **options)
 
 
 # Text
 
 
+@_closed(TextOptions)
 def CharField(*, max_length: int, **options: Unpack[TextOptions]) -> Declared:
     """Declare text of at most `max_length` characters."""
-    return _make(sa.String(max_length), max_length=max_length, **options)
+    kind = Kind("CharField", sa.String(max_length), str)
+    return _make(kind, rules=[AtMost(max_length)], **options)
 
 
-def TextField(**options: Unpack[LongTextOptions]) -> Declared:
-    """Declare text of any length."""
-    return _make(sa.Text(), **options)
+@_closed(TextOptions)
+def TextField(*, max_length: int | None = None, **options: Unpack[TextOptions]) -> Declared:
+    """Declare text of any length, or of at most `max_length` characters."""
+    rules = [] if max_length is None else [AtMost(max_length)]
+    return _make(Kind("TextField", sa.Text(), str), rules=rules, **options)
 
 
+@_closed(KeyOptions)
 def EmailField(*, max_length: int = 254, **options: Unpack[KeyOptions]) -> Declared:
     """Declare an address: some text, an @, some text with a dot, and no blanks."""
     # Only a message to an address proves more than this pattern.
     pattern = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-    return _make(sa.String(max_length), max_length=max_length, pattern=pattern, **options)
+    kind = Kind("EmailField", sa.String(max_length), str)
+    return _make(kind, rules=[AtMost(max_length)], pattern=pattern, **options)
 
 
+@_closed(KeyOptions)
 def ChoiceField(
     choices: type[enum.Enum] | Sequence[str], **options: Unpack[KeyOptions]
 ) -> Declared:
     """Declare a member of an Enum, stored by its value (text), or one of several texts."""
-    if isinstance(choices, type):
-        values = [member.value for member in choices]
-        # Not a native enum of PostgreSQL, to which a migration can add members only one by one.
-        column: ColumnType = sa.Enum(
-            choices, values_callable=lambda _: values, native_enum=False, length=_longest(values)
-        )
-        return _make(column, **options)
-    column = sa.String(_longest(choices))
-    return _make(column, validators=[_is_among(tuple(choices))], **options)
+    members = choices if isinstance(choices, type) else None
+    texts = [member.value if isinstance(member, enum.Enum) else member for member in choices]
+    # Not a native enum of PostgreSQL, to which a migration can add members only one by one.
+    kind = Kind("ChoiceField", sa.String(_longest(texts)), str, choices=members)
+    return _make(kind, rules=[is_among(tuple(texts))], **options)
 
 
 def _longest(texts: Sequence[Value]) -> int:
@@ -266,23 +385,16 @@ def _longest(texts: Sequence[Value]) -> int:
     return max(len(text) for text in texts)
 
 
-def _is_among(choices: tuple[str, ...]) -> pydantic.AfterValidator:
-    def check(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"not one of {', '.join(choices)}")
-        return value
-
-    return pydantic.AfterValidator(check)
-
-
 # Times
 
 
+@_closed(KeyOptions)
 def DateField(**options: Unpack[KeyOptions]) -> Declared:
     """Declare a day."""
-    return _make(sa.Date(), **options)
+    return _make(Kind("DateField", sa.Date(), dt.date), **options)
 
 
+@_closed(KeyOptions)
 def DateTimeField(
     *, auto_now: bool = False, auto_now_add: bool = False, **options: Unpack[KeyOptions]
 ) -> Declared:
@@ -293,12 +405,22 @@ def DateTimeField(
         auto_now_add: set the current time at the first save.
         options: as for every field.
     """
-    return _make(UTCDateTime(), auto_now=auto_now, auto_now_add=auto_now_add, **options)
+    kind = Kind("DateTimeField", UTCDateTime(), dt.datetime)
+    rules = [FITS_UTC]
+    return _make(kind, auto_now=auto_now, auto_now_add=auto_now_add, rules=rules, **options)
 
 
+@_closed(KeyOptions)
 def TimeField(**options: Unpack[KeyOptions]) -> Declared:
     """Declare a time of day, without a zone."""
-    return _make(sa.Time(), **options)
+    return _make(Kind("TimeField", sa.Time(), dt.time), rules=[HAS_NO_ZONE], **options)
+
+
+@_closed(KeyOptions)
+def DurationField(**options: Unpack[KeyOptions]) -> Declared:
+    """Declare a `timedelta` of at most 272 years. In an event it is a number of seconds."""
+    kind = Kind("DurationField", Duration(), dt.timedelta)
+    return _make(kind, rules=[FITS_MICROSECONDS], **options)
 
 
 def current_time() -> dt.datetime:
@@ -309,28 +431,31 @@ def current_time() -> dt.datetime:
 # Other types
 
 
+@_closed(KeyOptions)
 def BinaryField(*, max_length: int | None = None, **options: Unpack[KeyOptions]) -> Declared:
     """Declare bytes. In an event they are base64 text."""
-    # pydantic would read base64 as the bytes of the text; the snapshot's type decodes base64.
     limits: dict[str, Value] = {} if max_length is None else {"max_length": max_length}
-    column = sa.LargeBinary(max_length)
-    return _make(column, snapshot_type=pydantic.Base64Bytes, **limits, **options)
+    return _make(Kind("BinaryField", sa.LargeBinary(max_length), bytes), **limits, **options)
 
 
+@_closed(KeyOptions)
 def UUIDField(**options: Unpack[KeyOptions]) -> Declared:
     """Declare a UUID; `UUIDField(primary_key=True, default=uuid.uuid4)` makes keys without SQL."""
-    return _make(sa.Uuid(), **options)
+    return _make(Kind("UUIDField", PlainUuid(), uuid.UUID), **options)
 
 
+@_closed(FieldOptions)
 def JSONField(**options: Unpack[FieldOptions]) -> Declared:
-    """Declare a value of JSON."""
-    return _make(json_type(), **options)
+    """Declare a value of JSON, of any type that pydantic can write as JSON and read again."""
+    return _make(Kind("JSONField", json_type(), object), **options)
 
 
+@_closed(KeyOptions)
 def ForeignKey(to: Target, *, on_delete: str = RESTRICT, **options: Unpack[KeyOptions]) -> Declared:
     """Declare the primary key of a row of another model.
 
-    `await instance.related("owner")` loads that row.
+    `await instance.related("owner")` loads that row. The field is annotated with the type of the
+    key: `owner: int = edgy_bus.ForeignKey(Owner)`.
 
     Args:
         to: the model, or `"self"`. An instance of the model may be assigned: its key is taken.
@@ -347,18 +472,17 @@ def ForeignKey(to: Target, *, on_delete: str = RESTRICT, **options: Unpack[KeyOp
     if on_delete == SET_NULL and not options.get("null"):
         raise ModelError("on_delete=SET_NULL needs null=True")
     if to == "self":
-        # The class does not exist yet, and its key is a BigIntegerField in most models.
-        column: ColumnType = big_key()
-    elif isinstance(to, type) and hasattr(to, "meta"):
-        meta = to.meta
-        column = meta.table.c[meta.pk].type
-    else:
+        # The class does not exist yet: the kind of its key is taken when the class is complete.
+        return _make(
+            Kind("ForeignKey", sa.types.NULLTYPE, object),
+            references=to,
+            on_delete=on_delete,
+            rules=[KeyOf(None)],
+            **options,
+        )
+    if not (isinstance(to, type) and hasattr(to, "meta")):
         raise ModelError(f'ForeignKey takes a model or "self", not {to!r}')
-    validators = [pydantic.BeforeValidator(key_of)]
-    return _make(column, references=to, on_delete=on_delete, validators=validators, **options)
-
-
-def key_of(value: Value) -> Value:
-    """Return the primary key of a model's instance, and any other value as it is."""
-    # The class has the attribute: an instance could have a field of the same name.
-    return value.pk if hasattr(type(value), "meta") else value
+    # `table` raises an error for a model without a table.
+    key = to.meta.fields[to.meta.table.primary_key.columns[0].name]
+    rules = [*key.rules_of_values, KeyOf(to)]
+    return _make(key.kind, references=to, on_delete=on_delete, rules=rules, **options)

@@ -1,8 +1,9 @@
 """The description of a model class: `User.meta`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +14,16 @@ from edgy_bus.database import Row
 from edgy_bus.errors import ModelError
 from edgy_bus.models.fields import Field
 from edgy_bus.models.registry import Registry
-from edgy_bus.signals import Broadcaster
+from edgy_bus.signals import Broadcaster, resembling, suggestion
 from edgy_bus.sources import Value, Values
 
 _OPTIONS = ("registry", "tablename", "abstract", "unique_together", "indexes", "publish")
+
+_OWN_OPTIONS = ("tablename", "abstract")
+"""The options that a class does not inherit: they describe the table of a single class."""
+
+_ADDED_OPTIONS = ("unique_together", "indexes")
+"""The options that a class inherits from all of its parents, not from the first alone."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class MetaInfo:
     signals: Broadcaster
     bound: Registry | None
     declared_table: sa.Table | None
+    options: Values
+    """The options of `class Meta`, with those inherited."""
     publish: tuple[str, ...] | None = None
     """Patterns of the signals that go to the broker; None leaves that to the bus."""
     plain: bool = False
@@ -69,7 +78,8 @@ class MetaInfo:
     def names(self) -> set[str]:
         """Return all fields, as pydantic's set of assigned fields.
 
-        All instances that were read share this set: it cannot grow.
+        Instances that were read share this set, which nothing changes: the application gets a copy
+        from `model_fields_set`.
         """
         return set(self.fields)
 
@@ -79,17 +89,46 @@ class MetaInfo:
         return frozenset(name for name, field in self.fields.items() if field.generated)
 
     @cached_property
+    def changed_times(self) -> tuple[str, ...]:
+        """Return the fields that every save sets to the current time."""
+        return tuple(name for name, field in self.fields.items() if field.auto_now)
+
+    @cached_property
+    def created_times(self) -> tuple[str, ...]:
+        """Return the fields that the first save sets to the current time."""
+        added = (name for name, field in self.fields.items() if field.auto_now_add)
+        return tuple(name for name in added if name not in self.changed_times)
+
+    @cached_property
     def _mutable(self) -> tuple[str, ...]:
-        return tuple(
-            name for name, field in self.fields.items() if isinstance(field.column_type, sa.JSON)
-        )
+        return tuple(name for name, field in self.fields.items() if field.kind.natural is object)
+
+    @cached_property
+    def _dumps(self) -> Mapping[str, Callable[[Value], Value]]:
+        return {
+            name: field.conversion.dump
+            for name, field in self.fields.items()
+            if field.conversion is not None and field.conversion.load is not None
+        }
+
+    def stored(self, values: Values) -> Values:
+        """Return values in the form of their columns, as events contain them."""
+        if not self._dumps:
+            return values
+        dumps = self._dumps
+        return {
+            name: dumps[name](value) if name in dumps and value is not None else value
+            for name, value in values.items()
+        }
 
     def kept(self, row: Values) -> Row:
         """Return a copy of a row that shares no list or dictionary with the row."""
         # An application may change a list of JSON in place; the copy shows the difference.
         kept = dict(row)
         for name in self._mutable:
-            kept[name] = deepcopy(kept.get(name))
+            # A row that was read in part may lack the field.
+            if name in kept:
+                kept[name] = deepcopy(kept[name])
         return kept
 
     def public_row(self, row: Values) -> Row:
@@ -101,22 +140,46 @@ class MetaInfo:
         return self.sender.from_snapshot(row)
 
 
-def options_of(name: str, declared: type | None) -> Row:
-    """Return the options of a `class Meta`. Raises `ModelError` for an unknown option."""
-    if declared is None:
-        return {}
-    options = {key: value for key, value in vars(declared).items() if not key.startswith("_")}
-    for key in options:
-        if key not in _OPTIONS:
-            raise ModelError(
-                f"{name}.Meta has an unknown option {key!r}: "
-                f"the known ones are {', '.join(_OPTIONS)}"
-            )
+def inherited_options(parents: Iterable[MetaInfo]) -> Row:
+    """Return the options that a class has from its parents: of each, that of the first parent."""
+    options: Row = {}
+    for meta in parents:
+        for key, value in meta.options.items():
+            if key in _ADDED_OPTIONS:
+                before = options.get(key, ())
+                options[key] = (*before, *(part for part in value if part not in before))
+            elif key not in _OWN_OPTIONS:
+                options.setdefault(key, value)
     return options
 
 
-def publish_patterns(name: str, declared: Value) -> tuple[str, ...] | None:
-    """Return `Meta.publish` as patterns: a text, several texts, or False for no signal."""
+def options_of(name: str, declared: type | None, inherited: Values) -> Row:
+    """Return the options of a `class Meta`, and the inherited options that it leaves out.
+
+    Raises `ModelError` for an unknown option.
+    """
+    options = dict(inherited)
+    if declared is None:
+        return options
+    # `class Meta(Base.Meta)` has the options of `Base.Meta`, but not the table of `Base`.
+    for part in reversed(declared.__mro__[:-1]):
+        for key, value in vars(part).items():
+            if key.startswith("_") or (key in _OWN_OPTIONS and part is not declared):
+                continue
+            if key not in _OPTIONS:
+                raise ModelError(
+                    f"{name}.Meta has an unknown option {key!r}"
+                    f"{suggestion(key, _OPTIONS, 'the options are')}"
+                )
+            options[key] = value
+    return options
+
+
+def publish_patterns(name: str, declared: Value, signals: Sequence[str]) -> tuple[str, ...] | None:
+    """Return `Meta.publish` as patterns: a text, several texts, or False for no signal.
+
+    Raises `ModelError` for a pattern that matches none of `signals`, if it resembles one that does.
+    """
     if declared is None or declared is True:
         return None
     patterns = (declared,) if isinstance(declared, str) else tuple(declared or ())
@@ -126,7 +189,19 @@ def publish_patterns(name: str, declared: Value) -> tuple[str, ...] | None:
                 f"{name}.Meta.publish holds {pattern!r}: "
                 'write names of signals or patterns, like "post_*"'
             )
+        if any(fnmatchcase(signal, pattern) for signal in signals):
+            continue
+        # Every other pattern may be meant for a signal that is declared after the class.
+        meant = resembling(pattern, [*signals, *_USUAL_PATTERNS])
+        if meant is not None:
+            raise ModelError(
+                f"{name}.Meta.publish holds {pattern!r}, which matches no signal: "
+                f"did you mean {meant!r}?"
+            )
     return patterns
+
+
+_USUAL_PATTERNS = ("*", "pre_*", "post_*", "*_save", "*_update", "*_delete")
 
 
 def make_table(
@@ -134,7 +209,7 @@ def make_table(
     tablename: str,
     fields: Mapping[str, Field],
     options: Values,
-    metadata: sa.MetaData,
+    registry: Registry,
 ) -> sa.Table:
     """Return the SQLAlchemy table of a model. Raises `ModelError` for a wrong declaration."""
     # The outbox orders events by a key, and identifies rows by the text of a key.
@@ -144,10 +219,12 @@ def make_table(
             f"{name} needs exactly one primary key and has {len(keys)}: "
             "declare one, for example `id: int = edgy_bus.BigIntegerField(primary_key=True)`"
         )
+    metadata = registry.metadata
     if tablename in metadata.tables:
         raise ModelError(
             f"{name}: another model of this registry has the table {tablename!r} already"
         )
+    _check_references(name, fields, registry)
     parts: list[SchemaItem] = [
         field.column(key, f"{tablename}.{keys[0]}") for key, field in fields.items()
     ]
@@ -159,6 +236,16 @@ def make_table(
     # Without AUTOINCREMENT, SQLite gives the key of a deleted row to the next new row, whose events
     # would continue those of the deleted row.
     return sa.Table(tablename, metadata, *parts, sqlite_autoincrement=fields[keys[0]].generated)
+
+
+def _check_references(name: str, fields: Mapping[str, Field], registry: Registry) -> None:
+    for key, field in fields.items():
+        if field.references in (None, "self") or field.references.meta.bound is registry:
+            continue
+        raise ModelError(
+            f"{name}.{key} refers to {field.references.__name__} of another registry: a database "
+            "knows no keys of another database; use one Registry, or a field without ForeignKey"
+        )
 
 
 def _columns(

@@ -1,21 +1,24 @@
 """Models: pydantic classes whose instances are rows."""
 
-from collections.abc import Sequence
-from typing import ClassVar, Self, TypeVar
+from collections.abc import Collection
+from inspect import get_annotations
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, create_model
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic.annotated_handlers import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 from edgy_bus.database import Row
-from edgy_bus.errors import ModelError, ObjectNotFound, OperationError
-from edgy_bus.models import operations
-from edgy_bus.models.fields import Field, current_time, field_of
-from edgy_bus.models.meta import MetaInfo, make_table, options_of, publish_patterns
-from edgy_bus.models.operations import Operation, perform
+from edgy_bus.errors import OperationError
+from edgy_bus.models import delivery, instances, row_values, state
+from edgy_bus.models.checking import checker_of, refuse_frozen_assignment, remembering
+from edgy_bus.models.declaring import described, refuse_names, tolerant
+from edgy_bus.models.meta import MetaInfo
 from edgy_bus.models.queryset import QuerySet
-from edgy_bus.models.registry import Registry
+from edgy_bus.models.state import STATE, State
 from edgy_bus.signals import Broadcaster, Signal
-from edgy_bus.sources import DeleteRow, InsertRows, RowChange, UpdateRows, Value, Values, Write
-from edgy_bus.sources.statements import KEY, key_columns, select_row
+from edgy_bus.sources import Value, Values, is_computed
+from edgy_bus.sources.statements import KEY, select_row
 
 M = TypeVar("M", bound="Model")
 
@@ -47,13 +50,32 @@ class Model(BaseModel):
 
     meta: ClassVar[MetaInfo]
     query: ClassVar[_Query] = _Query()
-    _stored: Row | None = PrivateAttr(default=None)
-    """The row as last read or written; None for an instance that was never saved."""
+    _edgy_state: State = PrivateAttr(default_factory=state.blank)
+    """What the instance knows of its row."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler, /
+    ) -> CoreSchema:
+        return remembering(cls, handler(source), "_edgy_initialise")
+
+    def _edgy_initialise(self, context: Value) -> None:
+        """Do what pydantic does after the validation of the fields."""
+        # First the private attributes alone: the hook of a subclass may change fields.
+        Model.model_post_init(self, context)
+        state.remember_fields(self)
+        self.model_post_init(context)
+
+    def __init_subclass__(cls, **kwargs: Value) -> None:
+        super().__init_subclass__(**kwargs)
+        # Before pydantic reads the fields: its own errors name no remedy.
+        refuse_names(cls.__name__, get_annotations(cls), Model)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Value) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.meta = _described(cls)
+        refuse_names(cls.__name__, cls.model_fields, Model)
+        cls.meta = described(cls, _send)
         # A model without a table, abstract or without a registry, has no rows that could change.
         if cls.meta.bound is not None and not cls.meta.abstract:
             cls.meta.bound.register(cls)
@@ -64,6 +86,15 @@ class Model(BaseModel):
     def pk(self) -> Value:
         """Return the primary key; None before the first save if the database makes the key."""
         return getattr(self, self.meta.pk)
+
+    @property
+    def model_fields_set(self) -> set[str]:
+        """Return the fields that were assigned, or read from the database."""
+        fields = self.__pydantic_fields_set__
+        if fields is self.meta.names:
+            fields = set(fields)
+            _set(self, "__pydantic_fields_set__", fields)
+        return fields
 
     @property
     def signals(self) -> Broadcaster:
@@ -77,118 +108,102 @@ class Model(BaseModel):
         return self is value or (self.pk is not None and self.pk == value.pk)
 
     def __hash__(self) -> int:
-        return hash((type(self), self.pk))
+        return state.hash_of(self)
+
+    # Hidden from type checkers, which would accept any attribute.
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Value) -> None:
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                refuse_frozen_assignment(type(self), error)
+                raise
 
     def field_values(self) -> Row:
         """Return every field by name."""
         return {name: getattr(self, name) for name in self.meta.fields}
 
     def snapshot(self) -> Row:
-        """Return the fields that may leave the database."""
-        return self.meta.public_row(self.field_values())
+        """Return the fields that may leave the database, without those that are unknown."""
+        return self.meta.public_row(row_values.known_values(self))
 
     @classmethod
     def from_row(cls, row: Values) -> Self:
-        """Return an instance of a row that the database returned."""
-        # As `model_construct`, without looking for aliases and defaults: a row has every field.
-        # Rows are made by the thousand, and `model_construct` would take most of the time.
+        """Return an instance of a row that the database returned.
+
+        A field that the row lacks is unknown: its value is None, and is not written unless the
+        application assigns a value.
+        """
+        # As `model_construct`, without looking for aliases and defaults. Rows are made by the
+        # thousand, and `model_construct` would take most of the time.
+        meta = cls.meta
         instance = cls.__new__(cls)
         _set(instance, "__dict__", dict(row))
-        _set(instance, "__pydantic_fields_set__", cls.meta.names)
+        _set(instance, "__pydantic_fields_set__", meta.names)
         _set(instance, "__pydantic_extra__", None)
-        if cls.meta.plain:
-            _set(instance, "__pydantic_private__", {"_stored": cls.meta.kept(row)})
+        if meta.plain:
+            _set(instance, "__pydantic_private__", {STATE: meta.kept(row)})
         else:
-            instance.model_post_init(None)
-            instance._stored = cls.meta.kept(row)
+            _complete(instance, State(True, meta.kept(row)))
+        if len(row) < len(meta.fields):
+            _mark_unknown(instance, row)
         return instance
 
     @classmethod
     def from_snapshot(cls, data: Values) -> Self:
         """Return an instance of an event's row.
 
-        Missing fields (secret, or younger than the event) are None.
+        Missing fields (secret, or younger than the event) are unknown, as for `from_row`.
         """
-        return cls.from_row(_tolerant(cls).model_validate(data).__dict__)
+        read = tolerant(cls, cls.meta.fields).model_validate(data)
+        known = read.model_fields_set
+        return cls.from_row(
+            {name: read.__dict__[name] for name in cls.meta.fields if name in known}
+        )
 
     # Writing
 
     async def save(self, values: Values | None = None) -> Self:
-        """Insert a new row, or update all fields of a row that was saved or loaded before.
+        """Insert a new row, or update all known fields of a row that was saved or loaded before.
+
+        After `instance.id = None` a saved instance is inserted as a new row.
 
         Args:
             values: assigned to the fields first.
 
         Raises:
             pydantic.ValidationError: a field has a wrong value.
+            OperationError: there is no such field, or the primary key was changed.
             ObjectNotFound: the row to update is gone.
         """
-        self._assign(values or {})
-        is_update = self._stored is not None
-        await perform(
-            Operation(
-                model=self.meta,
-                action="save",
-                instance=self,
-                model_instance=self,
-                values=self.field_values(),
-                write=self._describe_update_all if is_update else self._describe_insert,
-                apply=self._take,
-                is_update=is_update,
-            )
-        )
+        await instances.save(self, values or {})
         return self
 
     async def update(self, **values: Value) -> Self:
-        """Assign and write these fields only. Raises `ObjectNotFound` if the row is gone."""
-        self._require_stored("update")
-        checked = self.checked_values(values)
+        """Write these fields only; other assigned fields stay unsaved.
 
-        def write(reports_old: bool) -> Write:
-            # Receivers of `pre_update` may have changed other fields.
-            changed = [name for name in self.meta.fields if self._is_changed(name)]
-            names = dict.fromkeys([*checked, *changed])
-            current = self.checked_values({name: getattr(self, name) for name in names})
-            return self._describe_update(current, "post_update", reports_old)
+        During `pre_update` the instance has its old values. Receivers may change `values`, and
+        what they assign to the instance is written, too.
 
-        # Before the receivers of `pre_update` run: they get the instance with the new values.
-        self._assign(checked)
-        await perform(
-            Operation(
-                model=self.meta,
-                action="update",
-                instance=self,
-                model_instance=self,
-                values=checked,
-                write=write,
-                apply=self._take,
-                is_update=True,
-            )
-        )
+        Raises:
+            pydantic.ValidationError: a value, or the row with the values, is not valid.
+            OperationError: there is no such field, or the instance is not saved.
+            ObjectNotFound: the row is gone.
+        """
+        await instances.update(self, values)
         return self
 
     async def delete(self) -> int:
         """Delete the row, and return 1, or 0 if the row was gone already."""
-        self._require_stored("delete")
-        write = DeleteRow(self.meta, "post_delete", self.pk)
-        changes = await perform(
-            Operation(
-                model=self.meta,
-                action="delete",
-                instance=self,
-                model_instance=self,
-                values=None,
-                write=lambda _: write,
-                apply=self._forget,
-            )
-        )
-        return len(changes)
+        return await instances.delete(self)
 
     async def load(self) -> Self:
         """Read the row again. Raises `ObjectNotFound` if the row is gone."""
+        row_values.require_same_key(self)
         statement = select_row(self.meta.table.c[self.meta.pk])
         result = await self.meta.registry.database.run(statement, {KEY: self.pk})
-        self._take_only(result.rows)
+        state.take_row(self, instances.only_row(self, result.rows))
         return self
 
     async def related(self, name: str) -> Value:
@@ -200,191 +215,80 @@ class Model(BaseModel):
         field = self.meta.fields.get(name)
         if field is None or field.references is None:
             raise OperationError(f"{type(self).__name__}.{name} is not a foreign key")
+        row_values.require_same_key(self)
         key = getattr(self, name)
         target = type(self) if field.references == "self" else field.references
         return None if key is None else await target.query.get(pk=key)
 
+    # For sets of rows
+
     def insert_values(self) -> Row:
-        """Return the validated values of a new row, without a key that the database makes."""
-        self._stamp(inserting=True)
-        # Again, because receivers of `pre_save` may have changed values.
-        self._validate()
-        generated = self.meta.generated
-        return {
-            name: value
-            for name, value in self.field_values().items()
-            if value is not None or name not in generated
-        }
+        """Return the validated values of a new row, without a key that the database makes.
+
+        The instance stays as it is. Raises `pydantic.ValidationError` for a wrong value.
+        """
+        return row_values.insert_values(self)
+
+    def update_values(self, names: Collection[str]) -> Row:
+        """Return the validated values of these fields, and the times that every change sets.
+
+        The instance stays as it is.
+
+        Raises:
+            pydantic.ValidationError: a value, or the row with the values, is not valid.
+            OperationError: there is no such field, or the instance is not saved.
+        """
+        return row_values.update_values(self, names)
+
+    def take_row(self, row: Values, written: Collection[str] | None = None) -> None:
+        """Set the fields to the values that the database has.
+
+        If a transaction is open and rolls back, the instance becomes what it is now.
+
+        Args:
+            row: the row as written.
+            written: the fields that the operation wrote; other fields with unsaved values keep
+                them. None stands for all fields.
+        """
+        unsaved = () if written is None else row_values.unsaved_fields(self, written)
+        state.take_row(self, row, unsaved)
 
     @classmethod
     def checked_values(cls, values: Values) -> Row:
-        """Return validated values for an update.
+        """Return validated values for the update of a set, and the times that every change sets.
 
-        Raises `OperationError` for an unknown field and for the primary key.
+        Each field is validated for itself: there is no whole row. Expressions for the database are
+        not validated.
+
+        Raises:
+            pydantic.ValidationError: a value is not valid.
+            OperationError: there is no such field, or it is the primary key.
         """
-        # An update assigns some fields: the rules of each field hold, on an instance without
-        # others.
-        blank = cls.model_construct()
-        for name, value in values.items():
-            if name not in cls.meta.fields:
-                raise OperationError(
-                    f"{cls.__name__} has no field {name!r}: it has {', '.join(cls.meta.fields)}"
-                )
-            if cls.meta.fields[name].primary_key:
-                raise OperationError(
-                    f"the primary key {name!r} cannot be changed: delete the row and create another"
-                )
-            cls.__pydantic_validator__.validate_assignment(blank, name, value)
-        stamps = {
-            name: current_time()
-            for name, field in cls.meta.fields.items()
-            if field.auto_now and name not in values
-        }
-        return {name: getattr(blank, name) for name in values} | stamps
+        row_values.require_assignable(cls.meta, values)
+        plain = {name: value for name, value in values.items() if not is_computed(value)}
+        checked = {**values, **checker_of(cls).parts(plain)}
+        return {**checked, **row_values.times_of_change(cls.meta, checked)}
 
-    def _describe_insert(self, _: bool) -> Write:
-        return InsertRows(self.meta, "post_save", [self.insert_values()])
 
-    def _describe_update_all(self, reports_old: bool) -> Write:
-        self._stamp(inserting=False)
-        self._validate()
-        values = self.field_values()
-        del values[self.meta.pk]
-        return self._describe_update(values, "post_save", reports_old)
+def _complete(instance: Model, kept: State) -> None:
+    """Do for a row what pydantic does for an instance that pydantic makes."""
+    if type(instance).model_config.get("extra") == "allow":
+        _set(instance, "__pydantic_extra__", {})
+    _set(instance, "__pydantic_fields_set__", set(instance.meta.names))
+    instance.model_post_init(None)
+    state.set_state(instance, kept)
 
-    def _describe_update(self, values: Values, signal: str, reports_old: bool) -> Write:
-        # `save` writes all columns. A lock that blocks inserts of child rows is necessary only for
-        # a key that changes, as far as this instance knows.
-        keys = key_columns(self.meta.table)
-        exclusive = any(self._is_changed(name) for name in keys if name in values)
-        return UpdateRows(self.meta, signal, [(self.pk, values)], exclusive, reports_old)
 
-    def _take(self, changes: Sequence[RowChange]) -> None:
-        self._take_only([change.row for change in changes])
-
-    def _take_only(self, rows: Sequence[Values]) -> None:
-        if not rows:
-            raise ObjectNotFound(
-                f"the {type(self).__name__} with {self.meta.pk} {self.pk!r} is not there any more"
-            )
-        self.take_row(rows[0])
-
-    def take_row(self, row: Values) -> None:
-        """Set every field to the value that the database has."""
-        self.__dict__.update(row)
-        self._stored = self.meta.kept(row)
-
-    @property
-    def stored_row(self) -> Values:
-        """Return the row as last read or written; empty for an instance that was never saved."""
-        return self._stored or {}
-
-    def _forget(self, _: Sequence[RowChange]) -> None:
-        self._stored = None
-
-    def _assign(self, values: Values) -> None:
-        for name, value in values.items():
-            if name not in self.meta.fields:
-                raise OperationError(
-                    f"{type(self).__name__} has no field {name!r}: "
-                    f"it has {', '.join(self.meta.fields)}"
-                )
-            setattr(self, name, value)
-
-    def _is_changed(self, name: str) -> bool:
-        """Return whether a field, other than the primary key, differs from the row as stored."""
-        if self.meta.fields[name].primary_key:
-            return False
-        return bool(self.stored_row.get(name) != getattr(self, name))
-
-    def _stamp(self, *, inserting: bool) -> None:
-        # One time for all fields: `created` and `changed` of a new row are equal.
-        now = current_time()
-        for name, field in self.meta.fields.items():
-            if field.auto_now or (inserting and field.auto_now_add and getattr(self, name) is None):
-                setattr(self, name, now)
-
-    def _validate(self) -> None:
-        checked = self.__pydantic_validator__.validate_python(self.field_values())
-        self.__dict__.update(checked.__dict__)
-
-    def _require_stored(self, verb: str) -> None:
-        if self._stored is None:
-            raise OperationError(
-                f"cannot {verb} a {type(self).__name__} that was never saved, or was deleted"
-            )
+def _mark_unknown(instance: Model, row: Values) -> None:
+    """Give the instance of a part of a row None for the other fields."""
+    fields = instance.__dict__
+    for name in instance.meta.fields:
+        if name not in row:
+            fields[name] = None
+    _set(instance, "__pydantic_fields_set__", set(row))
 
 
 async def _send(signal: Signal, sender: Value, instance: object, kwargs: Values) -> None:
     """Send a signal of a model: the route of all signals."""
     row = instance if isinstance(instance, Model) else None
-    await operations.send(signal, sender, instance, row, kwargs)
-
-
-def _is_plain(model: type[Model]) -> bool:
-    """Return whether pydantic alone makes instances, so that `from_row` may do the same faster."""
-    # A private attribute or a `model_post_init` of the user's must see every instance.
-    private, initialise = model.__private_attributes__, model.model_post_init
-    return list(private) == ["_stored"] and initialise.__name__ == "init_private_attributes"
-
-
-def _described(model: type[Model]) -> MetaInfo:
-    """Read the declaration of a model. Raises `ModelError` for a wrong declaration."""
-    name = model.__name__
-    # `Meta` of the class itself: an inherited `Meta` belongs to the parent's table.
-    options = options_of(name, model.__dict__.get("Meta"))
-    inherited = [getattr(base, "meta", None) for base in model.__bases__]
-    parents = [meta for meta in inherited if isinstance(meta, MetaInfo)]
-    registries = [meta.bound for meta in parents if meta.bound]
-    registry: Registry | None = options.get("registry") or next(iter(registries), None)
-    published = [meta.publish for meta in parents if meta.publish is not None]
-    fields = _fields_of(model)
-    tablename = options.get("tablename", f"{name.lower()}s")
-    abstract = bool(options.get("abstract", False))
-    table = None
-    if registry is not None and not abstract:
-        table = make_table(name, tablename, fields, options, registry.metadata)
-    public = [key for key, field in fields.items() if not field.secret]
-    return MetaInfo(
-        name=name,
-        sender=model,
-        abstract=abstract,
-        tablename=tablename,
-        fields=fields,
-        signals=Broadcaster(name, _send, [meta.signals for meta in parents], public),
-        bound=registry,
-        declared_table=table,
-        publish=publish_patterns(name, options.get("publish", next(iter(published), None))),
-        plain=_is_plain(model),
-    )
-
-
-def _fields_of(model: type[Model]) -> dict[str, Field]:
-    """Return the fields by name. Raises `ModelError` for an attribute that is no field."""
-    fields: dict[str, Field] = {}
-    for name, info in model.model_fields.items():
-        field = field_of(info)
-        if field is None:
-            raise ModelError(
-                f"{model.__name__}.{name} is annotated but not a field: "
-                "give it edgy_bus.CharField(…) or the like"
-            )
-        fields[name] = field
-    return fields
-
-
-_readers: dict[type[Model], type[BaseModel]] = {}
-
-
-def _tolerant(model: type[Model]) -> type[BaseModel]:
-    """Return a pydantic model that reads a row with missing or unknown fields."""
-    if model not in _readers:
-        fields: Row = {
-            # None, because a field may be younger than the event.
-            name: ((model.meta.fields[name].snapshot_type or info.annotation) | None, None)
-            for name, info in model.model_fields.items()
-            if info.annotation
-        }
-        config = ConfigDict(extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
-        _readers[model] = create_model(f"{model.__name__}Snapshot", __config__=config, **fields)
-    return _readers[model]
+    await delivery.send(signal, sender, instance, row, kwargs)

@@ -5,18 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgy_bus.database import Row
-from edgy_bus.errors import SkipOperation
+from edgy_bus.errors import IntegrityError, SkipOperation
+from edgy_bus.models.delivery import Delivery, receivers_here
 from edgy_bus.models.meta import MetaInfo
-from edgy_bus.signals import Receiver, Signal
-from edgy_bus.sources import (
-    EventWriter,
-    Instance,
-    RowChange,
-    SourceModel,
-    Values,
-    Write,
-    changes_of,
-)
+from edgy_bus.signals import Signal
+from edgy_bus.sources import Instance, RowChange, SourceModel, Values, Write
 
 
 @dataclass(slots=True)
@@ -25,7 +18,8 @@ class Operation:
 
     `write` is made after the `pre_*` receivers have run, from the values that they left. Its
     argument says whether receivers need the old values. `apply` gives the written rows to the
-    instance, before `post_*` receivers see it.
+    instance, before `post_*` receivers see it. `restore` takes back what receivers did to
+    instances; it is called if the operation is refused, skipped or fails.
     """
 
     model: MetaInfo
@@ -36,6 +30,7 @@ class Operation:
     """The assigned values, as receivers get them."""
     write: Callable[[bool], Write]
     apply: Callable[[Sequence[RowChange]], None] = lambda _: None
+    restore: Callable[[], None] = lambda: None
     is_update: bool = False
     model_instance: Instance | None = None
 
@@ -58,84 +53,72 @@ class Operation:
         return values if isinstance(values, Mapping) else None
 
 
-async def perform(operation: Operation) -> list[RowChange]:
+async def perform(operation: Operation) -> Sequence[RowChange]:
     """Run an operation and return the affected rows.
 
     An error of a `pre_*` receiver reaches the caller; nothing has been written or published then.
     `SkipOperation` ends the operation without an error.
     """
-    model, registry = operation.model, operation.model.registry
+    model = operation.model
     before, after = (model.signals[f"{when}_{operation.action}"] for when in ("pre", "post"))
-    if not before.is_muted:
-        try:
-            await before.deliver(
-                before.receivers, model.sender, operation.instance, operation.kwargs()
-            )
-        except SkipOperation:
-            kwargs = {**operation.kwargs(), "row_count": 0, "operation_skipped": True}
-            receivers = receivers_here(registry.writer, model, after)
-            await after.deliver(receivers, model.sender, operation.instance, kwargs)
-            return []
-    # Old values cost a lock and a read where no event needs them, so only receivers ask for them.
-    receivers = receivers_here(registry.writer, model, after)
-    write = operation.write(bool(receivers))
-    # After the validation in `operation.write`: an operation that is refused is not announced.
-    if not before.is_muted:
-        registry.writer.announce(
-            model, before.name, operation.model_instance, operation.announced_values()
-        )
-    if after.is_muted:
-        # Past the writer: a muted signal has no event.
-        changes = await write.run(registry.database)
-    else:
-        changes = await registry.writer.write(write)
-    # Before the receivers run: they get the instance as the database has it.
-    operation.apply(changes)
-    if receivers:
-        await _deliver(after, receivers, operation, changes)
+    try:
+        if not before.is_muted:
+            kwargs = operation.kwargs()
+            await before.deliver(before.receivers, model.sender, operation.instance, kwargs)
+        # Old values cost a lock and a read where no event needs them: only receivers ask for them.
+        delivery = _delivery(operation, after)
+        write = operation.write(bool(delivery.receivers))
+        # After the validation in `operation.write`: an operation that is refused is not announced.
+        if not before.is_muted:
+            _announce(operation, before.name)
+        changes = await _run(operation, after, delivery.by_pages(write))
+        # Before the receivers run: they get the instance as the database has it.
+        operation.apply(changes)
+    except SkipOperation:
+        operation.restore()
+        await _delivery(operation, after).skipped(operation.kwargs())
+        return []
+    except BaseException:
+        operation.restore()
+        raise
+    if delivery.receivers:
+        await delivery.after(operation.kwargs(), changes)
     return changes
 
 
-def receivers_here(writer: EventWriter, model: SourceModel, signal: Signal) -> list[Receiver]:
-    """Return the receivers of a signal that run in this process."""
-    if signal.is_muted:
-        return []
-    elsewhere = writer.records(model, signal.name)
-    return [receiver for receiver in signal.receivers if receiver.options.local or not elsewhere]
+def _announce(operation: Operation, signal: str) -> None:
+    operation.model.registry.writer.announce(
+        operation.model,
+        signal,
+        operation.model_instance,
+        operation.announced_values(),
+        is_update=None if operation.action == "delete" else operation.is_update,
+    )
 
 
-async def send(
-    signal: Signal, sender: Any, instance: Any, row: Instance | None, kwargs: Values
-) -> None:
-    """Send a signal for the application: to the outbox, then to the receivers that run here.
+async def _run(operation: Operation, after: Signal, write: Write) -> Sequence[RowChange]:
+    """Make the change, with its events."""
+    registry = operation.model.registry
+    try:
+        if after.is_muted:
+            # Past the writer: a muted signal has no event.
+            return await write.run(registry.database)
+        return await registry.writer.write(write)
+    except IntegrityError as error:
+        # A receiver may raise such an error, too, for a row of its own.
+        error.refused = operation.instance
+        raise
 
-    `sender` is the class of a model. `row` is the instance if it is a row of a model, else None.
-    """
-    model: MetaInfo = sender.meta
-    writer = model.registry.writer
-    if writer.records(model, signal.name):
-        await writer.send(model, signal.name, row, kwargs)
-    await signal.deliver(receivers_here(writer, model, signal), sender, instance, kwargs)
+
+def _delivery(operation: Operation, signal: Signal) -> Delivery:
+    """Return the calls of the receivers that run here after an operation."""
+    # After the `pre_*` receivers, which may connect others.
+    model = operation.model
+    receivers = receivers_here(model.registry.writer, model, signal)
+    return Delivery(model, signal, receivers, operation.instance, operation.model_instance)
 
 
-async def _deliver(
-    signal: Signal,
-    receivers: Sequence[Receiver],
-    operation: Operation,
-    changes: Sequence[RowChange],
-) -> None:
-    model, database = operation.model, operation.model.registry.database
-    kwargs = {**operation.kwargs(), "row_count": len(changes), "operation_skipped": False}
-    # A set may be large: its receivers get keys, not rows.
-    if operation.model_instance is None:
-        kwargs["keys"] = [change.key for change in changes]
-    elif changes:
-        kwargs["changes"] = changes_of(changes[0], model.public)
-    later: list[Receiver] = []
-    # Outside of a transaction, the change is committed already.
-    if database.in_transaction:
-        later = [receiver for receiver in receivers if receiver.options.on_commit]
-    if later:
-        database.on_commit(lambda: signal.deliver(later, model.sender, operation.instance, kwargs))
-    now = [receiver for receiver in receivers if receiver not in later]
-    await signal.deliver(now, model.sender, operation.instance, kwargs)
+def has_receivers(model: SourceModel, signal: str) -> bool:
+    """Return whether an operation of now would call receivers of the signal."""
+    announced = model.signals[signal]
+    return bool(announced.receivers) and not announced.is_muted

@@ -1,18 +1,16 @@
 """Sets of rows: described without any SQL, then read, changed or deleted."""
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sqlalchemy import Column, ColumnElement, Select, and_, func, not_, select
-
-from edgy_bus.database import Database, Row
-from edgy_bus.errors import IntegrityError, MultipleObjectsReturned, ObjectNotFound, OperationError
-from edgy_bus.models.lookups import column_of, condition
-from edgy_bus.models.operations import Operation, perform
+from edgy_bus.database import Row
+from edgy_bus.errors import IntegrityError, OperationError, SkipOperation
+from edgy_bus.models.describing import M
+from edgy_bus.models.operations import Operation, has_receivers, perform
+from edgy_bus.models.reading import ReadableSet
+from edgy_bus.models.row_values import require_saved
 from edgy_bus.models.rows import RowModel
+from edgy_bus.models.state import restoring, state_of
 from edgy_bus.sources import (
-    PAGE,
     ChangeSet,
     InsertRows,
     RowChange,
@@ -20,14 +18,14 @@ from edgy_bus.sources import (
     Value,
     Values,
     Write,
+    is_computed,
 )
+from edgy_bus.sources.drawing import draw_keys
+from edgy_bus.sources.expressions import computed
 from edgy_bus.sources.statements import key_columns
 
-M = TypeVar("M", bound=RowModel)
 
-
-@dataclass(frozen=True)
-class QuerySet(Generic[M]):
+class QuerySet(ReadableSet[M]):
     """Rows of one model: `await` a QuerySet, or iterate over it with `async for`.
 
     Methods that narrow a set return a new QuerySet. `create`, `update` and `delete` send the
@@ -35,242 +33,261 @@ class QuerySet(Generic[M]):
     None as `model_instance`; the bus gets an event for each row.
     """
 
-    model: type[M]
-    where: tuple[ColumnElement[bool], ...] = ()
-    ordering: tuple[str, ...] = ()
-    limited: int | None = None
-    skipped: int | None = None
-
-    # Describing
-
-    def filter(self, **lookups: Value) -> "QuerySet[M]":
-        """Keep rows that fulfil all of the lookups: `filter(name="Ada", age__gte=18)`."""
-        return replace(self, where=(*self.where, *self._conditions(lookups)))
-
-    def exclude(self, **lookups: Value) -> "QuerySet[M]":
-        """Keep rows that do not fulfil all of the lookups."""
-        conditions = self._conditions(lookups)
-        if not conditions:
-            return self
-        # A comparison with NULL is neither true nor false: such a row stays.
-        return replace(self, where=(*self.where, not_(func.coalesce(and_(*conditions), False))))
-
-    def order_by(self, *names: str) -> "QuerySet[M]":
-        """Sort by fields; `-name` sorts downwards."""
-        for name in names:
-            self._column(name.removeprefix("-"))
-        return replace(self, ordering=names)
-
-    def limit(self, count: int) -> "QuerySet[M]":
-        """Keep at most `count` rows."""
-        return replace(self, limited=count)
-
-    def offset(self, count: int) -> "QuerySet[M]":
-        """Leave out the first `count` rows."""
-        return replace(self, skipped=count)
-
-    # Reading
-
-    async def all(self) -> list[M]:
-        """Return every row of the set."""
-        result = await self._database.run(self._select())
-        return [self.model.from_row(row) for row in result.rows]
-
-    def __await__(self) -> Generator[Value, None, list[M]]:
-        return self.all().__await__()
-
-    async def __aiter__(self) -> AsyncIterator[M]:
-        """Read rows in pages, without an open transaction between the pages.
-
-        The start decides on the rows and their order; a row that is deleted before its page is read
-        is left out. Memory holds one page, and the keys of all rows.
-        """
-        # Keys first, then rows by key: pages by OFFSET would skip or repeat rows that change.
-        column = self._column("pk")
-        ordered = self if self.ordering else self.order_by("pk")
-        selected = await self._database.run(ordered._select(column))
-        keys = [row[column.name] for row in selected.rows]
-        for start in range(0, len(keys), PAGE):
-            page = keys[start : start + PAGE]
-            # Not from this set: a row stays in the iteration even if it no longer matches.
-            rows = {row.pk: row for row in await QuerySet(self.model).filter(pk__in=page)}
-            for key in page:
-                if key in rows:
-                    yield rows[key]
-
-    async def get(self, **lookups: Value) -> M:
-        """Return the only row. Raises `ObjectNotFound` or `MultipleObjectsReturned`."""
-        # Two rows suffice to see that there are several.
-        rows = await self.filter(**lookups).limit(2).all()
-        name = self.model.__name__
-        if not rows:
-            raise ObjectNotFound(f"no {name} with {_described(lookups)}")
-        if len(rows) > 1:
-            raise MultipleObjectsReturned(f"more than one {name} with {_described(lookups)}")
-        return rows[0]
-
-    async def get_or_none(self, **lookups: Value) -> M | None:
-        """Return the only row, or None. Raises `MultipleObjectsReturned`."""
-        try:
-            return await self.get(**lookups)
-        except ObjectNotFound:
-            return None
-
-    async def first(self) -> M | None:
-        """Return the first row by the set's order, or by primary key; None for an empty set."""
-        ordered = self if self.ordering else self.order_by(self.model.meta.pk)
-        rows = await ordered.limit(1).all()
-        return rows[0] if rows else None
-
-    async def last(self) -> M | None:
-        """Return the last row by the set's order, or by primary key; None for an empty set.
-
-        Raises `OperationError` for a set with a limit or an offset.
-        """
-        self._require_whole("take the last of")
-        names = self.ordering or ("pk",)
-        turned = [name[1:] if name.startswith("-") else f"-{name}" for name in names]
-        return await self.order_by(*turned).first()
-
-    async def values(self, *names: str) -> list[Row]:
-        """Return rows as dicts of these fields, or of all fields."""
-        columns = [self._column(name) for name in names] or list(self.model.meta.table.c)
-        return list((await self._database.run(self._select(*columns))).rows)
-
-    async def values_list(self, *names: str, flat: bool = False) -> list[Value]:
-        """Return rows as tuples of these fields, or of all; `flat` returns values of a field."""
-        if flat and len(names) != 1:
-            raise OperationError(f"values_list(flat=True) takes one field, not {len(names)}")
-        rows = await self.values(*names)
-        tuples = [tuple(row.values()) for row in rows]
-        return [values[0] for values in tuples] if flat else tuples
-
-    async def exists(self, **lookups: Value) -> bool:
-        """Return whether a row fulfils all of the lookups."""
-        query = self.filter(**lookups).limit(1)._select(self._column("pk"))
-        return bool((await self._database.run(query)).rows)
-
-    async def count(self) -> int:
-        """Return the number of rows."""
-        # A subquery, because a limit or an offset counts, too.
-        query = select(func.count().label("n")).select_from(self._select().subquery())
-        return int((await self._database.run(query)).rows[0]["n"])
-
-    # Changing
-
     async def create(self, **values: Value) -> M:
-        """Save a new row, and return the instance."""
-        instance = self.model(**values)
+        """Save a new row, and return the instance. `pk` stands for the primary key."""
+        instance = self._new(values)
         await instance.save()
         return instance
 
     async def get_or_create(
-        self, defaults: Values | None = None, **values: Value
+        self, defaults: Values | None = None, **lookups: Value
     ) -> tuple[M, bool]:
-        """Return the row with these values, or a new row with `defaults` as well; and which.
+        """Return the row that fulfils all of the lookups, or a new row; and which.
 
-        The second part of the result is True for a new row.
+        The second part of the result is True for a new row. It is False as well if a receiver
+        skipped the creation (`SkipOperation`): then the instance is not saved.
 
+        A new row takes the values of the plain lookups and of `exact`, and the `defaults`, which
+        win. Other lookups (`email__iexact`) only search. A default that is callable is called.
         Sends the save signals for a new row. If another task creates the row at the same moment and
         a unique constraint reports that, the other task's row is returned.
         """
-        row = await self.get_or_none(**values)
+        row = await self.get_or_none(**lookups)
         if row is not None:
             return row, False
+        values = self._by_field({**self._equalities(lookups), **_called(defaults)})
+        # Lookups have the names of fields, which an alias hides from the constructor.
+        instance = self.model.model_validate(values, by_alias=True, by_name=True)
         try:
-            # A savepoint: on PostgreSQL, the failed INSERT would end the caller's transaction.
-            async with self._database.transaction():
-                return await self.create(**{**values, **(defaults or {})}), True
-        except IntegrityError:
-            row = await self.get_or_none(**values)
-            # Another constraint refused the row.
+            await self._save_new(instance)
+        except IntegrityError as error:
+            # Raised by a receiver, or by another constraint.
+            row = await self.get_or_none(**lookups) if error.refused is instance else None
             if row is None:
                 raise
             return row, False
+        return instance, state_of(instance).saved
+
+    def _equalities(self, lookups: Values) -> Row:
+        """Return the values that a row must have to fulfil the lookups of equality among these."""
+        fields = ("pk", *self.model.meta.fields)
+        plain = {
+            name if name in fields else name.removesuffix("__exact"): value
+            for name, value in lookups.items()
+        }
+        return {name: value for name, value in plain.items() if name in fields}
+
+    async def _save_new(self, instance: M) -> None:
+        database = self._database
+        if not database.in_transaction:
+            await instance.save()
+            return
+        # A savepoint: on PostgreSQL, the failed INSERT would end the caller's transaction.
+        async with database.transaction():
+            await instance.save()
 
     async def update_or_create(
-        self, defaults: Values | None = None, **values: Value
+        self,
+        defaults: Values | None = None,
+        create_defaults: Values | None = None,
+        **lookups: Value,
     ) -> tuple[M, bool]:
-        """Return the row with these values, updated with `defaults`, or a new row; and which.
+        """Return the row that fulfils all of the lookups, updated, or a new row; and which.
 
-        Sends the update signals or the save signals.
+        An existing row is updated to `defaults`, with the update signals. A new row is made as by
+        `get_or_create`, from `create_defaults` if they are given, else from `defaults`.
         """
-        async with self._database.transaction():
-            row, created = await self.get_or_create(defaults, **values)
-            if not created and defaults:
-                await row.update(**defaults)
+        for_new = defaults if create_defaults is None else create_defaults
+        row, created = await self.get_or_create(for_new, **lookups)
+        if not created and defaults and state_of(row).saved:
+            await row.update(**self._by_field(_called(defaults)))
         return row, created
 
-    async def bulk_update(self, rows: Iterable[M], fields: Iterable[str]) -> int:
+    async def bulk_update(self, rows: Iterable[M], fields: Iterable[str] | str) -> int:
         """Write these fields of many instances, in one transaction, and send the update signals.
 
-        Returns the number of rows.
+        Receivers of `pre_update` get the values as a list of dicts, which they may change. Returns
+        the number of rows.
+
+        Raises:
+            OperationError: for an unknown field, the primary key, an instance of another model, or
+                an instance that was never saved.
         """
-        instances, names = list(rows), tuple(fields)
+        instances = list(rows)
+        names = tuple(dict.fromkeys([fields] if isinstance(fields, str) else fields))
+        self._require_updatable(instances, names)
         if not instances or not names:
             return 0
         meta = self.model.meta
+        originals = [_values_of(instance, names) for instance in instances]
+        values = [dict(row) for row in originals]
 
         # Made after the receivers of `pre_update` have run: they may have changed the instances.
         def write(_: bool) -> Write:
-            updates = [
-                (instance.pk, self.model.checked_values(_values_of(instance, names)))
-                for instance in instances
-            ]
+            self._take_changes(instances, originals, values)
+            changed = dict.fromkeys([*names, *(name for row in values for name in row)])
+            updates = [(instance.pk, instance.update_values(changed)) for instance in instances]
             exclusive = not key_columns(meta.table).isdisjoint(updates[0][1])
             return UpdateRows(meta, "post_update", updates, exclusive)
 
-        values = [_values_of(instance, names) for instance in instances]
-        changes = await self._perform("update", values, write, is_update=True)
-        instance_of = {instance.pk: instance for instance in instances}
-        for change in changes:
-            instance_of[change.key].take_row(change.row)
+        def apply(changes: Sequence[RowChange]) -> None:
+            change_of = {change.key: change for change in changes}
+            for instance in instances:
+                if instance.pk in change_of:
+                    change = change_of[instance.pk]
+                    instance.take_row(change.row, change.assigned)
+
+        changes = await self._perform(
+            "update", values, write, apply=apply, is_update=True, instances=instances
+        )
         return len(changes)
+
+    def _require_updatable(self, instances: Sequence[M], names: Sequence[str]) -> None:
+        meta = self.model.meta
+        for name in names:
+            if self._column(name).primary_key:
+                raise OperationError(
+                    f"the primary key {name!r} cannot be changed: delete the row and create another"
+                )
+        for instance in instances:
+            if not isinstance(instance, self.model):
+                raise OperationError(
+                    f"cannot update a {type(instance).__name__} as a {meta.name}: bulk_update "
+                    f"takes instances of {meta.name}"
+                )
+            require_saved(instance, "update")
 
     async def bulk_create(self, rows: Iterable[M | Values]) -> list[M]:
         """Save many new rows, in one transaction, and send the save signals.
 
-        Returns the rows as the database has them, in the order given.
+        Receivers of `pre_save` get the values as a list of dicts, which they may change. Returns
+        the given instances, and instances of the given dicts, in the order given, with their keys
+        and values as the database has them.
         """
         instances = [self._instance_of(row) for row in rows]
         if not instances:
             return []
         meta = self.model.meta
+        originals = [instance.field_values() for instance in instances]
+        values = [dict(row) for row in originals]
+        drawn = await self._drawn_keys(instances)
         written: list[Values] = []
 
         def write(_: bool) -> Write:
-            written.extend(instance.insert_values() for instance in instances)
+            self._take_changes(instances, originals, values)
+            for instance, key in zip(instances, drawn, strict=True):
+                row = key | instance.insert_values()
+                # In the order of fields, as rows whose keys were given: an INSERT takes rows of the
+                # same columns, and all of them have one order.
+                written.append({name: row[name] for name in meta.fields if name in row})
             return InsertRows(meta, "post_save", written)
 
-        values = [instance.field_values() for instance in instances]
-        changes = await self._perform("save", values, write)
-        keys = [values.get(meta.pk) for values in written]
-        return [self.model.from_row(change.row) for change in _in_order(changes, keys)]
+        # Not after the receivers: those of `post_save` see the instances with their keys.
+        def apply(changes: Sequence[RowChange]) -> None:
+            keys = [row.get(meta.pk) for row in written]
+            for instance, row in zip(instances, _in_order(changes, keys), strict=True):
+                if row is not None:
+                    instance.take_row(row)
+
+        await self._perform("save", values, write, apply=apply, instances=instances)
+        return [instance for instance in instances if state_of(instance).saved]
+
+    async def _drawn_keys(self, instances: Sequence[M]) -> list[Row]:
+        """Return the key of each instance whose key the database makes; see `draw_keys`."""
+        meta = self.model.meta
+        keyless = [instance for instance in instances if instance.pk is None]
+        if meta.pk not in meta.generated:
+            keyless = []
+        keys = await draw_keys(self._database, meta.table.c[meta.pk], len(keyless))
+        following = iter(keys)
+        return [
+            {meta.pk: next(following)} if keys and instance.pk is None else {}
+            for instance in instances
+        ]
 
     def _instance_of(self, row: M | Values) -> M:
-        return row if isinstance(row, self.model) else self.model(**row)  # type: ignore[arg-type]
+        if isinstance(row, self.model):
+            return row
+        if not isinstance(row, Mapping):
+            raise OperationError(
+                f"bulk_create takes instances of {self.model.__name__} and dicts, not a "
+                f"{type(row).__name__}"
+            )
+        return self._new(row)
+
+    def _new(self, values: Values) -> M:
+        return self.model(**self._by_field(values))
+
+    def _by_field(self, values: Values) -> Row:
+        """Return values with the name of the primary key instead of `pk`."""
+        if "pk" not in values:
+            return dict(values)
+        pk = self.model.meta.pk
+        if pk in values:
+            raise OperationError(f"`pk` and {pk!r} are the same field: write one of them")
+        return {pk if name == "pk" else name: value for name, value in values.items()}
+
+    def _take_changes(
+        self, instances: Sequence[M], originals: Sequence[Row], values: Sequence[Row]
+    ) -> None:
+        """Assign to the instances what receivers have changed in `values`."""
+        for instance, before, after in zip(instances, originals, values, strict=True):
+            for name, value in after.items():
+                if name not in before or value is not before[name]:
+                    setattr(instance, self._column(name).name, value)
 
     async def update(self, *, expand: bool = True, **values: Value) -> int:
         """Change every row of the set, and return the number of rows.
+
+        A value may be an expression: `update(stock=edgy_bus.F("stock") - 1)`. Receivers of
+        `pre_update` get the values as a dict, which they may change. Without values nothing
+        happens, and the result is 0.
 
         `expand=False` puts a single event for the set on the bus instead of an event for each row:
         cheaper for large sets, but the event contains no rows, and has no place in the order of any
         row's events.
         """
         self._require_whole("update")
+        if not values:
+            return 0
         meta = self.model.meta
+        checked = self._checked(values)
+        assigned = dict(checked)
 
-        def write(_: bool) -> Write:
-            checked = self.model.checked_values(values)
-            return ChangeSet(meta, "post_update", self.where, checked, expand)
+        def write(reports_keys: bool) -> Write:
+            changed = {
+                name: value
+                for name, value in assigned.items()
+                if name not in checked or value is not checked[name]
+            }
+            if not assigned:
+                # A receiver has taken everything out.
+                raise SkipOperation
+            # A value is validated once, when it is given: here only those of receivers.
+            validated = self._checked(changed) if changed else {}
+            final = {**assigned, **{name: validated[name] for name in changed}}
+            return ChangeSet(meta, "post_update", self.where, final, expand, reports_keys)
 
-        return len(await self._perform("update", values, write, is_update=True))
+        return len(await self._perform("update", assigned, write, is_update=True))
+
+    def _checked(self, values: Values) -> Row:
+        """Return validated values. Raises `OperationError` for an expression that is wrong."""
+        table, dialect = self.model.meta.table, self._database.dialect.name
+        checked = self.model.checked_values(values)
+        for name, value in checked.items():
+            if is_computed(value):
+                computed(table, name, value, dialect)
+        return checked
 
     async def delete(self, *, expand: bool = True) -> int:
         """Delete every row of the set, and return the number of rows. `expand` as for `update`."""
         self._require_whole("delete")
-        write = ChangeSet(self.model.meta, "post_delete", self.where, None, expand)
-        return len(await self._perform("delete", None, lambda _: write))
+
+        def write(reports_keys: bool) -> Write:
+            meta = self.model.meta
+            return ChangeSet(meta, "post_delete", self.where, None, expand, reports_keys)
+
+        return len(await self._perform("delete", None, write))
 
     async def _perform(
         self,
@@ -278,8 +295,12 @@ class QuerySet(Generic[M]):
         values: Value,
         write: Callable[[bool], Write],
         *,
+        apply: Callable[[Sequence[RowChange]], None] = lambda _: None,
         is_update: bool = False,
-    ) -> list[RowChange]:
+        instances: Sequence[M] = (),
+    ) -> Sequence[RowChange]:
+        # Only receivers change the given instances before the write.
+        restore = restoring(instances if has_receivers(self.model.meta, f"pre_{action}") else ())
         return await perform(
             Operation(
                 model=self.model.meta,
@@ -287,58 +308,33 @@ class QuerySet(Generic[M]):
                 instance=self,
                 values=values,
                 write=write,
+                apply=apply,
+                restore=restore,
                 is_update=is_update,
             )
         )
-
-    @property
-    def _database(self) -> Database:
-        return self.model.meta.registry.database
-
-    def _select(self, *columns: ColumnElement[Value]) -> Select[Value]:
-        query = (
-            select(*(columns or (self.model.meta.table,)))
-            .where(*self.where)
-            .limit(self.limited)
-            .offset(self.skipped)
-        )
-        for name in self.ordering:
-            column = self._column(name.removeprefix("-"))
-            query = query.order_by(column.desc() if name.startswith("-") else column.asc())
-        return query
-
-    def _column(self, name: str) -> Column[Value]:
-        meta = self.model.meta
-        return column_of(meta.name, meta.table, meta.pk, name)
-
-    def _conditions(self, lookups: Values) -> list[ColumnElement[bool]]:
-        meta = self.model.meta
-        return [
-            condition(meta.name, meta.table, meta.pk, name, value)
-            for name, value in lookups.items()
-        ]
-
-    def _require_whole(self, verb: str) -> None:
-        if self.limited is not None or self.skipped is not None:
-            raise OperationError(
-                f"cannot {verb} a set with a limit or an offset: filter by primary key instead"
-            )
 
 
 def _values_of(instance: RowModel, names: Iterable[str]) -> Row:
     return {name: getattr(instance, name) for name in names}
 
 
-def _in_order(changes: list[RowChange], keys: list[Value]) -> list[RowChange]:
-    """Return inserted rows in the order of `keys`; None stands for a key that the database made."""
+def _in_order(changes: Sequence[RowChange], keys: Sequence[Value]) -> list[Values | None]:
+    """Return inserted rows in the order of `keys`; None stands for a key that the database made.
+
+    A row that nobody knows, because a trigger refused rows without an error, is None.
+    """
     # Rows with a key were inserted in the order of keys, the others in the order given.
-    by_key = {change.key: change for change in changes}
+    by_key = {change.key: change.row for change in changes}
     chosen = set(keys)
-    generated = iter([change for change in changes if change.key not in chosen])
-    ordered = [next(generated, None) if key is None else by_key.get(key) for key in keys]
-    # A trigger may have refused a row in silence.
-    return [change for change in ordered if change is not None]
+    generated = [change.row for change in changes if change.key not in chosen]
+    if len(generated) != sum(key is None for key in keys):
+        generated = []
+    following = iter(generated)
+    return [next(following, None) if key is None else by_key.get(key) for key in keys]
 
 
-def _described(lookups: Values) -> str:
-    return ", ".join(lookups) or "the given conditions"
+def _called(defaults: Values | None) -> Row:
+    """Return defaults with the results of those that are functions."""
+    values = defaults or {}
+    return {name: value() if callable(value) else value for name, value in values.items()}

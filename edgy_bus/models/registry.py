@@ -7,6 +7,7 @@ from typing import Protocol, Self
 import sqlalchemy as sa
 
 from edgy_bus.database import Database
+from edgy_bus.errors import ModelError
 from edgy_bus.sources import EventWriter, LocalWriter, OnModel, Source, SourceModel, Value
 
 
@@ -46,6 +47,18 @@ class Registry:
         self._on_model: list[OnClass] = []
         if bus is not None:
             bus.attach(self)
+
+    def require_free(self, name: str, model: type) -> None:
+        """Refuse a second model of a name. Raises `ModelError`."""
+        # Events, streams and receivers name a model by its class.
+        present = self.models.get(name)
+        if present is not None:
+            raise ModelError(
+                f"{model.__module__}.{model.__qualname__}: this registry has a model {name!r} "
+                f"already, {present.__module__}.{present.__qualname__}. Events name a model by its "
+                "class, so give one of them another name. A program that declares its models "
+                "again, like a test or a notebook, makes a new Registry first"
+            )
 
     def register(self, model: RegisteredModel) -> None:
         """Add a model. The class of every model calls this for its own registry."""

@@ -1,22 +1,23 @@
 """The part of a model's class that querysets use. `Model` implements it, and stands above both."""
 
-from typing import ClassVar, Protocol, Self
+from collections.abc import Collection
+from typing import Protocol, Self
 
 from edgy_bus.database import Row
-from edgy_bus.models.meta import MetaInfo
-from edgy_bus.sources import Key, Value, Values
+from edgy_bus.models.state import Stateful
+from edgy_bus.sources import Value, Values
 
 
-class RowModel(Protocol):
+class RowModel(Stateful, Protocol):
     """A class whose instances are rows."""
-
-    meta: ClassVar[MetaInfo]
 
     def __init__(self, **values: Value) -> None: ...
 
-    @property
-    def pk(self) -> Key:
-        """Return the primary key."""
+    @classmethod
+    def model_validate(
+        cls, obj: Value, *, by_alias: bool | None = None, by_name: bool | None = None
+    ) -> Self:
+        """Return an instance with validated values; see pydantic."""
 
     @classmethod
     def from_row(cls, row: Values) -> Self:
@@ -24,7 +25,7 @@ class RowModel(Protocol):
 
     @classmethod
     def checked_values(cls, values: Values) -> Row:
-        """Return validated values for an update."""
+        """Return validated values for the update of a set."""
 
     def field_values(self) -> Row:
         """Return every field by name."""
@@ -32,8 +33,11 @@ class RowModel(Protocol):
     def insert_values(self) -> Row:
         """Return the validated values of a new row."""
 
-    def take_row(self, row: Values) -> None:
-        """Set every field to the value that the database has."""
+    def update_values(self, names: Collection[str]) -> Row:
+        """Return the validated values of some fields, for an update of the instance's row."""
+
+    def take_row(self, row: Values, written: Collection[str] | None = None) -> None:
+        """Set the fields to the values that the database has."""
 
     async def save(self, values: Values | None = None) -> Self:
         """Insert or update the row."""

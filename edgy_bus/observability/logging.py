@@ -4,9 +4,13 @@ import logging
 from collections.abc import Callable
 
 from edgy_bus import telemetry
+from edgy_bus.reasons import printable
 from edgy_bus.telemetry import Notice
 
 _logger = logging.getLogger("edgy_bus")
+
+_LONGEST_FIELD = 2_500
+"""Characters of a field in a log line. Reasons of receivers, at most 2,000, are shown whole."""
 
 
 class _Writers:
@@ -53,23 +57,30 @@ def log_telemetry() -> Callable[[], None]:
     return stop
 
 
-def printable(value: object) -> str:
-    """Return a value as a line without control characters.
-
-    The text of an error or of an entry may contain anything that a stranger has written.
-    """
-    return "".join(letter if letter.isprintable() else " " for letter in str(value))
-
-
 def _write(notice: Notice) -> None:
+    # `dictConfig` disables every logger that its configuration does not name, at any time.
+    # The level of the logger decides what is written.
+    _logger.disabled = False
     # Before any text is made: frequent notices are below the level of most programs.
-    if not _logger.isEnabledFor(notice.level):
+    level = notice.severity
+    if not _logger.isEnabledFor(level):
         return
     values = notice.values()
+    trace = values.pop("trace", "")
     fields = " ".join(f"{name}={_field(values[name])}" for name in values)
-    _logger.log(notice.level, "%s %s", notice.name, fields)
+    record = _logger.makeRecord(
+        _logger.name, level, __file__, 0, "%s %s", (notice.name, fields), None, notice.name
+    )
+    # Formatters append this text to the line. Not `exc_info`, of which formatters would make a text
+    # with values of rows, and of any length.
+    record.exc_text = trace or None
+    _logger.handle(record)
 
 
 def _field(value: object) -> str:
-    text = printable(value)
+    # Cut before the walk through the letters: the text of an error may have any length.
+    text = str(value)
+    if len(text) > _LONGEST_FIELD:
+        text = f"{text[:_LONGEST_FIELD]}…"
+    text = printable(text)
     return repr(text) if " " in text else text

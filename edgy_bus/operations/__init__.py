@@ -6,18 +6,72 @@ effect. No operation starts a hook, a relay or another background loop, and no v
 command line shows these values; nothing here prints or parses.
 """
 
-from edgy_bus.operations.groups import Forgotten, forget, group_names
+from edgy_bus.operations.dead_letters import (
+    Dead,
+    Discarded,
+    Failure,
+    Letter,
+    Replayed,
+    Selection,
+    ShownLetter,
+    count_dead,
+    dead,
+    dead_letter,
+    discard_dead,
+    export_dead,
+    list_dead,
+    replay_dead,
+    selection_of_ids,
+)
+from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
+from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
+from edgy_bus.operations.overview import (
+    GroupStatus,
+    OutboxStatus,
+    Status,
+    StreamGroup,
+    StreamStatus,
+    status,
+    streams,
+)
 from edgy_bus.operations.parts import Parts
 
 __all__ = [
+    "Dead",
+    "Diagnosis",
+    "Discarded",
+    "Failure",
+    "Finding",
     "Forgotten",
+    "GroupStatus",
     "Held",
     "HeldRow",
+    "Letter",
+    "OutboxStatus",
     "Parts",
     "Released",
+    "Replayed",
+    "Selection",
+    "Severity",
+    "ShownLetter",
+    "Status",
+    "StreamGroup",
+    "StreamStatus",
+    "count_dead",
+    "dead",
+    "dead_letter",
+    "discard_dead",
+    "doctor",
+    "export_dead",
     "forget",
     "group_names",
     "held",
+    "list_dead",
     "release",
+    "replay_dead",
+    "require_group",
+    "selection_of_ids",
+    "status",
+    "streams",
 ]

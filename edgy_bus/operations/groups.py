@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
-from edgy_bus.events import PRE, Partition, partitions_of
+from edgy_bus.events import Partition, service_of
 from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.surveys import streams_of
 from edgy_bus.outbox.store import OutboxStore
 
 
@@ -22,9 +23,17 @@ async def group_names(broker: Broker) -> tuple[str, ...]:
     """Return the names of all groups that have read a stream. Only reads."""
     names: set[str] = set()
     for model, count in (await broker.declared()).items():
-        for partition in _streams_of(model, count):
+        for partition in streams_of(model, count):
             names |= await _groups_of(broker, partition)
     return tuple(sorted(names))
+
+
+async def require_group(broker: Broker, group: str) -> None:
+    """Raise `ConfigurationError` if no group of this name has read a stream. Only reads."""
+    present = await group_names(broker)
+    if group not in present:
+        listed = ", ".join(present) or "none"
+        raise ConfigurationError(f"no group {group!r} has read a stream; the groups are: {listed}")
 
 
 async def forget(parts: Parts, group: str) -> Forgotten:
@@ -40,9 +49,9 @@ async def forget(parts: Parts, group: str) -> Forgotten:
     await _refuse_living(broker, group)
     models = {model for store in parts.outboxes for model in await _models_with(store, group)}
     for model, count in (await broker.declared()).items():
-        if model.rpartition(".")[0] != parts.service:
+        if service_of(model) != parts.service:
             continue
-        for partition in _streams_of(model, count):
+        for partition in streams_of(model, count):
             if group in await _groups_of(broker, partition):
                 models.add(model)
             # Also where the stream has no such group: the notes of the group may have remained.
@@ -51,10 +60,6 @@ async def forget(parts: Parts, group: str) -> Forgotten:
     for store in parts.outboxes:
         await store.forget_group(group)
     return Forgotten(group, tuple(sorted(models)))
-
-
-def _streams_of(model: str, count: int) -> tuple[Partition, ...]:
-    return (*partitions_of(model, count), Partition(model, PRE))
 
 
 async def _groups_of(broker: Broker, partition: Partition) -> set[str]:

@@ -1,10 +1,18 @@
 """Held rows: which rows receivers hold until an operator decides, and the decision."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from edgy_bus.brokers.base import Broker, HeldState, RowKey
 from edgy_bus.events import Partition, partitions_of
+
+T = TypeVar("T")
+
+_AT_ONCE = 16
+"""Rows that are looked at or decided about side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,16 @@ class HeldRow:
     released: bool = False
     """Whether an operator has decided, and workers handle the parked events."""
 
+    def matches(
+        self, *, model: str | None = None, subject: str | None = None, receiver: str | None = None
+    ) -> bool:
+        """Return whether the row has every given name."""
+        return (
+            model in (None, self.model)
+            and subject in (None, self.subject)
+            and receiver in (None, self.receiver)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -35,14 +53,10 @@ class Held:
         self, *, model: str | None = None, subject: str | None = None, receiver: str | None = None
     ) -> "Held":
         """Return the rows that match every given name."""
-        rows = [
-            row
-            for row in self.rows
-            if model in (None, row.model)
-            and subject in (None, row.subject)
-            and receiver in (None, row.receiver)
-        ]
-        return Held(self.group, tuple(rows))
+        matching = (
+            row for row in self.rows if row.matches(model=model, subject=subject, receiver=receiver)
+        )
+        return Held(self.group, tuple(matching))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,9 @@ async def held(broker: Broker, group: str) -> Held:
         # Streams of pre_* events have no order, so no receiver holds their rows.
         for partition in partitions_of(model, count):
             states = await broker.held(partition, group)
-            rows += [await _row(broker, partition, group, key, states[key]) for key in states]
+            rows += await _in_pages(
+                [partial(_row, broker, partition, group, key, states[key]) for key in states]
+            )
     return Held(group, tuple(rows))
 
 
@@ -72,8 +88,19 @@ async def release(broker: Broker, rows: Iterable[HeldRow], *, skip: bool = False
         skip: move the first parked event of each row, which its receiver gave up, to the dead
             letters.
     """
-    released = [row for row in rows if await _decide(broker, row, skip=skip)]
-    return Released(tuple(released))
+    rows = list(rows)
+    decided = await _in_pages([partial(_decide, broker, row, skip=skip) for row in rows])
+    return Released(tuple(row for row, done in zip(rows, decided, strict=True) if done))
+
+
+async def _in_pages(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """Make many calls, some of them side by side."""
+    answers: list[T] = []
+    for at in range(0, len(calls), _AT_ONCE):
+        # A gather of all calls would open as many connections as there are held rows.
+        page = calls[at : at + _AT_ONCE]
+        answers += await asyncio.gather(*(call() for call in page))
+    return answers
 
 
 async def _row(

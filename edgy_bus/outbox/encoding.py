@@ -3,32 +3,32 @@
 `single_statement` makes the event of a single row inside PostgreSQL, with the same result.
 """
 
-import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from edgy_bus.codec import dumps, key_text
-from edgy_bus.errors import EventError
+from edgy_bus.errors import EventError, EventTooLarge, OperationError
 from edgy_bus.events import Event, new_event_id, now, partition_name
+from edgy_bus.outbox.smaller_data import smaller_data
 from edgy_bus.settings import EventSettings
-from edgy_bus.sources import Instance, RowChange, SourceModel, Values, changes_of
+from edgy_bus.sources import Instance, RowChange, SourceModel, Values, changes_of, is_computed
 from edgy_bus.telemetry import current_traceparent
 
 EventRow = dict[str, Any]
-"""A row of the outbox, without the id that the database assigns."""
+"""A row of the outbox, without the id and the time that the database adds."""
 
 
 class Stamp(NamedTuple):
     """The time and the trace of events: the same for all events of a call."""
 
     time: str
-    created: int
     traceparent: str | None
 
 
 def stamp() -> Stamp:
     """Return the stamp of events that are written now."""
-    return Stamp(now().isoformat(), time.time_ns() // 1_000_000, current_traceparent())
+    return Stamp(now().isoformat(), current_traceparent())
 
 
 class EventEncoder:
@@ -48,16 +48,31 @@ class EventEncoder:
         """Return an event for each changed row."""
         # Read the clock and the trace once, not for every row of a bulk.
         stamped = stamp()
-        return [
-            self._row(model, signal, key_text(change.key), _data(change, model.public), stamped)
-            for change in changes
-        ]
+        return [self._changed(model, signal, change, stamped) for change in changes]
+
+    def _changed(
+        self, model: SourceModel, signal: str, change: RowChange, stamped: Stamp
+    ) -> EventRow:
+        """Return the event of a changed row; an event over the limit leaves parts out.
+
+        Raises:
+            EventError: for a row that is over the limit, and was not before the change.
+        """
+        subject, stored = key_text(change.key), _stored(change, model)
+        try:
+            data = _data(signal, stored, model.public)
+            return self._row(model, signal, subject, data, stamped)
+        except EventTooLarge:
+            for smaller in smaller_data(data, signal, self.settings.max_bytes):
+                with suppress(EventTooLarge):
+                    return self._row(model, signal, subject, smaller, stamped)
+            raise
 
     def set_event(
         self, model: SourceModel, signal: str, values: Values, row_count: int, *, is_update: bool
     ) -> EventRow:
         """Return the only event of a changed set."""
-        public = _only(model.public, values)
+        public = model.stored(_known(model.public, values))
         data = {"values": public, "row_count": row_count, "is_update": is_update}
         return self._row(model, signal, None, data, stamp())
 
@@ -73,20 +88,26 @@ class EventEncoder:
         """Return the event of a signal that the application sends."""
         data: dict[str, object] = {"kwargs": dict(kwargs)}
         if instance is not None:
-            data["instance"] = instance.snapshot()
+            data["instance"] = model.stored(instance.snapshot())
         return self._row(model, signal, subject, data, stamp())
 
     def announcement(
-        self, model: SourceModel, signal: str, instance: Instance | None, values: Values | None
+        self,
+        model: SourceModel,
+        signal: str,
+        instance: Instance | None,
+        values: Values | None,
+        *,
+        is_update: bool | None = None,
     ) -> Event:
         """Return the event of an operation that is about to happen."""
         # The values are copied now: receivers may change the instance before the event is sent.
-        data: dict[str, object] = {"values": None}
+        data: dict[str, object] = {"values": None, "is_update": is_update}
         subject = None
         if values is not None:
-            data["values"] = _only(model.public, values)
+            data["values"] = _stored_if_valid(model, _known(model.public, values))
         if instance is not None:
-            data["instance"] = instance.snapshot()
+            data["instance"] = _stored_if_valid(model, instance.snapshot())
             # A new row has no key yet.
             subject = None if instance.pk is None else key_text(instance.pk)
         return Event(
@@ -107,12 +128,12 @@ class EventEncoder:
         *,
         subject: str | None = None,
         size: int | None = None,
-    ) -> EventError:
+    ) -> EventTooLarge:
         """Return the error of an event that is larger than the limit."""
         row = "" if subject is None else f" of {subject!r}"
         # PostgreSQL does not return the size of an event that it refuses.
         measured = "more" if size is None else f"{size:,} bytes, more"
-        return EventError(
+        return EventTooLarge(
             f"the event {self.model_name(model)}.{signal}{row} has {measured} than the "
             f"{self.settings.max_bytes:,} bytes of EventSettings(max_bytes=…); "
             "keep large fields out of events with secret=True"
@@ -140,21 +161,44 @@ class EventEncoder:
             "time": stamped.time,
             "traceparent": stamped.traceparent,
             "data": raw.decode(),
-            "created": stamped.created,
         }
 
 
-def _data(change: RowChange, public: Sequence[str]) -> Values:
-    data: dict[str, object] = {
-        "instance": _only(public, change.row),
-        "is_update": change.is_update,
-    }
+def _stored(change: RowChange, model: SourceModel) -> RowChange:
+    """Return the change of the public fields, with values in the form of their columns."""
+    # PostgreSQL compares the same values: different objects may be equal in a column.
+    row = model.stored(_only(model.public, change.row))
+    old = None if change.old is None else model.stored(_only(model.public, change.old))
+    return change._replace(row=row, old=old)
+
+
+def _data(signal: str, change: RowChange, public: Sequence[str]) -> dict[str, object]:
+    data: dict[str, object] = {"instance": change.row, "is_update": change.is_update}
+    # A save assigns all fields. Their values stand in the instance, so that names are enough.
+    if signal == "post_update" and change.is_update:
+        assigned = public if change.assigned is None else change.assigned
+        data["assigned"] = [name for name in assigned if name in public]
     changes = changes_of(change, public)
     if changes is not None:
         data["changes"] = changes
     return data
 
 
+def _known(public: Sequence[str], values: Values) -> Values:
+    """Return the public values, without those that only the database can compute."""
+    allowed = _only(public, values)
+    return {name: value for name, value in allowed.items() if not is_computed(value)}
+
+
 def _only(public: Sequence[str], values: Values) -> Values:
     # A source that loads rows in part has no value for some fields.
     return {name: values[name] for name in public if name in values}
+
+
+def _stored_if_valid(model: SourceModel, values: Values) -> Values:
+    # An announcement never fails. A value that was not validated is encoded as it is, or the codec
+    # refuses the event, which is dropped and counted.
+    try:
+        return model.stored(values)
+    except OperationError:
+        return values

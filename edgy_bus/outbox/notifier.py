@@ -35,13 +35,13 @@ class Notifier(Service):
         self._due = True
         self._bell.ring()
 
-    async def stop(self) -> None:
-        self.stopping.set()
+    def ask_to_stop(self) -> None:
+        super().ask_to_stop()
         self._bell.ring()
-        await self.wait()
 
     async def run(self) -> None:
         while not self.stopping.is_set():
+            self.progress.note(rests=_LONGEST_WAIT)
             await self._bell.wait(_LONGEST_WAIT)
             await self._notify()
             await self.pause(GAP)

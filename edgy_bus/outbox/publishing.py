@@ -8,17 +8,18 @@ its rows.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, StreamHead
 from edgy_bus.codec import HeaderPacker, Wire
-from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.errors import BrokerNotReady, BrokerUnavailable, DatabaseError, DatabaseUnavailable
 from edgy_bus.events import Partition, partition_name
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore, Pending, PendingRow
+from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore, PageSize, Pending, PendingRow
 from edgy_bus.outbox.troubles import Troubles, Work
+from edgy_bus.portions import Portion
 from edgy_bus.settings import RelaySettings
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import catalogue
@@ -26,11 +27,8 @@ from edgy_bus.telemetry import catalogue
 SIDE_BY_SIDE = 4
 """Partitions that are appended to at the same time."""
 
-PAGE_BYTES = 16_000_000
-"""`data` of a page of rows in memory, about."""
-
-CHUNK_BYTES = 1_000_000
-"""`data` of a chunk, about: a script must not keep the broker from other clients."""
+SLOW = 2.0
+"""Seconds after which a page that was read or appended is too large."""
 
 _UNMARKED = 64
 """Chunks that wait for their mark; appending waits when there are more."""
@@ -55,6 +53,8 @@ class _Page:
     appended: asyncio.Queue[Chunk | None] = field(default_factory=lambda: asyncio.Queue(_UNMARKED))
     refused: dict[Partition, StreamHead] = field(default_factory=dict)
     outages: list[BrokerUnavailable] = field(default_factory=list)
+    slowest: float = 0.0
+    """Seconds of the chunk that took the longest."""
 
 
 class Packer:
@@ -116,7 +116,6 @@ class Publisher:
         *,
         store: OutboxStore,
         broker: Broker,
-        service: str,
         models: Callable[[], Mapping[str, int]],
         settings: RelaySettings,
         signer: Signer | None,
@@ -126,12 +125,12 @@ class Publisher:
         """Events that were appended and marked."""
         self._store = store
         self._broker = broker
-        self._service = service
         self._models = models
         self._chunk = settings.chunk
+        """Events of a chunk."""
         self._signer = signer
         self._troubles = troubles
-        self._paging = Paging(settings.chunk, settings.page)
+        self._paging = Paging(settings)
 
     async def step(self) -> Published:
         """Publish the next page.
@@ -142,8 +141,7 @@ class Publisher:
         """
         # Left out of the page, because their rows would fill the page.
         avoided = self._troubles.avoided(Work.PUBLISHING, Work.REPAIRING)
-        page = await self._store.pending(self._paging.rows, avoided)
-        self._paging.read(page.values())
+        page = await self._read(avoided)
         if await self._correct_labels(page):
             # The page is read again: its rows have to be in the order of ids of their partition.
             return Published(more=True)
@@ -151,6 +149,19 @@ class Publisher:
             if pending.head is None:
                 await self._store.add_stream(partition)
         return Published(bool(page), await self._publish(page))
+
+    async def _read(self, avoided: Collection[Partition]) -> dict[Partition, Pending]:
+        began = _now()
+        try:
+            page = await self._store.pending(self._paging.size, avoided)
+        except DatabaseError as error:
+            # A limit of time for statements would end the same page again and again. An outage says
+            # nothing about the size, unless the wait for the answer was long.
+            if not isinstance(error, DatabaseUnavailable) or _now() - began > SLOW:
+                self._paging.failed()
+            raise
+        self._paging.read(page.values(), _now() - began)
+        return page
 
     async def _correct_labels(self, page: Mapping[Partition, Pending]) -> bool:
         """Move the rows of a process with another number of partitions to where workers look.
@@ -165,7 +176,11 @@ class Publisher:
                     moved |= misplaced(partition, pending.rows, partitions)
         if moved:
             await self._store.relabel(moved)
-            telemetry.emit(catalogue.RelayRepartitioned(service=self._service, count=len(moved)))
+            telemetry.emit(
+                catalogue.RelayRepartitioned(
+                    service=self._store.service, outbox=self._store.id, count=len(moved)
+                )
+            )
         return bool(moved)
 
     async def _publish(self, rows: Mapping[Partition, Pending]) -> dict[Partition, StreamHead]:
@@ -182,7 +197,11 @@ class Publisher:
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         if page.outages:
+            # A refusal says nothing about the size; a missing answer may have come too late.
+            if not all(isinstance(error, BrokerNotReady) for error in page.outages):
+                self._paging.not_appended()
             raise page.outages[0]
+        self._paging.appended(page.slowest)
         return page.refused
 
     async def _append_some(self, page: _Page) -> None:
@@ -198,10 +217,12 @@ class Publisher:
 
     async def _append_all(self, page: _Page, partition: Partition, pending: Pending) -> None:
         head = pending.head or StreamHead()
-        packer = Packer(partition, self._service, self._signer)
-        for rows in cut(pending.rows, self._chunk):
+        packer = Packer(partition, self._store.service, self._signer)
+        for rows in cut(pending.rows, self._chunk, self._paging.chunk_bytes):
             wires = [packer.wire(pending.incarnations, row) for row in rows]
+            began = _now()
             entries = await self._broker.publish(partition, head, wires)
+            page.slowest = max(page.slowest, _now() - began)
             if entries is None:
                 # The rows behind this chunk must not overtake it.
                 page.refused[partition] = head
@@ -235,19 +256,56 @@ class Publisher:
 
 
 class Paging:
-    """The number of rows to read at a time: about `PAGE_BYTES`, judged by the pages before."""
+    """Choose the size of the next page and of its chunks, by the pages before.
 
-    def __init__(self, fewest: int, most: int) -> None:
-        self._fewest = min(fewest, most)
-        self._most = most
-        self.rows = self._fewest
+    The number of rows follows their size, because the database looks at each row of a page that
+    `page_bytes` cuts short. After a page that took too long, the next page is smaller: a role may
+    have a `statement_timeout`, and a network may be slow.
+    """
 
-    def read(self, page: Iterable[Pending]) -> None:
-        """Take note of a page."""
+    def __init__(self, settings: RelaySettings) -> None:
+        self._most = settings.page
+        self._rows = min(settings.chunk, settings.page)
+        self._page = Portion(settings.page_bytes)
+        self._chunk = Portion(settings.chunk_bytes)
+
+    @property
+    def size(self) -> PageSize:
+        """Return the size of the next page."""
+        return PageSize(self._rows, self._page.size)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Return the most bytes of the next chunks."""
+        return self._chunk.size
+
+    def read(self, page: Iterable[Pending], seconds: float) -> None:
+        """Take note of a page that was read."""
+        if seconds > SLOW:
+            self.failed()
+            return
+        self._page.went_well()
         sizes = [len(row.data) for pending in page for row in pending.rows]
         if sizes:
-            fit = PAGE_BYTES * len(sizes) // max(1, sum(sizes))
-            self.rows = max(self._fewest, min(self._most, fit, 4 * self.rows))
+            # Twice as many as fit, because the next rows may be smaller.
+            fit = 2 * self._page.size * len(sizes) // max(1, sum(sizes))
+            self._rows = max(1, min(self._most, fit, 4 * self._rows))
+
+    def failed(self) -> None:
+        """Read less next time."""
+        self._page.went_badly()
+        self._rows = max(1, self._rows // 4)
+
+    def appended(self, seconds: float) -> None:
+        """Take note of the time of the slowest chunk of a page."""
+        if seconds > SLOW:
+            self.not_appended()
+        else:
+            self._chunk.went_well()
+
+    def not_appended(self) -> None:
+        """Append less at a time."""
+        self._chunk.went_badly()
 
 
 def misplaced(partition: Partition, rows: Iterable[PendingRow], partitions: int) -> dict[int, str]:
@@ -256,13 +314,13 @@ def misplaced(partition: Partition, rows: Iterable[PendingRow], partitions: int)
     return {number: name for number, name in right.items() if name != partition.name}
 
 
-def cut(rows: Sequence[PendingRow], count: int) -> Iterator[Sequence[PendingRow]]:
-    """Cut rows into chunks of at most `count` events and about `CHUNK_BYTES`."""
+def cut(rows: Sequence[PendingRow], count: int, most: int) -> Iterator[Sequence[PendingRow]]:
+    """Cut rows into chunks of at most `count` events, and of `most` bytes of data."""
     start, size = 0, 0
     for end, row in enumerate(rows):
         size += len(row.data)
         # A row that is larger than a chunk is a chunk of its own.
-        if end > start and (end - start == count or size > CHUNK_BYTES):
+        if end > start and (end - start == count or size > most):
             yield rows[start:end]
             start, size = end, len(row.data)
     yield rows[start:]
@@ -284,6 +342,10 @@ def _joined(chunk: Chunk, following: Chunk) -> Chunk:
     ids = [*chunk.placed.ids, *following.placed.ids]
     entries = [*chunk.placed.entries, *following.placed.entries]
     return Chunk(chunk.partition, chunk.old, following.new, Placed(ids, entries))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

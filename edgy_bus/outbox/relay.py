@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
-from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.errors import BrokerNotReady, BrokerUnavailable
 from edgy_bus.outbox.leading import Leader
 from edgy_bus.outbox.notifier import CHANNEL
 from edgy_bus.outbox.publishing import Publisher
@@ -29,7 +29,7 @@ _FIRST_PAUSE = 0.05
 
 
 class Relay(Service):
-    """Publishes the outbox of a service: leads, repairs, publishes and tidies, in this order.
+    """Publishes the events of a service in a database: leads, repairs, publishes, then tidies.
 
     `models` returns the service's models and their numbers of partitions. `bell` is rung after
     commits in this process, and by PostgreSQL after commits in other processes; without a ring the
@@ -41,7 +41,6 @@ class Relay(Service):
         *,
         store: OutboxStore,
         broker: Broker,
-        service: str,
         models: Callable[[], Mapping[str, int]],
         settings: RelaySettings,
         bell: Bell,
@@ -50,23 +49,25 @@ class Relay(Service):
         super().__init__()
         self.bell = bell
         self._store = store
-        self._service = service
+        self._broker = broker
         self._settings = settings
         troubles = Troubles(_time, settings.backoff)
-        self.leader = Leader(broker, service, settings.lease)
+        self.leader = Leader(broker, store, settings.lease)
         self.repairer = Repairer(store, broker, models, troubles)
         self.publisher = Publisher(
             store=store,
             broker=broker,
-            service=service,
             models=models,
             settings=settings,
             signer=signer,
             troubles=troubles,
         )
         self.tidier = Tidier(store, broker, self.repairer, settings, troubles)
-        # A relay compares all streams once in every tenure.
+        self._begun = 0
+        """The tenure for which the broker was looked at."""
         self._tenure = 0
+        """The tenure in which all streams were compared."""
+        self.ready = False
         self._reported = ""
         """The kind of error that was reported last, until a step succeeds."""
 
@@ -83,10 +84,9 @@ class Relay(Service):
             # Or the next relay would wait for the end of the lease.
             await self.leader.hand_back()
 
-    async def stop(self) -> None:
-        self.stopping.set()
+    def ask_to_stop(self) -> None:
+        super().ask_to_stop()
         self.bell.ring()
-        await self.wait()
 
     async def step(self) -> bool:
         """Look at the outbox once; whether there may be more to do at once.
@@ -95,11 +95,23 @@ class Relay(Service):
         """
         if not await self.leader.step():
             return False
+        if self.leader.tenure != self._begun:
+            # Once in a tenure, and not at each step that fails: this reports a server that may lose
+            # data, and refuses one that cannot be used.
+            await self._broker.connect()
+            self.tidier.begin_anew()
+            self._begun = self.leader.tenure
         # The relay that led before may have crashed between an append and its mark.
         if self.leader.tenure != self._tenure or not self.repairer.verified:
             await self.repairer.step()
             self._tenure = self.leader.tenure
-        published = await self.publisher.step()
+        try:
+            published = await self.publisher.step()
+        except BrokerNotReady:
+            # A broker that is full takes no event before old ones are trimmed. A broker that does
+            # not answer would let trimming wait for nothing.
+            await self.tidier.step()
+            raise
         for partition, head in published.refused.items():
             await self.repairer.after_refusal(partition, head)
         # Last, and a slice at a time: events come before everything else.
@@ -108,6 +120,7 @@ class Relay(Service):
     async def _work(self) -> None:
         pause = _FIRST_PAUSE
         while not self.stopping.is_set():
+            self.progress.note(rests=self._settings.poll)
             try:
                 busy = await self.step()
             except Exception as error:  # noqa: BLE001 - rows wait in the outbox
@@ -119,7 +132,9 @@ class Relay(Service):
             pause = _FIRST_PAUSE
             # The bell keeps a ring of the time of the step: the wait ends at once.
             if not busy and not self.stopping.is_set():
-                await self.bell.wait(self._settings.poll)
+                # Not longer than the lease allows: a standby takes over in time, and the leader
+                # renews, also with a long `poll`.
+                await self.bell.wait(min(self._settings.poll, self.leader.rest))
 
     def _report_failure(self, error: Exception) -> None:
         """Report an error, once for each kind of error."""
@@ -129,13 +144,17 @@ class Relay(Service):
             telemetry.emit(
                 catalogue.BrokerUnavailable(part="relay", error=text)
                 if isinstance(error, BrokerUnavailable)
-                else catalogue.RelayFailed(service=self._service, error=text)
+                else catalogue.RelayFailed(
+                    service=self._store.service, outbox=self._store.id, error=text
+                )
             )
         self._reported = kind
 
     def _report_success(self) -> None:
+        self.ready = True
         if self._reported:
-            telemetry.emit(catalogue.RelayRecovered(service=self._service))
+            recovered = catalogue.RelayRecovered(service=self._store.service, outbox=self._store.id)
+            telemetry.emit(recovered)
         self._reported = ""
 
 

@@ -6,14 +6,17 @@ about what is published, and the database about what is not.
 """
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Landmark, StreamHead, StreamState
 from edgy_bus.brokers.protocol import Agreement
+from edgy_bus.codec import numbering
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.events import Partition
-from edgy_bus.outbox.store import OutboxStore, Recognised
+from edgy_bus.outbox.ledger import Placed
+from edgy_bus.outbox.store import OutboxStore, Recognised, strangers_of
 from edgy_bus.outbox.troubles import Troubles, Work
 from edgy_bus.telemetry import catalogue
 
@@ -52,10 +55,23 @@ class Repairer:
         Raises `ConfigurationError` for another number than the published, and for keys that only
         newer releases may use; nothing is published then.
         """
-        # Until the end: an error here must keep everything from being published.
-        verified, self.verified = self.verified, False
-        await self._agreement.renew()
-        for model, partitions in self._models().items():
+        await self.renew()
+        for model in self.models():
+            await self.declare_model(model)
+
+    async def renew(self) -> None:
+        """Make the protocol known at the broker; raises as `declare`."""
+        with self._unverified():
+            await self._agreement.renew()
+
+    def models(self) -> Sequence[str]:
+        """Return the models to declare."""
+        return list(self._models())
+
+    async def declare_model(self, model: str) -> None:
+        """Make the number of a model's partitions known at the broker; raises as `declare`."""
+        partitions = self._models()[model]
+        with self._unverified():
             number = await self._broker.declare(model, partitions)
             if number != partitions:
                 raise ConfigurationError(
@@ -63,6 +79,12 @@ class Repairer:
                     f"{partitions}: set EventSettings(partitions={number}); its events wait in the "
                     "outbox"
                 )
+
+    @contextmanager
+    def _unverified(self) -> Iterator[None]:
+        # Until the end: an error must keep everything from being published.
+        verified, self.verified = self.verified, False
+        yield
         self.verified = verified
 
     async def look_at(self, partition: Partition, head: StreamHead) -> bool:
@@ -95,21 +117,24 @@ class Repairer:
         recognised = await self._recognise(partition, state)
         if recognised is None:
             return False
-        strangers = max((page.strangers for page in recognised), default=0)
-        placed = [page.placed for page in recognised]
-        repair = await self._store.repairs.resynchronise(
-            partition, head, state.head, placed, strangers
-        )
         # A head without an epoch is of a stream that this database has never published to.
-        if repair.done and head.epoch:
-            count = sum(len(page.ids) for page in placed)
-            lost = state.epoch != head.epoch
+        published_before = bool(head.epoch)
+        if published_before and state.epoch != head.epoch:
+            recognised.append(await self._parked(partition))
+        repair = await self._store.repairs.resynchronise(partition, head, state.head, recognised)
+        if repair.done and published_before:
             telemetry.emit(
-                catalogue.RelayResynchronised(partition=str(partition), marked=count, lost=lost)
+                catalogue.RelayResynchronised(
+                    partition=str(partition),
+                    marked=sum(len(page.placed.ids) for page in recognised),
+                    lost=state.epoch != head.epoch,
+                    again=repair.again,
+                )
             )
         if repair.restored:
+            incarnation = strangers_of(recognised) + 1
             telemetry.emit(
-                catalogue.RelayRestored(partition=str(partition), incarnation=strangers + 1)
+                catalogue.RelayRestored(partition=str(partition), incarnation=incarnation)
             )
         return repair.done
 
@@ -128,3 +153,15 @@ class Repairer:
             # Answers None if the stream does not hold the newest entry any more.
             marks = await self._broker.landmarks(partition, state.head, marks[-1].entry)
         return None if marks is None else recognised
+
+    async def _parked(self, partition: Partition) -> Recognised:
+        """Return the newest parked event of each held row: the stream may not have it any more."""
+        newest: dict[str, int] = {}
+        for group in (await self._store.groups()).get(partition.model, ()):
+            rows = list(await self._broker.held(partition, group))
+            parked = await self._broker.newest_parked(partition, group, rows)
+            for row, event in parked.items():
+                sequence = numbering(event.letter.fields.get(b"head", b"")).sequence or 0
+                newest[row.subject] = max(sequence, newest.get(row.subject, 0))
+        parked_rows = {subject: sequence for subject, sequence in newest.items() if sequence}
+        return Recognised(Placed([], []), 0, parked_rows)

@@ -18,11 +18,11 @@ from sqlalchemy import (
     ColumnElement,
     Date,
     Double,
-    Enum,
     Executable,
     Integer,
     Interval,
     LargeBinary,
+    Numeric,
     Select,
     String,
     Table,
@@ -34,15 +34,16 @@ from sqlalchemy import (
     cast,
     func,
     insert,
-    literal,
     select,
 )
 from sqlalchemy.dialects.postgresql import BIT, JSONB
 from sqlalchemy.types import TypeEngine
 
-from edgy_bus.database import ExactDecimal, UTCDateTime
+from edgy_bus.codec import dumps
+from edgy_bus.database import Duration, ExactDecimal, PlainUuid, UTCDateTime, stored_type
 from edgy_bus.errors import IntegrityError
 from edgy_bus.outbox.encoding import Stamp
+from edgy_bus.outbox.smaller_data import DELETION, constant, select_smaller_data
 from edgy_bus.outbox.statements import then_pending
 from edgy_bus.outbox.table import outbox
 from edgy_bus.sources import SingleRow
@@ -51,13 +52,15 @@ from edgy_bus.sources.statements import old_name
 _Column = ColumnElement[Any]
 _Type = TypeEngine[Any]
 
-_KEYS = (Integer, BigInteger, String, Text, Uuid)
-"""Types of keys whose text PostgreSQL writes as `codec.key_text` does."""
+_KEYS = (Integer, String, Uuid, PlainUuid)
+"""Types of keys whose text PostgreSQL writes as `codec.key_text` does, without a conversion.
+
+Subclasses are included: `BigInteger` of `Integer`, `Text` of `String`."""
 
 _MOST = 50
 """The most columns of an event: PostgreSQL's functions take 100 arguments, two for a column."""
 
-_STAMP = ("event_id", "time", "created", "traceparent")
+_STAMP = ("event_id", "time", "traceparent")
 """Columns of the outbox that are parameters of the statement."""
 
 
@@ -94,7 +97,7 @@ def is_recordable(table: Table, pk: str, public: Sequence[str]) -> bool:
     """Return whether PostgreSQL can write the same JSON of such a row as `encoding`."""
     if len(public) > _MOST or not isinstance(table.c[pk].type, _KEYS):
         return False
-    return all(isinstance(table.c[name].type, _SUPPORTED) for name in public)
+    return all(isinstance(stored_type(table.c[name].type), _SUPPORTED) for name in public)
 
 
 @lru_cache(maxsize=1_000)
@@ -105,12 +108,12 @@ def with_event(change: Any, kind: EventKind) -> Executable:
     event = _event(changed, kind).cte("event").prefix_with("MATERIALIZED")
     values: dict[str, _Column] = {name: _parameter(name) for name in _STAMP}
     values |= {
-        "model": _constant(kind.model),
-        "signal": _constant(kind.signal),
+        "model": constant(kind.model),
+        "signal": constant(kind.signal),
         "label": _partition(event.c.subject, kind.partitions),
         "subject": event.c.subject,
-        "data": _data_or_null(event.c.data, kind.max_bytes),
-        "source": _constant(kind.source),
+        "data": _data_within(event.c.data, kind),
+        "source": constant(kind.source),
     }
     # The INSERT reads from the changed row, so the outbox id is drawn while the row is locked.
     written = insert(outbox).from_select(list(values), select(*values.values()).select_from(event))
@@ -126,14 +129,14 @@ def parameters(single: SingleRow, event_id: str, stamp: Stamp) -> Mapping[str, o
         **single.parameters,
         "edgy_bus_event_id": event_id,
         "edgy_bus_time": stamp.time,
-        "edgy_bus_created": stamp.created,
         "edgy_bus_traceparent": stamp.traceparent,
     }
 
 
 # An event over the limit must take the change back, also outside of a transaction, but a statement
-# cannot undo a CTE of its own. So `data` of such an event is NULL. The column refuses the NULL, and
-# the whole statement fails. The refused column identifies the error, in every language of a server,
+# cannot undo a CTE of its own. So `data` of such an event is NULL, unless the row was too large
+# before; then large fields are left out instead. The column refuses the NULL, and the whole
+# statement fails. The refused column identifies the error, in every language of a server,
 # and no trigger of the application can cause the same error.
 
 
@@ -142,26 +145,46 @@ def is_too_large(error: IntegrityError) -> bool:
     return (error.table, error.column) == (outbox.name, outbox.c.data.name)
 
 
-def _data_or_null(data: _Column, max_bytes: int) -> _Column:
-    fits = func.octet_length(data) <= _constant(max_bytes)
-    return case((fits, data))
+def _data_within(data: _Column, kind: EventKind) -> _Column:
+    """Return the data of an event within the limit, what may stand for it, or NULL."""
+    fits = func.octet_length(data) <= constant(kind.max_bytes)
+    is_update = kind.read is not None
+    if not is_update and kind.signal != DELETION:
+        return case((fits, data))
+    instead = select_smaller_data(data, kind.max_bytes, len(kind.public), is_update=is_update)
+    # PostgreSQL executes a subquery without references to outer rows only if a row needs its value.
+    return case((fits, data), else_=instead.scalar_subquery())
+
+
+_NOT_UPDATED = ',"is_update":false'
 
 
 def _event(changed: CTE, kind: EventKind) -> Select[Any]:
     """Return the SELECT of the event's subject and data."""
-    arguments: list[_Column] = []
-    for name in kind.public:
-        column = changed.c[name]
-        arguments += (_constant(name), _json(column, kind.table.c[name].type))
-    instance = cast(func.json_build_object(*arguments), Text)
+    begin, instance = constant('{"instance":'), _instance(changed, kind)
     if kind.read is None:
-        data = _constant('{"instance":') + instance + _constant(',"is_update":false}')
+        data = begin + instance + constant(_NOT_UPDATED + "}")
     else:
         changes = _changes(changed, kind.table, kind.read)
-        begin, middle = _constant('{"instance":'), _constant(',"is_update":true,"changes":{')
-        data = begin + instance + middle + changes + _constant("}}")
+        middle = constant(_updated(kind) + ',"changes":{')
+        data = begin + instance + middle + changes + constant("}}")
     subject = cast(changed.c[kind.pk], Text)
     return select(subject.label("subject"), data.label("data")).select_from(changed)
+
+
+def _updated(kind: EventKind) -> str:
+    """Return the members of the event of an update that do not depend on the row."""
+    if kind.signal != "post_update":
+        return ',"is_update":true'
+    return f',"is_update":true,"assigned":{dumps(kind.read).decode()}'
+
+
+def _instance(changed: CTE, kind: EventKind) -> _Column:
+    """Return the JSON object of the row."""
+    arguments: list[_Column] = []
+    for name in kind.public:
+        arguments += (constant(name), _json(changed.c[name], kind.table.c[name].type))
+    return cast(func.json_build_object(*arguments), Text)
 
 
 def _changes(changed: CTE, table: Table, names: Sequence[str]) -> _Column:
@@ -171,31 +194,25 @@ def _changes(changed: CTE, table: Table, names: Sequence[str]) -> _Column:
         old, new = changed.c[old_name(name)], changed.c[name]
         members.append(_member(name, old, new, table.c[name].type))
     # CONCAT_WS leaves out NULL, the member of a column that did not change.
-    return func.concat_ws(_constant(","), *members) if members else _constant("")
+    return func.concat_ws(constant(","), *members) if members else constant("")
 
 
 def _member(name: str, old: _Column, new: _Column, kind: _Type) -> _Column:
     differs = old.is_distinct_from(new)
-    if isinstance(kind, JSON):
+    if isinstance(stored_type(kind), JSON):
         # The type json has no equality.
         differs = cast(old, JSONB).is_distinct_from(cast(new, JSONB))
     values = func.json_build_object(
-        _constant("old"), _json(old, kind), _constant("new"), _json(new, kind)
+        constant("old"), _json(old, kind), constant("new"), _json(new, kind)
     )
-    return case((differs, _constant(f'"{name}":') + cast(values, Text)))
+    return case((differs, constant(f'"{name}":') + cast(values, Text)))
 
 
 def _partition(subject: _Column, partitions: int) -> _Column:
     """Return the name of the row's partition, as `events.partition_number` computes it."""
-    digest = _constant("x") + func.left(func.md5(subject), _constant(8))
+    digest = constant("x") + func.left(func.md5(subject), constant(8))
     number = cast(cast(digest, BIT(32)), BigInteger)
-    return cast(number % _constant(partitions), Text)
-
-
-def _constant(value: str | int) -> _Column:
-    """Return a part of the statement's text."""
-    # A parameter would cost client and server a little more for every row.
-    return literal(value, Text if isinstance(value, str) else BigInteger, literal_execute=True)
+    return cast(number % constant(partitions), Text)
 
 
 def _parameter(name: str) -> _Column:
@@ -207,8 +224,9 @@ def _parameter(name: str) -> _Column:
 
 def _json(column: _Column, kind: _Type) -> _Column:
     """Return the argument of `json_build_object` for a column."""
+    stored = stored_type(kind)
     for types, write in _WRITERS:
-        if isinstance(kind, types):
+        if isinstance(stored, types):
             return write(column)
     # The JSON of the other supported types is that of the codec.
     return column
@@ -217,7 +235,7 @@ def _json(column: _Column, kind: _Type) -> _Column:
 def _moment(column: _Column) -> _Column:
     utc = func.to_char(func.timezone("UTC", column), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     # Python leaves out a fraction of zero.
-    text = func.replace(utc, _constant(".000000Z"), _constant("Z"))
+    text = func.replace(utc, constant(".000000Z"), constant("Z"))
     least, greatest = dt.datetime.min.isoformat(), dt.datetime.max.isoformat()
     return _finite(column, text, f"{least}Z", f"{greatest}Z")
 
@@ -230,11 +248,15 @@ def _date(column: _Column) -> _Column:
 def _time(column: _Column) -> _Column:
     # TO_CHAR takes no time of day.
     text = func.to_char(cast(column, Interval), "HH24:MI:SS.US")
-    return func.replace(text, _constant(".000000"), _constant(""))
+    return func.replace(text, constant(".000000"), constant(""))
 
 
 def _decimal(column: _Column) -> _Column:
     return cast(column, Text)
+
+
+def _seconds(column: _Column) -> _Column:
+    return cast(column, Numeric) / cast(constant("1000000"), Numeric)
 
 
 def _base64(column: _Column) -> _Column:
@@ -259,18 +281,14 @@ _WRITERS: Sequence[tuple[type, Callable[[_Column], _Column]]] = (
     (Time, _time),
     (ExactDecimal, _decimal),
     (LargeBinary, _base64),
+    (Duration, _seconds),
 )
 """The writers of columns whose JSON PostgreSQL and the codec write differently."""
 
 _SUPPORTED = (
     *tuple(types for types, _ in _WRITERS),
+    *_KEYS,
     JSON,
     Boolean,
-    Integer,
-    BigInteger,
-    String,
-    Text,
     Double,
-    Uuid,
-    Enum,
 )

@@ -15,10 +15,13 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Integer,
+    Label,
+    LargeBinary,
     Select,
     Table,
     TableValuedAlias,
     Text,
+    and_,
     any_,
     bindparam,
     cast,
@@ -51,6 +54,7 @@ DURABILITY = select(
 """Settings of the server and of the session that may not be off."""
 
 _LIMIT = bindparam("limit", type_=Integer())
+_BYTES = bindparam("bytes", type_=BigInteger())
 
 WRITTEN = (
     "model",
@@ -61,13 +65,12 @@ WRITTEN = (
     "time",
     "traceparent",
     "data",
-    "created",
     "source",
     "to",
     "causation",
     "context",
 )
-"""The columns of an event's row; the database adds the id."""
+"""The columns of an event's row; the database adds the id and the time."""
 
 SqlType = TypeEngine[Any]
 Rows = Select[Any]
@@ -87,7 +90,6 @@ MARKED: dict[str, SqlType] = {
     "new_seq": BigInteger(),
     "new_event": Text(),
     "events": Text(),
-    "created": BigInteger(),
 }
 """The parameters of a mark: an array each, with an element for every chunk."""
 
@@ -112,8 +114,7 @@ def appending(*, many: bool) -> Executable:
     """PostgreSQL: write events, pending, from parameters; several events from arrays."""
     written = insert(outbox)
     if many:
-        types = {name: BigInteger() if name == "created" else Text() for name in WRITTEN}
-        rows = _arrays("rows", types)
+        rows = _arrays("rows", dict.fromkeys(WRITTEN, Text()))
         written = written.from_select(list(WRITTEN), select(*rows.c))
     else:
         values = {name: bindparam(name, type_=outbox.c[name].type) for name in WRITTEN}
@@ -136,17 +137,23 @@ LAST_PENDING = insert(pending).from_select(
 
 
 @cache
-def reading(dialect: str, *, avoiding: bool = False) -> Executable:
+def reading(dialect: str, *, avoiding: bool = False, shared: bool = False) -> Executable:
     """Select the heads of all streams and the oldest pending events, in one statement.
+
+    At most `limit` events, with about `bytes` of data.
 
     The columns are model, label, and those of `EVENT`. The row of a head has no id; its epoch
     stands in the place of the event's id, the event of the head in the place of the subject, and
     its numbers in the place of the data. An id whose event is deleted has no model.
 
-    With `avoiding`, events of partitions among `names` are passed over: such a statement looks at
-    every event that is passed over.
+    With `avoiding`, events of partitions among `names` are passed over; with `shared`, events of
+    other services than `service`. Such a statement looks at every event that is passed over.
     """
-    events = _pending_but(dialect) if avoiding else _oldest_pending(dialect)
+    if avoiding or shared:
+        first = _pending_but(dialect, avoiding=avoiding, shared=shared)
+    else:
+        first = _oldest_pending()
+    events = _within_bytes(dialect, first)
     instead = {
         "event_id": streams.c.epoch,
         "subject": streams.c.head_event,
@@ -156,26 +163,56 @@ def reading(dialect: str, *, avoiding: bool = False) -> Executable:
     return union_all(events, select(streams.c.model, streams.c.label, *columns))
 
 
-def _oldest_pending(dialect: str) -> Rows:
-    """Select the events of the first ids.
+def _oldest_pending() -> FromClause:
+    """Select the first ids.
 
     By way of the ids: neither what was published before nor what the planner believes of the tables
     makes the statement look at more of the outbox.
     """
-    first = select(pending.c.id).order_by(pending.c.id).limit(_LIMIT).subquery("first")
-    event, joined = _with_events(dialect, first)
-    return _event_columns(first, event).select_from(joined)
+    return select(pending.c.id).order_by(pending.c.id).limit(_LIMIT).subquery("first")
 
 
-def _pending_but(dialect: str) -> Rows:
-    """Select the events of the first ids outside of some partitions."""
+def _pending_but(dialect: str, *, avoiding: bool, shared: bool) -> FromClause:
+    """Select the first ids, without some partitions or without other services."""
     event, joined = _with_events(dialect, pending)
-    partition = event.c.model + literal(":", Text) + event.c.label
-    wanted = or_(event.c.id.is_(None), ~_among(dialect, partition, "names", Text()))
-    rows = _event_columns(pending, event).select_from(joined).where(wanted)
+    rows = select(pending.c.id).select_from(joined)
+    orphan = event.c.id.is_(None)
+    if avoiding:
+        partition = event.c.model + literal(":", Text) + event.c.label
+        rows = rows.where(or_(orphan, ~_among(dialect, partition, "names", Text())))
+    if shared:
+        rows = rows.where(or_(orphan, _belongs_to_service(event.c.model)))
     # Nested, because SQLite takes no ORDER BY inside of a UNION.
-    first = rows.order_by(pending.c.id).limit(_LIMIT).subquery("first")
-    return select(*first.c)
+    return rows.order_by(pending.c.id).limit(_LIMIT).subquery("first")
+
+
+def _within_bytes(dialect: str, first: FromClause) -> Rows:
+    """Select the events of some ids, as long as the `data` before an event is within `bytes`.
+
+    So a page is larger than `bytes` by one event at the most, and the first event always fits.
+    """
+    if dialect == POSTGRESQL:
+        event, joined = _with_events(dialect, first)
+        # Large data stays outside of the rows here, and its size is known without reading it.
+        size = func.coalesce(func.octet_length(event.c.data), 0)
+        before = _sum_before(size, first.c.id)
+        page = _event_columns(first, event).add_columns(before).select_from(joined).subquery("page")
+        columns = (page.c[name] for name in ("model", "label", *EVENT))
+        return select(*columns).where(page.c.before < _BYTES)
+    # The sizes alone: SQLite would copy the data of all rows aside to sum their sizes up.
+    event, joined = _with_events(dialect, first)
+    size = func.coalesce(func.length(cast(event.c.data, LargeBinary())), 0)
+    sizes = select(first.c.id, size.label("size")).select_from(joined).subquery("sizes")
+    before = _sum_before(sizes.c.size, sizes.c.id)
+    measured = select(sizes.c.id, before).subquery("measured")
+    within = select(measured.c.id).where(measured.c.before < _BYTES).subquery("within")
+    event, joined = _with_events(dialect, within)
+    return _event_columns(within, event).select_from(joined)
+
+
+def _sum_before(size: ColumnElement[int], order: ColumnElement[int]) -> Label[int]:
+    """Sum the sizes of the rows before each row."""
+    return (func.sum(size).over(order_by=order, rows=(None, 0)) - size).label("before")
 
 
 def _with_events(dialect: str, ids: FromClause) -> tuple[FromClause, FromClause]:
@@ -191,6 +228,15 @@ def _with_events(dialect: str, ids: FromClause) -> tuple[FromClause, FromClause]
 def _event_columns(ids: FromClause, event: FromClause) -> Rows:
     columns = (event.c[name] for name in EVENT[1:])
     return select(event.c.model, event.c.label, ids.c.id, *columns)
+
+
+def _belongs_to_service(model: ColumnElement[str]) -> ColumnElement[bool]:
+    """Match the models of `service`, as `events.service_of` does."""
+    service = bindparam("service", type_=Text())
+    # The length plus the dot; the names of both services may contain dots: `shop`, `shop.eu`.
+    begins = func.substr(model, 1, func.length(service) + 1) == service + literal(".", Text)
+    name = func.substr(model, func.length(service) + 2)
+    return and_(begins, func.replace(name, ".", "") == name)
 
 
 def _head_numbers() -> ColumnElement[str]:
@@ -240,12 +286,14 @@ def marking() -> Executable:
         .cte("published")
     )
     rows = select(*(moved.c[name] for name in _KEPT))
-    kept = insert(chunks).from_select([column.name for column in chunks.c], rows).cte("kept")
+    kept = insert(chunks).from_select(list(_CHUNK), rows).cte("kept")
     return select(moved.c.number).add_cte(published, kept)
 
 
-_KEPT = ("model", "label", "new_ms", "new_seq", "events", "created")
+_KEPT = ("model", "label", "new_ms", "new_seq", "events")
 """The parameters of a mark that become the columns of a chunk, in their order."""
+
+_CHUNK = ("model", "label", "last_ms", "last_seq", "events")
 
 
 @cache
@@ -262,6 +310,13 @@ def events_of(dialect: str) -> Executable:
 
 
 @cache
+def streams_of(dialect: str) -> Executable:
+    """Select the streams whose partitions are among `names`."""
+    partition = streams.c.model + literal(":", Text) + streams.c.label
+    return select(streams).where(_among(dialect, partition, "names", Text()))
+
+
+@cache
 def taking(dialect: str) -> Executable:
     """Make those of `ids` that are pending no longer pending; returns them."""
     return delete(pending).where(_among_ids(dialect, pending.c.id)).returning(pending.c.id)
@@ -269,12 +324,12 @@ def taking(dialect: str) -> Executable:
 
 @cache
 def sending_again(dialect: str) -> Executable:
-    """Make those of `ids` that are in the outbox pending."""
+    """Make those of `ids` pending that are in the outbox and not pending; returns them."""
     # An id that is pending already, or whose event is pruned, stays as it is.
     there = select(outbox.c.id).where(
         _among_ids(dialect, outbox.c.id), ~exists().where(pending.c.id == outbox.c.id)
     )
-    return insert(pending).from_select(["id"], there)
+    return insert(pending).from_select(["id"], there).returning(pending.c.id)
 
 
 def ids_for(dialect: str, ids: Sequence[int]) -> Parameters:

@@ -7,6 +7,7 @@ stands in `edgy_bus_pending`, in a chunk of `edgy_bus_batch`, or in neither.
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, Text, text
 
+from edgy_bus.database.clock import DatabaseClock
 from edgy_bus.database.versions import TableSet, meta_table
 
 metadata = MetaData()
@@ -30,7 +31,8 @@ outbox = Table(
     Column("time", String(40), nullable=False),
     Column("traceparent", String(64), nullable=True),
     Column("data", Text, nullable=False),
-    Column("created", _big, nullable=False),
+    # By the clock of the database, which is the same for all processes.
+    Column("created", _big, nullable=False, default=DatabaseClock()),
     # Since version 2. Releases that know version 1 leave these columns empty and do not read them.
     Column("source", String(255), nullable=True),
     Column("to", Text, nullable=True),
@@ -77,7 +79,7 @@ chunks = Table(
     Column("last_seq", BigInteger, primary_key=True),
     # The ids of the events, and the entry of each: see `ledger`.
     Column("events", Text, nullable=False),
-    Column("created", _big, nullable=False),
+    Column("created", _big, nullable=False, default=DatabaseClock()),
 )
 """The events that are in the streams and not confirmed by every group."""
 

@@ -1,25 +1,45 @@
-"""Looks after the streams and the outbox in rounds: compare, confirm, trim, prune.
+"""Looks after the streams and the outbox in rounds: declare, compare, confirm, trim, prune.
 
 A round is done in slices between the pages that are published, so that thousands of streams hold up
-no event for long. A stream in which nothing has happened costs no write.
+no event for long. A stream in which nothing has happened costs a share of a round trip, and no
+write.
 """
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, EntryId, StreamHead
+from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
+from edgy_bus.outbox.absences import Absences
 from edgy_bus.outbox.repairing import Repairer
 from edgy_bus.outbox.store import OutboxStore, Standing
 from edgy_bus.outbox.troubles import Troubles, Work
 from edgy_bus.settings import RelaySettings
 from edgy_bus.telemetry import catalogue
 
-SLICE = 0.05
+SLICE = 0.02
 """Seconds of a slice, about: the longest that tidying keeps an event waiting."""
+
+_AT_ONCE = 16
+"""Streams that are looked at together, at the cost of a round trip."""
+
+
+Progress = Mapping[str, EntryId]
+"""The entry below which a group has finished everything, by the name of the group."""
+
+
+class _Look(NamedTuple):
+    """The state of a stream: the groups' progress if the stream holds its head, and its groups."""
+
+    partition: Partition
+    standing: Standing
+    progress: Progress | None
+    groups: set[str]
 
 
 class Tidier:
@@ -38,14 +58,36 @@ class Tidier:
         self._repairer = repairer
         self._settings = settings
         self._troubles = troubles
+        self._absences = Absences(broker)
         self._next_round = 0.0
+        self._models: deque[str] = deque()
+        """The models that this round has yet to declare."""
         self._streams: deque[Partition] = deque()
         """The streams that this round has yet to look after."""
+        self._known: Mapping[Partition, Standing] = {}
+        """The streams as they stood at the beginning of this round."""
+        self._resting: dict[Partition, Standing] = {}
+        """The streams that stood so at the beginning of the round before, too."""
+        self._groups: dict[str, set[str]] = {}
+        """The groups of every model, as they were read last in this round."""
+        self._looks: deque[_Look] = deque()
+        """The streams that were read, and are to be looked after."""
+        self._repeated: set[Partition] = set()
+        """The streams that this round has read twice."""
         self._prunes = False
         self._trimmed: dict[Partition, tuple[str, EntryId]] = {}
         """The epoch in which a stream was trimmed, and the entry below which."""
         self._waits_for: dict[Partition, list[str]] = {}
         """The groups that keep a stream from being trimmed, because they are missing there."""
+
+    def begin_anew(self) -> None:
+        """Give up the round of a tenure that has ended: another relay has led since."""
+        self._models.clear()
+        self._streams.clear()
+        self._looks.clear()
+        self._known = {}
+        self._prunes = False
+        self._next_round = 0.0
 
     async def step(self) -> bool:
         """Do a slice of the round; whether the round goes on."""
@@ -55,60 +97,128 @@ class Tidier:
             if now < self._next_round:
                 return False
             await self._begin_round(now)
-        if self._streams:
-            await self._look_after_streams(now + SLICE)
-            if clock() >= now + SLICE:
+        until = now + SLICE
+        while self._models or self._looks or self._streams:
+            if self._models:
+                await self._repairer.declare_model(self._models.popleft())
+            else:
+                # The first of each read is looked after in the same slice, before its head moves.
+                if not self._looks:
+                    await self._read_streams()
+                await self._look_after_next()
+            if clock() >= until:
                 return self._goes_on
-        oldest = time.time() - self._settings.retention
         # Each call deletes a bounded number of rows: after a long outage, a round has many of them.
-        self._prunes = bool(await self._store.tidying.prune(int(oldest * 1000)))
+        self._prunes = bool(await self._store.tidying.prune(self._settings.retention))
         return self._goes_on
 
     @property
     def _goes_on(self) -> bool:
-        return bool(self._streams) or self._prunes
+        return bool(self._models or self._looks or self._streams) or self._prunes
 
     async def _begin_round(self, now: float) -> None:
-        await self._repairer.declare()
-        self._streams.extend(await self._store.heads())
+        await self._repairer.renew()
+        streams = await self._store.streams()
+        self._groups = await self._store.groups()
+        # Streams at rest are not read again, so that any number of them costs the database no more
+        # statements than a single one.
+        self._resting = {
+            partition: standing
+            for partition, standing in streams.items()
+            if self._known.get(partition) == standing
+        }
+        self._known = streams
+        self._models.extend(self._repairer.models())
+        self._streams.extend(sorted(streams))
+        self._repeated.clear()
         self._prunes = True
         self._next_round = now + self._settings.trim_every
 
-    async def _look_after_streams(self, until: float) -> None:
-        # Read in every slice: publishing moves the heads between two slices.
-        standings = await self._store.tidying.standings()
-        groups = await self._store.groups()
+    async def _read_streams(self) -> None:
+        """Read the state of the next streams."""
+        # Confirming and trimming compare the head again, so this may be old when it is used.
+        chosen = list(islice(self._streams, _AT_ONCE))
+        standings = await self._standings(chosen)
         avoided = self._troubles.avoided(*Work)
-        clock = asyncio.get_running_loop().time
-        while self._streams:
-            partition = self._streams.popleft()
-            standing = standings.get(partition)
-            if standing is not None and partition not in avoided:
-                names = groups.setdefault(partition.model, set())
-                await self._look_after(partition, standing, names)
-            if clock() >= until:
+        usable = [partition for partition in chosen if partition in standings.keys() - avoided]
+        progresses = await self._progress(usable, standings)
+        # Only now: after an error of the reads above, the round goes on with the same streams.
+        for _ in chosen:
+            self._streams.popleft()
+        for partition in usable:
+            names = self._groups.setdefault(partition.model, set())
+            progress = progresses.get(partition)
+            self._looks.append(_Look(partition, standings[partition], progress, names))
+
+    async def _standings(self, partitions: Sequence[Partition]) -> dict[Partition, Standing]:
+        """Return the standings of streams, read now unless a stream is at rest."""
+        standings = {
+            partition: self._resting[partition]
+            for partition in partitions
+            if partition in self._resting
+        }
+        moving = [partition for partition in partitions if partition not in standings]
+        if moving:
+            standings |= await self._store.tidying.standings(moving)
+            self._groups = await self._store.groups()
+        return standings
+
+    async def _look_after_next(self) -> None:
+        if self._looks:
+            look = self._looks.popleft()
+            with self._troubles.of(look.partition, Work.TIDYING):
+                await self._look_after(*look)
+
+    async def _progress(
+        self, partitions: Sequence[Partition], standings: Mapping[Partition, Standing]
+    ) -> Mapping[Partition, Progress]:
+        """Return the progress of the groups at the streams that still hold their heads."""
+        heads = {partition: standings[partition].head for partition in partitions}
+        try:
+            answers = await self._broker.progress_of_all(heads)
+        except BrokerUnavailable:
+            raise
+        except BrokerError:
+            # A stream that cannot be used: each is asked for itself, so that the others go on.
+            return {}
+        pairs = zip(partitions, answers, strict=True)
+        return {partition: answer for partition, answer in pairs if answer is not None}
+
+    async def _look_after(
+        self,
+        partition: Partition,
+        standing: Standing,
+        progress: Progress | None,
+        groups: set[str],
+    ) -> None:
+        # A stream that holds its head has lost nothing. Entries beyond, of a relay that crashed
+        # before its mark, are found when the next event is refused.
+        if progress is None:
+            # Read again: an old head that was trimmed in the meantime would count as lost.
+            standing = (await self._store.tidying.standings([partition])).get(partition, standing)
+            if not await self._repairer.look_at(partition, standing.head):
                 return
+            progress = await self._broker.progress(partition, standing.head)
+        if progress:
+            await self._trim(partition, standing, progress, groups)
 
-    async def _look_after(self, partition: Partition, standing: Standing, groups: set[str]) -> None:
-        # Before trimming, because a stream that has lost entries has another head.
-        if not await self._repairer.look_at(partition, standing.head):
-            return
-        with self._troubles.of(partition, Work.TIDYING):
-            await self._trim(partition, standing, groups)
-
-    async def _trim(self, partition: Partition, standing: Standing, groups: set[str]) -> None:
+    async def _trim(
+        self, partition: Partition, standing: Standing, progress: Progress, groups: set[str]
+    ) -> None:
         """Remove the entries that every group has finished.
 
         `groups` are the groups of the model, to which new groups are added. A group that the stream
         does not have (lost with the stream, or not there yet) has read nothing of the stream.
         """
         head = standing.head
-        progress = await self._broker.progress(partition, head)
         for name in progress.keys() - groups:
             # Noted before the first trim that counts the group: a loss must not make it unknown.
             await self._store.add_group(partition.model, name)
             groups.add(name)
-        if not progress or self._is_kept_waiting(partition, progress, groups):
+        await self._absences.look(
+            partition, head.entry.next, progress, asyncio.get_running_loop().time()
+        )
+        if self._is_kept_waiting(partition, progress, groups):
             return
         # Beyond the marked head, a crash before the mark would leave nothing to recognise the
         # appended rows by.
@@ -120,10 +230,13 @@ class Tidier:
         )
         if confirmed:
             await self._trim_below(partition, head, finished)
+        elif partition not in self._repeated:
+            # Events were published since the stream was read: it is read again, as the first.
+            self._resting.pop(partition, None)
+            self._repeated.add(partition)
+            self._streams.appendleft(partition)
 
-    def _is_kept_waiting(
-        self, partition: Partition, progress: Mapping[str, EntryId], groups: set[str]
-    ) -> bool:
+    def _is_kept_waiting(self, partition: Partition, progress: Progress, groups: set[str]) -> bool:
         """Return whether groups are missing at a stream. Reports a change of the missing groups."""
         missing = sorted(groups - progress.keys())
         if missing != self._waits_for.get(partition, []):

@@ -1,6 +1,6 @@
 """Writes the events of a change in the transaction of the change: both happen, or neither."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from edgy_bus.codec import key_text
 from edgy_bus.database import Database
@@ -18,6 +18,7 @@ from edgy_bus.sources import (
     SingleRow,
     SourceModel,
     TableModel,
+    UnnamedRows,
     Values,
     Write,
 )
@@ -66,7 +67,7 @@ class OutboxWriter:
         """
         return self._encoder.events(model, signal, changes)
 
-    async def write(self, write: Write) -> list[RowChange]:
+    async def write(self, write: Write) -> Sequence[RowChange]:
         """Make a change and write its events. Raises `EventError` for an event over the limit."""
         if not self.records(write.model, write.signal):
             return await write.run(self._database)
@@ -126,20 +127,22 @@ class OutboxWriter:
             encoder.settings.max_bytes,
         )
 
-    async def _write_rows(self, write: Write) -> list[RowChange]:
+    async def _write_rows(self, write: Write) -> Sequence[RowChange]:
         """Make a change of any size, and write its events, in the open transaction."""
         model, signal, values = write.model, write.signal, write.summary
         if values is not None:
             return await self._write_set(write, values)
         kept: list[RowChange] = []
+        count = 0
         async for page in write.pages(self._database):
             if page:
                 await self._store.append(self._encoder.events(model, signal, page))
             # Only a page of a large set is in memory, with its events.
             kept += write.kept(page)
-        return kept
+            count += len(page)
+        return kept if len(kept) == count else UnnamedRows(count)
 
-    async def _write_set(self, write: Write, values: Values) -> list[RowChange]:
+    async def _write_set(self, write: Write, values: Values) -> Sequence[RowChange]:
         """Change a set, and write its only event."""
         changes = await write.run(self._database)
         if changes:
@@ -172,10 +175,18 @@ class OutboxWriter:
         return bool((await self._database.run(statement, {KEY: key})).rows)
 
     def announce(
-        self, model: SourceModel, signal: str, instance: Instance | None, values: Values | None
+        self,
+        model: SourceModel,
+        signal: str,
+        instance: Instance | None,
+        values: Values | None,
+        *,
+        is_update: bool | None = None,
     ) -> None:
         """Publish a `pre_*` event in the background, if there is room for the event."""
         if not self.records(model, signal):
             return
         # A function, because an event that finds no room is not made at all.
-        self._announcer.put(lambda: self._encoder.announcement(model, signal, instance, values))
+        self._announcer.put(
+            lambda: self._encoder.announcement(model, signal, instance, values, is_update=is_update)
+        )

@@ -3,8 +3,9 @@
 How partitions are found::
 
     Worker.run                       waits for databases and broker; a Consumer for each group
+      Keeper                         a thread beside the event loop: keeping.look
+        LeaseRenewal                 Broker.renew_all -> Term.extend or Tenure.lose
       Consumer.run                   rounds: Broker.join, assign, Broker.acquire, Broker.release
-        LeaseRenewal.run             Broker.renew_all -> Tenure.extend or Tenure.lose
         NewsWatch.listen             Bell.wait -> Tenure.wake
         Tenure.run                   a lease of a partition
 

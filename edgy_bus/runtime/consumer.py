@@ -3,30 +3,40 @@
 Every worker computes the shares from the list of live workers, with the same result. No worker
 takes a partition from another: a partition changes hands when its owner gives the lease back, or
 when the lease of an owner that died runs out.
+
+A round that fails is repeated, and leaves the partitions that this process holds as they are: no
+call is cut off because of an error that has nothing to do with the call.
 """
 
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
 from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import dumps
-from edgy_bus.errors import BrokerError, BrokerUnavailable
+from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import PRE, Partition, partitions_of
+from edgy_bus.portions import Portion
+from edgy_bus.reasons import describe, trace_of
 from edgy_bus.runtime.assignment import assign
+from edgy_bus.runtime.failures import Failures
+from edgy_bus.runtime.hooks import ErrorHooks
 from edgy_bus.runtime.jobs import Stats
-from edgy_bus.runtime.leases import LeaseRenewal
+from edgy_bus.runtime.keeper import Keeper
+from edgy_bus.runtime.leases import Membership
+from edgy_bus.runtime.load import Load
 from edgy_bus.runtime.news import NewsWatch
-from edgy_bus.runtime.slots import Slots
+from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.tenure import Tenure
+from edgy_bus.runtime.term import end_of
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.runtime.window import Window
-from edgy_bus.services import Service, happens
+from edgy_bus.services import Service, happens, keep_running
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import catalogue
@@ -34,6 +44,9 @@ from edgy_bus.telemetry import catalogue
 _LOOK = 0.4
 """Seconds between two looks at the live workers: the rows of a worker that died are taken over this
 much later than its lease ends."""
+
+_DECLARED = 1.0
+"""Seconds for which the numbers of partitions are remembered. They change with a new model only."""
 
 _SOON = 0.2
 """Seconds until the next look while another worker still holds a partition of this share."""
@@ -46,6 +59,7 @@ class Consumer(Service):
         group: the group's name.
         worker: the name of this worker in the group, unique to this consumer.
         stats: the counts of this process for the group.
+        ready: whether a round has succeeded: this process takes part in the group.
     """
 
     def __init__(
@@ -54,7 +68,11 @@ class Consumer(Service):
         subscriptions: Subscriptions,
         settings: WorkerSettings,
         slots: Slots,
+        keeper: Keeper,
+        *,
+        load: Load,
         signer: Signer | None = None,
+        hooks: ErrorHooks | None = None,
     ) -> None:
         super().__init__()
         self.group = subscriptions.group
@@ -64,27 +82,42 @@ class Consumer(Service):
         self._subscriptions = subscriptions
         self._settings = settings
         self._tenures: dict[Partition, Tenure] = {}
-        self._renewal = LeaseRenewal(broker, settings, self._tenures)
+        self._keeper = keeper
+        self._membership = Membership(self.group, self.worker, self._tenures)
         self._news = NewsWatch(settings, self._tenures)
         self._tools = Tools(
             broker=broker,
             subscriptions=subscriptions,
             settings=settings,
             slots=slots,
+            receivers=ReceiverSlots(settings.concurrency),
+            load=load,
+            portion=Portion(settings.fetch_bytes),
             stats=self.stats,
             window=Window(settings.window),
             idle=self._news.rearm,
             signer=signer,
+            failures=Failures(hooks),
         )
         self._ended = asyncio.Event()
         self._backoff: dict[Partition, float] = {}
         self._numbers = itertools.count(1)
         self._away = False
+        self._nudge = ""
+        self._declared: Mapping[str, int] = {}
+        self._forgotten = 0.0
+        """When `_declared` is to be read again."""
+        self.ready = False
 
     @property
     def partitions(self) -> list[Partition]:
         """Return the partitions that this process holds now."""
         return sorted(self._tenures)
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the rounds and the wait for news make progress."""
+        return super().alive and bool(self._news.progress)
 
     async def stop(self) -> None:
         """Drain, give the partitions back and wait for the end."""
@@ -94,30 +127,41 @@ class Consumer(Service):
 
     async def run(self) -> None:
         """Take part in the group until stopped."""
+        with self._keeper.keeping(self._membership):
+            await self._take_part()
+
+    async def _take_part(self) -> None:
         bell = self._broker.bell()
         helpers = [
-            asyncio.create_task(self._renewal.run()),
-            asyncio.create_task(self._news.listen(bell)),
-            asyncio.create_task(self._news.interrupt(bell)),
+            self._help("news", lambda: self._news.listen(bell)),
+            self._help("interruptions", lambda: self._news.interrupt(bell)),
         ]
         try:
             while not self.stopping.is_set():
                 await self._sleep(await self._step())
-                _raise_mistakes(helpers)
             await self._step_down()
         finally:
-            # A mistake ends up here with tenures that still run. Their leases run out; a receiver
+            # An error ends up here with tenures that still run. Their leases run out; a receiver
             # that goes on without its lease would be a zombie.
             for helper in helpers:
                 helper.cancel()
             tenures = [tenure.abort() for tenure in self._tenures.values()]
             await asyncio.gather(*helpers, *tenures, return_exceptions=True)
             await bell.close()
+            self._tools.failures.close()
+
+    def _help(self, name: str, run: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
+        """Start a loop that runs beside the rounds, until it is cancelled."""
+        # Not until `stopping`: leases are renewed while the group drains.
+        return asyncio.create_task(
+            keep_running(f"{name} of group {self.group}", run, asyncio.Event())
+        )
 
     # The rounds
 
     async def _step(self) -> float:
         """Make a round; return the seconds until the next."""
+        self.progress.note()
         try:
             waiting = await self._round()
         except BrokerUnavailable as error:
@@ -129,12 +173,13 @@ class Consumer(Service):
                 )
             self._away = True
             return min(1.0, self._settings.backoff)
-        except BrokerError as error:
-            telemetry.emit(catalogue.ConsumerFailed(group=self.group, error=str(error)))
+        except Exception as error:  # noqa: BLE001 - no error of a round ends running calls
+            self._report(error)
             return self._settings.backoff
         if self._away:
             telemetry.emit(catalogue.BrokerAvailable(part=f"worker of group {self.group}"))
         self._away = False
+        self.ready = True
         return _SOON if waiting else min(_LOOK, self._settings.lease / 4)
 
     async def _round(self) -> bool:
@@ -148,38 +193,69 @@ class Consumer(Service):
         for partition, tenure in self._tenures.items():
             # Never from the other side: a worker that takes a partition while its owner still runs
             # receivers would break the order of rows.
-            if partition not in share:
-                tenure.finish()
+            tenure.hand_over(partition not in share)
         now = asyncio.get_running_loop().time()
         wanted = [
             partition
             for partition in sorted(share)
             if partition not in self._tenures and self._backoff.get(partition, 0) <= now
         ]
-        taking = (self._take(partition) for partition in wanted)
-        for error in await asyncio.gather(*taking, return_exceptions=True):
-            # Only now, when all have been tried: those that succeeded are held.
-            if error is not None:
-                raise error
+        await self._try_each(self._take, wanted)
         return bool(share - self._tenures.keys())
+
+    async def _try_each(
+        self, work: Callable[[Partition], Awaitable[None]], partitions: Sequence[Partition]
+    ) -> None:
+        """Do the same for several partitions; an error concerns its own partition alone.
+
+        Raises:
+            BrokerUnavailable: when all have been tried.
+        """
+        answers = await asyncio.gather(*map(work, partitions), return_exceptions=True)
+        outage = None
+        for partition, error in zip(partitions, answers, strict=True):
+            if isinstance(error, BrokerUnavailable):
+                outage = error
+            elif error is not None:
+                self._avoid(partition)
+                telemetry.emit(
+                    catalogue.PartitionFailed(
+                        group=self.group, partition=str(partition), error=describe(error)
+                    )
+                )
+        if outage is not None:
+            raise outage
 
     async def _share(self) -> set[Partition]:
         """Announce this worker, and return the partitions that it should hold."""
+        requested = asyncio.get_running_loop().time()
         members = await self._broker.join(
-            self.group, self.worker, self._settings.lease, self._report()
+            self.group, self.worker, self._settings.lease, self._counts()
         )
+        self._membership.joined = requested
+        self._pass_on(members.nudge)
         assigned = assign(members.alive, await self._partitions())
         return {partition for partition, owner in assigned.items() if owner == self.worker}
+
+    def _pass_on(self, nudge: str) -> None:
+        """Let the tenures look at their held rows if an operator has acted since the last round."""
+        if nudge != self._nudge:
+            self._nudge = nudge
+            for tenure in self._tenures.values():
+                tenure.nudge()
 
     async def _partitions(self) -> list[Partition]:
         """Return every partition that concerns the group."""
         # A model that was never published is not declared, and has no partitions yet. A later round
         # finds its partitions.
-        declared = await self._broker.declared()
+        now = asyncio.get_running_loop().time()
+        if now >= self._forgotten:
+            self._declared = await self._broker.declared()
+            self._forgotten = now + _DECLARED
         partitions = [
             partition
             for model in self._subscriptions.ordered_models
-            for partition in partitions_of(model, declared.get(model, 0))
+            for partition in partitions_of(model, self._declared.get(model, 0))
         ]
         return partitions + [Partition(model, PRE) for model in self._subscriptions.pre_models]
 
@@ -192,17 +268,25 @@ class Consumer(Service):
         lease = await self._broker.acquire(partition, self.group, owner, self._settings.lease)
         if lease is None:
             return
-        tenure = Tenure(lease, requested + self._settings.lease, self._tools)
+        tenure = Tenure(lease, end_of(requested, self._settings.lease), self._tools)
         self._tenures[partition] = tenure
         await tenure.start()
+        # The lease is given back at once, and not in the next round.
+        tenure.when_ended(self._ended.set)
         telemetry.emit(catalogue.PartitionTaken(group=self.group, partition=str(partition)))
 
     async def _give_back_ended(self) -> None:
-        for tenure in self._forget_ended():
-            await self._broker.release(tenure.lease)
-            telemetry.emit(
-                catalogue.PartitionReleased(group=self.group, partition=str(tenure.partition))
-            )
+        ended = {tenure.partition: tenure for tenure in self._forget_ended()}
+
+        async def give_back(partition: Partition) -> None:
+            # A call goes on: the next owner must not begin before the lease has run out.
+            if ended[partition].left_calls:
+                return
+            await self._broker.release(ended[partition].lease)
+            telemetry.emit(catalogue.PartitionReleased(group=self.group, partition=str(partition)))
+
+        # A lease that cannot be given back runs out.
+        await self._try_each(give_back, list(ended))
 
     def _forget_ended(self) -> list[Tenure]:
         """Forget the tenures that have ended; return them, because their leases may be held."""
@@ -211,25 +295,37 @@ class Consumer(Service):
             del self._tenures[tenure.partition]
             # A tenure that fails at once, again and again, must not keep the process busy.
             if tenure.failure is not None:
-                now = asyncio.get_running_loop().time()
-                self._backoff[tenure.partition] = now + self._settings.backoff
+                self._avoid(tenure.partition)
         return ended
+
+    def _avoid(self, partition: Partition) -> None:
+        """Leave a partition alone for a while."""
+        now = asyncio.get_running_loop().time()
+        self._backoff[partition] = now + self._settings.backoff
 
     async def _step_down(self) -> None:
         """Leave the group, drain, and give every partition back."""
-        # A broker that is away forgets this worker when the worker's time has run out.
-        with suppress(BrokerError):
-            await self._broker.leave(self.group, self.worker)
+        # The keeper registers this worker no more.
+        self._membership.has_left = True
         for tenure in self._tenures.values():
-            tenure.finish()
+            tenure.finish(self._settings.grace)
+        try:
+            await self._broker.leave(self.group, self.worker)
+        except BrokerUnavailable:
+            pass  # the broker forgets this worker when the worker's time has run out
+        except Exception as error:  # noqa: BLE001 - what runs is to finish all the same
+            self._report(error)
         while self._tenures:
-            try:
+            with suppress(BrokerUnavailable):
                 await self._give_back_ended()
-            except BrokerError:
-                self._forget_ended()  # their leases run out
             await self._sleep(_SOON)
 
-    def _report(self) -> bytes:
+    def _report(self, error: Exception) -> None:
+        telemetry.emit(
+            catalogue.ConsumerFailed(group=self.group, error=describe(error), trace=trace_of(error))
+        )
+
+    def _counts(self) -> bytes:
         """Return the report that operators and other programs read about this worker."""
         stats = self.stats
         return dumps(
@@ -247,10 +343,3 @@ class Consumer(Service):
         """Sleep until the next round, or until the consumer is to stop."""
         if await happens(self._ended, seconds):
             self._ended.clear()
-
-
-def _raise_mistakes(helpers: "Iterable[asyncio.Task[None]]") -> None:
-    """Raise the error of a loop that has ended: such a loop ends by a mistake only."""
-    for helper in helpers:
-        if helper.done():
-            helper.result()

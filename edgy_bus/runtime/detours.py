@@ -5,15 +5,14 @@ operator decides. Parked events keep nothing from being trimmed and take no room
 """
 
 import asyncio
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
-from edgy_bus.brokers.base import START, DeadLetter, EntryId, RowKey
-from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.brokers.base import START, DeadLetter, EntryId, HeldState, RowKey
+from edgy_bus.errors import BrokerNotReady, BrokerUnavailable
 from edgy_bus.runtime.held_rows import HeldRows
-from edgy_bus.runtime.jobs import Job
-from edgy_bus.runtime.outcome import Note
+from edgy_bus.runtime.jobs import Job, Work
+from edgy_bus.runtime.lanes import Lanes
 from edgy_bus.runtime.owned import OwnedTasks
-from edgy_bus.runtime.patience import patiently
 from edgy_bus.runtime.releases import Releases, parked_events_lost
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
@@ -21,33 +20,67 @@ from edgy_bus.runtime.tools import Tools
 _LOOK = 1.0
 """Seconds between two questions whether an operator has decided, while rows are held."""
 
+_RELEASING = 1_000
+"""Released rows whose parked events are handled at the same time, most of them waiting."""
+
+_PAGE = 500
+"""Held rows that are looked at between two turns of the event loop."""
+
 
 class Detours:
     """Park events of held rows, and find out what operators decide about these rows.
 
     Args:
+        lanes: the lanes of the tenure.
         tasks: the tasks of the tenure, among which the parked events of released rows are handled.
     """
 
-    def __init__(self, term: Term, tools: Tools, tasks: OwnedTasks) -> None:
+    def __init__(self, term: Term, tools: Tools, lanes: Lanes[Work], tasks: OwnedTasks) -> None:
         self.held = HeldRows()
         self._term = term
         self._broker = tools.broker
         self._pause = tools.settings.backoff / 4
+        self._lanes = lanes
         self._tasks = tasks
-        self._releases = Releases(term, tools, self.held)
+        self._course = tools.window.course(term.lease)
+        self._releases = Releases(term, tools, self.held, tasks)
         self._changed = asyncio.Event()
+        self._nudged = False
+        """Whether an operator may hold or release rows that this tenure does not know."""
+        self._releasing = 0
 
     async def load(self) -> None:
         """Learn which rows earlier tenures have held. Raises `BrokerUnavailable`."""
+        while True:
+            try:
+                return await self._load()
+            except BrokerNotReady:
+                # A server that has run nothing is no reason to end a tenure.
+                if await self._term.pause(self._pause):
+                    raise
+
+    async def _load(self) -> None:
         partition, group = self._term.lease.partition, self._term.group
         # Before anything is read: an event of a row that a former owner held must be parked.
         question = self.held.ask()
-        answer = list(await self._broker.held(partition, group))
-        tails = await self._broker.tails(partition, group, answer)
-        self.held.add({key: tails.get(key, START) for key in answer}, question)
+        await self._add(list(await self._broker.held(partition, group)), question)
         if self.held.rows:
             self._changed.set()
+
+    async def _add(self, rows: Sequence[RowKey], question: int) -> None:
+        """Take note of held rows that this tenure does not know."""
+        partition, group = self._term.lease.partition, self._term.group
+        tails = await self._broker.tails(partition, group, rows)
+        self.held.add({key: tails.get(key, START) for key in rows}, question)
+        for key in rows:
+            # Parked events may have come back with an older copy of the data. Later events of the
+            # row must come behind them, also those that this process has finished.
+            self._course.repeat(key.subject)
+
+    def nudge(self) -> None:
+        """Look at the held rows soon, also if this tenure knows no held row."""
+        self._nudged = True
+        self._changed.set()
 
     def stop(self) -> None:
         """Make `run` return."""
@@ -79,7 +112,7 @@ class Detours:
             self.held.park_behind(key, tail)
             return True
         # Only this tenure, which has the lease, ends holds of the partition.
-        if not self.held.is_freed(key):
+        if not self.held.may_be_free(key):
             raise parked_events_lost(self._term, key)
         return False
 
@@ -87,48 +120,73 @@ class Detours:
         self, job: Job, letter: DeadLetter, *, begin: bool, after: EntryId
     ) -> EntryId | None:
         handling, key = job.handling, key_of(job)
-        # The event and the note that it was put aside are written in the same step: a crash between
-        # two steps would park the event twice, or lose it.
-        notes = handling.packed({key.receiver: Note(letter.attempts, done=True, kept=True)})
-        call = partial(
-            self._broker.park,
+        # The event and the proof that it was put aside are written in the same step: a crash
+        # between two steps would park the event twice, or lose it.
+        return await self._broker.park(
             self._term.lease,
             key,
             letter,
-            notes,
             handling.kept,
             begin=begin,
             after=after,
         )
-        return await patiently(call, self._pause)
 
     async def run(self) -> None:
         """Ask once a second which held rows were released. Raises `LeaseLost`."""
         while not self._term.stopping:
             await self._changed.wait()
             self._changed.clear()
-            while self.held.rows and not await self._term.pause(_LOOK):
+            while (self.held.rows or self._nudged) and not await self._term.pause(_LOOK):
                 await self._look()
 
     async def _look(self) -> None:
         partition, group = self._term.lease.partition, self._term.group
         question = self.held.ask()
+        # Before the question: what changes during the question is the next question's.
+        was_nudged, self._nudged = self._nudged, False
         try:
             answer = await self._broker.held(partition, group)
-            unknown = [key for key in answer if key not in self.held.rows]
-            tails = await self._broker.tails(partition, group, unknown) if unknown else {}
+            await self._add([key for key in answer if key not in self.held.rows], question)
         except BrokerUnavailable:
+            self._nudged = self._nudged or was_nudged
             return
-        if self._term.stopping:
-            return  # the tenure waits for the tasks that it has, and must get no other
-        self.held.add({key: tails.get(key, START) for key in unknown}, question)
-        findings = self.held.learn(answer, question)
+        for page in _pages(list(self.held.rows)):
+            if self._term.stopping:
+                return  # the tenure waits for the tasks that it has, and must get no other
+            self._learn(page, answer, question)
+            # Ten thousand rows take longer than the loop may stand still.
+            await asyncio.sleep(0)
+
+    def _learn(
+        self, page: Sequence[RowKey], answer: Mapping[RowKey, HeldState], question: int
+    ) -> None:
+        """Forget rows that are free, and begin to handle those that were released."""
+        findings = self.held.learn(page, answer, question)
         for key in findings.lost:
             # All of them end the tenure; the first is as good as another.
             raise parked_events_lost(self._term, key)
+        # While the partition is offered to another worker, nothing may begin that keeps it busy.
+        # The next look finds these rows again, here or there.
+        if not self._term.may_begin():
+            return
         for key in findings.released:
+            if self._releasing >= _RELEASING:
+                return  # The next look finds the others.
+            # The row of a replayed letter was free until now: a call with a later event of the row
+            # may be running, and two calls of one row must not run side by side.
+            if (key.subject, key.receiver) in self._lanes:
+                continue
+            self._releasing += 1
             self.held.release(key)
-            self._tasks.start(self._releases.handle(key, answer[key].attempts))
+            handling = self._releases.handle(key, answer[key].attempts)
+            self._tasks.start(handling, self._release_ended)
+
+    def _release_ended(self) -> None:
+        self._releasing -= 1
+
+
+def _pages(rows: Sequence[RowKey]) -> Iterator[Sequence[RowKey]]:
+    return (rows[at : at + _PAGE] for at in range(0, len(rows), _PAGE))
 
 
 def key_of(job: Job) -> RowKey:

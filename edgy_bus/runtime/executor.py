@@ -5,28 +5,45 @@ error of a receiver, or around a receiver (reading the row, filters, keywords, t
 outcome. The exceptions are cancellation of the task that makes the call, `KeyboardInterrupt`, which
 is the operator's, and `GeneratorExit`, with which Python closes a call that no task waits for any
 more.
+
+Calls follow one another in the task of a runner, each in a context of its own: a context variable
+that a receiver sets reaches no other call, as if each call had a task.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from edgy_bus.codec import Envelope
-from edgy_bus.errors import EventError
+from edgy_bus.database import left_open
+from edgy_bus.errors import (
+    ContractError,
+    DatabaseUnavailable,
+    EventError,
+    TryAgain,
+)
 from edgy_bus.events import Event
-from edgy_bus.retry import Asked, Bury, RetryLater, Snooze
+from edgy_bus.reasons import describe
+from edgy_bus.retrying import Bury
+from edgy_bus.runtime.answers import meaning, meanings
 from edgy_bus.runtime.inbox import advance
-from edgy_bus.runtime.outcome import Done, Failed, Outcome, Untouched, bounded, describe
+from edgy_bus.runtime.keywords import keywords_of
+from edgy_bus.runtime.leftovers import give_back
+from edgy_bus.runtime.outcome import Done, Failed, Outcome, Untouched
+from edgy_bus.runtime.owned import is_cancelled_by_owner
 from edgy_bus.runtime.stepping import begin, complete, resume
 from edgy_bus.runtime.subscriptions import Subscription
-from edgy_bus.signals import Inbox
+from edgy_bus.runtime.turns import CallTime, Turn, report_wait
+from edgy_bus.runtime.watch import Watch
+from edgy_bus.signals import Inbox, fitted
 
 _UNCALLED = (Done, Bury)
-_OUTCOMES = (RetryLater, Snooze, Bury, Done, Failed)
-_DONE, _SKIPPED, _UNTOUCHED = Done(), Done(skipped=True), Untouched()
+_SKIPPED, _UNTOUCHED = Done(skipped=True), Untouched()
+
+_INBOX_PAUSE = 2.0
+"""Seconds until a call whose inbox did not answer is made again."""
 
 
 class _Undo(Exception):
@@ -35,17 +52,28 @@ class _Undo(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Undone:
-    """Hold the answers of a batch receiver whose transaction was rolled back."""
+    """Hold the outcomes other than done of a batch whose transaction was rolled back."""
 
-    asked: Mapping[str, Asked]
+    asked: Mapping[str, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Hold a call that waits for something."""
+    """Hold a call that waits for something.
+
+    Attributes:
+        call: the coroutine of the call.
+        waits_for: the object that the coroutine waits for.
+        context: the context of the call.
+        cancellations: how often the runner's task was asked to cancel before the call.
+        time: measures the time of the call.
+    """
 
     call: Coroutine[Any, Any, Any]
     waits_for: Any
+    context: Context
+    cancellations: int
+    time: CallTime
 
 
 def _nothing() -> None: ...
@@ -72,7 +100,7 @@ async def execute(
     if not isinstance(answer, Begun):
         return answer
     waits()
-    return await finish(subscription, answer, deadline)
+    return await finish(subscription, envelope, answer, deadline)
 
 
 def attempt(subscription: Subscription, envelope: Envelope) -> Outcome | Begun:
@@ -81,26 +109,49 @@ def attempt(subscription: Subscription, envelope: Envelope) -> Outcome | Begun:
     This is a plain function: a receiver that waits for nothing, as most do, needs no task, no
     deadline and no coroutine of this library.
     """
+    context, cancellations = copy_context(), _cancellations()
+    answer = context.run(_begin, subscription, envelope, context, cancellations)
+    if isinstance(answer, Begun) or not (left_open(context) or _cancellations() > cancellations):
+        return answer
+    # `finish` gives the connection back, and waits for the database. A receiver that cancelled the
+    # task that calls it is cancelled by this wait, and not the runner by its next one.
+    rest = _after_a_turn(answer)
+    return Begun(rest, begin(rest), context, cancellations, CallTime(waiting=False))
+
+
+def _begin(
+    subscription: Subscription, envelope: Envelope, context: Context, cancellations: int
+) -> Outcome | Begun:
+    time = CallTime(waiting=subscription.receiver.options.inbox is not None)
     try:
-        call = _call(subscription, envelope)
+        call = _call(subscription, envelope, time)
         if isinstance(call, _UNCALLED):
             return call
         try:
-            return Begun(call, begin(call))
+            return Begun(call, begin(call), context, cancellations, time)
         except StopIteration as stop:
-            return _outcome(stop.value)
+            return meaning(subscription, stop.value)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a receiver may raise anything
         # CancelledError too: nobody can cancel this task while the task runs, so the receiver, or
         # something that the receiver waited for, was cancelled.
-        return Failed(describe(error))
+        return _failed(subscription, time, error)
 
 
-async def finish(subscription: Subscription, begun: Begun, deadline: float) -> Outcome:
+async def _after_a_turn(answer: Outcome) -> Outcome:
+    await asyncio.sleep(0)
+    return answer
+
+
+async def finish(
+    subscription: Subscription, envelope: Envelope, begun: Begun, deadline: float
+) -> Outcome:
     """Run the rest of an attempt, for at most `deadline` seconds."""
-    answer = await _finished(subscription, resume(begun.call, begun.waits_for), deadline)
-    return _outcome(answer)
+    watch = Watch(subscription, envelope, begun.call)
+    rest = resume(begun.call, begun.waits_for, begun.context, watch.cancelled)
+    answer = await _finished(watch, rest, begun, deadline)
+    return meaning(subscription, answer)
 
 
 async def execute_batch(
@@ -116,32 +167,68 @@ async def execute_batch(
     something else for other events.
     """
     waits()
-    call = complete(_call_batch(subscription, envelopes))
-    answer = await _finished(subscription, call, deadline)
+    time = CallTime(waiting=subscription.receiver.options.inbox is not None)
+    call = _call_batch(subscription, envelopes, time)
+    begun = Begun(call, None, copy_context(), _cancellations(), time)
+    watch = Watch(subscription, envelopes[0], call)
+    rest = complete(call, begun.context, watch.cancelled)
+    answer = await _finished(watch, rest, begun, deadline)
     if isinstance(answer, _Undone):
         return [answer.asked.get(envelope.id, _UNTOUCHED) for envelope in envelopes]
     return answer if type(answer) is list else [answer] * len(envelopes)
 
 
-async def _finished(subscription: Subscription, call: Awaitable[Any], deadline: float) -> Any:
-    """Return what a call returns, or `Failed`."""
+async def _finished(watch: Watch, rest: Awaitable[Any], begun: Begun, deadline: float) -> Any:
+    """Return what a call returns, or an outcome if it fails; close what the call left open.
+
+    Args:
+        watch: names the receiver and the event.
+        rest: the rest of the call.
+        begun: the call.
+        deadline: seconds, unless the receiver has its own limit.
+    """
+    subscription, envelope, time = watch.subscription, watch.envelope, begun.time
     seconds = subscription.receiver.options.deadline or deadline
-    limit = asyncio.timeout(seconds)
-    cancellations = _cancellations()
+    limit = time.limited(seconds)
+    may_wait = True
     try:
         async with limit:
-            return await call
+            return await rest
     except (KeyboardInterrupt, GeneratorExit):
+        # The event loop does not run any more.
+        may_wait = False
         raise
     except BaseException as error:
-        # A CancelledError is the receiver's failure if nobody asked this task to cancel: something
-        # that the receiver waited for was cancelled. Compared with the count before the call,
-        # because a library may leave a request behind that it has answered.
-        if isinstance(error, asyncio.CancelledError) and _cancellations() > cancellations:
+        # A CancelledError is the receiver's failure unless the owner of this task asked for it:
+        # something that the receiver waited for was cancelled, or the receiver cancelled the task.
+        # Compared with the count before the call, because a library may leave a request behind
+        # that it has answered.
+        if (
+            isinstance(error, asyncio.CancelledError)
+            and _cancellations() > begun.cancellations
+            and is_cancelled_by_owner()
+        ):
             raise
         if limit.expired():
-            return Failed(f"took longer than its deadline of {seconds:g} s")
-        return Failed(describe(error))
+            return Failed(f"took longer than its deadline of {seconds:g} s", error)
+        return _failed(subscription, time, error)
+    finally:
+        watch.ended()
+        _forget_requests(begun.cancellations)
+        # Also when the task is cancelled: the next owner of the partition repeats the call, and
+        # must not wait for locks that this call holds.
+        if may_wait and (left := left_open(begun.context)):
+            await give_back(subscription, envelope, left, begun.context)
+
+
+def _failed(subscription: Subscription, time: CallTime, error: BaseException) -> Failed | Untouched:
+    """Return the outcome of a call that ended with an error."""
+    inbox = subscription.receiver.options.inbox
+    if inbox is None or not time.waiting or not isinstance(error, DatabaseUnavailable | TryAgain):
+        return Failed(describe(error), error)
+    # The receiver was not called, and the event is not to blame for the database of the inbox.
+    report_wait(inbox, _inbox_name(subscription), error)
+    return Untouched(f"its inbox waits: {describe(error)}", wait=_INBOX_PAUSE)
 
 
 def _cancellations() -> int:
@@ -149,56 +236,74 @@ def _cancellations() -> int:
     return 0 if task is None else task.cancelling()
 
 
+def _forget_requests(cancellations: int) -> None:
+    """Forget that a receiver asked to cancel the task that runs it.
+
+    Libraries of later calls would take the request for one of the task's owner.
+    """
+    task = asyncio.current_task()
+    while task is not None and task.cancelling() > cancellations and not is_cancelled_by_owner():
+        task.uncancel()
+
+
 # One event
 
 
-def _call(subscription: Subscription, envelope: Envelope) -> Coroutine[Any, Any, Any] | Done | Bury:
+def _call(
+    subscription: Subscription, envelope: Envelope, time: CallTime
+) -> Coroutine[Any, Any, Any] | Done | Bury:
     """Return the call to make, or the outcome if there is no call to make."""
+    opened = _open(subscription, envelope)
+    if isinstance(opened, Bury):
+        return opened
+    event, instance = opened
+    receiver = subscription.receiver
+    if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
+        return _SKIPPED
+    try:
+        keywords = keywords_of(subscription, event, instance)
+    except ContractError as error:
+        return Bury(str(error), error)
+    call: Any = receiver.function(subscription.sender, **keywords)
+    inbox = receiver.options.inbox
+    return call if inbox is None else _once(subscription, envelope, call, inbox, time=time)
+
+
+def _open(subscription: Subscription, envelope: Envelope) -> tuple[Event, Any] | Bury:
+    """Return the event and the instance; or give the event up, because no attempt can succeed."""
+    # The bytes stay the same in every attempt.
     try:
         event = envelope.open()
-        data = event.data
-        instance = subscription.read(data.get("instance"))
     except EventError as error:
-        # The bytes stay the same in every attempt, so that no attempt can succeed.
-        return Bury(bounded(str(error)))
-    except ValidationError as error:
-        return _misfit(error)
-    receiver = subscription.receiver
-    if receiver.picky and not receiver.wants(data.get("changes"), instance):
-        return _SKIPPED
-    call: Any = receiver.function(subscription.sender, **_keywords(event, instance))
-    inbox = receiver.options.inbox
-    return call if inbox is None else _once(subscription, envelope, call, inbox)
-
-
-def _misfit(error: ValidationError) -> Bury:
-    """Give up a row that does not fit its model or schema: no attempt can succeed.
-
-    The reason names fields and rules only. It goes to logs and dead letters, and the error's own
-    text contains the row's values.
-    """
-    # Of a location only the field: deeper parts may be keys of the row's own JSON.
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    misfits = [f"{'.'.join(map(str, each['loc'][:1]))} ({each['type']})" for each in details]
-    return Bury(bounded(f"the row does not fit {error.title}: {', '.join(misfits)}"))
+        return Bury(str(error), error)
+    try:
+        return event, fitted(subscription.read, event.data.get("instance"), subscription.model)
+    except ContractError as error:
+        return Bury(str(error), error)
 
 
 async def _once(
-    subscription: Subscription, envelope: Envelope, call: Coroutine[Any, Any, Any], inbox: Inbox
+    subscription: Subscription,
+    envelope: Envelope,
+    call: Coroutine[Any, Any, Any],
+    inbox: Inbox,
+    *,
+    time: CallTime,
 ) -> Any:
     """Make the call in a transaction of the inbox, unless the inbox knows the event already."""
     try:
-        async with inbox.transaction():
+        async with Turn(inbox, _inbox_name(subscription)):
             if not await advance(inbox, _inbox_name(subscription), envelope):
                 return _SKIPPED
-            answer = await call
+            time.begin()
+            outcome = meaning(subscription, await call)
             # The receiver will be called again, or the event is given up. Its writes, and the
             # position in the inbox, must not stay.
-            if isinstance(answer, Asked):
+            if not isinstance(outcome, Done):
                 raise _Undo
-            return answer
+            return outcome
     except _Undo:
-        return answer
+        return outcome
     finally:
         # Python warns about a coroutine that was made and never awaited.
         call.close()
@@ -208,61 +313,22 @@ def _inbox_name(subscription: Subscription) -> str:
     return f"{subscription.group}/{subscription.name}"
 
 
-def _keywords(event: Event, instance: Any) -> dict[str, Any]:
-    """Return a receiver's keywords, named as Edgy names them.
-
-    The names are the same where the receiver runs in the process of the operation.
-    """
-    data, signal = event.data, event.signal
-    after = signal.startswith("post_")
-    if after or signal.startswith("pre_"):
-        changes = data.get("changes")
-        values: Any
-        if changes:
-            values = {name: change["new"] for name, change in changes.items()}
-        else:
-            values = data.get("values")
-        keywords = {
-            "instance": instance,
-            "model_instance": instance,
-            "event": event,
-            "changes": changes,
-            "values": values,
-            "column_values": values,
-            "is_update": bool(data.get("is_update", False)),
-            "row_count": data.get("row_count", 1),
-        }
-        if after:
-            keywords["operation_skipped"] = False
-    else:
-        keywords = {"instance": instance, "model_instance": instance, "event": event}
-    # Keywords of a custom signal come from the publisher, and must not replace these.
-    return {**(data["kwargs"] or {}), **keywords} if "kwargs" in data else keywords
-
-
-def _outcome(answer: Any) -> Outcome:
-    """Return the meaning of a receiver's answer; an answer that is no outcome means done."""
-    if answer is None:
-        return _DONE
-    return answer if isinstance(answer, _OUTCOMES) else _DONE
-
-
 # A batch
 
 
 async def _call_batch(
-    subscription: Subscription, envelopes: Sequence[Envelope]
+    subscription: Subscription, envelopes: Sequence[Envelope], time: CallTime
 ) -> list[Outcome] | _Undone:
     inbox = subscription.receiver.options.inbox
     if inbox is None:
-        return await _handle_batch(subscription, envelopes, None)
+        return await _handle_batch(subscription, envelopes, None, time)
     # A batch is one transaction. An outcome other than done for one event undoes the whole batch.
-    asked: dict[str, Asked] = {}
+    asked: dict[str, Outcome] = {}
     try:
-        async with inbox.transaction():
-            outcomes = await _handle_batch(subscription, envelopes, inbox)
+        async with Turn(inbox, _inbox_name(subscription)):
+            outcomes = await _handle_batch(subscription, envelopes, inbox, time)
             for envelope, outcome in zip(envelopes, outcomes, strict=True):
-                if isinstance(outcome, Asked):
+                if not isinstance(outcome, Done):
                     asked[envelope.id] = outcome
             if asked:
                 raise _Undo
@@ -272,7 +338,10 @@ async def _call_batch(
 
 
 async def _handle_batch(
-    subscription: Subscription, envelopes: Sequence[Envelope], inbox: Inbox | None
+    subscription: Subscription,
+    envelopes: Sequence[Envelope],
+    inbox: Inbox | None,
+    time: CallTime,
 ) -> list[Outcome]:
     """Call the receiver with the events that it wants and that the inbox does not know."""
     receiver = subscription.receiver
@@ -281,15 +350,11 @@ async def _handle_batch(
     instances: list[Any] = []
     events: list[Event] = []
     for number, envelope in enumerate(envelopes):
-        try:
-            event = envelope.open()
-            instance = subscription.read(event.data.get("instance"))
-        except EventError as error:
-            outcomes[number] = Bury(bounded(str(error)))
+        opened = _open(subscription, envelope)
+        if isinstance(opened, Bury):
+            outcomes[number] = opened
             continue
-        except ValidationError as error:
-            outcomes[number] = _misfit(error)
-            continue
+        event, instance = opened
         if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
             continue
         if inbox is None or await advance(inbox, _inbox_name(subscription), envelope):
@@ -298,18 +363,9 @@ async def _handle_batch(
             events.append(event)
     if not wanted:
         return outcomes
+    time.begin()
     answer = await receiver.function(subscription.sender, instances=instances, events=events)
-    for number in wanted:
-        outcomes[number] = _asked(answer, envelopes[number]) or _DONE
+    ids = [envelopes[number].id for number in wanted]
+    for number, outcome in zip(wanted, meanings(subscription, answer, ids), strict=True):
+        outcomes[number] = outcome
     return outcomes
-
-
-def _asked(answer: Any, envelope: Envelope) -> Asked | None:
-    """Return the outcome that a batch receiver asks for an event, None for done.
-
-    Args:
-        answer: an outcome for all events, or a mapping from event ids to the outcomes of some.
-        envelope: the event.
-    """
-    outcome = answer.get(envelope.id) if isinstance(answer, Mapping) else answer
-    return outcome if isinstance(outcome, Asked) else None

@@ -3,10 +3,11 @@
 A row is held after its receiver gave an event up (`on_exhausted="hold"`), until an operator has
 decided and the parked events are handled::
 
-    (free) --begin--> HELD --release--> RETRYING --free--> FREED --the broker agrees--> (free)
-                       ^                    |                 |
-                       +----hold_again------+                 |
-                       +--------------------begin-------------+
+    (free) --begin--> HELD --release--> RETRYING --begin_to_free--> FREEING --free--> FREED --+
+                       ^                 |   ^                         |               |      |
+                       +---hold_again----+   +---------release---------+               |      |
+                       +----------------------------begin------------------------------+      |
+    (free) <-----------------------------the broker agrees------------------------------------+
 
 The broker has the truth, and this process asks for the truth once a second. An answer may be older
 than a change that this tenure has made meanwhile. So each question has a number, each state
@@ -28,6 +29,8 @@ class Phase(Enum):
     """The row's parked events wait for a decision."""
     RETRYING = "retrying"
     """A task of this tenure handles the row's parked events."""
+    FREEING = "freeing"
+    """The broker is asked to take out the last parked event, and has not answered."""
     FREED = "freed"
     """This tenure has taken out the last parked event; the broker has not confirmed the end."""
 
@@ -82,6 +85,11 @@ def hold_again(row: HeldRow, since: int) -> HeldRow:
     return replace(row, phase=Phase.HELD, since=since)
 
 
+def begin_to_free(row: HeldRow, since: int) -> HeldRow:
+    """Ask the broker to take out the last parked event: until it answers, the row may be free."""
+    return replace(row, phase=Phase.FREEING, since=since)
+
+
 def free(row: HeldRow, since: int) -> HeldRow:
     """Free the row: its last parked event was taken out."""
     return replace(row, phase=Phase.FREED, since=since)
@@ -102,6 +110,8 @@ def compare(row: HeldRow, answer: HeldState | None, question: int) -> Finding:
         return Finding.KEEP
     # Only this tenure frees rows of the partition. If the broker does not hold a row that was not
     # freed, the broker was rolled back, and has lost parked events.
+    if row.phase is Phase.FREEING:
+        return Finding.KEEP
     if answer is None:
         return Finding.FREE if row.phase is Phase.FREED else Finding.LOST
     if answer.retrying and row.phase is not Phase.RETRYING:
@@ -141,10 +151,15 @@ class HeldRows:
         row = self.rows.get(key)
         return START if row is None else row.tail
 
-    def is_freed(self, key: RowKey) -> bool:
-        """Return whether this tenure has freed the row; other holds that are missing were lost."""
+    def may_be_free(self, key: RowKey) -> bool:
+        """Return whether this tenure has freed the row, or is about to hear that the row is free.
+
+        Other holds that are missing were lost.
+        """
+        # The broker frees a row before its answer is here, and a look may forget a freed row while
+        # the broker is asked to park a later event.
         row = self.rows.get(key)
-        return row is not None and row.phase is Phase.FREED
+        return row is None or row.phase in (Phase.FREEING, Phase.FREED)
 
     def begin(self, key: RowKey, tail: EntryId) -> None:
         """Hold a row whose receiver gave an event up."""
@@ -157,16 +172,30 @@ class HeldRows:
         self.rows[key] = park_behind(row, tail)
 
     def release(self, key: RowKey) -> None:
-        """Record that a task begins to handle a row's parked events."""
+        """Record that a task handles a row's parked events."""
         self.rows[key] = release(self.rows[key], self._asked)
 
     def hold_again(self, key: RowKey) -> None:
         """Record that a task handles the row's parked events no more, and some are left."""
         self.rows[key] = hold_again(self.rows[key], self._asked)
 
-    def free(self, key: RowKey) -> None:
-        """Record that the last parked event of a row was taken out."""
-        self.rows[key] = free(self.rows[key], self._asked)
+    def begin_to_free(self, key: RowKey) -> None:
+        """Record that the broker is asked to take out the last parked event of a row."""
+        self.rows[key] = begin_to_free(self.rows[key], self._asked)
+
+    def end_freeing(self, key: RowKey, *, is_held: bool) -> bool:
+        """Record whether the broker still holds a row whose last parked event it has taken out.
+
+        Returns:
+            False if the row has another parked event to handle.
+        """
+        row = self.rows[key]
+        if row.phase is not Phase.FREEING:
+            # The row was free, and a later event was given up before the answer was here.
+            return True
+        change = release if is_held else free
+        self.rows[key] = change(row, self._asked)
+        return not is_held
 
     def add(self, tails: Mapping[RowKey, EntryId], question: int) -> None:
         """Add rows that the broker holds and this tenure does not know.
@@ -179,10 +208,15 @@ class HeldRows:
             # The question itself counts for such a row: nothing here is newer than the answer.
             self.rows.setdefault(key, begin(tail, question - 1))
 
-    def learn(self, answer: Mapping[RowKey, HeldState], question: int) -> Findings:
-        """Forget the rows that are free, and return the rows that were released or lost."""
+    def learn(
+        self, keys: Iterable[RowKey], answer: Mapping[RowKey, HeldState], question: int
+    ) -> Findings:
+        """Forget those of some rows that are free, and return those that were released or lost."""
         released, lost = [], []
-        for key, row in list(self.rows.items()):
+        for key in keys:
+            row = self.rows.get(key)
+            if row is None:
+                continue
             finding = compare(row, answer.get(key), question)
             if finding is Finding.FREE:
                 del self.rows[key]

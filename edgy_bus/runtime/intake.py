@@ -11,16 +11,25 @@ from collections.abc import Sequence
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Entry, EntryId, Fetched
 from edgy_bus.codec import unpack
-from edgy_bus.errors import BrokerUnavailable, EventError, LeaseLost
+from edgy_bus.errors import BrokerNotReady, BrokerUnavailable, EventError, LeaseLost
+from edgy_bus.reasons import bounded, describe
 from edgy_bus.runtime.in_hand import InHand
 from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job
-from edgy_bus.runtime.outcome import Note, bounded, describe, unpack_notes
+from edgy_bus.runtime.outcome import Note, unpack_notes
 from edgy_bus.runtime.scheduling import Scheduler
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.services import happens
 from edgy_bus.telemetry import catalogue
+
+_LONGEST_WAIT = 60.0
+"""Seconds between two reads of a stream at rest, if the bell rings for nothing."""
+
+_SLOW = 1.0
+"""Seconds after which a read was too large for the way to the broker."""
+
+_FIRST_PAUSE = 0.05
 
 
 class Intake:
@@ -35,16 +44,19 @@ class Intake:
         self._term = term
         self._broker = tools.broker
         self._subscriptions = tools.subscriptions
-        self._window = tools.window
         self._stats = tools.stats
         self._signer = tools.signer
         self._idle = tools.idle
-        self._longest_wait = tools.settings.block * 2
+        self._load = tools.load
+        self._portion = tools.portion
+        self._first_wait = self._next_wait = tools.settings.block * 2
+        self._longest_pause = tools.settings.backoff
         self._in_hand = in_hand
         self._lanes = in_hand.lanes
         self._scheduler = scheduler
         self._partition = term.lease.partition
         self._keeps_order = self._partition.ordered
+        self._course = tools.window.course(term.lease)
         self._news = asyncio.Event()
         self._read_up_to = START
 
@@ -66,33 +78,61 @@ class Intake:
         """
         # Once all entries of earlier owners are taken over, none can follow: the broker refuses a
         # read without `inherit` if it finds some. They came back with an older copy of the stream.
-        inherit = True
+        inherit, after = True, START
         while not self._term.stopping:
             if not self._in_hand.has_room():
                 await self._in_hand.wait_for_room()
                 continue
             # Before the read: news that arrive during the read must wake the wait after it.
             self._news.clear()
-            fetched = await self._fetch(inherit=inherit)
+            fetched = await self._fetch(inherit=inherit, after=after)
             if fetched is None:
                 return
             self._check(fetched)
-            inherit = inherit and fetched.inherited
+            inherit, after = inherit and fetched.inherited, fetched.position
             for entry in fetched.entries:
                 self._admit(entry)
             self._scheduler.pump()
             if not fetched.entries and not fetched.inherited:
                 await self._wait_for_news(fetched.position)
 
-    async def _fetch(self, *, inherit: bool) -> Fetched | None:
-        """Read a page; None if the answer was lost."""
+    async def _fetch(self, *, inherit: bool, after: EntryId) -> Fetched | None:
+        """Read a page; None if the answer was lost, or the tenure stops before the broker reads."""
+        pause = _FIRST_PAUSE
+        while not self._term.stopping:
+            try:
+                return await self._read(inherit=inherit, after=after)
+            except BrokerNotReady:
+                # The read has taken nothing, and is repeated as it was. The consumer's rounds meet
+                # the same trouble and report it.
+                await self._term.pause(pause)
+                pause = min(self._longest_pause, pause * 2)
+            except BrokerUnavailable as error:
+                # The read may have taken entries that this tenure does not know. A second read
+                # would bring later entries of the same rows, so only the end of the tenure keeps
+                # the order. The next tenure reads the same entries: fewer may come in time.
+                self._portion.went_badly()
+                self._doubt(str(error))
+                return None
+        return None
+
+    async def _read(self, *, inherit: bool, after: EntryId) -> Fetched:
+        """Read once, in the size that the reads before suggest."""
+        lease, room, size = self._term.lease, self._in_hand.room(), self._portion.size
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._load.reserve(size)
         try:
-            return await self._broker.fetch(self._term.lease, self._in_hand.room(), inherit=inherit)
-        except BrokerUnavailable as error:
-            # The read may have taken entries that this tenure does not know. A second read would
-            # bring later entries of the same rows, so only the end of the tenure keeps the order.
-            self._doubt(str(error))
-            return None
+            fetched = await self._broker.fetch(
+                lease, room, inherit=inherit, after=after, most_bytes=size
+            )
+        finally:
+            self._load.release(size)
+        if loop.time() - began > _SLOW:
+            self._portion.went_badly()
+        else:
+            self._portion.went_well()
+        return fetched
 
     def _check(self, fetched: Fetched) -> None:
         """Report missing entries, and end the tenure if the broker was rolled back."""
@@ -124,17 +164,24 @@ class Intake:
         self.position = position or START
         self._idle()
         # The bell may miss news: a stream may have been replaced by another stream, whose entries
-        # have smaller ids than `position`. So the wait has a limit.
-        await happens(self._news, self._longest_wait)
+        # have smaller ids than `position`. So the wait has a limit, which grows while nothing
+        # comes: a process may have hundreds of streams at rest.
+        if await happens(self._news, self._next_wait):
+            self._next_wait = self._first_wait
+        else:
+            self._next_wait = min(_LONGEST_WAIT, self._next_wait * 2)
         self.position = None
 
     # Entries become jobs
 
     def _admit(self, entry: Entry) -> None:
         """Make a job for each receiver that has not finished with the entry."""
-        handling = Handling(entry, {})
+        handling = Handling(entry, {}, size=sum(map(len, entry.fields.values())))
         if entry.notes:
             handling.notes = unpack_notes(handling.event_id, entry.notes)
+        for name in entry.kept:
+            attempts = handling.notes.get(name, NOTHING).attempts
+            handling.notes[name] = Note(attempts, done=True, kept=True)
         try:
             if self._signer is not None:
                 self._signer.check(self._partition, entry.fields)
@@ -144,25 +191,33 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - nothing on a stream may end a tenure
             self._admit_foreign(handling, error)
             return
-        row = envelope.subject if self._keeps_order else None
+        row = handling.row = envelope.subject if self._keeps_order else None
         first = entry.deliveries <= 1
+        may_skip = self._course.may_skip(envelope.sequence, envelope.subject)
         subscriptions = self._subscriptions.of(envelope.model, envelope.signal)
         if envelope.to is not None:
             subscriptions = _addressed(subscriptions, envelope.to)
+        share = handling.size // max(1, len(subscriptions))
+        has_skipped = False
         for subscription in subscriptions:
             name, options = subscription.name, subscription.receiver.options
             if handling.notes and handling.notes.get(name, NOTHING).done:
                 continue
             # An ordinary repeat: the acknowledgement of an earlier tenure did not get through.
-            if options.inbox is None and (envelope.id, name) in self._window:
-                self._stats.skipped += 1
-                handling.notes[name] = Note(done=True)
-                continue
+            if may_skip and options.inbox is None:
+                if self._course.has_finished(envelope.id, name):
+                    self._stats.skipped += 1
+                    handling.notes[name] = Note(done=True)
+                    has_skipped = True
+                    continue
+                self._course.repeat(envelope.subject)
             handling.unfinished += 1
             key = (row if row is not None and options.ordered else _alone(entry), name)
             plain = first and options.batch is None
-            self._lanes.add(key, Job(handling, envelope, subscription, plain))
-        if not handling.unfinished:
+            self._lanes.add(key, Job(handling, envelope, subscription, share, plain))
+        # Also if other receivers are left: later events of the row may be reported from here on.
+        # After a crash, this event would come again alone, and leave a receiver with an older row.
+        if has_skipped or not handling.unfinished:
             self._in_hand.acknowledger.owe(handling)
 
     def _admit_foreign(self, handling: Handling, error: Exception) -> None:

@@ -32,12 +32,16 @@ class Handling:
         notes: the state of receivers that differs from "not called yet".
         unfinished: how many receivers have not finished with the entry.
         begun: notes that would be true if this process died now, for receivers that are running.
+        size: bytes of the entry.
+        row: the row of the event, if the events of the row have an order.
     """
 
     entry: Entry
     notes: dict[str, Note]
     unfinished: int = 0
     begun: dict[str, Note] | None = None
+    size: int = 0
+    row: str | None = None
 
     @property
     def event_id(self) -> str:
@@ -51,6 +55,11 @@ class Handling:
         return [
             Kept(self.entry.id, name, event_id) for name, note in self.notes.items() if note.kept
         ]
+
+    def drop_data(self) -> None:
+        """Forget the fields that nobody needs once the entry is finished."""
+        event_id = self.entry.fields.get(b"id", b"")
+        self.entry = self.entry._replace(fields={b"id": event_id})
 
     def finish(self, receiver: str) -> None:
         """Mark a receiver as finished with the entry."""
@@ -67,9 +76,9 @@ class Handling:
         # an entry whose event was put aside in a history that a failover has erased.
         self.notes[receiver] = Note(attempts, done=True, kept=True)
 
-    def packed(self, changed: dict[str, Note] | None = None) -> bytes:
-        """Return the notes as bytes, with the attempts that have begun, and with `changed`."""
-        return pack_notes(self.event_id, {**self.notes, **(self.begun or {}), **(changed or {})})
+    def packed(self) -> bytes:
+        """Return the notes for the broker as bytes, with the attempts that have begun."""
+        return pack_notes(self.event_id, {**self.notes, **(self.begun or {})})
 
     def letter(self, receiver: str, attempts: int, reason: str) -> DeadLetter:
         """Return the entry as a dead letter of a receiver."""
@@ -90,16 +99,22 @@ class Job:
         handling: the entry.
         envelope: the entry's event, with its data still encoded.
         subscription: the receiver.
+        size: the job's share of the bytes of the entry, which the entry's other jobs have as well.
         plain: whether this is the first delivery to a receiver of single events. As long as the
             entry has no notes and no row is held, such a job is called without another look.
         again: whether this tenure has called the receiver already.
+        released: whether the broker has answered that the event's row is not held any more.
+        waited: whether the job has waited in this tenure, as long as its note says.
     """
 
     handling: Handling
     envelope: Envelope
     subscription: Subscription
+    size: int = 0
     plain: bool = False
     again: bool = False
+    released: bool = False
+    waited: bool = False
 
     @property
     def note(self) -> Note:
@@ -126,6 +141,11 @@ class Foreign:
 
     handling: Handling
     reason: str
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the entry."""
+        return self.handling.size
 
 
 Work = Job | Foreign

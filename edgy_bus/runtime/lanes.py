@@ -1,19 +1,33 @@
 """Queue jobs in lanes: a lane for each row and receiver, so that a lane that waits delays no other.
 
 A lane is created with its first job and removed with its last. A lane is ready, running or blocked.
-Ready lanes stand in a line; a runner takes a lane and runs its first job. While a lane is blocked
-(its first job waits for a retry), the lane's jobs do not count as active, so that they do not keep
-other events from being read. `MOST` bounds how many jobs may wait like that.
+Ready lanes stand in a line; a runner takes a lane and runs its first job. A lane is blocked while
+its first job cannot run: it waits for a retry, for a slot of its receiver, or for its batch.
+
+The window, which is how much is read ahead, counts what can run. Jobs of blocked lanes cannot, and
+do not keep other events from being read. Nor can jobs behind the first job of a lane: once no lane
+is ready, the window counts lanes, so that one row with many events does not fill it. `MOST` bounds
+the jobs of a partition, and the load of the process bounds their bytes.
 """
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-J = TypeVar("J")
+from edgy_bus.runtime.load import Load
 
-MOST = 10_000
-"""Jobs of a partition in memory, including jobs that wait for a retry."""
+
+class Sized(Protocol):
+    """What a job must have: its share of the bytes of its entry."""
+
+    @property
+    def size(self) -> int: ...
+
+
+J = TypeVar("J", bound=Sized)
+
+MOST = 20_000
+"""Jobs of a partition in memory, including jobs of blocked lanes."""
 
 Key = tuple[str, str]
 """The row (or the entry, for an event without a row) and the receiver."""
@@ -21,36 +35,56 @@ Key = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Lane(Generic[J]):
-    """Hold the jobs of a row and a receiver, in the order of the row's events."""
+    """Hold the jobs of a row and a receiver, in the order of the row's events.
+
+    Attributes:
+        key: the row and the receiver.
+        jobs: the jobs. `Lanes` adds and removes them.
+        size: the bytes of the jobs. Counted along: a row may have thousands of jobs, and its lane
+            is blocked anew for each of them.
+        blocked: whether the first job cannot run.
+    """
 
     key: Key
     jobs: deque[J]
+    size: int
     blocked: bool = False
 
 
 class Lanes(Generic[J]):
-    """Keep the lanes of a partition and count their jobs; pure bookkeeping, without tasks."""
+    """Keep the lanes of a partition and count their jobs; pure bookkeeping, without tasks.
 
-    def __init__(self) -> None:
+    Args:
+        load: the bytes in hand of the process.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
         self._lanes: dict[Key, Lane[J]] = {}
         self._line: deque[Lane[J]] = deque()
         """Lanes that are ready, longest wait first."""
         self.active = 0
         """Jobs in lanes that are not blocked."""
         self.total = 0
+        self._blocked = 0
+        """Lanes that are blocked."""
 
     def add(self, key: Key, job: J) -> None:
         """Put a job at the end of its lane."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(key, deque((job,)))
+            lane = self._lanes[key] = Lane(key, deque((job,)), job.size)
             self._line.append(lane)
         else:
             lane.jobs.append(job)
+            lane.size += job.size
         self.total += 1
         # Jobs behind a retry must not use up the room of other rows: the row may wait for minutes.
-        if not lane.blocked:
+        if lane.blocked:
+            self._load.waiting += job.size
+        else:
             self.active += 1
+            self._load.active += job.size
 
     def take(self) -> Lane[J] | None:
         """Take the lane that has been ready the longest; the lane is running from now on."""
@@ -60,9 +94,11 @@ class Lanes(Generic[J]):
         """Remove the first job of a running lane; the lane is ready again, or removed if empty."""
         # The job stays first in its lane until here, also while the job runs: a later event of the
         # row joins the same lane, and cannot start before this job has ended.
-        lane.jobs.popleft()
+        job = lane.jobs.popleft()
+        lane.size -= job.size
         self.total -= 1
         self.active -= 1
+        self._load.finished(job.size)
         if lane.jobs:
             self._line.append(lane)
         else:
@@ -75,25 +111,48 @@ class Lanes(Generic[J]):
     def block(self, lane: Lane[J]) -> None:
         """Block a running lane: its first job waits, and with it all later jobs of the lane."""
         lane.blocked = True
+        self._blocked += 1
         self.active -= len(lane.jobs)
+        self._load.waiting += lane.size
+        self._load.finished(lane.size)
+
+    def go_on(self, lane: Lane[J]) -> None:
+        """Make a blocked lane a running lane again."""
+        lane.blocked = False
+        self._blocked -= 1
+        self.active += len(lane.jobs)
+        self._load.waiting -= lane.size
+        self._load.active += lane.size
 
     def unblock(self, lane: Lane[J]) -> None:
         """Make a blocked lane ready again."""
-        lane.blocked = False
-        self.active += len(lane.jobs)
+        self.go_on(lane)
         self._line.append(lane)
+
+    def finish_blocked(self, lane: Lane[J]) -> None:
+        """Remove the first job of a blocked lane, as `finish` does of a running lane."""
+        self.go_on(lane)
+        self.finish(lane)
+
+    def drop(self) -> None:
+        """Count these jobs no more: the next owner of the partition has them."""
+        lanes = self._lanes.values()
+        load, self._load = self._load, Load(0, 0)
+        # A receiver that swallowed its cancellation may end later, and must not count twice.
+        load.waiting -= sum(lane.size for lane in lanes if lane.blocked)
+        load.finished(sum(lane.size for lane in lanes if not lane.blocked))
 
     def room(self, prefetch: int) -> int:
         """Return how many more jobs may be added."""
-        return max(0, min(prefetch - self.active, MOST - self.total))
+        # While lanes are ready, there is work to do. When all lanes that are not blocked are
+        # running, only another row helps.
+        used = self.active if self._line else len(self._lanes) - self._blocked
+        return max(0, min(prefetch - used, MOST - self.total))
 
     @property
     def ready(self) -> bool:
         """Return whether a lane is ready."""
         return bool(self._line)
 
-    def __len__(self) -> int:
-        return len(self._lanes)
-
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, key: Key) -> bool:
         return key in self._lanes

@@ -7,6 +7,7 @@ from edgy_bus.brokers.base import Bell
 from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 from edgy_bus.runtime.tenure import Tenure
+from edgy_bus.services import Progress, happens
 from edgy_bus.settings import WorkerSettings
 
 
@@ -18,12 +19,16 @@ class NewsWatch:
 
     Args:
         tenures: the tenures of a group, kept up to date by the consumer.
+
+    Attributes:
+        progress: noted before each wait.
     """
 
     def __init__(self, settings: WorkerSettings, tenures: Mapping[Partition, Tenure]) -> None:
         self._block = settings.block
         self._pause = min(0.5, settings.backoff)
         self._tenures = tenures
+        self.progress = Progress()
         self._stale = asyncio.Event()
         """Set while the bell waits with other positions than those of the idle tenures."""
 
@@ -32,16 +37,17 @@ class NewsWatch:
         self._stale.set()
 
     async def listen(self, bell: Bell) -> None:
-        """Wake up tenures for ever; ends by a mistake only."""
+        """Wake up tenures for ever."""
         while True:
             self._stale.clear()
+            self.progress.note(rests=self._block)
             positions = {
                 partition: tenure.position
                 for partition, tenure in self._tenures.items()
                 if tenure.position is not None
             }
             if not positions:
-                await self._stale.wait()
+                await happens(self._stale, self._block)
                 continue
             try:
                 ringing: Iterable[Partition] = await bell.wait(positions, self._block)
@@ -55,7 +61,7 @@ class NewsWatch:
                     self._tenures[partition].wake()
 
     async def interrupt(self, bell: Bell) -> None:
-        """End the bell's wait whenever positions have changed; ends by a mistake only."""
+        """End the bell's wait whenever positions have changed, for ever."""
         while True:
             await self._stale.wait()
             try:

@@ -1,14 +1,25 @@
 """Decide the consequences of a call: values and pure functions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgy_bus.codec import dumps, loads
-from edgy_bus.errors import EventError
-from edgy_bus.retry import Bury, Retry, RetryLater, Snooze
+from edgy_bus.errors import ConfigurationError, EventError
+from edgy_bus.reasons import bounded, describe
+from edgy_bus.retrying import (
+    LONGEST,
+    Bury,
+    Retry,
+    RetryLater,
+    Snooze,
+    is_finite,
+    is_wait,
+    shown,
+)
 
-_LONGEST_REASON = 2_000
+_LONGEST_PART = 1_000
+"""Characters of the first of two reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +36,27 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Say that the receiver raised an error, or took too long."""
+    """Say that the receiver raised an error, or took too long.
+
+    Attributes:
+        reason: the reason, as the dead letter keeps it.
+        error: the error, for the log and for `Bus.on_error`. It keeps the variables of the call
+            alive, and is dropped when the failure is reported.
+    """
 
     reason: str
+    error: BaseException | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Untouched:
-    """Say that the call was undone, through no fault of this event.
+    """Say that the call was undone, or not made, through no fault of this event.
 
-    The receiver is called again at once, and no attempt is counted.
+    The receiver is called again after `wait` seconds, and no attempt is counted.
     """
+
+    reason: str = "the batch was rolled back"
+    wait: float = 0.0
 
 
 Outcome = Done | Failed | RetryLater | Snooze | Bury | Untouched
@@ -47,16 +68,29 @@ class Note:
 
     Attributes:
         attempts: calls that have failed, or that were begun when the process died.
-        due: no call before this time, in seconds since 1970.
+        due: no call before this time, in seconds since 1970 by the clock of the note's writer.
         done: the receiver has finished with the entry.
         kept: the receiver has finished because the event was put aside, in the dead letters or
             behind a held row.
+        wait: the seconds until `due` when the note was written.
     """
 
     attempts: int = 0
     due: float = 0.0
     done: bool = False
     kept: bool = False
+    wait: float = 0.0
+
+    def remaining(self, now: float) -> float:
+        """Return the seconds until the next call, for an owner who has not waited yet.
+
+        Never more than the wait that was decided, no matter how the clocks of two owners differ,
+        or which steps a clock has made meanwhile.
+
+        Args:
+            now: the time, in seconds since 1970.
+        """
+        return max(0.0, min(self.wait, self.due - now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +100,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Decide to call the receiver again at `note.due`."""
+    """Decide to call the receiver again in `note.wait` seconds."""
 
     note: Note
     reason: str
@@ -107,11 +141,12 @@ def decide(
         case Done():
             return Finish()
         case Bury(reason):
-            return GiveUp(note.attempts + 1, bounded(reason))
-        case Untouched():
-            return Again(Note(note.attempts), "the batch was rolled back")
+            return GiveUp(note.attempts + 1, reason)
+        case Untouched(reason, wait):
+            again = _later(note.attempts, wait, now) if wait else Note(note.attempts)
+            return Again(again, reason)
         case Snooze(seconds):
-            return Again(Note(note.attempts, now + seconds), "snoozed")
+            return Again(_later(note.attempts, seconds, now), "snoozed")
         case RetryLater(after):
             reason = "the receiver asked for another attempt"
             return _retry(note, retry, now, chance, reason=reason, asked=after)
@@ -119,7 +154,7 @@ def decide(
             decision = _retry(note, retry, now, chance, reason=reason)
             # Called again alone, and only then given up, if it fails alone.
             innocent = shared and isinstance(decision, GiveUp)
-            return Again(Note(note.attempts, now), reason) if innocent else decision
+            return Again(Note(note.attempts), reason) if innocent else decision
 
 
 def _retry(
@@ -134,14 +169,26 @@ def _retry(
     """Count a failed attempt, and decide by the policy; a delay that the receiver asked wins."""
     attempts = note.attempts + 1
     try:
-        wait = retry.wait(attempts, chance)
-    except Exception as error:  # noqa: BLE001 - a subclass of Retry is the application's code
-        return GiveUp(attempts, f"{reason}; the retry policy failed: {describe(error)}")
+        wait = _wait(retry, attempts, chance)
+    except BaseException as error:  # noqa: BLE001 - a subclass of Retry is the application's code
+        failed = f"the retry policy failed: {describe(error)}"
+        return GiveUp(attempts, bounded(f"{reason[:_LONGEST_PART]}; {failed}"))
     if wait is None:
         return GiveUp(attempts, reason)
     # The receiver's own delay changes the moment of the attempt, never the number of attempts: a
     # receiver that always asks for another attempt would keep its row for ever.
-    return Again(Note(attempts, now + (wait if asked is None else asked)), reason)
+    return Again(_later(attempts, wait if asked is None else asked, now), reason)
+
+
+def _wait(retry: Retry, attempts: int, chance: float | None) -> float | None:
+    wait = retry.wait(attempts, chance)
+    if wait is not None and not is_wait(wait):
+        raise ConfigurationError(f"wait({attempts}) returned {shown(wait)}, which is no wait")
+    return wait
+
+
+def _later(attempts: int, wait: float, now: float) -> Note:
+    return Note(attempts, now + wait, wait=wait)
 
 
 def crashed(note: Note, retry: Retry) -> GiveUp | None:
@@ -155,8 +202,11 @@ def crashed(note: Note, retry: Retry) -> GiveUp | None:
 
 def pack_notes(event_id: str, notes: Mapping[str, Note]) -> bytes:
     """Encode notes by receiver, together with the id of the event that they are about."""
-    states = {name: [note.attempts, note.due, note.done, note.kept] for name, note in notes.items()}
-    return dumps([event_id, states])
+    return dumps([event_id, {name: _state(note) for name, note in notes.items()}])
+
+
+def _state(note: Note) -> list[object]:
+    return [note.attempts, note.due, note.done, note.kept, note.wait]
 
 
 def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
@@ -173,24 +223,14 @@ def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
         if subject != event_id:
             return {}
         return {name: _note(state) for name, state in states.items()}
-    except (EventError, AttributeError, TypeError, ValueError, IndexError, KeyError):
+    except (EventError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError):
         return {}
 
 
 def _note(state: Sequence[Any]) -> Note:
-    return Note(int(state[0]), float(state[1]), bool(state[2]), bool(state[3]))
-
-
-def describe(error: BaseException) -> str:
-    """Return the type and the text of an error, also of an error whose text cannot be made."""
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - an error's __str__ is the application's code
-        text = "(its text cannot be made)"
-    name = type(error).__name__
-    return bounded(f"{name}: {text}" if text else name)
-
-
-def bounded(reason: str) -> str:
-    """Return a reason that fits in a log line and a dead letter."""
-    return reason[:_LONGEST_REASON]
+    due, attempts = float(state[1]), max(0, int(state[0]))
+    # Notes of older releases have no wait: their writer's clock is trusted.
+    wait = float(state[4]) if len(state) > 4 else LONGEST
+    if not (is_finite(due) and is_wait(wait)):
+        due = wait = 0.0
+    return Note(attempts, due, bool(state[2]), bool(state[3]), wait if due else 0.0)

@@ -2,15 +2,17 @@
 
 import asyncio
 import time
+from dataclasses import dataclass, replace
 from functools import partial
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, DeadLetter, HeldState, Parked, RowKey
-from edgy_bus.codec import unpack
+from edgy_bus.codec import Envelope, unpack
 from edgy_bus.errors import EventError, LeaseLost
 from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.held_rows import HeldRows
-from edgy_bus.runtime.outcome import Again, GiveUp, Note, crashed, decide
+from edgy_bus.runtime.outcome import Again, Done, GiveUp, Note, Outcome, crashed, decide
+from edgy_bus.runtime.owned import OwnedTasks
 from edgy_bus.runtime.patience import patiently
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.term import Term
@@ -24,15 +26,33 @@ _AT_ONCE = 4
 """Parked events of a partition that are handled at the same time, each of another row."""
 
 
-class Releases:
-    """Handle the parked events of rows, each row's in order."""
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """Say that a parked event can be taken out: it was handled, or it becomes a dead letter."""
 
-    def __init__(self, term: Term, tools: Tools, held: HeldRows) -> None:
+    letter: DeadLetter | None = None
+
+
+_HANDLED = _Finished()
+
+
+class Releases:
+    """Handle the parked events of rows, each row's in order.
+
+    A receiver that gives up an event holds the row again only with `on_exhausted="hold"`, and not
+    for a dead letter that an operator replays: later events of the row had gone on before.
+
+    Args:
+        tasks: the tasks of the tenure, among which each row is handled.
+    """
+
+    def __init__(self, term: Term, tools: Tools, held: HeldRows, tasks: OwnedTasks) -> None:
         self._term = term
         self._tools = tools
         self._broker = tools.broker
         self._pause = tools.settings.backoff / 4
         self._held = held
+        self._tasks = tasks
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def handle(self, key: RowKey, attempts: int) -> None:
@@ -48,9 +68,6 @@ class Releases:
         if not await self._handle_all(key, attempts):
             self._held.hold_again(key)
             return
-        # The row stays among the held ones until the broker agrees: a copy of the broker's data
-        # that was put in place meanwhile may hold the row.
-        self._held.free(key)
         telemetry.emit(
             catalogue.RowReleased(
                 group=self._term.group,
@@ -67,19 +84,34 @@ class Releases:
                 if await self._end_hold(key):
                     return True
                 continue
-            if not await self._handle_first(key, parked, attempts):
+            finished = await self._handle_first(key, parked, attempts)
+            if finished is None:
                 return False
             # Each parked event has attempts of its own.
             attempts = 0
             # Before the request: an event that is parked behind during the request moves the tail,
             # and makes the broker answer that more events are parked.
             last = parked.id == self._held.tail(key)
-            take_out = partial(self._broker.unpark, self._term.lease, key, parked)
-            if not await patiently(take_out, self._pause):
-                if not last:
+            if not last:
+                is_held = await self._take_out(key, parked, finished)
+                if not is_held:
                     raise parked_events_lost(self._term, key)
+            elif await self._take_out_last(key, parked, finished):
                 return True
         return False
+
+    async def _take_out(self, key: RowKey, parked: Parked, finished: _Finished) -> bool:
+        """Take an event out; return whether others are parked, and the row is held."""
+        unpark = partial(self._broker.unpark, self._term.lease, key, parked, finished.letter)
+        return await patiently(unpark, self._pause)
+
+    async def _take_out_last(self, key: RowKey, parked: Parked, finished: _Finished) -> bool:
+        """Take the last event out; False if another was parked behind it meanwhile."""
+        self._held.begin_to_free(key)
+        is_held = await self._take_out(key, parked, finished)
+        # The row stays among the held ones until the broker agrees: a copy of the broker's data
+        # that was put in place meanwhile may hold the row.
+        return self._held.end_freeing(key, is_held=is_held)
 
     async def _first(self, key: RowKey) -> Parked | None:
         read = partial(self._broker.parked, self._term.lease.partition, self._term.group, key)
@@ -96,66 +128,106 @@ class Releases:
         held = await patiently(partial(self._broker.held, partition, group), self._pause)
         if key not in held:
             raise parked_events_lost(self._term, key)
-        take_out = partial(self._broker.unpark, self._term.lease, key, _NOTHING)
-        return not await patiently(take_out, self._pause)
+        return await self._take_out_last(key, _NOTHING, _HANDLED)
 
-    async def _handle_first(self, key: RowKey, parked: Parked, attempts: int) -> bool:
+    async def _handle_first(self, key: RowKey, parked: Parked, attempts: int) -> _Finished | None:
         """Handle a row's first parked event.
 
         Returns:
-            False if the event was given up, or if the next owner has to go on.
+            None if the row is held again, or if the next owner has to go on.
         """
         subscription = self._subscription(key, parked)
         if subscription is None:
             # Not dropped: a release of the program that has the receiver may come back.
-            await self._hold(key, "no receiver of this name subscribes to the event any more")
-            return False
+            reason = "no receiver of this name subscribes to the event any more"
+            return await self._put_aside(key, parked, None, GiveUp(attempts, reason))
         retry = subscription.receiver.options.retry
         while (exhausted := crashed(Note(attempts), retry)) is None:
-            note = await self._attempt(key, parked, subscription, attempts)
-            if note is None:
-                return False
-            if note.done:
-                return True
-            attempts = note.attempts
-            if await self._term.pause(max(0.0, note.due - time.time())):
-                return False
-        await self._hold(key, exhausted.reason)
-        return False
+            state = await self._attempt(key, parked, subscription, attempts)
+            if not isinstance(state, Note):
+                return state
+            attempts = state.attempts
+            if await self._rest(state.wait):
+                return None
+        self._report_given_up(subscription, parked, None, exhausted)
+        return await self._put_aside(key, parked, subscription, exhausted)
+
+    async def _rest(self, seconds: float) -> bool:
+        """Wait for the next attempt; return whether the tenure stops."""
+        # No call runs, and the broker knows the attempts so far: the partition may be handed over
+        # at any moment. A wait of up to a year must not keep the partition.
+        with self._tasks.resting():
+            return await self._term.pause(seconds)
 
     async def _attempt(
         self, key: RowKey, parked: Parked, subscription: Subscription, attempts: int
-    ) -> Note | None:
-        """Call the receiver once; return its state afterwards, None if the event is held again."""
+    ) -> Note | _Finished | None:
+        """Call the receiver once; return a note if the receiver is to be called again."""
         async with self._turns:
+            if not self._term.may_begin():
+                return None
             # Counted before the call: the event may crash its worker.
             await self._change(key, HeldState(retrying=True, attempts=attempts + 1))
             if not self._term.may_begin():
                 await self._change(key, HeldState(retrying=True, attempts=attempts))
                 return None
-            outcome = await execute(
-                subscription, unpack(parked.letter.fields), self._tools.settings.deadline
-            )
+            envelope = unpack(parked.letter.fields)
+            outcome = await execute(subscription, envelope, self._tools.settings.deadline)
         retry = subscription.receiver.options.retry
         decision = decide(outcome, Note(attempts), retry, time.time())
         if isinstance(decision, GiveUp):
-            await self._hold(key, decision.reason)
-            return None
+            self._report_given_up(subscription, parked, outcome, decision)
+            return await self._put_aside(key, parked, subscription, decision)
         if not isinstance(decision, Again):
-            return Note(attempts, done=True)
+            self._report_skipped(subscription, envelope, parked, outcome)
+            return _HANDLED
+        self._tools.failures.retried(subscription, envelope, outcome, decision)
         await self._change(key, HeldState(retrying=True, attempts=decision.note.attempts))
         return decision.note
 
-    async def _hold(self, key: RowKey, reason: str) -> None:
-        await self._change(key, HeldState())
-        telemetry.emit(
-            catalogue.RowHeld(
-                group=self._term.group,
-                partition=str(self._term.lease.partition),
-                receiver=key.receiver,
-                reason=reason,
+    def _report_given_up(
+        self,
+        subscription: Subscription,
+        parked: Parked,
+        outcome: Outcome | None,
+        decision: GiveUp,
+    ) -> None:
+        follows = "its row is held again" if _is_held(subscription, parked) else "dead letter"
+        envelope = unpack(parked.letter.fields)
+        self._tools.failures.gave_up(subscription, envelope, outcome, decision, follows)
+
+    def _report_skipped(
+        self, subscription: Subscription, envelope: Envelope, parked: Parked, outcome: Outcome
+    ) -> None:
+        """Report a replay without effect, which an operator waits for."""
+        if parked.replayed and isinstance(outcome, Done) and outcome.skipped:
+            telemetry.emit(
+                catalogue.LetterSkipped(
+                    group=self._term.group,
+                    partition=str(self._term.lease.partition),
+                    receiver=subscription.name,
+                    event_id=envelope.id,
+                )
             )
-        )
+
+    async def _put_aside(
+        self, key: RowKey, parked: Parked, subscription: Subscription | None, decision: GiveUp
+    ) -> _Finished | None:
+        """Hold the row again, or make a dead letter of the event and go on with the row."""
+        if _is_held(subscription, parked):
+            await self._change(key, HeldState())
+            telemetry.emit(
+                catalogue.RowHeld(
+                    group=self._term.group,
+                    partition=str(self._term.lease.partition),
+                    receiver=key.receiver,
+                    reason=decision.reason,
+                )
+            )
+            return None
+        letter = replace(parked.letter, attempts=decision.attempts, reason=decision.reason)
+        self._tools.stats.dead += 1
+        return _Finished(letter)
 
     async def _change(self, key: RowKey, state: HeldState) -> None:
         await patiently(partial(self._broker.hold, self._term.lease, key, state), self._pause)
@@ -168,6 +240,13 @@ class Releases:
         subscriptions = self._tools.subscriptions.of(envelope.model, envelope.signal)
         matching = (each for each in subscriptions if each.name == key.receiver)
         return next(matching, None)
+
+
+def _is_held(subscription: Subscription | None, parked: Parked) -> bool:
+    """Return whether the row of a parked event that was given up is held again."""
+    if parked.replayed:
+        return False
+    return subscription is None or subscription.receiver.options.on_exhausted == "hold"
 
 
 def parked_events_lost(term: Term, key: RowKey) -> LeaseLost:

@@ -20,7 +20,9 @@ class Subscription:
         sender: the receiver's first argument: the model class, or the model's name where the class
             is not here.
         read: makes the instance from an event's row.
+        typed: whether `read` converts the values to the types of a model's fields.
         name: the durable name of the receiver, under which the group remembers its progress.
+        reported: what was reported about the receiver, and is not reported again.
     """
 
     group: str
@@ -29,7 +31,9 @@ class Subscription:
     receiver: Receiver
     sender: Any
     read: Callable[[Mapping[str, Any] | None], Any]
+    typed: bool = False
     name: str = field(init=False)
+    reported: set[str] = field(init=False, default_factory=set, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Kept, because a receiver computes its name, and the name is read for every event.
@@ -37,13 +41,18 @@ class Subscription:
 
 
 class Subscriptions:
-    """Hold every subscription of a group."""
+    """Hold every subscription of a group.
+
+    Attributes:
+        group: the name of the group.
+        all: the subscriptions.
+    """
 
     def __init__(self, group: str, subscriptions: Iterable[Subscription]) -> None:
         self.group = group
-        self._all = tuple(each for each in subscriptions if each.group == group)
+        self.all = tuple(each for each in subscriptions if each.group == group)
         self._by_event: dict[tuple[str, str], list[Subscription]] = {}
-        for subscription in self._all:
+        for subscription in self.all:
             key = (subscription.model, subscription.signal)
             siblings = self._by_event.setdefault(key, [])
             if any(sibling.name == subscription.name for sibling in siblings):
@@ -55,7 +64,7 @@ class Subscriptions:
             siblings.append(subscription)
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self.all)
 
     def of(self, model: str, signal: str) -> list[Subscription]:
         """Return the subscriptions that an event concerns, in the order of connecting."""
@@ -64,13 +73,13 @@ class Subscriptions:
     @property
     def ordered_models(self) -> tuple[str, ...]:
         """Return the models with a subscription to another signal than `pre_*`."""
-        models = (each.model for each in self._all if not each.signal.startswith("pre_"))
+        models = (each.model for each in self.all if not each.signal.startswith("pre_"))
         return tuple(dict.fromkeys(models))
 
     @property
     def pre_models(self) -> tuple[str, ...]:
         """Return the models with a subscription to a `pre_*` signal."""
-        models = (each.model for each in self._all if each.signal.startswith("pre_"))
+        models = (each.model for each in self.all if each.signal.startswith("pre_"))
         return tuple(dict.fromkeys(models))
 
     @property
@@ -78,7 +87,7 @@ class Subscriptions:
         """Return the databases that receivers keep an inbox in, each once."""
         # By identity: an inbox is any object with the right methods, perhaps without a hash.
         inboxes: dict[int, Inbox] = {}
-        for subscription in self._all:
+        for subscription in self.all:
             inbox = subscription.receiver.options.inbox
             if inbox is not None:
                 inboxes[id(inbox)] = inbox

@@ -1,20 +1,26 @@
 """Hold a lease of a partition, from the first read to the return of the lease."""
 
 import asyncio
+import math
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import EntryId, Lease
 from edgy_bus.errors import BrokerUnavailable, LeaseLost
+from edgy_bus.reasons import describe, trace_of
 from edgy_bus.runtime.detours import Detours
+from edgy_bus.runtime.handover import Handover, Phase, step
 from edgy_bus.runtime.in_hand import InHand
 from edgy_bus.runtime.intake import Intake
-from edgy_bus.runtime.outcome import describe
-from edgy_bus.runtime.owned import OwnedTasks
+from edgy_bus.runtime.owned import OwnedTasks, TenureTasks
 from edgy_bus.runtime.scheduling import Scheduler
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.services import Service
 from edgy_bus.telemetry import catalogue
+
+LAST_WORDS = 3.0
+"""Seconds for cancelled receivers to clean up. A receiver that swallows its cancellation is left
+behind then: neither the process nor the partition waits for it."""
 
 
 class Tenure(Service):
@@ -22,10 +28,10 @@ class Tenure(Service):
 
     A tenure ends for one of these reasons, and for no other:
 
-    - `finish` was called: another worker gets the partition, or the process stops. Running
-      receivers have their grace time.
-    - The answer to a read was lost, so that nobody knows which entries the read has taken. As
-      above; the next tenure begins with these entries.
+    - The partition was handed over to another worker (`handover`): no receiver runs.
+    - `finish` was called: the process stops. Running receivers have their grace time.
+    - The answer to a read was lost, so that nobody knows which entries the read has taken. The next
+      tenure begins with these entries. Running receivers finish, however long they take.
     - The lease is lost: a renewal was not answered in time, the broker refused the lease, or the
       broker was rolled back. Running receivers are cancelled.
     - A broken invariant outside of every receiver: an error of this library, or an answer of the
@@ -38,25 +44,43 @@ class Tenure(Service):
         lease: the right to the partition.
         partition: the stream.
         lost: whether the lease is lost.
+        left_calls: how many calls of receivers go on after the end, because they swallowed their
+            cancellation.
     """
+
+    # A lease is held once: the consumer takes the partition again, after a pause.
+    restarts = False
 
     def __init__(self, lease: Lease, valid_until: float, tools: Tools) -> None:
         super().__init__()
         self.lease = lease
         self.partition = lease.partition
         self.lost = False
-        self._grace = tools.settings.grace
+        self.left_calls = 0
         self._term = Term(lease, valid_until)
-        self._services = OwnedTasks(self._failed)
-        """Reading, and reporting to the broker."""
-        self._tasks = OwnedTasks(self._failed)
-        """The tasks that run receivers; these have the grace time."""
+        self._tasks = TenureTasks(
+            services=OwnedTasks(self._failed),
+            calls=OwnedTasks(self._failed, self._on_idle),
+            writes=OwnedTasks(self._failed, self._on_idle),
+        )
+        self._handover = Handover()
+        self._wanted = False
+        self._next_step: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._drained = asyncio.Event()
+        """Set when nothing runs that the end of the tenure waits for, or the grace time is over."""
         in_hand = InHand(self._term, tools)
         self._acknowledger = in_hand.acknowledger
-        self._detours = Detours(self._term, tools, self._tasks)
+        self._in_hand = in_hand
+        self._detours = Detours(self._term, tools, in_hand.lanes, self._tasks.calls)
         self._scheduler = Scheduler(self._term, tools, in_hand, self._tasks, self._detours)
         self._intake = Intake(self._term, tools, in_hand, self._scheduler)
         self._error: BaseException | None = None
+
+    @property
+    def term(self) -> Term:
+        """Return how long the tenure may begin receivers, for the keeper, which extends that."""
+        return self._term
 
     @property
     def position(self) -> EntryId | None:
@@ -65,23 +89,28 @@ class Tenure(Service):
 
     # Called by the consumer
 
-    def extend(self, valid_until: float) -> None:
-        """Record that the lease was renewed.
-
-        Args:
-            valid_until: when the lease may run out, by the loop's clock, counted from before the
-                renewal was requested.
-        """
-        self._term.valid_until = valid_until
-        # Runners that saw the lease run out, just before this answer arrived, have ended.
-        self._scheduler.pump()
-
     def wake(self) -> None:
         """Read again: there may be news."""
         self._intake.wake()
 
-    def finish(self) -> None:
-        """Read no more and begin no other receiver; what runs may finish. Does not wait."""
+    def nudge(self) -> None:
+        """Look soon whether an operator has released or replayed rows. Does not wait."""
+        self._detours.nudge()
+
+    def hand_over(self, wanted: bool) -> None:
+        """Take note whether another worker should have the partition. Does not wait."""
+        self._wanted = wanted
+        self._step()
+
+    def finish(self, grace: float | None = None) -> None:
+        """Read no more and begin no other receiver; what runs may finish. Does not wait.
+
+        Args:
+            grace: seconds after which running receivers are cancelled; None: never.
+        """
+        if grace is not None and self._grace is None:
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(grace, self._drained.set)
         self.stopping.set()
         self._term.stop()
         self._intake.stop()
@@ -92,7 +121,7 @@ class Tenure(Service):
         self.lost = True
         self.finish()
         # Ends the reading, and with it `run`, which cancels the receivers.
-        self._services.cancel()
+        self._tasks.services.cancel()
 
     async def stop(self) -> None:
         """Finish, and wait for the end."""
@@ -104,9 +133,10 @@ class Tenure(Service):
     async def run(self) -> None:
         """Read and handle events until the tenure ends."""
         loop = asyncio.get_running_loop()
-        self._limit = loop.call_at(self._term.valid_until, self._check_limit)
-        acknowledging = self._services.start(self._acknowledger.run())
-        serving = self._services.start(self._serve(acknowledging))
+        # Not in the past, as it is when the keeper has learned that the lease is lost.
+        self._limit = loop.call_at(max(loop.time(), self._term.valid_until), self._check_limit)
+        acknowledging = self._tasks.services.start(self._acknowledger.run())
+        serving = self._tasks.services.start(self._serve(acknowledging))
         try:
             await asyncio.wait([serving])
         finally:
@@ -114,12 +144,22 @@ class Tenure(Service):
             # other receiver.
             self.finish()
             self._scheduler.stop()
-            self._limit.cancel()
-            self._services.cancel()
-            self._tasks.cancel()
+            self._cancel_timers()
+            for owned in self._tasks:
+                owned.cancel()
             # The lease is renewed until receivers that clean up have ended, if it still can be.
-            await self._services.ended()
-            await self._tasks.ended()
+            await self._tasks.services.ended()
+            self.left_calls = await self._tasks.calls.ended(LAST_WORDS)
+            await self._tasks.writes.ended()
+            self._in_hand.drop()
+        if self.left_calls:
+            telemetry.emit(
+                catalogue.CallsLeft(
+                    partition=str(self.partition),
+                    group=self.lease.role,
+                    count=self.left_calls,
+                )
+            )
         if self._error is not None:
             raise self._error
         if self.lost:
@@ -127,13 +167,64 @@ class Tenure(Service):
                 catalogue.TenureLost(partition=str(self.partition), group=self.lease.role)
             )
 
+    def _cancel_timers(self) -> None:
+        for timer in (self._limit, self._next_step, self._grace):
+            if timer is not None:
+                timer.cancel()
+
+    def _step(self) -> None:
+        """Bring the handover up to date."""
+        if self.stopping.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        before = self._handover
+        idle = not self._tasks.calls.busy
+        state = self._handover = step(before, loop.time(), wanted=self._wanted, idle=idle)
+        if self._next_step is not None:
+            self._next_step.cancel()
+            self._next_step = None
+        if math.isfinite(state.until):
+            self._next_step = loop.call_at(state.until, self._step)
+        if state.phase is not before.phase:
+            self._follow(state)
+
+    def _follow(self, state: Handover) -> None:
+        """Do what the new state of the handover asks for."""
+        self._term.let_begin(state.may_begin)
+        if state.phase is Phase.GIVEN:
+            self.finish()
+        elif state.may_begin:
+            self._scheduler.resume()
+            self._in_hand.check_room()
+        else:
+            self._scheduler.pause()
+        if state.phase is Phase.DRAINING:
+            telemetry.emit(
+                catalogue.PartitionDraining(
+                    group=self.lease.role,
+                    partition=str(self.partition),
+                    calls=self._tasks.calls.busy,
+                )
+            )
+
+    def _on_idle(self) -> None:
+        """Take note that no call is busy, or that nothing is put aside."""
+        if not self.stopping.is_set():
+            if self._wanted:
+                self._step()
+        elif not len(self._tasks.calls) and not len(self._tasks.writes):
+            self._drained.set()
+
     def _check_limit(self) -> None:
         """End the tenure if its lease may have run out; otherwise look again when it may have."""
         loop = asyncio.get_running_loop()
-        # A renewal only writes the new limit. The limit is read again here, in the loop's own
-        # thread: the timer may be late, and the renewal may have come first.
-        if loop.time() < self._term.valid_until:
-            self._limit = loop.call_at(self._term.valid_until, self._check_limit)
+        # The keeper only writes the new limit, in its own thread. The limit is read again here: a
+        # receiver may have blocked the loop while the keeper renewed the lease.
+        valid_until = self._term.valid_until
+        if loop.time() < valid_until:
+            self._limit = loop.call_at(valid_until, self._check_limit)
+            # Runners that saw the lease run out, just before it was renewed, have ended.
+            self._scheduler.resume()
         else:
             self.lose()
 
@@ -145,18 +236,19 @@ class Tenure(Service):
             # An event of a row that is held would be handled, and would overtake parked events.
             self.finish()
         else:
-            self._tasks.start(self._detours.run())
+            self._tasks.writes.start(self._detours.run())
         await self._intake.run()
         await self._drain(acknowledging)
 
     async def _drain(self, acknowledging: "asyncio.Task[None]") -> None:
-        """Give running receivers their grace time, and report the entries that they finish.
+        """Wait for running receivers, and report the entries that they finish.
 
         Entries whose receivers did not run stay unfinished, for the next owner.
         """
         self.finish()
         self._scheduler.stop()
-        await self._tasks.finish(within=self._grace)
+        self._on_idle()
+        await self._drained.wait()
         self._acknowledger.end()
         await asyncio.wait([acknowledging])
 
@@ -170,7 +262,10 @@ class Tenure(Service):
             self._error = error
             telemetry.emit(
                 catalogue.TenureFailed(
-                    partition=str(self.partition), group=self.lease.role, error=describe(error)
+                    partition=str(self.partition),
+                    group=self.lease.role,
+                    error=describe(error),
+                    trace=trace_of(error),
                 )
             )
         self.finish()

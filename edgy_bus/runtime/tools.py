@@ -1,11 +1,14 @@
 """Share the parts of a group's consumer with all its tenures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import Broker
+from edgy_bus.portions import Portion
+from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.jobs import Stats
-from edgy_bus.runtime.slots import Slots
+from edgy_bus.runtime.load import Load
+from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.window import Window
 from edgy_bus.settings import WorkerSettings
@@ -20,19 +23,27 @@ class Tools:
         broker: the store of streams.
         subscriptions: the receivers of the group.
         settings: the numbers of the worker.
-        slots: a slot for each receiver that may run at the same time in this process.
+        slots: slots for the calls that may run at the same time in this process.
+        receivers: slots for the calls of each receiver that may wait at the same time.
+        load: the bytes that this process has in hand.
+        portion: the bytes of a read, by how the reads before went.
         stats: the counts of the group in this process.
         window: events that the group has finished lately in this process.
         idle: called when a tenure has read everything there is.
         signer: knows the keys of signatures. With a signer, entries without a valid signature are
             dead letters; without, no signature is checked.
+        failures: reports the failed calls of receivers.
     """
 
     broker: Broker
     subscriptions: Subscriptions
     settings: WorkerSettings
     slots: Slots
+    receivers: ReceiverSlots
+    load: Load
+    portion: Portion
     stats: Stats
     window: Window
     idle: Callable[[], None]
     signer: Signer | None = None
+    failures: Failures = field(default_factory=Failures)

@@ -1,12 +1,12 @@
 """Record the outcomes of calls, and put aside events that receivers have given up.
 
 `outcome.decide` makes each decision, without side effects. `Verdicts.conclude` records the decision
-in memory, at once; the report to the broker is owed, and the `Acknowledger` makes it. The exception
-is an event that is given up: `Verdicts.give_up` waits until the event is a dead letter or parked.
+in memory, at once; the report to the broker is owed, and the `Acknowledger` makes it. An event that
+is given up is a dead letter or parked before its entry is finished: the `SideWriter` makes these
+calls, as often as needed.
 """
 
 import time
-from functools import partial
 
 from edgy_bus import telemetry
 from edgy_bus.runtime.acknowledger import Acknowledger
@@ -18,11 +18,10 @@ from edgy_bus.runtime.outcome import (
     Done,
     Finish,
     GiveUp,
-    Note,
     Outcome,
+    crashed,
     decide,
 )
-from edgy_bus.runtime.patience import patiently
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.telemetry import catalogue
@@ -38,11 +37,11 @@ class Verdicts:
     ) -> None:
         self._term = term
         self._broker = tools.broker
-        self._pause = tools.settings.backoff / 4
         self._stats = tools.stats
-        self._window = tools.window
+        self._course = tools.window.course(term.lease)
         self._acknowledger = acknowledger
         self._detours = detours
+        self._failures = tools.failures
 
     def done(self, job: Job, outcome: Done) -> None:
         """Record that a receiver has handled an event."""
@@ -53,7 +52,7 @@ class Verdicts:
         subscription, handling = job.subscription, job.handling
         # An inbox knows repeats better than this process, also after its database was restored.
         if subscription.receiver.options.inbox is None:
-            self._window.add(job.envelope.id, subscription.name)
+            self._course.finish(job.envelope.id, subscription.name)
         handling.finish(subscription.name)
         self._acknowledger.owe(handling)
 
@@ -79,42 +78,61 @@ class Verdicts:
             job.again = True
             handling.notes[name] = decision.note
             self._acknowledger.owe(handling)
-            self._report(catalogue.ReceiverRetried, job, decision.note.attempts, decision.reason)
+            self._failures.retried(job.subscription, job.envelope, outcome, decision)
+        elif isinstance(decision, GiveUp):
+            self._report_given_up(job, outcome, decision)
         return decision
 
-    async def give_up(self, job: Job, decision: GiveUp) -> None:
+    def crashed(self, job: Job) -> GiveUp | None:
+        """Decide to give an event up, if the process ended in the last of its attempts."""
+        decision = crashed(job.note, job.subscription.receiver.options.retry)
+        if decision is not None:
+            self._report_given_up(job, None, decision)
+        return decision
+
+    def _report_given_up(self, job: Job, outcome: Outcome | None, decision: GiveUp) -> None:
+        # When it is decided: a broker that is full or away may keep the event from its place for
+        # hours, and the error must not wait in memory.
+        follows = "its row is held" if holds(job) else "dead letter"
+        self._failures.gave_up(job.subscription, job.envelope, outcome, decision, follows)
+
+    async def give_up(self, job: Job, decision: GiveUp) -> bool:
         """Put an event aside: into the dead letters, or behind its row, which is held then.
 
-        Waits as long as the broker is away. Raises `LeaseLost`.
+        Returns True. Raises `LeaseLost` and the errors of the broker; safe to repeat.
         """
         name, handling = job.subscription.name, job.handling
         if holds(job):
             letter = handling.letter(name, decision.attempts, decision.reason)
+            # Earlier events of the row that are finished and not settled would be parked by the
+            # next owner after a crash, and come after the events that are parked behind this one.
+            await self._acknowledger.catch_up()
             await self._detours.hold(job, letter)
         else:
             await self._bury(handling, name, decision)
-        self._report(catalogue.ReceiverGaveUp, job, decision.attempts, decision.reason)
         # Only now: the entry must not be settled before its event is safe.
         handling.put_aside(name, decision.attempts)
         self._acknowledger.owe(handling)
+        return True
 
     async def park_behind(self, job: Job) -> bool:
         """Park an event behind its row, which is held; False if the row is not held any more.
 
-        Waits as long as the broker is away. Raises `LeaseLost`.
+        Raises `LeaseLost` and the errors of the broker; safe to repeat.
         """
         name, handling, attempts = job.subscription.name, job.handling, job.note.attempts
         letter = handling.letter(name, attempts, "its row is held")
         if not await self._detours.park_behind(job, letter):
+            job.released = True
             return False
         handling.put_aside(name, attempts)
         self._acknowledger.owe(handling)
         return True
 
-    async def discard(self, foreign: Foreign) -> None:
+    async def discard(self, foreign: Foreign) -> bool:
         """Put an entry that is not an event into the dead letters, byte for byte.
 
-        Waits as long as the broker is away. Raises `LeaseLost`.
+        Returns True. Raises `LeaseLost` and the errors of the broker; safe to repeat.
         """
         handling = foreign.handling
         if not handling.notes.get(STREAM, NOTHING).done:
@@ -129,31 +147,12 @@ class Verdicts:
             )
         handling.put_aside(STREAM, 0)
         self._acknowledger.owe(handling)
+        return True
 
     async def _bury(self, handling: Handling, receiver: str, decision: GiveUp) -> None:
         """Keep a dead letter."""
-        # Before the entry is settled, and together with the note that says so: a crash between two
-        # steps would lose the event, or bury it twice.
+        # Before the entry is settled, and together with the proof: a crash between two steps would
+        # lose the event, or bury it twice.
         letter = handling.letter(receiver, decision.attempts, decision.reason)
-        notes = handling.packed({receiver: Note(decision.attempts, done=True, kept=True)})
-        bury = partial(self._broker.bury, self._term.lease, letter, notes, handling.kept)
-        await patiently(bury, self._pause)
+        await self._broker.bury(self._term.lease, letter, handling.kept)
         self._stats.dead += 1
-
-    def _report(
-        self,
-        notice: type[catalogue.ReceiverRetried | catalogue.ReceiverGaveUp],
-        job: Job,
-        attempts: int,
-        reason: str,
-    ) -> None:
-        telemetry.emit(
-            notice(
-                group=self._term.group,
-                receiver=job.subscription.name,
-                event=f"{job.envelope.model}.{job.envelope.signal}",
-                event_id=job.envelope.id,
-                attempts=attempts,
-                reason=reason,
-            )
-        )

@@ -12,12 +12,23 @@ from edgy_bus.database.versions import prepare
 from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, EdgyBusError
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.consumer import Consumer
+from edgy_bus.runtime.hooks import ErrorHook, ErrorHooks
+from edgy_bus.runtime.keeper import Keeper
+from edgy_bus.runtime.listing import listed
+from edgy_bus.runtime.load import Load
+from edgy_bus.runtime.pruning import InboxPruner
 from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
-from edgy_bus.services import Service
+from edgy_bus.runtime.tenure import LAST_WORDS
+from edgy_bus.services import Service, failure_of, interruptible, next_pause
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import catalogue
+
+_LAST_ERRORS = 2.0
+"""Seconds for the hooks of errors at the end of the worker."""
+GIVING_BACK = 3.0
+"""Seconds to give leases back, after the time for running receivers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +66,16 @@ class Worker(Service):
         broker: connected by the worker, as soon as the broker answers.
         groups: the subscriptions of each group.
         settings: the numbers.
-        alive: called now and then while the worker works.
+        alive: called every few seconds as long as every loop makes progress.
         signer: knows the keys of signatures that events must have; None accepts events without.
+        hooks: called with the errors of receivers.
 
     Attributes:
         consumers: one for each group, once the worker has started.
     """
+
+    # A start that fails for now is repeated below; a mistake of configuration ends the worker.
+    restarts = False
 
     def __init__(
         self,
@@ -69,6 +84,8 @@ class Worker(Service):
         settings: WorkerSettings,
         alive: Callable[[], None] | None = None,
         signer: Signer | None = None,
+        *,
+        hooks: Sequence[ErrorHook] = (),
     ) -> None:
         super().__init__()
         if not any(len(group) for group in groups):
@@ -83,13 +100,17 @@ class Worker(Service):
         self._settings = settings
         self._alive = alive
         self._signer = signer
+        self._hooks = ErrorHooks(hooks)
         self.consumers: list[Consumer] = []
+        self._loops: list[Service] = []
+        # Running receivers have the grace time; leases and connections are given back after that.
+        self.stops_within = settings.grace + LAST_WORDS + GIVING_BACK
 
     async def run(self) -> None:
         """Wait for databases and broker, and run the groups.
 
         Raises:
-            Exception: the mistake that ended a consumer.
+            ConfigurationError: a mistake that no waiting mends. No later error ends the worker.
         """
         # In this order: without its inbox's table, a receiver would fail at every event.
         requirements = (
@@ -100,52 +121,94 @@ class Worker(Service):
         for requirement in requirements:
             if not await self._until_available(requirement):
                 return
-        # The groups of a process share its slots: `concurrency` bounds the process.
-        slots = Slots(self._settings.concurrency)
+        # First to start and last to stop: tenures need their leases until their receivers ended.
+        async with Keeper(self._broker, self._settings) as keeper:
+            await self._serve(keeper)
+
+    async def _serve(self, keeper: Keeper) -> None:
+        """Run the groups until stopped."""
+        # The groups of a process share its slots and its memory.
+        slots = Slots(max(self._settings.calls, self._settings.concurrency))
+        load = Load(self._settings.in_hand_bytes, self._settings.waiting_bytes)
         self.consumers = [
-            Consumer(self._broker, group, self._settings, slots, self._signer)
+            Consumer(
+                self._broker,
+                group,
+                self._settings,
+                slots,
+                keeper,
+                load=load,
+                signer=self._signer,
+                hooks=self._hooks,
+            )
             for group in self._groups
         ]
         names = [group.group for group in self._groups]
-        for consumer in self.consumers:
-            await consumer.start()
-        telemetry.emit(catalogue.WorkerStarted(groups=names))
+        await self._hooks.start()
+        self._loops = [*self.consumers, *self._pruners()]
+        for loop in self._loops:
+            await loop.start()
+        self._report_start(names)
+        self._check_retries()
         try:
-            await self._until_ended()
+            while not self.stopping.is_set():
+                self._show_life()
+                await self.pause(min(2.0, self._settings.lease / 2))
         finally:
             telemetry.emit(catalogue.WorkerDraining(groups=names))
-            mistakes = await self._stop_consumers()
+            await self._stop_loops()
+            # After the consumers: the errors of the last calls are handed over as well.
+            await self._hooks.finish(_LAST_ERRORS)
             telemetry.emit(catalogue.WorkerStopped(groups=names))
-            for mistake in mistakes:
-                raise mistake
 
-    async def _until_ended(self) -> None:
-        """Wait until the worker is to stop, or until a consumer has ended by a mistake."""
-        # A process that lives on without one of its groups looks healthy, and no supervisor would
-        # restart the process. So the worker ends with the first consumer that ends.
-        endings: list[asyncio.Task[object]] = [
-            asyncio.create_task(consumer.wait()) for consumer in self.consumers
-        ]
-        endings.append(asyncio.create_task(self.stopping.wait()))
-        pulse = min(2.0, self._settings.lease / 2)
-        try:
-            ended: set[asyncio.Task[object]] = set()
-            while not ended:
-                self._show_life()
-                ended, _ = await asyncio.wait(
-                    endings, timeout=pulse, return_when=asyncio.FIRST_COMPLETED
+    def _check_retries(self) -> None:
+        """Report receivers whose attempts may take longer than any outbox keeps their events."""
+        kept = self._settings.inbox_retention
+        names: set[tuple[str, str]] = set()
+        for subscription in (each for group in self._groups for each in group.all):
+            seconds = subscription.receiver.options.retry.longest()
+            name = (subscription.group, subscription.name)
+            if kept is None or seconds <= kept or name in names:
+                continue
+            names.add(name)
+            telemetry.emit(
+                catalogue.RetriesOutlastOutbox(
+                    group=subscription.group, receiver=subscription.name, seconds=seconds, kept=kept
                 )
-        finally:
-            for ending in endings:
-                ending.cancel()
-            await asyncio.gather(*endings, return_exceptions=True)
+            )
 
-    async def _stop_consumers(self) -> list[BaseException]:
-        """Stop all consumers, and return their mistakes."""
-        # Each consumer drains and gives its partitions back, no matter how another consumer ends.
-        stops = (consumer.stop() for consumer in self.consumers)
-        answers = await asyncio.gather(*stops, return_exceptions=True)
-        return [answer for answer in answers if answer is not None]
+    @property
+    def ready(self) -> bool:
+        """Return whether this process takes part in each of its groups."""
+        return bool(self.consumers) and all(consumer.ready for consumer in self.consumers)
+
+    @property
+    def alive(self) -> bool:
+        """Return whether every loop of the worker makes progress."""
+        return super().alive and all(loop.alive for loop in self._loops)
+
+    def _report_start(self, groups: Sequence[str]) -> None:
+        # A receiver in a module that nobody imported is missing here, and nowhere else.
+        subscriptions = [each for group in self._groups for each in group.all]
+        for subscription in subscriptions:
+            telemetry.emit(listed(subscription))
+        receivers = sorted({subscription.name for subscription in subscriptions})
+        telemetry.emit(catalogue.WorkerStarted(groups=groups, receivers=receivers))
+
+    async def _stop_loops(self) -> None:
+        """Let each group drain and give its partitions back, no matter how another group ends."""
+        # Pruners are cancelled: a page that is not deleted now is deleted by the next pass.
+        endings = (
+            loop.stop() if isinstance(loop, Consumer) else loop.abort() for loop in self._loops
+        )
+        try:
+            # An error that ends a loop was reported by the loop.
+            await asyncio.gather(*endings, return_exceptions=True)
+        except asyncio.CancelledError:
+            # The time to stop is over: a group that is still draining must renew no lease.
+            loops = (*self._loops, self._hooks)
+            await asyncio.gather(*(loop.abort() for loop in loops), return_exceptions=True)
+            raise
 
     async def _prepare_inboxes(self) -> None:
         databases = {id(database): database for group in self._groups for database in group.inboxes}
@@ -153,16 +216,35 @@ class Worker(Service):
             if isinstance(database, Database):
                 await prepare(database, inbox.TABLES)
 
+    def _pruners(self) -> list[InboxPruner]:
+        """Return a pruner for every database in which a group has an inbox."""
+        retention = self._settings.inbox_retention
+        if retention is None:
+            return []
+        return [
+            InboxPruner(self._broker, group.group, inbox.Positions(database), retention)
+            for group in self._groups
+            for database in group.inboxes
+            if isinstance(database, Database)
+        ]
+
     async def _until_available(self, requirement: _Requirement) -> bool:
         """Start a requirement, as often as needed; report an outage once.
 
         Returns:
             False if the worker was stopped meanwhile.
+
+        Raises:
+            ConfigurationError: for a mistake that no waiting mends.
         """
-        away = False
+        away, pause = False, 0.0
         while not self.stopping.is_set():
             try:
-                await requirement.start()
+                # A server that never answers keeps no worker from its end.
+                if not await interruptible(requirement.start(), self.stopping):
+                    return False
+            except ConfigurationError:
+                raise
             except requirement.outage as error:
                 # Once: an outage may last for hours.
                 if not away:
@@ -170,6 +252,11 @@ class Worker(Service):
                 away = True
                 self._show_life()
                 await self.pause(min(1.0, self._settings.backoff))
+            except Exception as error:  # noqa: BLE001 - no program ends because of a broken key
+                pause = next_pause(pause, 0.0)
+                telemetry.emit(failure_of("the start of a worker", error, pause))
+                self._show_life()
+                await self.pause(pause)
             else:
                 if away:
                     telemetry.emit(requirement.available(part="worker"))
@@ -177,5 +264,5 @@ class Worker(Service):
         return False
 
     def _show_life(self) -> None:
-        if self._alive is not None:
+        if self._alive is not None and self.alive:
             self._alive()

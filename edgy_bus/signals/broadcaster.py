@@ -4,16 +4,17 @@ from collections.abc import Collection, Iterator, Sequence
 
 from edgy_bus.errors import SignalError, UnknownSignal
 from edgy_bus.events import check_name
-from edgy_bus.signals.signal import BUILT_IN, Fields, Route, Signal
+from edgy_bus.signals.keywords import BUILT_IN
+from edgy_bus.signals.signal import Fields, Route, Signal
 from edgy_bus.signals.spelling import resembling, suggestion
 
 
 class Broadcaster:
     """The built-in signals by name, and custom signals that were assigned.
 
-    `signals.on_verify = Signal()` makes a custom signal. A name that differs by a single letter
-    from an existing name counts as a typing error. A class inherits the signals of its parents,
-    with their receivers.
+    `signals.on_verify = Signal()` declares a custom signal. A name that a single typing error
+    separates from a built-in name is refused. A signal that is declared again keeps its receivers.
+    A class inherits the signals of its parents, with their receivers.
 
     Args:
         owner: the name of the model class.
@@ -52,7 +53,7 @@ class Broadcaster:
             raise AttributeError(name)
         if name not in self._signals:
             if not any(name in parent for parent in self._parents):
-                raise UnknownSignal(f"{self._owner} has no signal {name!r}{self._hint(name)}")
+                raise self._unknown(name)
             # A parent has declared the signal after this class was made.
             self._signals[name] = self._inherited(name)
         return self._signals[name]
@@ -72,12 +73,16 @@ class Broadcaster:
             raise SignalError(
                 f"the signal's name {name!r} may not hold a dot or begin with an underscore"
             )
-        if name not in self and self._resembling(name):
+        meant = resembling(name, BUILT_IN)
+        if meant is not None:
             raise SignalError(
-                f"{name!r} would be a new signal of {self._owner}{self._hint(name)} "
+                f"{name!r} would be a new signal of {self._owner}: did you mean {meant!r}? "
                 "For a new signal, choose a name that differs more."
             )
+        former = self._signals.get(name)
         self._bind(signal, name)
+        if former is not None:
+            signal.adopt(former)
         self._signals[name] = signal
 
     def __getitem__(self, name: str) -> Signal:
@@ -102,8 +107,10 @@ class Broadcaster:
         parents = [getattr(parent, name) for parent in self._parents if name in parent]
         signal.bind(name, self._route, parents, self._fields)
 
-    def _resembling(self, name: str) -> str | None:
-        return resembling(name, [signal.name for signal in self])
-
-    def _hint(self, name: str) -> str:
-        return suggestion(name, [signal.name for signal in self], "it has")
+    def _unknown(self, name: str) -> UnknownSignal:
+        hint = suggestion(name, [signal.name for signal in self], "it has")
+        end = "" if hint.endswith("?") else "."
+        return UnknownSignal(
+            f"{self._owner} has no signal {name!r}{hint}{end} An assignment declares a signal: "
+            f"{self._owner}.meta.signals.{name} = edgy_bus.Signal()"
+        )

@@ -5,9 +5,10 @@ from typing import TypeVar, Unpack
 
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.broadcaster import Broadcaster
+from edgy_bus.signals.keywords import PRE_SIGNALS
 from edgy_bus.signals.options import ModelKeywords, Options
 from edgy_bus.signals.receiver import ReceiverFunction
-from edgy_bus.signals.signal import PRE_SIGNALS, Signal
+from edgy_bus.signals.signal import Signal
 
 F = TypeVar("F", bound=ReceiverFunction)
 
@@ -31,7 +32,6 @@ class Connector:
         if self.name in PRE_SIGNALS:
             keywords["local"] = True
         options = Options(**keywords)
-        self._refuse_schema(options)
         models = senders if isinstance(senders, list | tuple | set) else [senders]
         signals = [self._signal(model) for model in models]
         # All models are checked before any is connected: a mistake connects nothing.
@@ -44,13 +44,6 @@ class Connector:
             return function
 
         return connect
-
-    def _refuse_schema(self, options: Options) -> None:
-        if options.schema is not None:
-            raise SignalError(
-                f"@{self.name} gives receivers instances of the model class: leave schema out; "
-                "schema is an option of bus.receiver"
-            )
 
     def _signal(self, sender: object) -> Signal:
         signals = getattr(getattr(sender, "meta", None), "signals", None)

@@ -16,7 +16,7 @@ from sqlalchemy import Dialect, Executable
 
 from edgy_bus.errors import ConfigurationError, SignalError
 from edgy_bus.events import check_name
-from edgy_bus.retry import Retry, is_finite
+from edgy_bus.retrying import LONGEST, Retry, is_finite, shown
 from edgy_bus.signals.spelling import suggestion
 
 OnExhausted = Literal["dead_letter", "hold"]
@@ -25,6 +25,9 @@ Filter = Callable[[Any], bool]
 
 LONGEST_NAME = 200
 """Characters of a durable name: with its group, the name is a key of the inbox (255 characters)."""
+
+LONGEST_BATCH = 3_600.0
+"""The most seconds for which a batch may wait for more events."""
 
 
 # Immutable, so that all receivers share the value.
@@ -52,10 +55,12 @@ class Batch:
     """How many events a batch receiver is called with.
 
     A batch is full with `size` events, and is not kept for longer than `wait` seconds after its
-    first event. All its events come from the same partition, and each from another row unless the
-    receiver is `ordered=False`. When the receiver raises, each event is tried again alone. The
-    receiver may return an outcome for all events, or a mapping from `event.id` to outcomes.
-    In the process of the operation, the receiver is called with a single instance and no event.
+    first event, nor when its partition has as much in hand as it may have: then a batch is smaller.
+    All its events come from the same partition, and each from another row unless the receiver is
+    `ordered=False`. When the receiver raises, each event is tried again alone. The receiver may
+    return an outcome for all events, or a mapping from `event.id` to outcomes.
+    In the process of the operation, the receiver is called with a single instance, and with None in
+    place of its event.
     """
 
     size: int = 100
@@ -63,10 +68,11 @@ class Batch:
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or not is_finite(self.size) or self.size < 1:
-            raise SignalError(f"Batch(size={self.size!r}): write a whole number of at least 1")
-        if not is_finite(self.wait) or self.wait < 0:
+            raise SignalError(f"Batch(size={shown(self.size)}): write a whole number of at least 1")
+        if not is_finite(self.wait) or not 0 <= self.wait <= LONGEST_BATCH:
             raise SignalError(
-                f"Batch(wait={self.wait!r}): write seconds of at least 0, wait=0.1 for example"
+                f"Batch(wait={shown(self.wait)}): write seconds from 0 to {LONGEST_BATCH:.0f}, "
+                "wait=0.1 for example"
             )
 
 
@@ -83,6 +89,7 @@ class SharedKeywords(TypedDict, total=False):
     deadline: float | None
     inbox: Inbox | None
     batch: Batch | None
+    rows: bool
 
 
 class ModelKeywords(SharedKeywords, total=False):
@@ -128,6 +135,8 @@ class Options:
             of every row.
         batch: call the receiver with several events, as `instances` and `events`; see `Batch`.
         schema: a pydantic model that reads the row, for a receiver without a model class.
+        rows: call a receiver of this process for each row of a set, as a worker does, instead of
+            once with the QuerySet.
 
     Raises:
         SignalError: for an unknown option, a wrong value, or options that exclude each other.
@@ -146,6 +155,7 @@ class Options:
     inbox: Inbox | None = None
     batch: Batch | None = None
     schema: type[BaseModel] | None = None
+    rows: bool = False
 
     def __init__(self, **keywords: Unpack[OptionKeywords]) -> None:
         _refuse_unknown(keywords)
@@ -196,7 +206,7 @@ def _is_filter(value: object) -> bool:
 
 
 def _is_duration(value: object) -> bool:
-    return is_finite(value) and value > 0
+    return is_finite(value) and 0 < value <= LONGEST
 
 
 def _is_inbox(value: object) -> bool:
@@ -213,7 +223,11 @@ def _is_batch(value: object) -> bool:
 
 
 def _is_retry(value: object) -> bool:
-    return isinstance(value, Retry)
+    if not isinstance(value, Retry):
+        return False
+    # A subclass may have a constructor of its own, and numbers that no check has seen.
+    Retry.__post_init__(value)
+    return True
 
 
 def _is_fate(value: object) -> bool:
@@ -232,6 +246,7 @@ _RULES: Mapping[str, _Rule] = {
     "group": _Rule(_or_none(_is_text), 'text, group="mail" for example'),
     "local": _Rule(_is_flag, "True or False"),
     "on_commit": _Rule(_is_flag, "True or False"),
+    "rows": _Rule(_is_flag, "True or False"),
     "where": _Rule(
         _or_none(_is_filter),
         "a callable of the instance that is not async, where=lambda user: user.is_verified",
@@ -239,7 +254,9 @@ _RULES: Mapping[str, _Rule] = {
     "ordered": _Rule(_is_flag, "True or False"),
     "retry": _Rule(_is_retry, "retry=Retry(attempts=8)"),
     "on_exhausted": _Rule(_is_fate, '"dead_letter" or "hold"'),
-    "deadline": _Rule(_or_none(_is_duration), "seconds of more than 0, deadline=30 for example"),
+    "deadline": _Rule(
+        _or_none(_is_duration), "seconds of more than 0, up to a year, deadline=30 for example"
+    ),
     "inbox": _Rule(_or_none(_is_inbox), "the Database that the receiver writes to, inbox=database"),
     "batch": _Rule(_or_none(_is_batch), "batch=Batch(size=100, wait=0.1)"),
     "schema": _Rule(_or_none(_is_schema), "a pydantic model class, schema=UserContract"),
@@ -282,8 +299,8 @@ def _check_value(option: str, value: object) -> None:
     rule = _RULES.get(option)
     if rule is not None and not rule.accepts(value):
         # A URL that stands in place of a database may contain a password.
-        shown = type(value).__name__ if option == "inbox" else repr(value)
-        raise SignalError(f"{option}={shown}: write {rule.write}")
+        text = type(value).__name__ if option == "inbox" else shown(value)
+        raise SignalError(f"{option}={text}: write {rule.write}")
 
 
 def _check_combinations(options: Options) -> None:

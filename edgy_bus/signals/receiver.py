@@ -1,28 +1,45 @@
 """A receiver, and the contract that is checked when a function is connected."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
+from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import SignalError
+from edgy_bus.signals.contracts import read_by
+from edgy_bus.signals.keywords import BATCH_KEYWORDS, BUILT_IN_KEYWORDS, is_built_in
+from edgy_bus.signals.naming import describe, identity
 from edgy_bus.signals.options import Options
+from edgy_bus.signals.spelling import suggestion
 
 ReceiverFunction = Callable[..., Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A function that keeps the contract, and its options."""
+    """A function that keeps the contract, and its options.
+
+    Attributes:
+        function: the function.
+        options: its options.
+        sender: the receiver's first argument if it subscribed by the name of a model; None for the
+            class of the model.
+        name: the durable name.
+        key: equal for receivers of the same function.
+    """
 
     function: ReceiverFunction
     options: Options
+    sender: str | None = None
+    name: str = field(init=False)
+    key: Hashable = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """Return the durable name."""
-        return self.options.name or describe(self.function)
+    def __post_init__(self) -> None:
+        # Kept, because the module that is run as a program may be another one later.
+        object.__setattr__(self, "name", self.options.name or describe(self.function))
+        object.__setattr__(self, "key", identity(self.function))
 
     @property
     def picky(self) -> bool:
@@ -40,14 +57,19 @@ class Receiver:
             return False
         return where is None or instance is None or bool(where(instance))
 
+    def read(self, instance: object) -> object:
+        """Return what the receiver gets for an instance that is in this process.
 
-def describe(function: object) -> str:
-    """Return `module.qualname` of a function, a method, a partial or a callable object."""
-    # A partial and an object have no name of their own: they get that of their function or class.
-    while isinstance(function, partial):
-        function = function.func
-    qualname = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{function.__module__}.{qualname}"
+        Raises:
+            ContractError: if the instance does not fit the receiver's schema.
+        """
+        schema = self.options.schema
+        # A set has no snapshot. Asked of its class, because a set may explain missing attributes.
+        if schema is None or not hasattr(type(instance), "snapshot"):
+            return instance
+        row: Any = instance
+        # In the JSON form, as in a worker: a schema must not fit in one place only.
+        return read_by(schema, loads(dumps(row.meta.stored(row.snapshot()))))
 
 
 def check(function: object) -> ReceiverFunction:
@@ -62,9 +84,37 @@ def check(function: object) -> ReceiverFunction:
     _check_parameters(function, name)
     if not _is_async(function):
         raise SignalError(
-            f"the receiver {name} must be async (`async def`): model operations are awaited"
+            f"the receiver {name} must be async (`async def`): model operations are awaited. "
+            "Call blocking code from the receiver with `await asyncio.to_thread(function, …)`"
         )
     return cast("ReceiverFunction", function)
+
+
+def check_fits(function: ReceiverFunction, signal: str, options: Options) -> None:
+    """Check that a built-in signal gives every parameter that a receiver requires.
+
+    Raises:
+        SignalError: naming the parameter that no call would have.
+    """
+    batch = options.batch is not None
+    # A custom signal may be sent with any keywords, so nothing is known about its receivers.
+    if batch or is_built_in(signal):
+        keywords = BATCH_KEYWORDS if batch else BUILT_IN_KEYWORDS
+        _check_required(function, signal, keywords)
+
+
+def _check_required(function: ReceiverFunction, signal: str, keywords: Collection[str]) -> None:
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if variadic or parameter.default is not parameter.empty or parameter.name in keywords:
+            continue
+        hint = suggestion(parameter.name, keywords, "it gives")
+        if parameter.name in BATCH_KEYWORDS:
+            hint = "; receivers with batch=Batch(…) get it"
+        raise SignalError(
+            f"the receiver {describe(function)} requires `{parameter.name}`, which {signal} does "
+            f"not give{hint}"
+        )
 
 
 def _check_parameters(function: Callable[..., object], name: str) -> None:
@@ -79,6 +129,13 @@ def _check_parameters(function: Callable[..., object], name: str) -> None:
             f"the receiver {name} must take `sender` as its first parameter: "
             "async def receiver(sender, instance, **kwargs)"
         )
+    for parameter in parameters[1:]:
+        required = parameter.default is parameter.empty
+        if parameter.kind is parameter.POSITIONAL_ONLY and required:
+            raise SignalError(
+                f"the receiver {name} takes `{parameter.name}` by position only, and receivers get "
+                "everything but the sender by keyword: move the `/`"
+            )
     # A later release may pass more keywords: a receiver without **kwargs would fail then.
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise SignalError(
@@ -87,7 +144,7 @@ def _check_parameters(function: Callable[..., object], name: str) -> None:
         )
 
 
-def _is_async(function: object) -> bool:
+def _is_async(function: Any) -> bool:
     # A decorator inside a class body gets the staticmethod object, which is not bound yet.
     while isinstance(function, partial | staticmethod):
         function = function.func if isinstance(function, partial) else function.__func__

@@ -10,14 +10,16 @@ from edgy_bus.sources.base import (
     RowChange,
     SourceModel,
     TableModel,
+    UnnamedRows,
     Value,
     Values,
 )
 from edgy_bus.sources.changes import Changes, changes_of
+from edgy_bus.sources.expressions import Expression, is_computed
+from edgy_bus.sources.sets import ChangeSet
 from edgy_bus.sources.writer import EventWriter, LocalWriter, OnModel, Source
 from edgy_bus.sources.writes import (
     PAGE,
-    ChangeSet,
     DeleteRow,
     InsertRows,
     SingleRow,
@@ -31,6 +33,7 @@ __all__ = [
     "Changes",
     "DeleteRow",
     "EventWriter",
+    "Expression",
     "InsertRows",
     "Instance",
     "Key",
@@ -41,9 +44,11 @@ __all__ = [
     "Source",
     "SourceModel",
     "TableModel",
+    "UnnamedRows",
     "UpdateRows",
     "Value",
     "Values",
     "Write",
     "changes_of",
+    "is_computed",
 ]

@@ -6,7 +6,7 @@ class of a model.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Never, Protocol
 
 from sqlalchemy import Table
 
@@ -45,6 +45,20 @@ class RowChange(NamedTuple):
         return self.old is not None
 
 
+class UnnamedRows(Sequence[RowChange]):
+    """Changed rows of which only the number is known: a set of any size fits into memory."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: object) -> Never:
+        # Not an IndexError, at which an iteration would end as if there were no rows.
+        raise LookupError("only the number of these rows is known")
+
+
 class Instance(Protocol):
     """An application's object for a row."""
 
@@ -80,6 +94,12 @@ class SourceModel(Protocol):
     @property
     def public(self) -> tuple[str, ...]:
         """Return the fields that may leave the database."""
+
+    def stored(self, values: Values) -> Values:
+        """Return values in the form of their columns, as events contain them.
+
+        Raises `OperationError` for a value that the field cannot have.
+        """
 
     def read(self, row: Values) -> object:
         """Return an instance of the row that an event contains."""

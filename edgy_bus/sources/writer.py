@@ -18,10 +18,10 @@ class EventWriter(Protocol):
     def records(self, model: SourceModel, signal: str) -> bool:
         """Return whether the signal goes to the broker, so that its receivers run in workers."""
 
-    async def write(self, write: Write) -> list[RowChange]:
+    async def write(self, write: Write) -> Sequence[RowChange]:
         """Make a change and write its events, both or neither; return the affected rows.
 
-        Changes of a set contain keys only.
+        Changes of a set contain keys only, or only their number is known (`UnnamedRows`).
         """
 
     async def send(
@@ -31,7 +31,13 @@ class EventWriter(Protocol):
 
     # Not a coroutine: the event of an intent must not delay the operation.
     def announce(
-        self, model: SourceModel, signal: str, instance: Instance | None, values: Values | None
+        self,
+        model: SourceModel,
+        signal: str,
+        instance: Instance | None,
+        values: Values | None,
+        *,
+        is_update: bool | None = None,
     ) -> None:
         """Publish, some time, that an operation is about to happen. Never waits and never fails."""
 
@@ -67,7 +73,7 @@ class LocalWriter:
     def records(self, model: SourceModel, signal: str) -> bool:  # noqa: ARG002
         return False
 
-    async def write(self, write: Write) -> list[RowChange]:
+    async def write(self, write: Write) -> Sequence[RowChange]:
         return await write.run(self._database)
 
     async def send(
@@ -76,6 +82,12 @@ class LocalWriter:
         """Write nothing."""
 
     def announce(
-        self, model: SourceModel, signal: str, instance: Instance | None, values: Values | None
+        self,
+        model: SourceModel,
+        signal: str,
+        instance: Instance | None,
+        values: Values | None,
+        *,
+        is_update: bool | None = None,
     ) -> None:
         """Publish nothing."""

@@ -5,19 +5,20 @@ page by page, with all that events need. `single` returns the change of a single
 of PostgreSQL, to which `outbox.single_statement` adds the event.
 """
 
-import enum
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Executable
+from sqlalchemy import JSON, Executable
 
+from edgy_bus.codec import sorted_dumps
 from edgy_bus.database import Database, Row
+from edgy_bus.database.types import stored_type
 from edgy_bus.sources import statements
-from edgy_bus.sources.base import Key, RowChange, TableModel, Values
-from edgy_bus.sources.statements import KEY, POSTGRESQL, Conditions, KeyColumn, Names
+from edgy_bus.sources.base import Key, RowChange, TableModel, Value, Values
+from edgy_bus.sources.statements import KEY, POSTGRESQL, KeyColumn, Names
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class Write(ABC):
         return page
 
     @abstractmethod
-    async def run(self, database: Database) -> list[RowChange]:
+    async def run(self, database: Database) -> Sequence[RowChange]:
         """Make the change, in a transaction if a single statement is not enough."""
 
     @abstractmethod
@@ -110,7 +111,7 @@ class Write(ABC):
 
 @dataclass(frozen=True, slots=True)
 class InsertRows(Write):
-    """Insert rows, those with a key in the order of keys."""
+    """Insert rows, those with a key in the order of their unique values and their keys."""
 
     rows: Sequence[Values]
 
@@ -138,10 +139,20 @@ class InsertRows(Write):
             alike[tuple(values)].append(values)
         for names, rows in alike.items():
             if pk in names:
-                # Two processes that insert the same keys wait for each other, never for ever. The
-                # order of Python suffices: only inserts of the same keys wait for inserted keys.
-                rows.sort(key=lambda values: _sortable(values[pk]))
+                # Two processes that insert the same values of a unique index wait for each other,
+                # never for ever. Any order that they share suffices. Several unique indexes have no
+                # common order: there one of two transactions may lose a deadlock (`TryAgain`).
+                rows.sort(key=self._order)
             yield from _in_sizes(rows, len(names))
+
+    def _order(self, values: Values) -> list[tuple[bool, Value]]:
+        # The stored form: values of any annotated type need no order.
+        table = self.model.table
+        names = (*statements.unique_columns(table), self.model.pk)
+        stored = self.model.stored({name: values[name] for name in names if name in values})
+        return [
+            (value is not None, _sortable(table.c[name], value)) for name, value in stored.items()
+        ]
 
     async def _insert(self, database: Database, rows: Sequence[Values]) -> list[RowChange]:
         pk = self.model.pk
@@ -184,13 +195,17 @@ class UpdateRows(Write):
         if len(self.rows) != 1:
             return None
         [(key, values)] = self.rows
-        names, read = self._assigned, self._read
-        statement = statements.update_row(self._key, names)
+        read = self._read
+        table = self.model.table
+        names, formulas, parameters = statements.assignment(table, values, POSTGRESQL)
         if read:
-            exclusive = self.exclusive
-            statement = statements.update_row_with_old(self._key, names, read, exclusive=exclusive)
-        parameters = {**statements.parameters(values), KEY: key}
-        return SingleRow(statement, parameters, read, names, self.reports_old)
+            statement = statements.update_row_with_old(
+                self._key, names, read, exclusive=self.exclusive, formulas=formulas
+            )
+        else:
+            statement = statements.update_row(self._key, names, formulas)
+        parameters[KEY] = key
+        return SingleRow(statement, parameters, read, self._assigned, self.reports_old)
 
     async def run(self, database: Database) -> list[RowChange]:
         if len(self.rows) == 1 and not self.reports_old:
@@ -209,7 +224,7 @@ class UpdateRows(Write):
         for key, values in self.rows:
             values_of[key].append(values)
         locked = await self._lock(database, list(values_of))
-        for page in _parts(locked, PAGE):
+        for page in parts(locked, PAGE):
             changes: list[RowChange] = []
             for row in page:
                 changes += await self._update_in_turn(database, row, values_of[row[pk]])
@@ -224,7 +239,7 @@ class UpdateRows(Write):
         rows: list[Row] = []
         # A single statement, because an order within each part is no order of all rows. SQLite
         # needs no order, and has a limit of parameters.
-        for part in _parts(keys, len(keys) if dialect == POSTGRESQL else PAGE):
+        for part in parts(keys, len(keys) if dialect == POSTGRESQL else PAGE):
             where = [statements.among(self._key, part, dialect)]
             locking = statements.lock_rows(self._key, where, self._read, exclusive=self.exclusive)
             rows += (await database.run(locking)).rows
@@ -245,10 +260,13 @@ class UpdateRows(Write):
     async def _update(
         self, database: Database, key: Key, values: Values, old: Values
     ) -> list[RowChange]:
-        names = self._assigned
-        statement = statements.update_row(self._key, names)
-        result = await database.run(statement, {**statements.parameters(values), KEY: key})
-        return [RowChange(key, row, old, names) for row in result.rows]
+        names, formulas, parameters = statements.assignment(
+            self.model.table, values, database.dialect.name
+        )
+        statement = statements.update_row(self._key, names, formulas)
+        parameters[KEY] = key
+        result = await database.run(statement, parameters)
+        return [RowChange(key, row, old, self._assigned) for row in result.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,71 +287,12 @@ class DeleteRow(Write):
         yield await self.run(database)
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeSet(Write):
-    """Update all rows that match to the same values, or delete them.
-
-    Attributes:
-        where: the conditions that rows of the set fulfil.
-        values: the values to assign; None deletes the rows.
-        expand: whether every row has its own event; otherwise a single event stands for the set.
-    """
-
-    where: Conditions
-    values: Values | None
-    expand: bool = True
-
-    @property
-    def is_update(self) -> bool:
-        return self.values is not None
-
-    @property
-    def summary(self) -> Values | None:
-        return None if self.expand else (self.values or {})
-
-    def kept(self, page: list[RowChange]) -> list[RowChange]:
-        """Return keys only: a set of any size fits into memory page by page."""
-        return [RowChange(change.key, {}) for change in page]
-
-    @property
-    def _exclusive(self) -> bool:
-        keys = statements.key_columns(self.model.table)
-        return self.values is None or not keys.isdisjoint(self.values)
-
-    async def run(self, database: Database) -> list[RowChange]:
-        """Make the change in a single statement; the changes contain keys only, like `kept`."""
-        key, dialect = self._key, database.dialect.name
-        where = statements.matching(key, self.where, dialect, exclusive=self._exclusive)
-        changing = statements.change_rows(key.table, where, self.values)
-        rows = (await database.run(changing.returning(key))).rows
-        return [RowChange(row[key.name], {}) for row in rows]
-
-    async def pages(self, database: Database) -> AsyncIterator[list[RowChange]]:
-        pk = self.model.pk
-        # The keys of the whole set, so that a page's change cannot move rows into a later page.
-        locking = statements.lock_rows(self._key, self.where, (), exclusive=self._exclusive)
-        keys = [row[pk] for row in (await database.run(locking)).rows]
-        for page in _parts(keys, PAGE):
-            yield await self._change(database, page)
-
-    async def _change(self, database: Database, keys: Sequence[Key]) -> list[RowChange]:
-        """Change locked rows."""
-        pk, table = self.model.pk, self.model.table
-        where = [statements.among(self._key, keys, database.dialect.name)]
-        old = await self._read_old(database, where)
-        changing = statements.change_rows(table, where, self.values).returning(*table.c)
-        rows = {row[pk]: row for row in (await database.run(changing)).rows}
-        assigned = None if self.values is None else tuple(self.values)
-        # A row is missing where the database deleted it with another row of the page (CASCADE).
-        return [RowChange(key, rows[key], old.get(key), assigned) for key in keys if key in rows]
-
-    async def _read_old(self, database: Database, where: Conditions) -> Mapping[Key, Values]:
-        """Return the values that an update is about to change, by key."""
-        if self.values is None:
-            return {}
-        names = [name for name in self.values if name in self.model.public]
-        rows = (await database.run(statements.read_rows(self._key, where, names))).rows
-        return {row[self.model.pk]: row for row in rows}
+def _sortable(column: KeyColumn, value: Value) -> Value:
+    """Return a value that has an order among the values of its column."""
+    # Lists and objects have no order, and the values of a column of JSON may have several types.
+    if value is None or not isinstance(stored_type(column.type), JSON):
+        return value
+    return sorted_dumps(value)
 
 
 def _in_sizes(rows: Sequence[Values], columns: int) -> Iterator[Sequence[Values]]:
@@ -354,11 +313,7 @@ def _size(remaining: int, columns: int) -> int:
     return next(size for size in _SIZES if size <= most)
 
 
-def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Return items in parts of at most `size`."""
     for begin in range(0, len(items), max(size, 1)):
         yield items[begin : begin + size]
-
-
-def _sortable(key: Key) -> Any:
-    # Members of an Enum have no order.
-    return key.value if isinstance(key, enum.Enum) else key

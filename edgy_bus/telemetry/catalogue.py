@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from edgy_bus.telemetry.notice import Counter, Notice
 
@@ -20,14 +20,42 @@ def _entry(entry: type[N]) -> type[N]:
 
 @_entry
 class ServiceFailed(Notice):
-    """A background loop ended with an error that the loop does not handle."""
+    """A background loop failed with an error that the loop does not handle.
+
+    The loop runs again after `again_in` seconds; None: the loop has ended. `trace` names the lines
+    of code that the error passed. A loop that fails again and again is a defect: report it.
+    """
 
     name: ClassVar[str] = "service.failed"
-    # ERROR: the loop does not come back without a restart.
+    # ERROR: waiting does not mend such an error, though the loop begins anew.
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter("edgy_bus_service_failures_total", ("service",))
     service: str
     error: str
+    trace: str
+    again_in: float | None
+
+
+@_entry
+class ServiceCutOff(Notice):
+    """A background loop did not end in the time to stop, and is cancelled."""
+
+    name: ClassVar[str] = "service.cut_off"
+    level: ClassVar[int] = logging.WARNING
+    service: str
+    seconds: float
+
+
+@_entry
+class ServiceAbandoned(Notice):
+    """A background loop did not end when cancelled: something in the loop swallows cancellation.
+
+    The stop goes on without the loop, which may run on until the process ends.
+    """
+
+    name: ClassVar[str] = "service.abandoned"
+    level: ClassVar[int] = logging.ERROR
+    service: str
 
 
 @_entry
@@ -52,11 +80,36 @@ class BrokerAvailable(Notice):
 
 @_entry
 class BrokerEvicts(Notice):
-    """The broker may evict streams: its `maxmemory-policy` has to be `noeviction`."""
+    """The broker may evict keys when it is full: its `maxmemory-policy` has to be `noeviction`."""
 
     name: ClassVar[str] = "broker.evicts"
+    # WARNING: nothing is lost before the server is full.
     level: ClassVar[int] = logging.WARNING
     policy: str
+    lost: str
+
+
+@_entry
+class BrokerLimited(Notice):
+    """The broker refuses something that the library can do without. Reported once."""
+
+    name: ClassVar[str] = "broker.limited"
+    # WARNING: an operator may expect what the limit takes away.
+    level: ClassVar[int] = logging.WARNING
+    refused: str
+    effect: str
+
+
+@_entry
+class BrokerForeign(Notice):
+    """A key of the bus had a value of another type, which was moved to another name."""
+
+    name: ClassVar[str] = "broker.foreign_key"
+    # WARNING: another program uses the bus's prefix, or an operator wrote to the wrong key.
+    level: ClassVar[int] = logging.WARNING
+    key: str
+    type: str
+    moved: str
 
 
 @_entry
@@ -135,6 +188,20 @@ class SignalUndeclared(Notice):
     receiver: str
 
 
+@_entry
+class PatternUnmatched(Notice):
+    """A pattern of `publish` matches no signal of a model that is known at the start.
+
+    Remedy: correct the pattern, or declare the model or the signal before the bus starts.
+    """
+
+    name: ClassVar[str] = "publish.unmatched"
+    level: ClassVar[int] = logging.WARNING
+    pattern: str
+    where: str
+    hint: str
+
+
 # Outbox and relay
 
 
@@ -148,12 +215,33 @@ class OutboxNotDurable(Notice):
 
 
 @_entry
+class OutboxCopied(Notice):
+    """The tables of the outbox were copied from another database, and have a new id.
+
+    Without the right to change `edgy_bus_meta` the id stays: `outbox` and `former` are equal then.
+    A copy must not publish beside the original: both would take each other's events for lost ones.
+    Remedy: another service, another prefix or another Redis for the copy. After a move of the
+    database, or an upgrade of the server, nothing has to be done.
+    """
+
+    name: ClassVar[str] = "outbox.copied"
+    level: ClassVar[int] = logging.WARNING
+    outbox: str
+    former: str
+
+
+@_entry
 class AnnouncerDropped(Notice):
-    """Events of `pre_*` signals were dropped."""
+    """Events of `pre_*` signals were dropped. Reported at most once a minute for each reason.
+
+    Remedies: publish fewer (`Bus(publish=["post_*"])`), keep large fields out of events with
+    `secret=True`, or raise the limits of `EventSettings`.
+    """
 
     name: ClassVar[str] = "announcer.dropped"
-    # DEBUG: `pre_*` events have no promise, and an outage drops thousands of events.
-    level: ClassVar[int] = logging.DEBUG
+    # WARNING: `pre_*` events have no promise, but their receivers miss these. Never one notice for
+    # each event: an outage drops thousands.
+    level: ClassVar[int] = logging.WARNING
     metric: ClassVar[Counter | None] = Counter(
         "edgy_bus_announcer_dropped_events_total", ("reason",), "count"
     )
@@ -172,10 +260,14 @@ class NotifierFailed(Notice):
 
 @_entry
 class RelayLeads(Notice):
-    """This relay has the lease, and publishes from now on."""
+    """This relay has the lease, and publishes from now on.
+
+    `outbox` is the id of the outbox tables: a service may have several databases.
+    """
 
     name: ClassVar[str] = "relay.leads"
     service: str
+    outbox: str
 
 
 @_entry
@@ -199,6 +291,7 @@ class RelayFailed(Notice):
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter("edgy_bus_relay_failures_total", ("service",))
     service: str
+    outbox: str
     error: str
 
 
@@ -208,6 +301,7 @@ class RelayRecovered(Notice):
 
     name: ClassVar[str] = "relay.recovered"
     service: str
+    outbox: str
 
 
 @_entry
@@ -220,6 +314,7 @@ class RelayRepartitioned(Notice):
         "edgy_bus_relay_repartitioned_events_total", (), "count"
     )
     service: str
+    outbox: str
     count: int
 
 
@@ -228,7 +323,8 @@ class RelayResynchronised(Notice):
     """A stream did not stand where the outbox had left it.
 
     `marked` events were in the stream, and were not marked before. `lost` says whether the stream
-    lost events, which are pending again.
+    lost events, which are pending again. `again` events are pending again although every group has
+    finished them: older events of their rows came back with an older copy of the stream.
     """
 
     name: ClassVar[str] = "relay.resynchronised"
@@ -237,6 +333,7 @@ class RelayResynchronised(Notice):
     partition: str
     marked: int
     lost: bool
+    again: int = 0
 
 
 @_entry
@@ -285,15 +382,102 @@ class TrimmingWaits(Notice):
     groups: Sequence[str]
 
 
+@_entry
+class GroupAbsent(Notice):
+    """Events wait for a group that has no worker, and keep the streams from being trimmed.
+
+    Reported once for a group, with one of its streams. Remedy: start a worker of the group, or
+    `edgy-bus forget` for a group that was renamed or removed.
+    """
+
+    name: ClassVar[str] = "group.absent"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_group_absences_total", ("group",))
+    group: str
+    partition: str
+
+
+@_entry
+class GroupPresent(Notice):
+    """A group that had no worker makes progress again."""
+
+    name: ClassVar[str] = "group.present"
+    group: str
+
+
+# Programs
+
+
+@_entry
+class ModuleConnectsNothing(Notice):
+    """A module of `Bus(receivers=…)` or `--import` connects no receiver of this bus.
+
+    Perhaps its receivers belong to another bus, or to a second copy of the bus: `python app.py` and
+    `import app` make two modules. Remedy: correct the name of the module, or its imports.
+    """
+
+    name: ClassVar[str] = "receivers.not_connected"
+    level: ClassVar[int] = logging.WARNING
+    module: str
+
+
+@_entry
+class ProgramCutOff(Notice):
+    """A program was ended at once: the time to stop was over, or a second Ctrl-C came.
+
+    Calls that still ran are repeated by the next worker. `stands` is where the main thread was: a
+    receiver, if a receiver blocks the event loop.
+    """
+
+    name: ClassVar[str] = "program.cut_off"
+    level: ClassVar[int] = logging.ERROR
+    reason: str
+    stands: str
+
+
+@_entry
+class HealthFileFailed(Notice):
+    """The health file cannot be written, and probes fail; reported once until it can.
+
+    Remedy: a folder that exists and that the program may write, `/tmp` for example.
+    """
+
+    name: ClassVar[str] = "health.failed"
+    level: ClassVar[int] = logging.ERROR
+    path: str
+    error: str
+
+
+@_entry
+class HealthFileWritten(Notice):
+    """The health file can be written again."""
+
+    name: ClassVar[str] = "health.written"
+    path: str
+
+
 # Workers
 
 
 @_entry
+class ReceiverListed(Notice):
+    """A worker that starts runs this receiver; `options` are those that differ from defaults."""
+
+    name: ClassVar[str] = "worker.receiver"
+    group: str
+    receiver: str
+    model: str
+    signal: str
+    options: str
+
+
+@_entry
 class WorkerStarted(Notice):
-    """A worker runs the receivers of these groups."""
+    """A worker runs the receivers of these groups; each receiver is a line `worker.receiver`."""
 
     name: ClassVar[str] = "worker.started"
     groups: Sequence[str]
+    receivers: Sequence[str]
 
 
 @_entry
@@ -324,13 +508,112 @@ class WorkerDied(Notice):
 
 
 @_entry
+class LoopBlocked(Notice):
+    """A receiver, or other code, keeps the event loop of a worker from everything else.
+
+    Reported once for each block, after a second. Partitions stay with the worker for `max_blocked`.
+    Let such code wait (`await`), or run it in a thread (`asyncio.to_thread`).
+    """
+
+    name: ClassVar[str] = "loop.blocked"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_loop_blocks_total", ("receiver",))
+    receiver: str | None
+    seconds: float
+    line: str
+    stack: str
+
+
+@_entry
+class LoopFreed(Notice):
+    """The event loop of a worker goes on after a block that was reported."""
+
+    name: ClassVar[str] = "loop.freed"
+    receiver: str | None
+    seconds: float
+
+
+@_entry
+class LoopGivenUp(Notice):
+    """The event loop of a worker was blocked for `max_blocked`: its leases run out from now on."""
+
+    name: ClassVar[str] = "loop.given_up"
+    # ERROR: another worker repeats the calls, perhaps while they still run.
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_loops_given_up_total", ("receiver",))
+    receiver: str | None
+    seconds: float
+    line: str
+
+
+@_entry
+class ProcessEnded(Notice):
+    """A worker whose event loop was blocked for `max_blocked` ends; its supervisor replaces it."""
+
+    name: ClassVar[str] = "process.ended"
+    level: ClassVar[int] = logging.CRITICAL
+    receiver: str | None
+    line: str
+    stack: str
+    status: int
+
+
+@_entry
+class ProcessStoodStill(Notice):
+    """Neither the event loop of a worker nor the keeper of its leases ran for a while.
+
+    The process was suspended, had no processor, or ran C code that holds Python's lock (the GIL) at
+    this line. If that takes as long as a lease, other workers take the partitions.
+    """
+
+    name: ClassVar[str] = "process.stood_still"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_standstills_total")
+    receiver: str | None
+    seconds: float
+    line: str
+
+
+@_entry
+class LeasesUnanswered(Notice):
+    """A renewal of leases has no answer yet, and is tried on another connection.
+
+    Reported once until a renewal is answered.
+    """
+
+    name: ClassVar[str] = "leases.unanswered"
+    # INFO: leases last for several attempts, and a lost lease is reported by itself.
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_renewals_unanswered_total")
+    seconds: float
+
+
+@_entry
 class ConsumerFailed(Notice):
-    """A round of a group's consumer failed with an error that waiting does not mend."""
+    """A round of a group's consumer failed with an error that waiting does not mend.
+
+    The group keeps the partitions that it has, and the next round follows after a pause.
+    """
 
     name: ClassVar[str] = "consumer.failed"
     level: ClassVar[int] = logging.ERROR
     metric: ClassVar[Counter | None] = Counter("edgy_bus_consumer_failures_total", ("group",))
     group: str
+    error: str
+    trace: str
+
+
+@_entry
+class PartitionFailed(Notice):
+    """The lease of a partition could not be taken or given back; other partitions go on.
+
+    An outage of the broker is not reported like this. The next attempt follows after a pause.
+    """
+
+    name: ClassVar[str] = "partition.failed"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_partition_failures_total", ("group",))
+    group: str
+    partition: str
     error: str
 
 
@@ -353,6 +636,22 @@ class PartitionReleased(Notice):
     level: ClassVar[int] = logging.DEBUG
     group: str
     partition: str
+
+
+@_entry
+class PartitionDraining(Notice):
+    """Another worker waits for a partition: no call begins here until the running calls have ended.
+
+    Offers to hand the partition over have failed, because calls were always running. The rows of
+    the partition wait for the longest of these calls. Remedy: shorter calls.
+    """
+
+    name: ClassVar[str] = "partition.draining"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_partitions_drained_total", ("group",))
+    group: str
+    partition: str
+    calls: int
 
 
 @_entry
@@ -391,6 +690,7 @@ class TenureFailed(Notice):
     group: str
     partition: str
     error: str
+    trace: str = ""
 
 
 @_entry
@@ -423,7 +723,39 @@ class ForeignEntry(Notice):
 
 
 @_entry
-class ReceiverRetried(Notice):
+class CallFailed(Notice):
+    """The fields of notices about calls of receivers that were not done.
+
+    `attempts` counts the failed calls of the receiver for the event, this call included. `follows`
+    says what happens to the event. `trace` is the traceback of the receiver's error, where the
+    receiver raised.
+    """
+
+    group: str
+    receiver: str
+    event: str
+    event_id: str
+    attempts: int
+    reason: str
+    follows: str
+    trace: str = ""
+    quiet: bool = False
+    """Written at the level DEBUG: nothing went wrong, or the same happened often in a minute."""
+
+    @property
+    def severity(self) -> int:
+        """Return DEBUG for quiet notices: a downstream that is away fails thousands of calls."""
+        return logging.DEBUG if self.quiet else self.level
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields that describe the call."""
+        values = Notice.values(self)
+        del values["quiet"]
+        return values
+
+
+@_entry
+class ReceiverRetried(CallFailed):
     """A receiver failed, or asked to be called again, and will be."""
 
     name: ClassVar[str] = "receiver.retried"
@@ -432,17 +764,11 @@ class ReceiverRetried(Notice):
     metric: ClassVar[Counter | None] = Counter(
         "edgy_bus_receiver_retries_total", ("group", "receiver")
     )
-    group: str
-    receiver: str
-    event: str
-    event_id: str
-    attempts: int
-    reason: str
 
 
 @_entry
-class ReceiverGaveUp(Notice):
-    """A receiver failed for good: the event is in the dead letters, or the row is held."""
+class ReceiverGaveUp(CallFailed):
+    """A receiver failed for good: the event goes to the dead letters, or its row is held."""
 
     name: ClassVar[str] = "receiver.gave_up"
     # ERROR: an operator has to decide about the event.
@@ -450,12 +776,217 @@ class ReceiverGaveUp(Notice):
     metric: ClassVar[Counter | None] = Counter(
         "edgy_bus_receiver_failures_total", ("group", "receiver")
     )
+
+
+@_entry
+class ReceiverFailsOften(Notice):
+    """Lines about failed calls were left out of the log; the level DEBUG has them all.
+
+    Reported once a minute for each receiver and kind of error.
+    """
+
+    name: ClassVar[str] = "receiver.fails_often"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receiver: str
+    error: str
+    retried: int
+    gave_up: int
+
+
+@_entry
+class ErrorHookFailed(Notice):
+    """A hook of `Bus.on_error` raised, or took too long. Reported at most once a minute."""
+
+    name: ClassVar[str] = "hook.failed"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_hook_failures_total", ("hook",))
+    hook: str
+    error: str
+    trace: str = ""
+
+
+@_entry
+class ErrorHookBehind(Notice):
+    """Hooks of `Bus.on_error` are slower than receivers fail: failures were not handed over."""
+
+    name: ClassVar[str] = "hook.behind"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_hook_missed_failures_total", (), "count")
+    count: int
+
+
+@_entry
+class ReceiverAnswerUnknown(Notice):
+    """A receiver returned a value that is no outcome, and is taken as done. Reported once for each.
+
+    Remedy: return None, or an outcome: `edgy_bus.retry()`, `edgy_bus.snooze(…)`,
+    `edgy_bus.dead_letter(…)`. A batch receiver may return a mapping from `event.id` to outcomes.
+    """
+
+    name: ClassVar[str] = "receiver.unknown_answer"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receiver: str
+    answer: str
+
+
+@_entry
+class RetriesOutlastOutbox(Notice):
+    """The attempts of a receiver may take longer than events are kept in the outbox.
+
+    An event that waits for its attempts keeps its stream from being trimmed, and cannot be repaired
+    after a loss of Redis. Remedy: fewer `attempts` or a lower `ceiling` of the receiver's `Retry`.
+    """
+
+    name: ClassVar[str] = "receiver.retries_outlast_outbox"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receiver: str
+    seconds: float
+    kept: float
+
+
+@_entry
+class ReceiverNotEnding(Notice):
+    """A call of a receiver goes on, some seconds after it was cancelled.
+
+    The call was cancelled because its deadline was over, the lease was lost, or the process stops.
+    The call keeps its row, and a place among the calls of the process. Remedy: let
+    `asyncio.CancelledError` through; the call stands at the line that `stands_at` names.
+    """
+
+    name: ClassVar[str] = "receiver.not_ending"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_receiver_not_ending_total", ("group", "receiver")
+    )
     group: str
     receiver: str
     event: str
     event_id: str
-    attempts: int
-    reason: str
+    seconds: float
+    stands_at: str
+
+
+@_entry
+class CallsLeft(Notice):
+    """A tenure ended without these calls, which go on after they were cancelled.
+
+    The lease is not given back: it runs out, so that the next owner begins later.
+    """
+
+    name: ClassVar[str] = "tenure.calls_left"
+    level: ClassVar[int] = logging.ERROR
+    group: str
+    partition: str
+    count: int
+
+
+@_entry
+class LettersWait(Notice):
+    """Dead letters and parked events wait, and their rows with them: the broker refuses them.
+
+    Reported once until everything is written, and once for an event that is refused for itself.
+    Free memory at the broker: raise `maxmemory`, or remove dead letters.
+    """
+
+    name: ClassVar[str] = "letters.wait"
+    # WARNING: rows stand still until an operator makes room, or the refusal ends by itself.
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_letters_refused_total", ("group",))
+    group: str
+    partition: str
+    count: int
+    error: str
+
+
+@_entry
+class LettersWritten(Notice):
+    """The dead letters and parked events that had to wait are written."""
+
+    name: ClassVar[str] = "letters.written"
+    group: str
+    partition: str
+
+
+@_entry
+class ReceiverLeftOpen(Notice):
+    """A receiver did not give a database connection back: its open transactions are rolled back.
+
+    Remedy: open transactions and connections with `async with`.
+    """
+
+    name: ClassVar[str] = "receiver.left_open"
+    # ERROR: what the receiver wrote in these transactions is lost, and no attempt repeats it.
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_receiver_left_open_total", ("group", "receiver")
+    )
+    group: str
+    receiver: str
+    event: str
+    event_id: str
+    transactions: int
+
+
+@_entry
+class InboxWaits(Notice):
+    """A receiver waits for other transactions of its inbox's database; no attempt is counted.
+
+    Reported at most once a minute. Remedies: shorter receivers, fewer of them at a time
+    (`WorkerSettings(concurrency=…)`), or PostgreSQL, where other rows are no hindrance.
+    """
+
+    name: ClassVar[str] = "inbox.waits"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_inbox_waits_total", ("receiver",))
+    receiver: str
+    error: str
+
+
+@_entry
+class InboxPruned(Notice):
+    """Positions of an inbox were forgotten, because no event can need them any more."""
+
+    name: ClassVar[str] = "inbox.pruned"
+    # DEBUG: the counter shows the rate.
+    level: ClassVar[int] = logging.DEBUG
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_inbox_pruned_positions_total", ("group",), "count"
+    )
+    group: str
+    count: int
+
+
+@_entry
+class InboxPruningFailed(Notice):
+    """The positions of an inbox could not be forgotten, and the table grows meanwhile.
+
+    Remedy: the role of the worker needs the rights to read and delete rows of `edgy_bus_inbox`.
+    """
+
+    name: ClassVar[str] = "inbox.pruning_failed"
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_inbox_pruning_failures_total", ("group",))
+    group: str
+    error: str
+
+
+@_entry
+class LetterSkipped(Notice):
+    """A replayed dead letter had no effect: its receiver does not want the event any more.
+
+    The inbox of the receiver has a later event of the row, so that the state of the row is newer
+    than the letter; or a filter of the receiver leaves the event out.
+    """
+
+    name: ClassVar[str] = "letter.skipped"
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_letters_skipped_total", ("group",))
+    group: str
+    partition: str
+    receiver: str
+    event_id: str
 
 
 @_entry
@@ -483,6 +1014,6 @@ class RowReleased(Notice):
 ENTRIES: tuple[type[Notice], ...] = tuple(
     entry
     for entry in globals().values()
-    if isinstance(entry, type) and issubclass(entry, Notice) and entry is not Notice
+    if isinstance(entry, type) and issubclass(entry, Notice) and entry.name
 )
 """Every entry of the catalogue."""

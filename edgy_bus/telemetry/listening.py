@@ -1,4 +1,7 @@
-"""Listeners of notices. A listener runs in the task that emits, and must not block."""
+"""Listeners of notices. A listener runs in the task that emits, and must not block.
+
+Notices about a blocked event loop are emitted in another thread, because the loop cannot.
+"""
 
 import logging
 from collections.abc import Callable
@@ -35,4 +38,6 @@ def emit(notice: Notice) -> None:
         try:
             listener(notice)
         except Exception:
+            # An application's `dictConfig` disables loggers that its configuration does not name.
+            _logger.disabled = False
             _logger.exception("a telemetry listener failed on %s", notice.name)

@@ -26,7 +26,7 @@ class Notice:
     """A report of the library about itself.
 
     Fields contain names, numbers and reasons. No field ever contains a payload, a password or a URL
-    with credentials.
+    with credentials. A field `trace` contains a traceback, in lines; everything else is one line.
     """
 
     name: ClassVar[str] = ""
@@ -35,6 +35,11 @@ class Notice:
     """The level of `logging` at which the notice is written."""
     metric: ClassVar[Counter | None] = None
     """The metric that the notice feeds."""
+
+    @property
+    def severity(self) -> int:
+        """Return the level of this notice: `level`, unless an entry has reasons for another."""
+        return self.level
 
     def values(self) -> dict[str, Any]:
         """Return the fields by name, in the order of their declaration."""

@@ -184,9 +184,17 @@ AWAY = "postgresql://nobody:hush@127.0.0.1:1/none"
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
-        (("held", "shop:mail"), {"SHOP_BROKER": "redis://:hush@127.0.0.1:1"}, "Redis does not"),
+        (
+            ("held", "shop:mail"),
+            {"SHOP_BROKER": "redis://:hush@127.0.0.1:1"},
+            "Redis does not answer",
+        ),
         (("release", "shop:mail", "shop.Order", "1"), {"SHOP_BROKER": "redis://127.0.0.1:1"}, ""),
-        (("forget", "shop:bus", "mail"), {"SHOP_BROKER": "redis://127.0.0.1:1"}, "Redis does not"),
+        (
+            ("forget", "shop:bus", "mail"),
+            {"SHOP_BROKER": "redis://127.0.0.1:1"},
+            "Redis does not answer",
+        ),
         (("forget", "shop:bus", "mail"), {"SHOP_DATABASE": AWAY}, "PostgreSQL cannot be reached"),
     ],
 )

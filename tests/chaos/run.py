@@ -2,6 +2,8 @@
 
     python -m tests.chaos.run --seconds 60 --seed 1 --database own
 
+A run adds a line to docs/runs.md.
+
 The outbox table contains exactly the committed events, because each outbox row is written in the
 transaction of its operation.
 """
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,7 @@ from tests.chaos.programs import Program
 from tests.chaos.recovery import Call, Outage, Recovery
 from tests.chaos.servers import PostgresServer, RedisServer
 from tests.proxy import Proxy
+from tests.runs import record
 from tests.simulation.checker import Heard, Report, check_effects, check_group
 from tests.simulation.database import Effect
 
@@ -346,7 +349,22 @@ async def _schema(url: str) -> AsyncIterator[str]:
 
 
 async def run(options: Options, tell: Callable[[str], None] = print) -> Result:
-    """One run. Raises `AssertionError` if something of it does not start or end."""
+    """Run once. A run in which too little happened has an error of its own, `vacuous`.
+
+    Args:
+        options: the options of the run.
+        tell: called with the logs of the programs if the run has errors.
+
+    Raises:
+        AssertionError: if something of the run does not start or end.
+    """
+    result = await _run(options, tell)
+    for reason in vacuous(options, result):
+        result.report.add("vacuous", reason)
+    return result
+
+
+async def _run(options: Options, tell: Callable[[str], None]) -> Result:
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="edgy_bus_chaos_") as name,
@@ -400,10 +418,9 @@ def vacuous(options: Options, result: Result) -> list[str]:
     ]
 
 
-def described(result: Result, reasons: Sequence[str] = ()) -> str:
-    """Return the result as text for people; `reasons` are those of `vacuous`."""
+def described(result: Result) -> str:
+    """Return the result as text for people."""
     errors = {kind: (len(lines), lines[:5]) for kind, lines in result.report.faults.items()}
-    too_little = f"; too little happened: {', '.join(reasons)}" if reasons else ""
     return (
         f"{result.events:,} events, "
         f"{sum(result.faults.values())} faults of {len(result.faults)} kinds, "
@@ -412,7 +429,7 @@ def described(result: Result, reasons: Sequence[str] = ()) -> str:
         f"{result.failed_starts} starts failed for want of the database; "
         f"commit to first call: {recovery.spread(result.latencies)}; "
         f"waits after a worker's outage: {recovery.described(result.recoveries)}; "
-        f"errors: {errors or 'none'}{too_little}"
+        f"errors: {errors or 'none'}"
     )
 
 
@@ -446,7 +463,11 @@ def main() -> int:
         action="store_true",
         help="the library's default settings, instead of shorter times",
     )
+    parser.add_argument(
+        "--no-record", dest="records", action="store_false", help="add no line to docs/runs.md"
+    )
     given = vars(parser.parse_args())
+    records = given.pop("records")
     kinds = tuple(kind.strip() for kind in given.pop("kinds").split(",") if kind.strip())
     if unknown := set(kinds) - FAULTS.keys():
         parser.error(f"unknown kinds of faults: {', '.join(sorted(unknown))}")
@@ -455,9 +476,16 @@ def main() -> int:
         logging.CRITICAL
     )  # the runner's own connections are cut as well
     result = asyncio.run(_interruptible(options))
-    reasons = vacuous(options, result)
-    sys.stdout.write(f"{described(result, reasons)}\n{dict(sorted(result.faults.items()))}\n")
-    return int(bool(result.report.faults or reasons))
+    sys.stdout.write(f"{described(result)}\n{dict(sorted(result.faults.items()))}\n")
+    if records:
+        record(
+            "chaos",
+            seeds=1,
+            faults=sum(result.faults.values()),
+            events=result.events,
+            errors=sum(len(errors) for errors in result.report.faults.values()),
+        )
+    return int(bool(result.report.faults))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One stream of a real Redis cannot be used: the others are published, trimmed and pruned."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from edgy_bus.database import Database
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from tests.support import PARTITION, Told, eventually
-from tests.unit.outbox.support import OTHER, read_all, relay_of, write
+from tests.unit.outbox.support import OTHER, count_pending, read_all, relay_of, write
 
 
 @dataclass
@@ -51,7 +51,7 @@ async def place(
     )
     url = urlsplit(redis_url)
     address = url.netloc.rpartition("@")[2]
-    store = OutboxStore(database)
+    store = OutboxStore(database, "accounts")
     await store.prepare()
     broker = RedisBroker(url._replace(netloc=f"{user}:{password}@{address}").geturl(), prefix)
     yield Place(store, broker, redis_client, user)
@@ -59,12 +59,12 @@ async def place(
     await redis_client.acl_deluser(user)
 
 
-async def another_type(place: Place) -> None:
+async def stream_of_another_type(place: Place) -> None:
     await place.client.delete(place.events)
     await place.client.set(place.events, "x")
 
 
-async def scripts_fail(place: Place) -> None:
+async def epoch_of_another_type(place: Place) -> None:
     await place.client.delete(place.epoch)
     await place.client.hset(place.epoch, "x", "y")
 
@@ -87,7 +87,7 @@ async def mend(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "breaks",
-    [another_type, scripts_fail, forbidden_by_an_acl, number_that_no_database_stores],
+    [forbidden_by_an_acl, number_that_no_database_stores],
     ids=lambda breaks: breaks.__name__,
 )
 async def test_one_bad_stream_holds_up_itself_alone(place: Place, breaks: object) -> None:
@@ -121,9 +121,30 @@ async def test_one_bad_stream_holds_up_itself_alone(place: Place, breaks: object
         assert not notices.of("relay.failed")
 
 
+@pytest.mark.parametrize(
+    "breaks",
+    [stream_of_another_type, epoch_of_another_type],
+    ids=lambda breaks: breaks.__name__,
+)
+async def test_a_key_of_another_type_is_moved_away_and_the_stream_goes_on(
+    place: Place, breaks: Callable[[Place], Awaitable[None]]
+) -> None:
+    await write(place.store, 3)
+    with Told() as told:
+        async with place.relay() as relay:
+            await eventually(lambda: relay.published == 3)
+            await breaks(place)
+            await write(place.store, 5)
+            await eventually(lambda: all_is_published(place))
+            await eventually(lambda: place.client.exists(place.events))
+    assert len(told.of("broker.foreign_key")) == 1
+    assert not told.of("stream.failed")
+    assert await place.client.type(place.events) == b"stream"
+
+
 async def others_are_published(place: Place, *lengths: int) -> bool:
     return await place.length() in lengths
 
 
 async def all_is_published(place: Place) -> bool:
-    return await place.store.count_pending() == 0
+    return await count_pending(place.store) == 0

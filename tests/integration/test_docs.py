@@ -13,10 +13,17 @@ import pytest
 from sqlalchemy import func, select
 
 import edgy_bus as edgy
+from edgy_bus.models.lookups import LOOKUPS
 from edgy_bus.outbox.table import outbox
 
-PAGE = (Path(__file__).parents[2] / "docs" / "signals.md").read_text("utf-8")
-ROWS = re.findall(r"^\| `(await .*)` \| (\w+) \| (\d) \| (\d) \|$", PAGE, re.MULTILINE)
+DOCS = Path(__file__).parents[2] / "docs"
+NAMES = ["signals", "receivers", "models", "fields", "queries", "transactions"]
+PAGES = {name: DOCS / f"{name}.md" for name in NAMES if (DOCS / f"{name}.md").exists()}
+ROWS = re.findall(
+    r"^\| `(await .*)` \| (\w+) \| (\d) \| (\d) \|$",
+    PAGES["signals"].read_text("utf-8"),
+    re.MULTILINE,
+)
 
 
 async def run(code: str, names: dict[str, Any], where: str) -> None:
@@ -27,14 +34,23 @@ async def run(code: str, names: dict[str, Any], where: str) -> None:
         await answer
 
 
-async def test_every_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES)
+async def test_every_snippet_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "signals_page"}
-    blocks = list(re.finditer(r"```python\n(.*?)```", PAGE, re.DOTALL))
-    assert len(blocks) > 10
+    text = PAGES[page].read_text("utf-8")
+    names: dict[str, Any] = {"__name__": f"{page}_page"}
+    blocks = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
+    assert len(blocks) >= 4
     for block in blocks:
-        line = PAGE[: block.start()].count("\n") + 1
-        await run("\n" * line + block[1], names, "docs/signals.md")
+        line = text[: block.start()].count("\n") + 1
+        await run("\n" * line + block[1], names, f"docs/{page}.md")
+
+
+def test_the_page_of_queries_lists_every_lookup() -> None:
+    listed = re.findall(r"`\w+__(\w+)=", PAGES["queries"].read_text("utf-8"))
+    assert set(LOOKUPS) <= set(listed)
 
 
 @pytest.mark.parametrize(("code", "signals", "calls", "events"), ROWS, ids=[row[0] for row in ROWS])

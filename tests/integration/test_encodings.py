@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import pydantic
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -26,6 +27,12 @@ from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import EventSettings
 from edgy_bus.sources import RowChange, UpdateRows
 from edgy_bus.sources.changes import differ
+
+
+class Settings(pydantic.BaseModel):
+    theme: str
+    words: frozenset[str]
+    since: dt.date | None = None
 
 
 class Color(enum.Enum):
@@ -53,6 +60,10 @@ def declare(own: edgy.Registry) -> Any:
         blob: bytes | None = edgy.BinaryField(null=True)
         color: Color | None = edgy.ChoiceField(Color, null=True)
         size: str | None = edgy.ChoiceField(["S", "M"], null=True)
+        wait: dt.timedelta | None = edgy.DurationField(null=True)
+        site: pydantic.HttpUrl | None = edgy.CharField(max_length=100, null=True)
+        settings: Settings | None = edgy.JSONField(null=True)
+        prices: list[Decimal] = edgy.JSONField(default=list)
         parent: int | None = edgy.ForeignKey("self", null=True)
         secret: str = edgy.CharField(max_length=20, secret=True, default="")
 
@@ -93,6 +104,13 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "blob": st.none() | st.binary(max_size=100),
     "color": st.none() | st.sampled_from(Color),
     "size": st.sampled_from([None, "S", "M"]),
+    "wait": st.none() | st.timedeltas(dt.timedelta(days=-99_420), dt.timedelta(days=99_420)),
+    "site": st.sampled_from([None, "https://example.org", "http://b.example/?c=%20#d"]),
+    "settings": st.none()
+    | st.builds(
+        Settings, theme=st.text(LETTERS), words=st.frozensets(st.text(LETTERS)), since=st.dates()
+    ),
+    "prices": st.lists(st.decimals(-999, 999, places=2), max_size=3),
     "parent": st.sampled_from([None, 1]),
     "secret": st.text(LETTERS, max_size=20),
 }
@@ -116,6 +134,10 @@ EDGES: dict[str, Any] = {
     "blob": b"",
     "color": Color.GREEN,
     "size": None,
+    "wait": dt.timedelta(microseconds=-1),
+    "site": "https://example.org",
+    "settings": Settings(theme="", words=frozenset("abc")),
+    "prices": [Decimal("0.10")],
     "parent": None,
     "secret": "",
 }

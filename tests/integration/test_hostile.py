@@ -50,6 +50,9 @@ def with_raw(name: bytes, value: bytes) -> Fields:
 def hostile() -> Iterator[Fields]:
     """By hand: what is malformed, foreign, of another version, too deep or of the wrong type."""
     yield {b"hello": b"world"}
+    # Lua passes about 8,000 arguments to a command.
+    yield {b"%d" % number: b"x" for number in range(5_000)}
+    yield {**good(1), b"head": b"{", **{b"%d" % number: b"x" for number in range(5_000)}}
     yield {b"\xff": b"\xfe"}
     for name in (b"head", b"data"):
         yield {key: value for key, value in good(1).items() if key != name}

@@ -279,6 +279,8 @@ async def waits(other: Any, task: asyncio.Task[Any]) -> bool:
     return bool(await other.fetchval(f"SELECT EXISTS ({blocked})"))
 
 
+GONE = {"id": 99, "name": "gone", "stock": 0}
+
 CHANGES: dict[str, Callable[[Shop, Any], Awaitable[Any]]] = {
     "update": lambda shop, item: item.update(stock=7),
     "save": lambda shop, item: item.save({"stock": 7}),
@@ -287,7 +289,7 @@ CHANGES: dict[str, Callable[[Shop, Any], Awaitable[Any]]] = {
         [item.model_copy(update={"stock": 7})], ["stock"]
     ),
     "bulk_update of two": lambda shop, item: shop.Item.query.bulk_update(
-        [item.model_copy(update={"stock": 7}), shop.Item(id=99, name="gone")], ["stock"]
+        [item.model_copy(update={"stock": 7}), shop.Item.from_row(GONE)], ["stock"]
     ),
 }
 

@@ -24,6 +24,7 @@ from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import post_delete, post_save, post_update
 from tests.proxy import Proxy
 from tests.support import Told, eventually
+from tests.unit.outbox.support import count_pending
 
 WORKING = WorkerSettings(lease=1.0, block=0.2, backoff=0.1, grace=5.0)
 RELAYING = RelaySettings(poll=0.2, lease=1.0, trim_every=0.3, keep=0, backoff=0.1)
@@ -48,7 +49,7 @@ class Accounts:
         )
         self.registry = edgy.Registry(self.database, bus=self.bus)
         self.User, self.Effect = self._declare()
-        self.store = OutboxStore(self.database)
+        self.store = OutboxStore(self.database, "accounts")
 
     def _declare(self) -> tuple[Any, Any]:
         own, plain = self.registry, edgy.Registry(self.database)
@@ -107,7 +108,7 @@ class Accounts:
         backlogs = [
             one for partition in partitions for one in await self.bus.broker.backlog(partition)
         ]
-        return await self.store.count_pending() + sum(
+        return await count_pending(self.store) + sum(
             one.pending + (one.lag or 0) for one in backlogs
         )
 

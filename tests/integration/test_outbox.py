@@ -11,24 +11,19 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from sqlalchemy import select
 
 import edgy_bus as edgy
-from edgy_bus.codec import loads
 from edgy_bus.errors import DatabaseError, EventError, IntegrityError, ObjectNotFound
 from edgy_bus.events import Event, partition_number
 from edgy_bus.outbox.store import OutboxStore
-from edgy_bus.outbox.table import outbox, pending
+from edgy_bus.outbox.table import pending
 from edgy_bus.settings import EventSettings
+from tests.integration.service import Service
 from tests.unit.models import listen
 
 
-class Shop:
-    """A service whose outbox nobody empties."""
-
+class Shop(Service):
     def __init__(self, database: edgy.Database) -> None:
-        self.database = database
-        self.bus = edgy.Bus(
-            "memory://", service="shop", relay=False, events=EventSettings(max_bytes=1_000)
-        )
-        own = self.registry = edgy.Registry(database, bus=self.bus)
+        super().__init__(database, events=EventSettings(max_bytes=1_000))
+        own = self.registry
 
         class Item(edgy.Model):
             id: int = edgy.BigIntegerField(primary_key=True)
@@ -55,20 +50,14 @@ class Shop:
         self.Token: Any = Token
         self.Place: Any = Place
 
-    async def events(self) -> list[dict[str, Any]]:
-        rows = (await self.database.run(select(outbox).order_by(outbox.c.id))).rows
-        return [{**row, "data": loads(row["data"])} for row in rows]
-
     async def told(self) -> list[tuple[str, str]]:
-        return [(event["signal"], event["subject"]) for event in await self.events()]
+        return [(event["signal"], event["subject"]) for event in await self.outbox()]
 
 
 @pytest.fixture
 async def shop(database: edgy.Database) -> AsyncIterator[Shop]:
-    one = Shop(database)
-    async with one.bus:
-        await one.registry.create_all()
-        yield one
+    async with Shop(database).running() as shop:
+        yield shop
 
 
 async def test_the_event_tells_of_the_row_and_of_what_changed(shop: Shop) -> None:
@@ -77,12 +66,13 @@ async def test_the_event_tells_of_the_row_and_of_what_changed(shop: Shop) -> Non
     item.name = "b"
     await item.save()
     await item.delete()
-    created, updated, saved, deleted = await shop.events()
+    created, updated, saved, deleted = await shop.outbox()
     row = {"id": 1, "name": "a", "stock": 0}
     assert created["data"] == {"instance": row, "is_update": False}
     assert updated["data"] == {
         "instance": {**row, "stock": 2},
         "is_update": True,
+        "assigned": ["stock"],
         "changes": {"stock": {"old": 0, "new": 2}},
     }
     assert saved["data"] == {
@@ -91,8 +81,8 @@ async def test_the_event_tells_of_the_row_and_of_what_changed(shop: Shop) -> Non
         "changes": {"name": {"old": "a", "new": "b"}},
     }
     assert deleted["data"] == {"instance": {"id": 1, "name": "b", "stock": 2}, "is_update": False}
-    assert "s3cret" not in str(await shop.events())
-    assert {event["source"] for event in await shop.events()} == {"shop"}
+    assert "s3cret" not in str(await shop.outbox())
+    assert {event["source"] for event in await shop.outbox()} == {"shop"}
 
 
 async def test_events_of_sets_and_custom_signals_name_their_service(shop: Shop) -> None:
@@ -102,7 +92,7 @@ async def test_events_of_sets_and_custom_signals_name_their_service(shop: Shop) 
     await shop.Item.query.filter(name="b").delete()
     shop.Item.meta.signals.checked = edgy.Signal()
     await shop.Item.meta.signals.checked.send(shop.Item, instance=item)
-    events = await shop.events()
+    events = await shop.outbox()
     assert len(events) >= 6
     assert {event["source"] for event in events} == {"shop"}
 
@@ -112,7 +102,7 @@ async def test_every_kind_of_key_finds_its_partition(shop: Shop) -> None:
     await shop.Place.query.create(code="Zürich 🦄 'x'")
     for _ in range(20):
         await shop.Item.query.create(name=uuid.uuid4().hex)
-    events = await shop.events()
+    events = await shop.outbox()
     assert (events[0]["subject"], events[1]["subject"]) == (str(token.key), "Zürich 🦄 'x'")
     for event in events:
         assert event["label"] == str(partition_number(event["subject"], 8))
@@ -155,7 +145,7 @@ async def test_a_single_row_and_its_event_are_one_statement_on_postgresql(
         await shop.Token.query.create()
         await shop.Place.query.create(code="x")
         assert statements.count == 7
-        assert len(await shop.events()) == 7
+        assert len(await shop.outbox()) == 7
 
 
 async def test_old_values_for_local_receivers_cost_no_statement_on_postgresql(
@@ -200,7 +190,7 @@ async def test_an_event_that_is_too_large_spoils_no_more_than_its_own_change(sho
         assert shop.database.dialect.name == "sqlite"
         expected = [("x", 1)]
     assert await shop.Item.query.values_list("name", "stock") == expected
-    assert len(await shop.events()) == 1 + expected[0][1]
+    assert len(await shop.outbox()) == 1 + expected[0][1]
 
 
 async def test_a_page_with_an_event_that_is_too_large_is_refused_as_a_whole(shop: Shop) -> None:
@@ -210,7 +200,7 @@ async def test_a_page_with_an_event_that_is_too_large_is_refused_as_a_whole(shop
     with pytest.raises(EventError, match=r"post_save of '4' has \d,\d+ bytes, more than"):
         await shop.Item.query.bulk_create([{"name": "c"}, {"name": "x" * 1_000}])
     assert await shop.Item.query.order_by("id").values_list("name", flat=True) == ["a", "b"]
-    assert len(await shop.events()) == 2
+    assert len(await shop.outbox()) == 2
 
 
 async def test_the_limit_holds_for_the_row_as_it_was_stored(postgres_url: str) -> None:
@@ -256,7 +246,7 @@ async def test_every_event_carries_the_trace_of_its_caller(shop: Shop) -> None:
         await shop.Item.query.update(stock=3, expand=False)
         await shop.Item.meta.signals.on_count.send(shop.Item, item)
     await item.delete()
-    traces = [event["traceparent"] for event in await shop.events()]
+    traces = [event["traceparent"] for event in await shop.outbox()]
     assert traces == [header] * 6 + [None]
     assert [event.traceparent for event in announced] == [header] * 4 + [None]
 
@@ -296,6 +286,6 @@ async def test_numbers_of_a_row_rise_in_the_order_of_its_changes(shop: Shop) -> 
 
     await asyncio.gather(*(write(number) for number in range(1, 31)))
     last = (await shop.Item.query.get(pk=item.id)).stock
-    events = await shop.events()
+    events = await shop.outbox()
     assert len(events) == 31
     assert events[-1]["data"]["instance"]["stock"] == last

@@ -5,25 +5,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 import edgy_bus as edgy
-from edgy_bus.codec import loads
 from edgy_bus.errors import IntegrityError, OperationError
-from edgy_bus.models import queryset
+from edgy_bus.models import reading
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.table import outbox
 from edgy_bus.sources import writes
+from tests.integration.service import Service
 from tests.unit.models import listen
 
 
-class Shop:
-    """A service whose outbox nobody empties."""
-
+class Shop(Service):
     def __init__(self, database: edgy.Database) -> None:
-        self.database = database
-        self.bus = edgy.Bus("memory://", service="shop", relay=False)
-        own = self.registry = edgy.Registry(database, bus=self.bus)
+        super().__init__(database)
+        own = self.registry
 
         class Item(edgy.Model):
             id: int = edgy.BigIntegerField(primary_key=True)
@@ -44,16 +40,14 @@ class Shop:
         return list(made)
 
     async def events(self) -> list[tuple[str, str, Any]]:
-        rows = (await self.database.run(select(outbox).order_by(outbox.c.id))).rows
-        return [(row["signal"], row["subject"], loads(row["data"]).get("changes")) for row in rows]
+        rows = await self.outbox()
+        return [(row["signal"], row["subject"], row["data"].get("changes")) for row in rows]
 
 
 @pytest.fixture
 async def shop(database: edgy.Database) -> AsyncIterator[Shop]:
-    one = Shop(database)
-    async with one.bus:
-        await one.registry.create_all()
-        yield one
+    async with Shop(database).running() as shop:
+        yield shop
 
 
 async def test_the_last_is_the_first_of_the_order_turned_round(shop: Shop) -> None:
@@ -94,7 +88,7 @@ async def test_values_are_dicts_and_tuples(shop: Shop) -> None:
 async def test_iteration_reads_pages_and_holds_no_transaction(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queryset, "PAGE", 3)
+    monkeypatch.setattr(reading, "PAGE", 3)
     await shop.fill(10)
     seen = []
     async for item in shop.Item.query.filter(stock__gte=1).order_by("-stock"):

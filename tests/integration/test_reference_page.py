@@ -4,8 +4,7 @@ The tests run without and with a broker, on SQLite and on PostgreSQL. The models
 copies from the page; only the imports differ.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from edgy_bus.core.signals import (
     pre_save,
     pre_update,
 )
-from edgy_bus.settings import RelaySettings, WorkerSettings
+from tests.integration.service import QUICK, handling
 from tests.support import eventually
 
 ADA = {"name": "Ada", "email": "ada@example.org"}
@@ -32,8 +31,7 @@ class Place:
         self.bus = edgy.Bus(
             broker,
             service="app",
-            working=WorkerSettings(lease=1.0, block=0.05, backoff=0.05),
-            relaying=RelaySettings(poll=0.05),
+            **QUICK,
         )
         database = edgy.Database(url)
         registry = self.registry = edgy.Registry(database=database, bus=self.bus)
@@ -58,15 +56,8 @@ class Place:
         self.User, self.Profile = User, Profile
         self.mails: list[str] = []
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Receivers are connected by now."""
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.bus)
-            await self.registry.create_all()
-            if self.bus.subscriptions():
-                await stack.enter_async_context(self.bus.worker())
-            yield
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return handling(self.bus, self.registry)
 
     async def sent(self, *mails: str) -> None:
         """Wait until these mails, and no others, have been sent."""

@@ -10,11 +10,31 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import Backlog, DeadLetter, Members, Protocol, StreamHead
+from edgy_bus.brokers.base import (
+    Backlog,
+    DeadLetter,
+    EntryId,
+    Members,
+    Protocol,
+    RowKey,
+    StreamHead,
+)
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import pack
 from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
+from edgy_bus.operations import (
+    Discarded,
+    Parts,
+    Released,
+    Replayed,
+    Selection,
+    discard_dead,
+    held,
+    release,
+    replay_dead,
+    status,
+)
 from edgy_bus.signals import post_save
 from edgy_bus.testing.servers import Server, Source, find_redis
 from tests.integration.test_main_path import RELAYING, WORKING
@@ -46,8 +66,9 @@ def _rules(text: str) -> list[str]:
 
 
 def url_of(server: Server, user: str) -> str:
-    password = {"service": "change-me-1", "worker": "change-me-2", "observer": "change-me-3"}[user]
-    return server.url.replace("redis://", f"redis://{user}:{password}@")
+    password = {"service": "change-me-1", "worker": "change-me-2", "observer": "change-me-3"}
+    password["operator"] = "change-me-4"
+    return server.url.replace("redis://", f"redis://{user}:{password[user]}@")
 
 
 async def test_service_and_worker_need_no_other_rights(
@@ -129,6 +150,9 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "backlog": await broker.backlog(PARTITION),
         "dead": await broker.dead_letters(PARTITION, "mail"),
         "members": await broker.members("mail"),
+        "held": await broker.held(PARTITION, "mail"),
+        "letters": await broker.letters(PARTITION, "mail"),
+        "survey": await broker.survey([PARTITION]),
     }
 
 
@@ -142,7 +166,7 @@ async def stream(server: Server, admin: Redis) -> AsyncIterator[None]:
         assert lease is not None
         first, second = (await worker.fetch(lease, 2, inherit=True)).entries
         await worker.settle(lease, [first.id])
-        await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields), b"buried")
+        await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields))
         await worker.join("mail", "w", 60, b"a report")
     yield
     await admin.flushall()
@@ -154,6 +178,9 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     assert view["declared"] == {"accounts.User": 1}
     assert view["backlog"] == [Backlog("mail", pending=1, lag=1, dead=1)]
     assert [letter.reason for letter in view["dead"]] == ["no"]
+    ((group,),) = (stream.groups for stream in view["survey"])
+    assert (group.unread, group.dead, group.held) == (1, 1, 0)
+    assert len(view["letters"].letters) == 1
     assert view["members"] == Members(["w"], {"w": b"a report"})
 
 
@@ -167,16 +194,67 @@ async def test_an_observer_needs_every_right_that_it_has(
             await look(broker)
 
 
+async def operate(broker: RedisBroker) -> None:
+    """Do everything that an operator may do."""
+    await look(broker)
+    assert await replay_dead(broker, Selection()) == Replayed(1, 1)
+    (row,) = (await held(broker, "mail")).rows
+    assert row.released
+    await release(broker, [row])
+    assert (await status(Parts(broker, "accounts"))).size
+
+
+async def test_an_operator_replays_releases_and_discards(
+    server: Server, admin: Redis, stream: None
+) -> None:
+    async with looking(server, "worker") as worker, looking(server, "operator") as operator:
+        await operate(operator)
+        lease = await worker.acquire(PARTITION, "mail", "next", 60)
+        assert lease is None, "the lease of the worker stays"
+        (letter,) = await worker.parked(PARTITION, "mail", RowKey("send", "1"))
+        key = f"edgy:{{{PARTITION}}}:held:mail"
+        await admin.hset(key, "send\0" + "1", "held")  # given up again, as with on_exhausted="hold"
+        (row,) = (await held(operator, "mail")).rows
+        assert await release(operator, [row], skip=True) == Released((row,))
+        assert letter.replayed
+        assert await discard_dead(operator, Selection()) == Discarded(1, 1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("XADD", "edgy:{accounts.User:0}:events", "*", "id", "forged"),
+        ("XDEL", "edgy:{accounts.User:0}:events", "1-1"),
+        ("XACK", "edgy:{accounts.User:0}:events", "mail", "1-1"),
+        ("XGROUP", "DESTROY", "edgy:{accounts.User:0}:events", "mail"),
+        ("SET", "edgy:{accounts.User:0}:lease:mail", "me"),
+        ("DEL", "edgy:{accounts.User:0}:dead:mail"),
+        ("HSET", "edgy:{accounts.User:0}:notes:mail", "1-1", "forged"),
+        ("HSET", "edgy:models", "accounts.User", "9"),
+        ("FLUSHALL",),
+        ("CONFIG", "SET", "maxmemory", "1"),
+    ],
+)
+async def test_an_operator_touches_neither_streams_nor_leases(
+    server: Server, admin: Redis, command: tuple[str, ...]
+) -> None:
+    async with Redis.from_url(url_of(server, "operator")) as client:
+        with pytest.raises(NoPermissionError):
+            await client.execute_command(*command)
+
+
 @pytest.mark.parametrize(
     "call",
     [
-        lambda broker: broker.declare("accounts.User", 2),
+        lambda broker: broker.declare("accounts.Profile", 2),
         lambda broker: broker.acquire(PARTITION, "mine", "me", 1),
         lambda broker: broker.join("mail", "me", 1, b""),
         lambda broker: broker.leave("mail", "w"),
         lambda broker: broker.inspect(PARTITION, StreamHead(), "fresh"),
         lambda broker: broker.announce(PARTITION, [pack(event("1", 4))], 1),
         lambda broker: broker.forget(PARTITION, "mail"),
+        lambda broker: broker.nudge("mail"),
+        lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
         lambda broker: broker.erase(),
     ],
 )
@@ -196,7 +274,7 @@ async def test_a_full_server_can_confirm_what_is_stored_already(
     """A relay that starts again needs no write for its models and its protocol."""
     async with looking(server, "service") as service:
         await service.keep_protocol(Protocol(2, 1))
-        await admin.execute_command("ACL", "SETUSER", "service", "-hsetnx", "-set")
+        await admin.execute_command("ACL", "SETUSER", "service", "-hset", "-set")
         assert await service.declare("accounts.User", 8) == 1
         assert await service.keep_protocol(Protocol(1, 1)) == Protocol(2, 1)
         with pytest.raises(BrokerError, match=r"docs/security\.md"):
@@ -279,6 +357,6 @@ async def test_a_script_gives_an_observer_no_more_rights(server: Server, admin: 
     await admin.set("edgy:kept", "1")
     async with Redis.from_url(url_of(server, "observer")) as client:
         digest = await client.script_load("return redis.call('DEL', KEYS[1])")
-        with pytest.raises(RedisError, match=r"can.t run this command"):
+        with pytest.raises(RedisError, match=r"can.t run this command|no permissions"):
             await client.evalsha(digest, 1, "edgy:kept")
     assert await admin.delete("edgy:kept") == 1

@@ -45,6 +45,9 @@ class BookModel:
     public: tuple[str, ...] = ("isbn", "title", "tags")
     pk: str = "isbn"
 
+    def stored(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return values
+
     def read(self, row: Mapping[str, Any]) -> object:
         return SimpleNamespace(**row)
 

@@ -1,4 +1,4 @@
-"""Run Spin on the models of docs/models.
+"""Run Spin on the models of docs/protocols.
 
 Spin generates a program for a set of flags; the compiled program searches all states.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MODELS = Path(__file__).parents[2] / "docs" / "models"
+MODELS = Path(__file__).parents[2] / "docs" / "protocols"
 _DEPTH = 1_000_000
 _HASH_BITS = 24
 _MEMORY = 8_000

@@ -1,4 +1,4 @@
-"""The table of docs/models/README.md: which flags hold, and which must have a counter-example."""
+"""The table of docs/protocols/README.md: which flags hold, and which need a counter-example."""
 
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ class Row:
 _TWO_RELAYS = "EVENTS=2 LOSS"
 _ONE_WORKER = "EVENTS=2 RELAYS=1 WORKER LOSS"
 _TENURES = "EVENTS=3 TENURES=2"
+_LATE = "END=9 LEASE=3 MAX_BLOCKED=2"
 
 
 def _broken(model: str, base: str, *flags: str) -> list[Row]:
@@ -58,6 +59,8 @@ ROWS = [
     Row("publish", _ONE_WORKER, holds=False),
     Row("consume", _TENURES, holds=True),
     Row("consume", f"{_TENURES} INBOX", holds=True),
+    Row("consume", "EVENTS=2 TENURES=2 OLDER_COPY", holds=True),
+    Row("consume", "EVENTS=2 TENURES=2 OLDER_COPY NO_WRITES", holds=False),
     *_broken(
         "consume",
         _TENURES,
@@ -76,12 +79,28 @@ ROWS = [
         "INBOX INBOX_APART",
         "INBOX INBOX_COMPARES_NOTHING",
     ),
+    Row("keeper", "IN_TIME", holds=True),
+    Row("keeper", "IN_TIME GONE", holds=True),
+    Row("keeper", _LATE, holds=True),
+    *_broken(
+        "keeper",
+        "LEASE=4",
+        "REACHED",
+        "NO_REREAD",
+        "ANSWER_COUNTS",
+        "NO_CHECK",
+        "NO_FENCE",
+        "NO_MARGIN",
+    ),
+    *_broken("keeper", "IN_TIME", "NO_LIMIT", "LIMIT_FROM_RENEWAL", "GONE NO_WAKE"),
     Row("publish", "EVENTS=3 LOSS FRESH_NUMBERS", holds=True, large=True),
     Row("publish", "EVENTS=3 RELAYS=1 WORKER LOSS READS_RISE", holds=True, large=True),
     Row("publish", "EVENTS=3 DESTROY", holds=True, large=True),
     Row("publish", "EVENTS=3 LOSS", holds=False, large=True),
     Row("publish", "EVENTS=3 DELETE", holds=False, large=True),
     Row("publish", "EVENTS=3 DELETE FRESH_NUMBERS", holds=True, large=True),
+    Row("consume", f"{_TENURES} OLDER_COPY", holds=True, large=True),
     Row("consume", "EVENTS=2 TENURES=3", holds=True, large=True),
     Row("consume", "EVENTS=2 TENURES=3 INBOX", holds=True, large=True),
+    Row("keeper", f"{_LATE} JUMP", holds=True, large=True),
 ]

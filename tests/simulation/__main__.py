@@ -1,4 +1,4 @@
-"""Run many seeds on all cores, and print every error with its seed.
+"""Run many seeds on all cores, print every error with its seed, and add a line to docs/runs.md.
 
 Usage: `python -m tests.simulation --seeds 1000 --first 0`.
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 
-from tests.simulation.world import CHAOS, Outcome, own_collecting, simulate
+from tests.runs import record
+from tests.simulation.world import CHAOS, Outcome, Parts, own_collecting, simulate
 
 _POOL = 200
 """Runs of one process pool; objects that runs leave behind slow every later garbage collection.
@@ -32,6 +33,7 @@ class Sum:
     decisions: int = 0
     deaths: int = 0
     excused: int = 0
+    forgotten: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     failed: dict[int, dict[str, list[str]]] = field(default_factory=dict)
 
@@ -43,6 +45,7 @@ class Sum:
         self.decisions += outcome.decisions
         self.deaths += outcome.deaths
         self.excused += report.excused
+        self.forgotten += outcome.forgotten
         self.faults.update(outcome.faults)
         if report.faults:
             self.failed[outcome.seed] = {kind: errors[:3] for kind, errors in report.faults.items()}
@@ -59,19 +62,17 @@ class Sum:
         )
 
 
-def run(seeds: Iterable[int], chaos: float = CHAOS) -> Sum:
-    """Run seeds on all cores, each with faults for `chaos` virtual seconds."""
-    total = Sum()
+def run(seeds: Iterable[int], total: Sum, chaos: float = CHAOS, parts: Parts | None = None) -> None:
+    """Run seeds on all cores, each with faults for `chaos` virtual seconds; add them to `total`."""
     context = get_context("spawn")
     numbers = list(seeds)
-    simulate_seed = partial(simulate, chaos=chaos)
+    simulate_seed = partial(simulate, parts=parts, chaos=chaos)
     for first in range(0, len(numbers), _POOL):
         with ProcessPoolExecutor(mp_context=context, initializer=own_collecting) as pool:
             part = numbers[first : first + _POOL]
             for outcome in pool.map(simulate_seed, part, chunksize=10):
                 total.add(outcome)
                 _print_errors(outcome)
-    return total
 
 
 def main() -> int:
@@ -84,11 +85,26 @@ def main() -> int:
         default=CHAOS,
         help="virtual seconds of a run in which things go wrong",
     )
+    options.add_argument(
+        "--no-record", dest="records", action="store_false", help="add no line to docs/runs.md"
+    )
     arguments = options.parse_args()
     began = time.perf_counter()
     seeds = range(arguments.first, arguments.first + arguments.seeds)
-    total = run(seeds, arguments.seconds)
-    sys.stdout.write(f"{total.describe()}, {time.perf_counter() - began:.0f} s\n")
+    total = Sum()
+    try:
+        run(seeds, total, arguments.seconds)
+    finally:
+        # Also when the run is interrupted: the seeds that have ended count.
+        sys.stdout.write(f"{total.describe()}, {time.perf_counter() - began:.0f} s\n")
+        if arguments.records:
+            record(
+                "simulation",
+                seeds=total.seeds,
+                faults=sum(total.faults.values()),
+                events=total.commits,
+                errors=len(total.failed),
+            )
     return int(bool(total.failed))
 
 

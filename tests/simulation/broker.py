@@ -7,31 +7,29 @@ real Redis, call by call. The model records every append and every dead letter f
 import asyncio
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, cast
 
-from edgy_bus.brokers.base import START, Bell, Broker, DeadLetter, EntryId, Lease, RowKey
+from edgy_bus.brokers.base import (
+    START,
+    Bell,
+    Broker,
+    DeadLetter,
+    EntryId,
+    Lease,
+    RowKey,
+    StreamHead,
+)
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.brokers.memory.state import Group, Stream
-from edgy_bus.codec import Wire
-from edgy_bus.errors import BrokerError, BrokerUnavailable
+from edgy_bus.codec import Wire, unpack
+from edgy_bus.errors import BrokerError, BrokerNotReady, BrokerUnavailable
 from edgy_bus.events import Partition
 from tests.simulation.loop import Process, VirtualLoop
 
-GROWING = (
-    "publish",
-    "announce",
-    "note",
-    "bury",
-    "park",
-    "hold",
-    "decide",
-    "acquire",
-    "inspect",
-    "declare",
-    "join",
-)
+GROWING = ("publish", "announce", "bury", "park")
 """The calls that a full Redis refuses."""
 
 State = tuple[dict[Partition, Stream], dict[str, int]]
@@ -39,6 +37,8 @@ State = tuple[dict[Partition, Stream], dict[str, int]]
 
 class Redis(MemoryBroker):
     """Play the server: one instance serves all processes of a run."""
+
+    growing = GROWING
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__(lambda: 1_000_000.0 + now() + self.clock_offset)
@@ -69,6 +69,10 @@ class Redis(MemoryBroker):
         for wire in events:
             if wire.id in self.appended[partition]:
                 self.repeated.append(wire.id)
+            if wire.id in self.lost_parked:
+                # The publisher sends it again, behind an older event of the row that came back.
+                self.lost_parked.remove(wire.id)
+                self.returned_parked.add(wire.id)
             self.appended[partition].append(wire.id)
         return await super()._append(stream, events)
 
@@ -132,10 +136,31 @@ class Redis(MemoryBroker):
 
     # The view of the checker
 
+    def is_finished(self) -> bool:
+        """Return whether every group has finished every entry and every parked event."""
+        return all(
+            not group.pending and not group.parked and group.position >= (stream.newest() or START)
+            for stream in self._streams.values()
+            for group in stream.groups.values()
+        )
+
+    def stands_at(self, partition: Partition, head: StreamHead) -> bool:
+        """Return whether the newest entry of a stream is the entry of a head."""
+        stream = self._streams.get(partition)
+        if stream is None or stream.epoch != head.epoch:
+            return False
+        return stream.holds(head) if head.event_id else not stream.entries
+
     def holder(self, partition: Partition, role: str) -> str:
         """Return the holder of a lease, or ""."""
         name, until = self._streams[partition].leases.get(role, ("", 0.0))
         return name if until > self._clock() else ""
+
+    def alive(self) -> set[str]:
+        """Return the workers that are alive, of all groups."""
+        now = self._clock()
+        workers = [worker for group in self._workers.values() for worker in group.items()]
+        return {name for name, (until, _) in workers if until > now}
 
     def partitions(self) -> list[Partition]:
         """Return the partitions of the run's model."""
@@ -144,6 +169,35 @@ class Redis(MemoryBroker):
     def group_names(self, partition: Partition) -> list[str]:
         """Return the groups of a partition."""
         return sorted(self._streams[partition].groups)
+
+    def undrained(self, group: str, waiting: Collection[str]) -> list[str]:
+        """Return the events that a group has not finished, but those of rows that have to wait."""
+        left = []
+        for partition in self.partitions():
+            stream = self._streams[partition]
+            progress = stream.groups.get(group, Group())
+            for entry, fields in stream.entries.items():
+                unfinished = entry > progress.position or entry in progress.pending
+                if unfinished and unpack(fields).subject not in waiting:
+                    left.append(f"{group}: {fields[b'id'].decode()}")
+        return left
+
+    def untrimmed(self) -> list[str]:
+        """Return the streams that have more entries than their newest."""
+        return [str(name) for name in self.partitions() if len(self._streams[name].entries) > 1]
+
+    def rows_to_wait(self) -> set[str]:
+        """Return the rows with an unfinished event that cannot be put aside while it is full."""
+        rows: set[str] = set()
+        for partition in self.partitions():
+            stream = self._streams[partition]
+            group = stream.groups.get("mail", Group())
+            rows |= {row.subject for row in group.held}
+            for entry, fields in stream.entries.items():
+                unfinished = entry > group.position or entry in group.pending
+                if unfinished and _is_given_up(fields):
+                    rows.add(unpack(fields).subject or "")
+        return rows
 
     def _parked(self) -> set[str]:
         groups = [group for stream in self._streams.values() for group in stream.groups.values()]
@@ -190,6 +244,11 @@ def _event_id(letter: DeadLetter) -> str:
     return letter.fields[b"id"].decode()
 
 
+def _is_given_up(fields: Mapping[bytes, bytes]) -> bool:
+    data = fields[b"data"]
+    return b'"poison":true' in data or b'"deadly":true' in data
+
+
 def latency(random: Random) -> float:
     """Return the seconds of one way to a server: now and then longer than a lease."""
     if random.random() < 0.004:
@@ -211,45 +270,75 @@ class Network:
         self.trouble = 0.0
         """The share of calls that fail."""
         self.faults = 0
+        self.disturbed_at = -1e9
+        """When a call took long or failed, the last time."""
+        self.refused: Callable[[Lease], None] = lambda lease: None
+        """Called when the process learns that a lease is lost."""
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        await asyncio.sleep(latency(self.random))
+        lease = args[0] if args else None
+        if isinstance(lease, Lease):
+            # The server sees what the request says, and the tenure learns what an answer says.
+            args = (replace(lease, confirmed=replace(lease.confirmed)), *args[1:])
+        await self._travel()
         if self.redis.away:
+            self.disturbed_at = self.loop.time()
             await asyncio.sleep(self._timeout())
             raise BrokerUnavailable("the server does not answer")
         fault = (
-            self.random.choice(("request", "answer", "late"))
+            self.random.choice(("refusal", "request", "answer", "late"))
             if self.random.random() < self.trouble
             else ""
         )
         self.faults += bool(fault)
+        if fault:
+            self.disturbed_at = self.loop.time()
+        if fault == "refusal":
+            # As a replica, or a server that loads its data, answers.
+            raise BrokerNotReady("the server refused the call")
         if fault == "late":
             # The client gives up, and the server acts all the same.
             self.loop.spawn(None, self._later(self.random.uniform(0.1, 8.0), name, *args, **kwargs))
         if fault in ("request", "late"):
             await asyncio.sleep(self._timeout())
             raise BrokerUnavailable("no answer")
-        if self._refused(name, args):
-            raise BrokerUnavailable("OOM command not allowed")
+        if self._refused(name, args, **kwargs):
+            raise BrokerNotReady("OOM command not allowed")
         answer = await getattr(self.redis, name)(*args, **kwargs)
-        await asyncio.sleep(self._timeout() if fault else latency(self.random))
         if fault:
+            await asyncio.sleep(self._timeout())
             raise BrokerUnavailable("the answer was lost")
+        await self._travel()
+        if isinstance(lease, Lease):
+            lease.confirmed.learn(args[0].confirmed.write)
         return answer
+
+    async def _travel(self) -> None:
+        seconds = latency(self.random)
+        if seconds > 0.1:
+            self.disturbed_at = self.loop.time() + seconds
+        await asyncio.sleep(seconds)
 
     async def _later(self, delay: float, name: str, *args: Any, **kwargs: Any) -> None:
         await asyncio.sleep(delay)
-        if self.redis.away or self._refused(name, args):
+        if self.redis.away or self._refused(name, args, **kwargs):
             return
         try:
             await getattr(self.redis, name)(*args, **kwargs)
         except BrokerError:
             return  # The client has given up long ago.
 
-    def _refused(self, name: str, args: Sequence[Any]) -> bool:
+    def _refused(self, name: str, args: Sequence[Any], begin: bool = True, **_: Any) -> bool:
         """Return whether the server is full, and the call has to write."""
-        declared = name == "declare" and args[0] in self.redis._models
-        return self.redis.full and name in GROWING and not declared
+        if not self.redis.full or name not in self.redis.growing:
+            return False
+        if name not in ("park", "bury"):
+            return True
+        # A repeated call changes nothing, and neither does one about a row that is free.
+        group = self.redis._group(args[0].partition, args[0].role) or Group()
+        letter: DeadLetter = args[1] if name == "bury" else args[2]
+        free = name == "park" and not begin and args[1] not in group.held
+        return not free and letter.kept not in group.kept
 
     def _timeout(self) -> float:
         return self.random.uniform(0.05, 3.0)
@@ -268,6 +357,15 @@ class _Client:
 
     def bell(self) -> Bell:
         return PollingBell(self.network)
+
+    async def renew_all(
+        self, leases: Sequence[Lease], ttl: float
+    ) -> Sequence[bool | BaseException]:
+        answers: Sequence[bool | BaseException] = await super().renew_all(leases, ttl)  # type: ignore[misc]
+        for lease, answer in zip(leases, answers, strict=True):
+            if answer is False:
+                self.network.refused(lease)
+        return answers
 
 
 def client(network: Network) -> Broker:

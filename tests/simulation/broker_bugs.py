@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgy_bus.brokers.base import (
+    ANY_SIZE,
     PAGE,
     START,
     DeadLetter,
     EntryId,
     Fetched,
     HeldState,
-    Kept,
     Lease,
     Parked,
     RowKey,
     StreamHead,
     StreamState,
 )
-from edgy_bus.brokers.memory.state import Group, Stream
+from edgy_bus.brokers.memory.state import Group, Stream, bytes_of
 from edgy_bus.codec import Wire
 from edgy_bus.events import Partition
 from tests.simulation.broker import Redis
@@ -39,9 +39,17 @@ class Careless(Redis):
     That check would hide the bugs of the subclasses.
     """
 
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+    async def fetch(
+        self,
+        lease: Lease,
+        count: int,
+        *,
+        inherit: bool,
+        after: EntryId = START,
+        most_bytes: int = ANY_SIZE,
+    ) -> Fetched:
         self._inherits = inherit
-        return await super().fetch(lease, count, inherit=inherit)
+        return await super().fetch(lease, count, inherit=inherit, after=after)
 
     def _inherited(self, group: Group, lease: Lease) -> list[EntryId]:
         return super()._inherited(group, lease) if self._inherits else []
@@ -58,17 +66,33 @@ class FetchWithoutLease(Careless):
 class NothingInherited(Careless):
     """Leave the entries of former owners unread."""
 
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+    async def fetch(
+        self,
+        lease: Lease,
+        count: int,
+        *,
+        inherit: bool,
+        after: EntryId = START,
+        most_bytes: int = ANY_SIZE,
+    ) -> Fetched:
         return await super().fetch(lease, count, inherit=False)
 
 
 class NewBeforeInherited(Careless):
     """Read new entries before the entries of former owners."""
 
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+    async def fetch(
+        self,
+        lease: Lease,
+        count: int,
+        *,
+        inherit: bool,
+        after: EntryId = START,
+        most_bytes: int = ANY_SIZE,
+    ) -> Fetched:
         fresh = await super().fetch(lease, count, inherit=False)
         if fresh.entries or not inherit:
-            return Fetched(fresh.entries, inherit, fresh.position)
+            return Fetched(fresh.entries, inherit, START)
         return await super().fetch(lease, count, inherit=True)
 
 
@@ -88,6 +112,13 @@ class UnfinishedForgotten(Redis):
 
     async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
         return {name: group.position for name, group in self._streams[partition].groups.items()}
+
+
+class NumbersNoWrites(Redis):
+    """Let a tenure go on after an older copy of the data has come back."""
+
+    def _wrote(self, lease: Lease, group: Group) -> None:
+        """Confirm nothing, so that nothing is missing later."""
 
 
 class ParkedEventsDropped(Redis):
@@ -137,33 +168,6 @@ class ParksBehindNothing(Redis):
         return await super().park(lease, row, letter, *rest, begin=begin, after=after)
 
 
-class ParksBehindWhatIsThere(Redis):
-    """Park behind any last event: parked events that a failover lost come behind later events."""
-
-    async def park(
-        self, lease: Lease, row: RowKey, *rest: Any, begin: bool, after: EntryId
-    ) -> EntryId | None:
-        tails = await self.tails(lease.partition, lease.role, [row])
-        return await super().park(lease, row, *rest, begin=begin, after=tails.get(row, START))
-
-
-class SettlesWithoutProof(Redis):
-    """Settle an entry whose event was parked, though a failover has lost the parked event."""
-
-    async def settle(
-        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
-    ) -> None:
-        self._owned(lease)[1].kept.update(kept)
-        await super().settle(lease, entries, kept)
-
-
-class NotesWithoutProof(Redis):
-    """Note that an event was parked, though a failover has lost the parked event."""
-
-    def _proven(self, lease: Lease, kept: Sequence[Kept]) -> Group:
-        return super()._proven(lease, ())
-
-
 class LossNotNoticed(Redis):
     """Take any stream of the epoch for the stream that the publisher knows."""
 
@@ -175,3 +179,37 @@ class LossNotNoticed(Redis):
             return await super().inspect(partition, head, fresh_epoch, count)
         behind = [stream.landmark(entry) for entry in stream.entries if entry > head.entry]
         return StreamState(stream.epoch, stream.newest_landmark(), behind)
+
+
+class NotesNeedRoom(Redis):
+    """Refuse notes on a full server: nobody can count an attempt at an inherited event."""
+
+    growing = (*Redis.growing, "note")
+
+
+class LeasesNeedRoom(Redis):
+    """Refuse leases on a full server."""
+
+    growing = (*Redis.growing, "acquire")
+
+
+class LargeEntriesLeftUnread(Redis):
+    """Read no entry that is larger than a read may be."""
+
+    async def fetch(
+        self,
+        lease: Lease,
+        count: int,
+        *,
+        inherit: bool,
+        after: EntryId = START,
+        most_bytes: int = ANY_SIZE,
+    ) -> Fetched:
+        for stream in self._streams.values():
+            for entry, fields in stream.entries.items():
+                group = stream.groups.get(lease.role, Group())
+                if entry > group.position and bytes_of(fields) > most_bytes:
+                    return Fetched([], False, group.position)
+        return await super().fetch(
+            lease, count, inherit=inherit, after=after, most_bytes=most_bytes
+        )

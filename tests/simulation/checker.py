@@ -46,16 +46,22 @@ def check_group(
     """Check that a group has received each committed event, and no other event, in order.
 
     The first calls for the events of a row follow the order of the commits. An event without any
-    call is lost; an event whose calls never finished is unresolved. An `excused` event was parked
-    when Redis lost its data, and may be missing. An event that may have `returned` with an older
-    copy of the data may arrive late.
+    call is lost; an event whose calls never finished is unresolved. A receiver is left with a stale
+    row if its last call for the row is not the newest. An `excused` event was parked when Redis
+    lost its data, and may be missing. An event that may have `returned` with an older copy of the
+    data may arrive late.
     """
     first: dict[str, int] = {}
+    last: dict[str, int] = {}
     seen: set[str] = set()
     numbers = {row: set(sequences) for row, sequences in committed.items()}
     for row, sequence, event in heard.starts:
         if event not in ids or sequence not in numbers.get(row, ()):
             report.add("phantom", f"{name}: {event}, {sequence} of {row}")
+        # What a copy brought back may come late, and takes no newer state away from the checker.
+        newer = event in returned and sequence > last.get(row, 0)
+        if event not in returned or newer:
+            last[row] = sequence
         if event in seen:
             report.redeliveries += 1
             continue
@@ -65,6 +71,9 @@ def check_group(
         elif first.get(row, 0) > sequence:
             report.add("reordered", f"{name}: {sequence} of {row} after {first[row]}")
         first[row] = max(first.get(row, 0), sequence)
+    for row, sequence in last.items():
+        if sequence < first[row]:
+            report.add("stale", f"{name}: {sequence} of {row} after {first[row]}")
     missing = ids - heard.finished
     report.excused += len(missing & excused)
     for event in sorted(missing - excused):

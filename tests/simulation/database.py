@@ -20,12 +20,16 @@ from edgy_bus.outbox.ledger import Placed
 from edgy_bus.outbox.store import (
     Chunk,
     Incarnations,
+    PageSize,
     Pending,
     PendingRow,
     Recognised,
     Repair,
     Standing,
+    newest_of,
+    strangers_of,
 )
+from edgy_bus.runtime.inbox import Position
 from tests.simulation.loop import Process
 
 PENDING, PUBLISHED, CONFIRMED = 0, 1, 2
@@ -61,9 +65,13 @@ class Locks:
     held: dict[Any, Any] = field(default_factory=dict)
 
     async def take(self, key: Any, holder: Any) -> None:
-        while self.held.get(key, holder) is not holder:
+        while not self.is_free(key, holder):
             await asyncio.sleep(0.02)  # the holder may die without a word
         self.held[key] = holder
+
+    def is_free(self, key: Any, holder: Any) -> bool:
+        """Return whether nobody else has the lock of a row."""
+        return self.held.get(key, holder) is holder
 
     def drop(self, holder: Any) -> None:
         for key in [key for key, one in self.held.items() if one is holder]:
@@ -128,6 +136,7 @@ class Store:
         self._process = process
         self._pause = pause
         self.database = SimpleNamespace(listen=_listen)
+        self.service, self.id = "accounts", "outbox"
         self.repairs = self.tidying = self
 
     async def _step(self, name: str, step: Callable[[], Any]) -> Any:
@@ -135,6 +144,16 @@ class Store:
         answer = step()
         await self._pause(self._process, f"after {name}")
         return answer
+
+    async def streams(self) -> dict[Partition, Standing]:
+        found: dict[Partition, Standing] = await self._step(
+            "streams",
+            lambda: {
+                partition: Standing(one.head, one.confirmed)
+                for partition, one in self._db.streams.items()
+            },
+        )
+        return found
 
     async def heads(self) -> dict[Partition, StreamHead]:
         found: dict[Partition, StreamHead] = await self._step(
@@ -145,26 +164,31 @@ class Store:
     async def add_stream(self, partition: Partition) -> None:
         await self._step("add_stream", lambda: self._db.streams.setdefault(partition, Stream()))
 
-    async def standings(self) -> dict[Partition, Standing]:
-        standings: dict[Partition, Standing] = await self._step("standings", self._standings)
+    async def standings(self, partitions: Collection[Partition]) -> dict[Partition, Standing]:
+        def step() -> dict[Partition, Standing]:
+            streams = {partition: self._db.streams[partition] for partition in partitions}
+            return {
+                partition: Standing(stream.head, stream.confirmed)
+                for partition, stream in streams.items()
+            }
+
+        standings: dict[Partition, Standing] = await self._step("standings", step)
         return standings
 
-    def _standings(self) -> dict[Partition, Standing]:
-        return {
-            partition: Standing(stream.head, stream.confirmed)
-            for partition, stream in self._db.streams.items()
-        }
-
     async def pending(
-        self, limit: int, avoiding: Collection[Partition] = ()
+        self, size: PageSize, avoiding: Collection[Partition] = ()
     ) -> dict[Partition, Pending]:
         assert not avoiding, "no stream of the model fails alone"
-        page: dict[Partition, Pending] = await self._step("pending", lambda: self._pending(limit))
+        page: dict[Partition, Pending] = await self._step("pending", lambda: self._pending(size))
         return page
 
-    def _pending(self, limit: int) -> dict[Partition, Pending]:
+    def _pending(self, size: PageSize) -> dict[Partition, Pending]:
         found: dict[Partition, Pending] = {}
-        for row in self.pending_rows()[:limit]:
+        taken = 0
+        for row in self.pending_rows()[: size.rows]:
+            if taken >= size.bytes:
+                break
+            taken += len(row.data)
             stream = self._db.streams.get(row.partition)
             known = (
                 Pending(stream.head, stream.incarnations)
@@ -200,41 +224,42 @@ class Store:
         return found
 
     def _recognise(self, landmarks: Sequence[Landmark]) -> Recognised:
-        ids, entries, strangers = [], [], 0
+        ids, entries, newest, strangers = [], [], {}, 0
         for mark in landmarks:
             number = numbering(mark.header)
             row = self._db.rows.get(number.sequence or 0)
             if row is not None and row.event_id == mark.event_id:
                 ids.append(row.id)
                 entries.append(mark.entry)
+                newest[row.subject] = max(row.id, newest.get(row.subject, 0))
             else:
                 strangers = max(strangers, number.incarnation)
-        return Recognised(Placed(ids, entries), strangers)
+        return Recognised(Placed(ids, entries), strangers, newest)
 
     async def resynchronise(
         self,
         partition: Partition,
         old: StreamHead,
         new: StreamHead,
-        found: Sequence[Placed],
-        strangers: int = 0,
+        found: Sequence[Recognised],
     ) -> Repair:
         def step() -> Repair:
             done = self._resynchronise(partition, old, new, found)
-            return Repair(done, restored=done and strangers > 0)
+            return Repair(done, restored=done and strangers_of(found) > 0)
 
         repair: Repair = await self._step("resynchronise", step)
         return repair
 
     def _resynchronise(
-        self, partition: Partition, old: StreamHead, new: StreamHead, found: Sequence[Placed]
+        self, partition: Partition, old: StreamHead, new: StreamHead, found: Sequence[Recognised]
     ) -> bool:
         if not self._move(partition, old, new):
             return False
         if new.epoch != old.epoch:
             self._begin_anew(partition)
-        for placed in found:
-            for number, entry in zip(placed.ids, placed.entries, strict=True):
+            self._send_again_behind(partition, newest_of(found))
+        for page in found:
+            for number, entry in zip(page.placed.ids, page.placed.entries, strict=True):
                 self._place(self._db.rows.get(number), entry)
         return True
 
@@ -246,6 +271,11 @@ class Store:
             else:
                 row.status, row.entry = PENDING, None
         stream.confirmed = START
+
+    def _send_again_behind(self, partition: Partition, newest: Mapping[str, int]) -> None:
+        for row in self._db.rows.values():
+            if row.partition == partition and row.id > newest.get(row.subject, row.id):
+                row.status, row.entry = PENDING, None
 
     async def confirm(self, partition: Partition, head: StreamHead, below: EntryId) -> bool:
         def step() -> bool:
@@ -266,12 +296,14 @@ class Store:
     async def add_group(self, model: str, name: str) -> None:
         await self._step("add_group", lambda: self._db.groups.setdefault(model, set()).add(name))
 
-    async def prune(self, created_before: int) -> int:
+    async def prune(self, retention: float) -> int:
         def step() -> int:
+            # The database's own clock, which no process's clock moves.
+            created_before = asyncio.get_running_loop().time() - retention
             gone = [
                 row.id
                 for row in self._db.rows.values()
-                if row.status != PENDING and row.created * 1000 < created_before
+                if row.status != PENDING and row.created < created_before
             ]
             for number in gone:
                 del self._db.rows[number]
@@ -316,11 +348,18 @@ class Effect:
 class InboxTables:
     """Model a receiver's database: the inbox, and the effects in the order of the commits."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.positions: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.handled: dict[tuple[str, ...], int] = {}
+        """When each position has moved, in milliseconds."""
         self.effects: dict[str, list[Effect]] = {}
         self.locks = Locks()
         self.open: dict[Any, Process] = {}
+
+    def now(self) -> int:
+        """Return the time of the database, in milliseconds since 1970, as the server of Redis."""
+        return int((1_000_000.0 + self._clock()) * 1000)
 
     def died(self, process: Process) -> None:
         for one in [one for one, owner in self.open.items() if owner is process]:
@@ -328,10 +367,54 @@ class InboxTables:
             del self.open[one]
 
 
+class Positions:
+    """What a pruner in one process works with: models `runtime.inbox.Positions`."""
+
+    place = "inbox"
+
+    def __init__(self, tables: InboxTables, process: Process, pause: Pause) -> None:
+        self.tables = tables
+        self._process = process
+        self._pause = pause
+
+    async def page(self, after: Position | None, limit: int) -> tuple[int, list[Position]]:
+        tables = self.tables
+        await self._pause(self._process, "before page")
+        now = tables.now()
+        keys = [key for key in sorted(tables.handled) if after is None or key > after[:4]]
+        page = [Position(*key, tables.handled[key]) for key in keys[:limit]]
+        await self._pause(self._process, "after page")
+        return now, page
+
+    async def forget(self, positions: Sequence[Position]) -> int:
+        task, count = asyncio.current_task(), 0
+        await self._pause(self._process, "before forget")
+        self.tables.open[task] = self._process
+        try:
+            for position in positions:
+                # SKIP LOCKED: a receiver moves this position at the moment.
+                if self.tables.locks.is_free(position[:4], task):
+                    await self.tables.locks.take(position[:4], task)
+                    count += self._forget(position)
+        finally:
+            self.tables.locks.drop(task)
+            self.tables.open.pop(task, None)
+        await self._pause(self._process, "after forget")
+        return count
+
+    def _forget(self, position: Position) -> bool:
+        key = position[:4]
+        if self.tables.handled.get(key) != position.handled:
+            return False
+        del self.tables.handled[key], self.tables.positions[key]
+        return True
+
+
 class Inbox:
     """What `inbox=` of a receiver in one process is given."""
 
-    dialect = SimpleNamespace(name="sqlite")
+    # On SQLite, the receivers of a process take turns.
+    dialect = SimpleNamespace(name="postgresql")
 
     def __init__(self, tables: InboxTables, process: Process, pause: Pause) -> None:
         self.tables = tables
@@ -348,12 +431,15 @@ class Inbox:
         moved: dict[tuple[str, ...], tuple[int, int]] = {}
         effects: list[tuple[str, Effect]] = []
         await self._pause(self._process, "before begin")
+        # Earlier than the statement that moves the position: the harder case for pruning.
+        begun = self.tables.now()
         self._running[task] = (moved, effects)
         self.tables.open[task] = self._process
         try:
             yield
             await self._pause(self._process, "before commit")
             self.tables.positions.update(moved)
+            self.tables.handled.update(dict.fromkeys(moved, begun))
             for receiver, effect in effects:
                 self.tables.effects.setdefault(receiver, []).append(effect)
         finally:

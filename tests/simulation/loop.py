@@ -1,10 +1,11 @@
 """Run processes on an event loop with a virtual clock; pause or kill them between any two steps.
 
 Every asyncio handle carries the context of its creation, and the context names the process. The
-handles of a paused process wait, timers included, until the process resumes. The handles of a
-killed process are dropped: no code of the process runs any more, not even a `finally`. asyncio has
-no public access to a handle's context, so this module uses private attributes (as `world.py` does
-at the end of a run).
+handles of a paused process wait, timers included, until the process resumes. Those of a process
+whose event loop is blocked wait, too, except the handles of its keeper of leases, which has a
+thread of its own. The handles of a killed process are dropped: no code of the process runs any
+more, not even a `finally`. asyncio has no public access to a handle's context, so this module uses
+private attributes (as `world.py` does at the end of a run).
 """
 
 import asyncio
@@ -23,6 +24,10 @@ class Process:
         self.clock_offset = clock_offset
         self.alive = True
         self.paused = False
+        self.blocked = False
+        self.blocked_at = 0.0
+        self.woken_at = -1e9
+        """When the process resumed, or its loop went on, the last time."""
         self.held: deque[asyncio.Handle] = deque()
 
     def __repr__(self) -> str:
@@ -30,6 +35,9 @@ class Process:
 
 
 current_process: ContextVar[Process | None] = ContextVar("current_process", default=None)
+
+in_thread: ContextVar[bool] = ContextVar("in_thread", default=False)
+"""Whether a handle belongs to a thread beside the event loop of its process."""
 
 
 class Stuck(Exception):
@@ -66,10 +74,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Run a coroutine as part of a process, or of none."""
         context = copy_context()
         context.run(current_process.set, process)
+        context.run(in_thread.set, False)
         return self.create_task(coroutine, context=context)
+
+    def block(self, process: Process) -> None:
+        process.blocked = True
+        process.blocked_at = self._now
+
+    def unblock(self, process: Process) -> None:
+        process.blocked = False
+        self._wake(process)
 
     def resume(self, process: Process) -> None:
         process.paused = False
+        self._wake(process)
+
+    def _wake(self, process: Process) -> None:
+        process.woken_at = self._now
         self._ready.extend(process.held)
         process.held.clear()
 
@@ -98,7 +119,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if process is not None:
             if not process.alive:
                 return
-            if process.paused:
+            if process.paused or (process.blocked and not _is_in_thread(handle)):
                 process.held.append(handle)
                 return
         self.steps += 1
@@ -107,6 +128,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _process_events(self, event_list: Any) -> None: ...
 
     def _write_to_self(self) -> None: ...
+
+
+def _is_in_thread(handle: asyncio.Handle) -> bool:
+    context: Context = handle._context  # type: ignore[attr-defined]
+    return context.get(in_thread, False)
 
 
 def _process_of(context: Context) -> Process | None:

@@ -30,6 +30,15 @@ async def welcome(sender: type[User], instance: User, **kwargs: Any) -> None:
 async def careful(sender: type[User], instance: User, **kwargs: Any) -> None: ...
 
 
+# Field functions have closed options, and a rename of a keyword is an error of the checker.
+edgy.CharField(max_length=9, frozen=True, validation_alias="a", deprecated=True, exclude=True)
+edgy.TextField(pattern="a", json_schema_extra={"a": 1}, max_length=9)
+edgy.CharField(max_length=9, secrett=True)  # type: ignore[call-arg]
+edgy.IntegerField(ge=0, max_length=9)  # type: ignore[call-arg]
+edgy.JSONField(primary_key=True)  # type: ignore[call-arg]
+edgy.DurationField(null="yes")  # type: ignore[arg-type]
+
+
 class Contract(BaseModel):
     email: str
 
@@ -70,7 +79,12 @@ async def queries() -> None:
     assert_type(await User.query.bulk_create([User(email="a@b.c"), {"email": "d@e.f"}]), list[User])
     assert_type(await User.query.values("email"), list[dict[str, Any]])
     assert_type(await User.query.count(), int)
+    assert_type(await User.query.values(["email"]), list[dict[str, Any]])
+    assert_type(await User.query.for_update(nowait=True).get(id=1), User)
     assert_type(await User.query.update(age=3), int)
+    assert_type(await User.query.update(age=edgy.F("age") + 1), int)
+    edgy.F("age") - None  # type: ignore[operator]
+    User.query.fitler(age=3)  # type: ignore[attr-defined]
     async for user in User.query:
         assert_type(user, User)
 
@@ -84,6 +98,9 @@ async def instances() -> None:
     assert_type(User.meta.signals.post_save, edgy.Signal)
     assert_type(user.signals.post_save, edgy.Signal)
 
+
+# A public name that does not exist is an error of the checker, though names are imported lazily.
+misspelt = edgy.Buss  # type: ignore[attr-defined]
 
 # A receiver keeps its own type.
 assert_type(welcome.__name__, str)

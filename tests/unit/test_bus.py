@@ -1,6 +1,7 @@
 """Check the facade: the places of receivers, valid names and URLs, and a broker in memory."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,6 +49,9 @@ class Heard:
         async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
             self.calls.append((sender, instance, kwargs))
 
+        # The durable name, of which a signal has one receiver.
+        hear.__qualname__ = f"hear.{id(self)}.{len(self.receivers)}"
+        self.receivers.append(hear)
         return hear
 
     @property
@@ -110,7 +114,8 @@ async def test_without_a_broker_every_receiver_runs_here(sqlite_url: str) -> Non
     bus.receiver("accounts.User", "post_save")(heard.receiver())
     async with running(bus, registry, worker=False):
         user = await User.query.create(name="Ada")
-    assert [(sender, instance) for sender, instance, _ in heard.calls] == [(User, user)] * 2
+    calls = [(sender, instance) for sender, instance, _ in heard.calls]
+    assert calls == [(User, user), ("accounts.User", user)]
 
 
 async def test_in_local_mode_a_name_may_be_subscribed_to_before_its_model_is_declared(
@@ -283,12 +288,26 @@ def test_a_relay_without_a_registry_is_refused() -> None:
         edgy.Bus("memory://", service="mail").relays()
 
 
-def test_two_receivers_of_one_name_are_refused() -> None:
+def test_two_receivers_of_one_name_are_refused_when_the_second_subscribes() -> None:
     bus = edgy.Bus("memory://", service="mail")
-    for _ in range(2):
-        bus.receiver("accounts.User", "post_save", name="welcome")(Heard().receiver())
-    with pytest.raises(ConfigurationError, match="have the name 'welcome'"):
-        bus.worker()
+    first, second = Heard().receiver(), Heard().receiver()
+    subscribe = bus.receiver("accounts.User", "post_save", name="welcome")
+    subscribe(first)
+    for keywords in ({}, {"group": "mail"}):
+        again: Any = bus.receiver("accounts.User", "post_save", name="welcome", **keywords)
+        with pytest.raises(SignalError, match="has the name 'welcome' already"):
+            again(second)
+    bus.receiver("accounts.User", "post_save", name="welcome", group="other")(second)
+    bus.receiver("accounts.User", "post_delete", name="welcome")(second)
+    assert len(bus.subscriptions()) == 3
+
+
+def test_a_function_that_subscribes_again_has_new_options() -> None:
+    bus, hear = edgy.Bus("memory://", service="mail"), Heard().receiver()
+    bus.receiver("accounts.User", "post_save", deadline=1)(hear)
+    bus.receiver("accounts.User", "post_save", deadline=2)(hear)
+    (subscription,) = bus.subscriptions()
+    assert subscription.receiver.options.deadline == 2
 
 
 async def test_hooks_run_once_the_databases_are_connected_and_starting_twice_is_starting_once(
@@ -457,7 +476,7 @@ async def test_a_running_bus_and_a_worker_of_its_own_log_notices(
             await eventually(lambda: worker.consumers)
         telemetry.emit(notice)
     names = [message.split()[0] for message in caplog.messages]
-    assert names[0] == "worker.started"
+    assert names[:2] == ["worker.receiver", "worker.started"]
     assert names[-1] == "worker.stopped"
 
 
@@ -465,7 +484,7 @@ async def test_the_error_that_ends_a_worker_is_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def connect(self: MemoryBroker) -> None:
-        raise RuntimeError("no")
+        raise ConfigurationError("no")
 
     monkeypatch.setattr(MemoryBroker, "connect", connect)
     bus = edgy.Bus("memory://", service="mail", **QUICK)
@@ -473,6 +492,120 @@ async def test_the_error_that_ends_a_worker_is_logged(
     worker = bus.worker()
     with caplog.at_level(logging.INFO, logger="edgy_bus"):
         await worker.start()
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ConfigurationError):
             await worker.wait()
     assert [message.split()[0] for message in caplog.messages] == ["service.failed"]
+
+
+# Starts and stops at the same moment, and in one event loop after another
+
+
+async def test_two_starts_at_once_start_once_and_one_stop_stops(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    ran = []
+
+    @bus.on_start
+    async def hook() -> None:
+        ran.append(registry.database.is_connected)
+        await asyncio.sleep(0)
+
+    await asyncio.gather(bus.start(), bus.start(), bus.start())
+    assert ran == [True]
+    relays = bus.relays()
+    assert all(relay.running for relay in relays)
+    await asyncio.gather(bus.stop(), bus.stop())
+    assert not any(relay.running for relay in relays)
+    assert not registry.database.is_connected
+
+
+async def test_a_start_that_fails_lets_the_next_one_try(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    edgy.Registry(sqlite_url, bus=bus)
+    attempts = []
+
+    @bus.on_start
+    async def fails_once() -> None:
+        attempts.append(1)
+        await asyncio.sleep(0)
+        if len(attempts) == 1:
+            raise RuntimeError("no")
+
+    results = await asyncio.gather(bus.start(), bus.start(), return_exceptions=True)
+    assert [type(result).__name__ for result in results] == ["RuntimeError", "NoneType"]
+    await bus.stop()
+
+
+async def test_a_stop_during_a_start_stops_what_was_started(sqlite_url: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    registry = edgy.Registry(sqlite_url, bus=bus)
+    begun = asyncio.Event()
+
+    @bus.on_start
+    async def hook() -> None:
+        begun.set()
+        await asyncio.sleep(0)
+
+    starting = asyncio.create_task(bus.start())
+    await begun.wait()
+    await bus.stop()
+    await starting
+    assert not registry.database.is_connected
+
+
+@pytest.mark.parametrize("method", ["start", "stop"])
+async def test_a_hook_that_would_wait_for_itself_is_refused(method: str) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+
+    @bus.on_start
+    async def hook() -> None:
+        await getattr(bus, method)()
+
+    with pytest.raises(ConfigurationError, match="hook"):
+        await bus.start()
+
+
+@pytest.mark.parametrize("stops", [True, False])
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_bus_works_in_one_event_loop_after_another(sqlite_url: str, stops: bool) -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    users = edgy.Registry(sqlite_url, bus=bus)
+
+    class User(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+
+        class Meta:
+            registry = users
+
+    bus.on_start(users.create_all)
+    heard: list[int] = []
+
+    @edgy.post_save(User)
+    async def hear(sender: type[User], instance: User, **_: Any) -> None:
+        heard.append(instance.id)
+
+    async def main(expected: int) -> None:
+        await bus.start()
+        async with bus.worker():
+            await asyncio.gather(*(User.query.create() for _ in range(10)))
+            await eventually(lambda: len(heard) == expected)
+        if stops:
+            await bus.stop()
+
+    for number in (10, 20, 30):
+        asyncio.run(main(number))
+        gc.collect()
+    asyncio.run(bus.stop())
+    asyncio.run(users.database.disconnect())
+    assert len(set(heard)) == 30
+
+
+async def test_a_bus_that_runs_in_another_event_loop_says_so() -> None:
+    bus = edgy.Bus("memory://", service="accounts")
+    await bus.start()
+    for method in (bus.start, bus.stop):
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            await asyncio.to_thread(lambda call=method: asyncio.run(call()))
+    await bus.stop()

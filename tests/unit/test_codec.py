@@ -32,6 +32,11 @@ def test_an_event_survives_the_wire():
     assert unpack(fields(pack(event))).open() == event
 
 
+def test_the_empty_text_is_a_subject():
+    assert unpack(fields(pack(an_event(subject="")))).subject == ""
+    assert unpack(fields(pack(an_event(subject=None)))).subject is None
+
+
 def test_the_head_is_read_without_the_data():
     entry = fields(pack(an_event())) | {b"data": b"not json"}
     assert unpack(entry).subject == "42"

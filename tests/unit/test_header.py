@@ -44,7 +44,7 @@ def test_new_attributes_are_cloudevents_extensions_that_old_readers_pass_over() 
     assert loads(header) == loads(PLAIN) | extensions | {"traceparent": "00-abc-def-01"}
     envelope = unpack({b"head": header, b"data": b"{}"})
     assert (envelope.id, envelope.sequence, envelope.traceparent) == ("e1", 7, "00-abc-def-01")
-    assert numbering(header) == Numbering(7, 1)
+    assert numbering(header) == Numbering(7, 1, "42")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 import edgy_bus as edgy
-from edgy_bus.errors import ConfigurationError, SignalError
+from edgy_bus.errors import ConfigurationError, ContractError, SignalError
 from edgy_bus.registration import Registration
 from edgy_bus.signals import PRE_SIGNALS, post_save, post_update, pre_save
 from tests.support import Told
@@ -48,6 +48,19 @@ def registration(*registries: edgy.Registry, **options: Any) -> Registration:
 
 class Contract(BaseModel):
     email: str
+
+
+# Models
+
+
+def test_two_models_of_one_name_are_refused_at_the_start_of_a_bus_with_a_broker() -> None:
+    registries = [edgy.Registry(f"sqlite:///never{number}.sqlite") for number in range(2)]
+    for registry in registries:
+        declare(registry)
+    registration(registries[0]).complete()
+    registration(*registries, local=True).complete()
+    with pytest.raises(ConfigurationError, match="two models of the name 'User'"):
+        registration(*registries).complete()
 
 
 # Which receivers run in workers
@@ -132,12 +145,22 @@ def test_a_misspelt_signal_is_refused_at_once(signal: str, said: str) -> None:
         ("post_save", {"on_commit": True}, "leave them out here"),
         ("post_save", {"retires": 3}, "did you mean 'retry'?"),
         ("pre_save", {"on_exhausted": "hold"}, "has no effect on pre_save"),
+        ("pre_save", {"rows": True}, "rows=True does not fit pre_save"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_at_once(signal: str, keywords: Any, said: str) -> None:
     with pytest.raises(SignalError) as caught:
         registration().by_name("accounts.User", signal, keywords)
     assert said in str(caught.value)
+
+
+def test_a_parameter_that_a_signal_does_not_give_is_refused_at_once() -> None:
+    async def receiver(sender: Any, row: Any, **kwargs: Any) -> None: ...
+
+    for signal in (*PRE_SIGNALS, "post_save"):
+        with pytest.raises(SignalError, match="requires `row`"):
+            registration().by_name("accounts.User", signal, {})(receiver)
+    registration().by_name("accounts.User", "on_verify", {})(receiver)
 
 
 def test_the_decorator_returns_the_function() -> None:
@@ -176,7 +199,91 @@ def test_fields_that_a_row_may_have_are_accepted(schema: Any, field: str) -> Non
     assert len(mail.groups()) == 1
 
 
+# Patterns
+
+
+@pytest.mark.parametrize("pattern", ["post_svae", "User.post_svae", "pots_*"])
+def test_a_pattern_that_misspells_a_built_in_signal_is_refused_at_once(pattern: str) -> None:
+    for patterns in (pattern, ["post_save", pattern]):
+        with pytest.raises(ConfigurationError, match=r"matches no signal: did you mean '.*post_"):
+            registration(patterns=patterns)
+
+
+def test_a_pattern_is_text() -> None:
+    with pytest.raises(ConfigurationError, match="contains 5: write patterns of signals"):
+        registration(patterns=[5])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("Usr.*", "did you mean 'User.*'?"),
+        ("on_verfy", "did you mean 'on_verify'?"),
+        ("Invoice.post_save", ""),
+    ],
+)
+def test_a_pattern_that_matches_no_known_signal_is_reported_at_the_start(
+    registry: edgy.Registry, pattern: str, hint: str
+) -> None:
+    registered = registration(registry, patterns=["post_*", pattern])
+    declare(registry).meta.signals.on_verify = edgy.Signal()
+    with Told() as told:
+        registered.complete()
+    report = {"pattern": pattern, "where": "Bus(publish=…)", "hint": hint}
+    assert told.all == [("publish.unmatched", report)]
+
+
+def test_patterns_are_not_reported_where_no_model_is_known(registry: edgy.Registry) -> None:
+    with Told() as told:
+        registration(registry, patterns=["User.*"]).complete()
+    assert told.all == []
+
+
+def test_patterns_of_a_model_are_checked_against_its_own_signals(registry: edgy.Registry) -> None:
+    shop = registry
+
+    class Draft(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+
+        class Meta:
+            registry = shop
+            publish = ("post_save", "on_print")
+
+    registered = registration(registry)
+    with Told() as told:
+        registered.complete()
+    assert [fields["pattern"] for fields in told.of("publish.unmatched")] == ["on_print"]
+    Draft.meta.signals.on_print = edgy.Signal()
+    with Told() as told:
+        registered.complete()
+    assert told.all == []
+
+
 # Local mode
+
+
+class Address(BaseModel):
+    email: int
+
+
+async def test_a_schema_reads_rows_in_local_mode_too(sqlite_url: str) -> None:
+    own = edgy.Registry(sqlite_url)
+    local = registration(own, local=True)
+    User, given = declare(own), []
+
+    @local.by_name("accounts.User", "post_save", {"schema": Address})
+    async def receiver(sender: Any, instance: Any, model_instance: Any, **kwargs: Any) -> None:
+        given.append((sender, instance, model_instance))
+
+    async with own:
+        await own.create_all()
+        await User.query.create(email="5")
+        read = Address(email=5)
+        assert given == [("accounts.User", read, read)]
+        with pytest.raises(ContractError) as caught:
+            await User.query.create(email="planted@example.com")
+    assert str(caught.value) == "the row does not fit Address: email (int_parsing)"
+    assert caught.value.__cause__ is None
 
 
 def test_fields_are_checked_when_a_name_meets_its_model_in_local_mode(

@@ -11,13 +11,17 @@
 from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.broker import Broker
 from edgy_bus.brokers.base.capabilities import Capabilities
-from edgy_bus.brokers.base.consuming import Bell, Consuming
+from edgy_bus.brokers.base.consuming import ANY_SIZE, OVERSHOOT, Bell, Consuming
+from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
 from edgy_bus.brokers.base.publishing import PAGE, Publishing
 from edgy_bus.brokers.base.side_streams import SideStreams
+from edgy_bus.brokers.base.surveying import BrokerFacts, GroupSurvey, StreamSurvey, Surveying
 from edgy_bus.brokers.base.values import (
     START,
     Backlog,
+    Buried,
+    Confirmed,
     DeadLetter,
     Entry,
     EntryId,
@@ -26,6 +30,7 @@ from edgy_bus.brokers.base.values import (
     Kept,
     Landmark,
     Lease,
+    LetterPage,
     Members,
     Parked,
     Protocol,
@@ -35,23 +40,33 @@ from edgy_bus.brokers.base.values import (
 )
 
 __all__ = [
+    "ANY_SIZE",
+    "LETTERS",
+    "LETTER_BYTES",
+    "OVERSHOOT",
     "PAGE",
     "START",
     "Administration",
     "Backlog",
     "Bell",
     "Broker",
+    "BrokerFacts",
+    "Buried",
     "Capabilities",
+    "Confirmed",
     "Consuming",
     "DeadLetter",
+    "DeadLetters",
     "Entry",
     "EntryId",
     "Fetched",
+    "GroupSurvey",
     "HeldState",
     "Kept",
     "Landmark",
     "Lease",
     "Leasing",
+    "LetterPage",
     "Members",
     "Parked",
     "Protocol",
@@ -60,6 +75,8 @@ __all__ = [
     "SideStreams",
     "StreamHead",
     "StreamState",
+    "StreamSurvey",
+    "Surveying",
     "lease_lost",
     "rolled_back",
 ]

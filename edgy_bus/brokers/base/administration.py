@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from edgy_bus.brokers.base.values import Backlog, Members, Protocol
+from edgy_bus.brokers.base.values import Backlog, EntryId, Members, Protocol
 from edgy_bus.events import Partition
 
 
@@ -19,7 +19,11 @@ class Administration(ABC):
 
     @abstractmethod
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
-        """Register a worker as alive for `ttl` seconds, with a report. Return the members."""
+        """Register a worker as alive for `ttl` seconds, with a report.
+
+        An empty report leaves the worker's last report in place. Return the members without their
+        reports, which every worker would read each second.
+        """
 
     @abstractmethod
     async def leave(self, group: str, worker: str) -> None:
@@ -27,11 +31,27 @@ class Administration(ABC):
 
     @abstractmethod
     async def members(self, group: str) -> Members:
-        """Return the members of a group."""
+        """Return the members of a group, with their reports."""
+
+    @abstractmethod
+    async def nudge(self, group: str) -> None:
+        """Change the `nudge` that workers of a group receive when they `join`.
+
+        The workers look at their held rows then, and find the rows that an operator has released
+        or replayed.
+        """
 
     @abstractmethod
     async def backlog(self, partition: Partition) -> list[Backlog]:
         """Return the backlog of every group of a stream."""
+
+    @abstractmethod
+    async def oldest_unfinished(self, partition: Partition, group: str) -> EntryId | None:
+        """Return the oldest entry that a group has not finished, whether read or unread.
+
+        Return None if the group has finished every entry. A group that the stream does not have has
+        finished no entry.
+        """
 
     @abstractmethod
     async def forget(self, partition: Partition, group: str) -> None:

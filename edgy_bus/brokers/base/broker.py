@@ -6,16 +6,19 @@ from typing import ClassVar
 from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.capabilities import Capabilities
 from edgy_bus.brokers.base.consuming import Consuming
+from edgy_bus.brokers.base.dead_letters import DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing
 from edgy_bus.brokers.base.publishing import Publishing
 from edgy_bus.brokers.base.side_streams import SideStreams
+from edgy_bus.brokers.base.surveying import Surveying
 
 
-class Broker(Publishing, Leasing, Consuming, SideStreams, Administration):
+class Broker(Publishing, Leasing, Consuming, SideStreams, DeadLetters, Surveying, Administration):
     """Store streams of events for publishers and groups of consumers.
 
     Every method is one atomic step. Every method may raise `BrokerUnavailable`; afterwards the
-    caller does not know whether the step happened. Code that needs a single role should take that
+    caller does not know whether the step happened. After `BrokerNotReady`, the step did not happen
+    and may be repeated as it was. Code that needs a single role should take that
     role as its parameter type.
     """
 

@@ -15,3 +15,10 @@ class Capabilities:
 
     shared_between_processes: bool
     """Processes that connect to the same address see the same streams, leases and members."""
+
+    serves_many_loops: bool
+    """Event loops of several threads may use the broker at the same time. Each has connections of
+    its own, and `close` closes those of the loop that calls it."""
+
+    bounded: bool
+    """The memory of the broker can be limited; a broker that is full refuses what grows."""

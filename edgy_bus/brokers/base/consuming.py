@@ -3,8 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from edgy_bus.brokers.base.values import DeadLetter, EntryId, Fetched, Kept, Lease
+from edgy_bus.brokers.base.values import START, DeadLetter, EntryId, Fetched, Kept, Lease
 from edgy_bus.events import Partition
+
+ANY_SIZE = 2**50
+"""As `most_bytes`: no limit."""
+
+OVERSHOOT = 20
+"""The most entries that a broker reads before it looks at their size."""
 
 
 class Bell(ABC):
@@ -30,16 +36,29 @@ class Consuming(ABC):
     """Read and finish the entries of a group. The role of the lease is the group.
 
     Every method checks the lease in the step in which the method acts, and raises `LeaseLost` if
-    the lease is lost. A check before the step would let two owners reorder the events of a row.
+    the lease is lost, or if the broker lacks a write that it has confirmed to the tenure. A check
+    before the step would let two owners reorder the events of a row.
     """
 
     @abstractmethod
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+    async def fetch(
+        self,
+        lease: Lease,
+        count: int,
+        *,
+        inherit: bool,
+        after: EntryId = START,
+        most_bytes: int = ANY_SIZE,
+    ) -> Fetched:
         """Read up to `count` entries. A group that does not exist starts at the oldest entry.
 
+        The read ends once it has `most_bytes` of values, give or take `OVERSHOOT` entries: an entry
+        that is larger is read as well, so that it stops nothing.
+
         With `inherit`, entries that former owners left unfinished come first, oldest first, and
-        new entries only after them. Without `inherit`, such entries raise `LeaseLost`: they can
-        only have come back with an older copy of the stream.
+        new entries only after them. `after` is the last entry that this tenure has taken over: the
+        broker looks no further back. Other unfinished entries of former owners raise `LeaseLost`:
+        they can only have come back with an older copy of the stream.
         """
 
     @abstractmethod
@@ -54,18 +73,24 @@ class Consuming(ABC):
 
     @abstractmethod
     async def note(
-        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+        self,
+        lease: Lease,
+        notes: Mapping[EntryId, bytes],
+        kept: Sequence[Kept] = (),
+        *,
+        number: int = 0,
     ) -> None:
         """Save notes about entries for the next owner.
+
+        A tenure gives later notes higher numbers. A note with a smaller number than the saved note
+        of the entry is left out: a call that got no answer in time may be executed after others.
 
         Raises `LeaseLost` if the broker lacks a proof of `kept`.
         """
 
     @abstractmethod
-    async def bury(
-        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
-    ) -> None:
-        """Save a dead letter and the entry's notes in one step. A saved letter stays as it is.
+    async def bury(self, lease: Lease, letter: DeadLetter, kept: Sequence[Kept] = ()) -> None:
+        """Save a dead letter, and that it is kept, in one step. A saved letter stays as it is.
 
         Raises `LeaseLost` if the broker lacks a proof of `kept`.
         """

@@ -37,6 +37,10 @@ class Leasing(ABC):
         return await asyncio.gather(*renewals, return_exceptions=True)
 
     @abstractmethod
+    async def is_held(self, partition: Partition, role: str) -> bool:
+        """Return whether any tenure holds the lease now."""
+
+    @abstractmethod
     async def release(self, lease: Lease) -> None:
         """Give the lease back. Does nothing if the lease is lost."""
 

@@ -1,5 +1,6 @@
 """The publisher's role: append to streams, compare where a stream stands, trim."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +8,7 @@ from edgy_bus.brokers.base.values import EntryId, Landmark, StreamHead, StreamSt
 from edgy_bus.codec import Wire
 from edgy_bus.events import Partition
 
-PAGE = 5_000
+PAGE = 500
 """The most landmarks in one answer: a script of a few milliseconds."""
 
 
@@ -18,8 +19,7 @@ class Publishing(ABC):
     async def declare(self, model: str, partitions: int) -> int:
         """Record the number of partitions of a model and return the recorded number.
 
-        The first declaration decides. Needs no write for a model that is declared, so that a full
-        broker can answer.
+        The first declaration decides. Works on a broker that is full.
         """
 
     @abstractmethod
@@ -57,17 +57,31 @@ class Publishing(ABC):
         """
 
     @abstractmethod
-    async def announce(self, partition: Partition, events: Sequence[Wire], keep: int) -> None:
-        """Append events without any promise, and keep about the last `keep` entries."""
+    async def announce(self, partition: Partition, events: Sequence[Wire], keep: int) -> int:
+        """Append events without any promise, and keep the newest entries, up to `keep` bytes.
+
+        Return the number of entries that were removed although some group had not read them.
+        """
 
     @abstractmethod
-    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
+    async def progress(
+        self, partition: Partition, head: StreamHead
+    ) -> Mapping[str, EntryId] | None:
         """Return for every group the id below which the group has finished every entry.
 
         That is the least unfinished entry, or the id after the last entry that the group has read.
-        Return nothing if the stream does not hold `head`: the ids of another stream mean other
-        events.
+        Return None if the stream does not hold `head`: the ids of another stream mean other events.
         """
+
+    async def progress_of_all(
+        self, heads: Mapping[Partition, StreamHead]
+    ) -> Sequence[Mapping[str, EntryId] | None]:
+        """Return the answer of `progress` for each stream, in the order of `heads`.
+
+        Raises the error of any stream.
+        """
+        answers = (self.progress(partition, head) for partition, head in heads.items())
+        return await asyncio.gather(*answers)
 
     @abstractmethod
     async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:

@@ -1,4 +1,4 @@
-"""The values that brokers take and return. All of them are immutable."""
+"""The values that brokers take and return. All of them are immutable, but `Confirmed`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,12 +79,30 @@ class StreamState:
         return StreamHead(self.epoch, self.newest.entry, self.newest.event_id)
 
 
+@dataclass(slots=True)
+class Confirmed:
+    """Remember the last write of a tenure that the broker has confirmed.
+
+    The broker numbers the writes of a group. An older copy of the broker's data has a lower number
+    than the tenure knows, and refuses the tenure: its next write would put newer state beside what
+    the copy has lost, and a receiver would get the older events last.
+    """
+
+    write: int = 0
+
+    def learn(self, write: int) -> None:
+        """Take note of a confirmed write; answers may come in any order."""
+        self.write = max(self.write, write)
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Grant one owner the work on a partition in a role, for a limited time.
 
-    `token` rises from tenure to tenure. The lease ends with the stream's `epoch`: another epoch
-    may give the same entry id to another event.
+    `token` rises from tenure to tenure. `former` is the owner of the tenure before, empty if
+    unknown. The lease ends with the stream's `epoch`: another epoch
+    may give the same entry id to another event. `confirmed` remembers what the broker has confirmed
+    in this tenure.
     """
 
     partition: Partition
@@ -92,6 +110,8 @@ class Lease:
     owner: str
     token: int
     epoch: str
+    former: str = ""
+    confirmed: Confirmed = field(default_factory=Confirmed, compare=False, repr=False)
 
     @property
     def holder(self) -> str:
@@ -104,7 +124,8 @@ class Lease:
 class Entry(NamedTuple):
     """Hold an entry of a stream as a fetch returned it.
 
-    `notes` are the notes of the former owner. `deliveries` counts the tenures that had the entry
+    `notes` are the notes of the former owner, and `kept` the receivers for which the event was put
+    aside. `deliveries` counts the tenures that had the entry
     in hand, including the current tenure.
     """
 
@@ -112,6 +133,7 @@ class Entry(NamedTuple):
     fields: Mapping[bytes, bytes]
     notes: bytes | None = None
     deliveries: int = 1
+    kept: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +141,9 @@ class Fetched:
     """Hold the result of a fetch.
 
     `inherited`: former owners left the entries unfinished, and more of such entries may follow.
-    `position` is the id up to which the group has read, for `Bell.wait`. `missing` are entries
-    that former owners left unfinished and that the stream no longer has.
+    `position` is the id up to which the group has read, for `Bell.wait`; after inherited entries,
+    the id up to which entries were taken over. `missing` are entries that former owners left
+    unfinished and that the stream no longer has.
     """
 
     entries: Sequence[Entry]
@@ -157,6 +180,24 @@ class DeadLetter:
         return Kept(self.entry, self.receiver, self.fields.get(b"id", b""))
 
 
+class Buried(NamedTuple):
+    """Hold a dead letter with its id, which begins with the time of its burial, and its size.
+
+    `size` counts the bytes of the letter's event, also where `letter` lacks the data.
+    """
+
+    id: EntryId
+    letter: DeadLetter
+    size: int
+
+
+class LetterPage(NamedTuple):
+    """Hold some dead letters in order, and whether letters follow."""
+
+    letters: Sequence[Buried]
+    more: bool
+
+
 class RowKey(NamedTuple):
     """Name a row as one receiver of a group sees the row."""
 
@@ -189,15 +230,21 @@ class HeldState(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Return the state that `str` wrote."""
         verdict, _, attempts = text.partition(" ")
-        return cls(verdict == "retry", int(attempts or 0))
+        # Nobody decided about a row whose state another program has overwritten: it stays held.
+        return cls(verdict == "retry", int(attempts) if attempts.isdecimal() else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """Hold a parked event of a held row. `id` orders the parked events of the row."""
+    """Hold a parked event of a held row. `id` orders the parked events of the row.
+
+    `replayed`: the event was a dead letter, which an operator replays. It becomes a dead letter
+    again if its receiver gives it up again.
+    """
 
     id: EntryId
     letter: DeadLetter
+    replayed: bool = False
 
     @property
     def event_id(self) -> bytes:
@@ -220,10 +267,15 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """List the live workers of a group, and the last report of every worker seen lately."""
+    """List the live workers of a group, and the last report of every worker seen lately.
+
+    The names are text of any program that may write to the broker. `nudge` changes with each call
+    of `Administration.nudge`; only workers receive this value.
+    """
 
     alive: Sequence[str]
     reports: Mapping[str, bytes] = field(default_factory=dict)
+    nudge: str = ""
 
 
 class Protocol(NamedTuple):

@@ -1,6 +1,6 @@
 """Members, backlogs and the removal of data in memory."""
 
-from edgy_bus.brokers.base import Administration, Backlog, Members, Protocol
+from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Protocol
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Group
 from edgy_bus.events import Partition
@@ -19,8 +19,9 @@ class MemoryAdministration(MemoryCore, Administration):
         return self._protocol
 
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
-        self._workers[group][worker] = (self._clock() + ttl, report)
-        return await self.members(group)
+        _, last_report = self._workers[group].get(worker, (0.0, b""))
+        self._workers[group][worker] = (self._clock() + ttl, report or last_report)
+        return Members((await self.members(group)).alive, nudge=str(self._nudges[group]))
 
     async def leave(self, group: str, worker: str) -> None:
         # The report outlives the worker: an operator wants to see the last words of a worker.
@@ -38,6 +39,9 @@ class MemoryAdministration(MemoryCore, Administration):
         alive = [worker for worker, (until, _) in recent.items() if until > now]
         return Members(alive, {worker: report for worker, (_, report) in recent.items() if report})
 
+    async def nudge(self, group: str) -> None:
+        self._nudges[group] += 1
+
     async def backlog(self, partition: Partition) -> list[Backlog]:
         stream = self._streams[partition]
         backlogs = []
@@ -47,12 +51,20 @@ class MemoryAdministration(MemoryCore, Administration):
                 backlogs.append(Backlog(name, len(group.pending), lag, len(group.dead)))
         return backlogs
 
+    async def oldest_unfinished(self, partition: Partition, group: str) -> EntryId | None:
+        stream, state = self._streams[partition], self._group(partition, group)
+        if state is None or not state.exists:
+            state = Group()
+        unread = (entry for entry in stream.entries if entry > state.position)
+        return min(state.pending, default=None) or next(unread, None)
+
     async def forget(self, partition: Partition, group: str) -> None:
         state = self._group(partition, group)
         # Dead letters and held rows wait for an operator, whether or not the group reads on.
         if state is not None:
             self._streams[partition].groups[group] = Group(
                 dead=state.dead,
+                last_dead=state.last_dead,
                 held=state.held,
                 parked=state.parked,
                 last_parked=state.last_parked,
@@ -63,4 +75,5 @@ class MemoryAdministration(MemoryCore, Administration):
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
+        self._nudges.clear()
         self._protocol = Protocol(0, 0)

@@ -5,9 +5,11 @@ from typing import ClassVar
 from edgy_bus.brokers.base import Broker, Capabilities
 from edgy_bus.brokers.memory.administration import MemoryAdministration
 from edgy_bus.brokers.memory.consuming import MemoryConsuming
+from edgy_bus.brokers.memory.dead_letters import MemoryDeadLetters
 from edgy_bus.brokers.memory.leasing import MemoryLeasing
 from edgy_bus.brokers.memory.publishing import MemoryPublishing
 from edgy_bus.brokers.memory.side_streams import MemorySideStreams
+from edgy_bus.brokers.memory.surveying import MemorySurveying
 
 
 class MemoryBroker(
@@ -15,13 +17,15 @@ class MemoryBroker(
     MemoryLeasing,
     MemoryConsuming,
     MemorySideStreams,
+    MemoryDeadLetters,
+    MemorySurveying,
     MemoryAdministration,
     Broker,
 ):
     """Keep everything in dictionaries of this process. Events are bytes, as in every broker."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        durable=False, shared_between_processes=False
+        durable=False, shared_between_processes=False, serves_many_loops=False, bounded=False
     )
 
     async def connect(self) -> None:

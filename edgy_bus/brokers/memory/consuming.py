@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from edgy_bus.brokers.base import (
+    ANY_SIZE,
     START,
     Consuming,
     DeadLetter,
@@ -21,18 +22,28 @@ from edgy_bus.brokers.memory.state import Group, Stream
 class MemoryConsuming(MemoryCore, Consuming):
     """Read and finish entries under a lease."""
 
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+    async def fetch(
+        self,
+        lease: Lease,
+        count: int,
+        *,
+        inherit: bool,
+        after: EntryId = START,
+        most_bytes: int = ANY_SIZE,
+    ) -> Fetched:
         stream, group = self._owned(lease)
         # A group that the stream lost comes back at its start, with its notes and proofs.
         group.exists = True
         inherited = self._inherited(group, lease)
-        # Only the holder of the lease reads. Without `inherit`, entries of other tenures can only
-        # have come back with an older copy of the stream.
-        if inherited and not inherit:
-            raise rolled_back(lease)
+        page = [entry for entry in inherited if entry > after][:count] if inherit else []
+        if page := stream.within(page, most_bytes):
+            return self._hand_over(stream, group, lease, page)
+        # Only the holder of the lease reads. Other entries of former owners can only have come back
+        # with an older copy of the stream.
         if inherited:
-            return self._hand_over(stream, group, lease, inherited[:count])
+            raise rolled_back(lease)
         fresh = [entry for entry in stream.entries if entry > group.position][:count]
+        fresh = stream.within(fresh, most_bytes)
         for entry in fresh:
             group.pending[entry] = lease.holder
             group.position = entry
@@ -59,8 +70,9 @@ class MemoryConsuming(MemoryCore, Consuming):
             group.pending[entry] = lease.holder
             group.deliveries[entry] = deliveries
             fields = dict(stream.entries[entry])
-            entries.append(Entry(entry, fields, group.notes.get(entry), deliveries))
-        return Fetched(entries, True, START, missing)
+            kept = [proof.receiver for proof in group.proofs_of(entry, fields)]
+            entries.append(Entry(entry, fields, group.notes.get(entry), deliveries, kept))
+        return Fetched(entries, True, inherited[-1], missing)
 
     async def settle(
         self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
@@ -72,21 +84,31 @@ class MemoryConsuming(MemoryCore, Consuming):
         group.kept.difference_update(kept)
         for entry in entries:
             group.finish(entry)
+        self._wrote(lease, group)
 
     async def note(
-        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+        self,
+        lease: Lease,
+        notes: Mapping[EntryId, bytes],
+        kept: Sequence[Kept] = (),
+        *,
+        number: int = 0,
     ) -> None:
-        self._proven(lease, kept).notes.update(notes)
+        group = self._proven(lease, kept)
+        for entry, note in notes.items():
+            by, saved = group.numbers.get(entry, ("", 0))
+            if by != lease.holder or saved <= number:
+                group.notes[entry] = note
+                group.numbers[entry] = (lease.holder, number)
+        self._wrote(lease, group)
 
-    async def bury(
-        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
-    ) -> None:
+    async def bury(self, lease: Lease, letter: DeadLetter, kept: Sequence[Kept] = ()) -> None:
         group = self._proven(lease, kept)
         if letter.kept in group.kept:
             return  # A repeated call, whose first answer was lost.
-        group.dead.append(letter)
-        group.notes[letter.entry] = notes
+        group.bury(letter, self._clock)
         group.kept.add(letter.kept)
+        self._wrote(lease, group)
 
     def bell(self) -> MemoryBell:
-        return MemoryBell(self._streams, self._news)
+        return MemoryBell(self._streams, self._news.get())

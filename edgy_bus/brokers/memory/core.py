@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from edgy_bus.brokers.base import Kept, Lease, Protocol, lease_lost, rolled_back
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
+from edgy_bus.services import PerLoop
 
 
 class MemoryCore:
@@ -23,7 +24,8 @@ class MemoryCore:
         self._protocol = Protocol(0, 0)
         self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
         """Group to worker to the time until which the worker is alive, and its report."""
-        self._news = asyncio.Condition()
+        self._nudges: dict[str, int] = defaultdict(int)
+        self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:
         """Return whether the lease has neither run out nor passed to another tenure."""
@@ -36,7 +38,15 @@ class MemoryCore:
         # The lease ends with the epoch: in a new epoch, an id may belong to another event.
         if not self._holds(lease) or stream.epoch != lease.epoch:
             raise lease_lost(lease)
-        return stream, stream.groups.setdefault(lease.role, Group())
+        group = stream.groups.setdefault(lease.role, Group())
+        if group.writes < lease.confirmed.write:
+            raise rolled_back(lease)
+        return stream, group
+
+    def _wrote(self, lease: Lease, group: Group) -> None:
+        """Number a write of a tenure, and confirm the write."""
+        group.writes += 1
+        lease.confirmed.learn(group.writes)
 
     def _proven(self, lease: Lease, kept: Sequence[Kept]) -> Group:
         """Return the group of a lease that has every proof of `kept`. Raises `LeaseLost`."""

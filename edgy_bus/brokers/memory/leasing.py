@@ -18,9 +18,10 @@ class MemoryLeasing(MemoryCore, Leasing):
         if until > self._clock():
             return None
         # The fence is never reset: a former holder that wakes up always has a lower token.
-        stream.fences[role] += 1
+        tenures, former = stream.fences.get(role, (0, ""))
+        stream.fences[role] = (tenures + 1, owner)
         stream.epoch = stream.epoch or secrets.token_hex(8)
-        lease = Lease(partition, role, owner, stream.fences[role], stream.epoch)
+        lease = Lease(partition, role, owner, tenures + 1, stream.epoch, former)
         stream.leases[role] = (lease.holder, self._clock() + ttl)
         return lease
 
@@ -30,6 +31,10 @@ class MemoryLeasing(MemoryCore, Leasing):
         until = self._clock() + ttl
         self._streams[lease.partition].leases[lease.role] = (lease.holder, until)
         return True
+
+    async def is_held(self, partition: Partition, role: str) -> bool:
+        _, until = self._streams[partition].leases.get(role, ("", 0.0))
+        return until > self._clock()
 
     async def release(self, lease: Lease) -> None:
         if self._holds(lease):

@@ -12,7 +12,7 @@ from edgy_bus.brokers.base import (
     StreamState,
 )
 from edgy_bus.brokers.memory.core import MemoryCore
-from edgy_bus.brokers.memory.state import Stream
+from edgy_bus.brokers.memory.state import Stream, bytes_of
 from edgy_bus.codec import Wire
 from edgy_bus.events import Partition
 
@@ -59,17 +59,28 @@ class MemoryPublishing(MemoryCore, Publishing):
             return None
         return stream.between(after, newest.entry, count)
 
-    async def announce(self, partition: Partition, events: Sequence[Wire], keep: int) -> None:
+    async def announce(self, partition: Partition, events: Sequence[Wire], keep: int) -> int:
         stream = self._streams[partition]
+        count, size = stream.size
+        if count != len(stream.entries):
+            size = sum(map(bytes_of, stream.entries.values()))
+        size += sum(len(wire.id) + sum(map(len, wire[1:])) for wire in events)
         await self._append(stream, events)
-        surplus = max(0, len(stream.entries) - keep)
-        for entry in list(stream.entries)[:surplus]:
-            del stream.entries[entry]
+        positions = [group.position for group in stream.groups.values() if group.exists]
+        dropped = 0
+        while size > keep:
+            entry = next(iter(stream.entries))
+            size -= bytes_of(stream.entries.pop(entry))
+            dropped += any(entry > position for position in positions)
+        stream.size = len(stream.entries), size
+        return dropped
 
-    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
+    async def progress(
+        self, partition: Partition, head: StreamHead
+    ) -> Mapping[str, EntryId] | None:
         stream = self._streams[partition]
         if not stream.holds(head):
-            return {}
+            return None
         # A group that the stream has lost is missing here, and thereby holds trimming up.
         return {
             name: min(group.pending, default=group.position.next)
@@ -90,6 +101,7 @@ class MemoryPublishing(MemoryCore, Publishing):
         """Append events and wake the bells."""
         # Entries first: a bell that wakes must see them.
         ids = [stream.append(wire, self._clock) for wire in events]
-        async with self._news:
-            self._news.notify_all()
+        news = self._news.get()
+        async with news:
+            news.notify_all()
         return ids

@@ -25,14 +25,13 @@ class MemorySideStreams(MemoryCore, SideStreams):
         self, partition: Partition, group: str, count: int = 100
     ) -> list[DeadLetter]:
         state = self._group(partition, group)
-        return [] if state is None else state.dead[:count]
+        return [] if state is None else list(state.dead.values())[:count]
 
     async def park(
         self,
         lease: Lease,
         row: RowKey,
         letter: DeadLetter,
-        notes: bytes,
         kept: Sequence[Kept] = (),
         *,
         begin: bool,
@@ -48,24 +47,20 @@ class MemorySideStreams(MemoryCore, SideStreams):
         if not begin and row not in group.held:
             return None
         # Parked events were lost. They come again, and must not stand behind this later event.
-        if last != after:
+        if not _ends_at(parked, after):
             raise rolled_back(lease)
         if begin:
             group.held[row] = HeldState()
-        group.last_parked += 1
-        new = EntryId(0, group.last_parked)
-        group.parked[row] = [*parked, Parked(new, letter)]
-        group.notes[letter.entry] = notes
+        new = group.park(row, letter)
         group.kept.add(letter.kept)
+        self._wrote(lease, group)
         return new
 
     async def tails(
         self, partition: Partition, group: str, rows: Sequence[RowKey]
     ) -> Mapping[RowKey, EntryId]:
-        state = self._group(partition, group)
-        if state is None:
-            return {}
-        return {row: state.parked[row][-1].id for row in rows if state.parked.get(row)}
+        newest = await self.newest_parked(partition, group, rows)
+        return {row: parked.id for row, parked in newest.items()}
 
     async def held(self, partition: Partition, group: str) -> Mapping[RowKey, HeldState]:
         state = self._group(partition, group)
@@ -77,18 +72,31 @@ class MemorySideStreams(MemoryCore, SideStreams):
         state = self._group(partition, group)
         return [] if state is None else state.parked.get(row, [])[:count]
 
+    async def newest_parked(
+        self, partition: Partition, group: str, rows: Sequence[RowKey]
+    ) -> Mapping[RowKey, Parked]:
+        state = self._group(partition, group)
+        parked = {} if state is None else state.parked
+        return {row: parked[row][-1] for row in rows if parked.get(row)}
+
     async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
         _, group = self._owned(lease)
         # A late call for a row without parked events would hold that row for ever.
         if group.parked.get(row):
             group.held[row] = state
+        self._wrote(lease, group)
 
-    async def unpark(self, lease: Lease, row: RowKey, first: Parked) -> bool:
+    async def unpark(
+        self, lease: Lease, row: RowKey, first: Parked, letter: DeadLetter | None = None
+    ) -> bool:
         _, group = self._owned(lease)
         before = group.parked.pop(row, [])
         # The id alone is not enough: after a loss, the id may belong to another event.
         finished = (first.id, first.event_id)
         after = [parked for parked in before if (parked.id, parked.event_id) != finished]
+        if letter is not None and len(after) < len(before):
+            group.bury(letter, self._clock)
+        self._wrote(lease, group)
         if not after:
             group.held.pop(row, None)
             return False
@@ -104,6 +112,13 @@ class MemorySideStreams(MemoryCore, SideStreams):
         # The row stays held, even without parked events: its owner treats a hold that disappears
         # as a loss of data, and ends the hold itself.
         if skip:
-            state.dead.append(state.parked[row].pop(0).letter)
+            state.bury(state.parked[row].pop(0).letter, self._clock)
         state.held[row] = HeldState(retrying=True)
         return True
+
+
+def _ends_at(parked: Sequence[Parked], last: EntryId) -> bool:
+    """Return whether a row's last parked event is `last`, or only replayed events follow `last`."""
+    behind = [event for event in parked if event.id > last]
+    is_there = last == START or any(event.id == last for event in parked)
+    return is_there and all(event.replayed for event in behind)

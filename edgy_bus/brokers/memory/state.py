@@ -1,7 +1,6 @@
 """The data of the memory broker: streams, and the groups that read them."""
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import (
@@ -29,14 +28,33 @@ class Group:
     deliveries: dict[EntryId, int] = field(default_factory=dict)
     """Unfinished entry to the number of its tenures, if more than one tenure had the entry."""
     notes: dict[EntryId, bytes] = field(default_factory=dict)
+    numbers: dict[EntryId, tuple[str, int]] = field(default_factory=dict)
+    """Unfinished entry to the tenure that wrote its notes, and their number."""
     kept: set[Kept] = field(default_factory=set)
     """The proofs of dead letters and parked events."""
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: dict[EntryId, DeadLetter] = field(default_factory=dict)
+    """Dead letters by their ids, oldest first."""
+    last_dead: EntryId = START
     held: dict[RowKey, HeldState] = field(default_factory=dict)
     parked: dict[RowKey, list[Parked]] = field(default_factory=dict)
     last_parked: int = 0
+    writes: int = 0
+    """The number of the last write of a tenure."""
     exists: bool = True
     """False while the stream has lost the group and only notes and side streams remain."""
+
+    def bury(self, letter: DeadLetter, now: Callable[[], float]) -> None:
+        """Keep a dead letter."""
+        # As in streams of Redis, ids rise even if the clock goes back.
+        self.last_dead = max(EntryId(int(now() * 1000), 0), self.last_dead.next)
+        self.dead[self.last_dead] = letter
+
+    def park(self, row: RowKey, letter: DeadLetter, *, replayed: bool = False) -> EntryId:
+        """Append an event to the parked events of a row."""
+        self.last_parked += 1
+        new = EntryId(0, self.last_parked)
+        self.parked[row] = [*self.parked.get(row, ()), Parked(new, letter, replayed)]
+        return new
 
     def inherited(self, holder: str) -> list[EntryId]:
         """Return the entries that tenures other than `holder` left unfinished, oldest first."""
@@ -47,6 +65,17 @@ class Group:
         self.pending.pop(entry, None)
         self.deliveries.pop(entry, None)
         self.notes.pop(entry, None)
+        self.numbers.pop(entry, None)
+
+    def proofs_of(self, entry: EntryId, fields: Mapping[bytes, bytes]) -> list[Kept]:
+        """Return the proofs of an entry, for the event that the entry has now."""
+        event_id = fields.get(b"id", b"")
+        return [each for each in sorted(self.kept) if each[::2] == (entry, event_id)]
+
+
+def bytes_of(fields: Mapping[bytes, bytes]) -> int:
+    """Return the size of an entry, as budgets count."""
+    return sum(map(len, fields.values()))
 
 
 @dataclass
@@ -57,11 +86,13 @@ class Stream:
     epoch: str | None = None
     last: EntryId = START
     """The last id that the stream gave out. Trimming does not change it."""
+    size: tuple[int, int] = (0, 0)
+    """The number of entries and bytes after the last announcement."""
     groups: dict[str, Group] = field(default_factory=dict)
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Role to the holder of the lease and the end of the lease."""
-    fences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Role to the number of its tenures."""
+    fences: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Role to the number of its tenures, and the last owner."""
 
     def newest(self) -> EntryId | None:
         """Return the newest entry."""
@@ -90,6 +121,15 @@ class Stream:
             entry for entry in self.entries if entry > after and (up_to is None or entry <= up_to)
         ]
         return [self.landmark(entry) for entry in entries[:count]]
+
+    def within(self, entries: list[EntryId], most_bytes: int) -> list[EntryId]:
+        """Return the first entries, until they have `most_bytes` together."""
+        size = 0
+        for number, entry in enumerate(entries):
+            if size >= most_bytes:
+                return entries[:number]
+            size += bytes_of(self.entries.get(entry, {}))
+        return entries
 
     def append(self, wire: Wire, now: Callable[[], float]) -> EntryId:
         """Append an event under an id that is larger than every id before."""

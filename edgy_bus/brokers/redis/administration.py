@@ -1,8 +1,12 @@
 """Members, backlogs and the removal of data on Redis."""
 
-from edgy_bus.brokers.base import Administration, Backlog, Members, Protocol
+from collections.abc import Mapping
+from typing import Any
+
+from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Protocol
+from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore
-from edgy_bus.brokers.redis.encoding import milliseconds
+from edgy_bus.brokers.redis.encoding import milliseconds, text_of
 from edgy_bus.brokers.redis.scripts import pairs
 from edgy_bus.events import Partition
 
@@ -26,42 +30,61 @@ class RedisAdministration(RedisCore, Administration):
         return await self._members(group, "", 0, b"")
 
     async def _members(self, group: str, worker: str, ttl: int, report: bytes) -> Members:
-        keys = (self.keys.seen(group), self.keys.reports(group))
+        keys = (self.keys.seen(group), self.keys.reports(group), self.keys.nudge(group))
         answer = await self._scripts.call("join", keys, (worker, ttl, report))
         reports = pairs(answer[b"reports"])
         return Members(
-            [name.decode() for name in answer[b"alive"]],
-            {name.decode(): text for name, text in reports.items()},
+            [text_of(name) for name in answer[b"alive"]],
+            {text_of(name): report for name, report in reports.items()},
+            text_of(answer[b"nudge"]),
         )
+
+    async def nudge(self, group: str) -> None:
+        await self._look("INCR", self.keys.nudge(group))
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         key = self.keys.events(partition)
-        backlogs = []
-        async with self._conversations.turn():
-            # XINFO GROUPS of a missing stream is an error.
-            if not await self._client.exists(key):
-                return []
-            for row in await self._client.xinfo_groups(key):
-                name = row["name"].decode()
-                dead = await self._client.xlen(self.keys.dead(partition, name))
-                lag = row.get("lag")
-                if lag is None:
-                    # Servers before 7.0 count no lag, and newer servers not after every trimming.
-                    position = row["last-delivered-id"].decode()
-                    lag = len(await self._client.xrange(key, min=f"({position}"))
-                backlogs.append(Backlog(name, int(row["pending"]), lag, int(dead)))
-        return backlogs
+        # XINFO GROUPS of a missing stream is an error.
+        if not await self._look("EXISTS", key):
+            return []
+        return [
+            await self._backlog(partition, pairs(row))
+            for row in await self._look("XINFO", "GROUPS", key)
+        ]
+
+    async def _backlog(self, partition: Partition, group: Mapping[bytes, Any]) -> Backlog:
+        name = text_of(group[b"name"])
+        lag = group.get(b"lag")
+        if lag is None:
+            # Servers before 7.0 count no lag, and newer servers not after every trimming.
+            after = "(" + text_of(group[b"last-delivered-id"])
+            lag = len(await self._look("XRANGE", self.keys.events(partition), after, "+"))
+        dead = await self._look("XLEN", self.keys.dead(partition, name))
+        return Backlog(name, int(group[b"pending"]), int(lag), int(dead))
+
+    async def _look(self, *command: Argument) -> Any:
+        """Return the reply to a command. A value of another type stays where it is."""
+        (reply,) = await self._scripts.ask([command])
+        return reply
+
+    async def oldest_unfinished(self, partition: Partition, group: str) -> EntryId | None:
+        answer = await self._scripts.call("unfinished", (self.keys.events(partition),), (group,))
+        return EntryId.parse(answer[b"oldest"]) if b"oldest" in answer else None
 
     async def forget(self, partition: Partition, group: str) -> None:
-        async with self._conversations.turn():
-            if await self._client.exists(self.keys.events(partition)):
-                await self._client.xgroup_destroy(self.keys.events(partition), group)
-            # The notes are about entries that a new group reads anew. Dead letters, held rows and
-            # the fence stay: tokens must rise when the group comes back.
-            await self._client.unlink(self.keys.notes(partition, group))
+        if await self._look("EXISTS", self.keys.events(partition)):
+            await self._look("XGROUP", "DESTROY", self.keys.events(partition), group)
+        # The notes are about entries that a new group reads anew. Dead letters, held rows and the
+        # fence stay: tokens must rise when the group comes back.
+        await self._look("UNLINK", self.keys.notes(partition, group))
 
     async def erase(self) -> None:
         # SCAN, because KEYS would block the server for all its users.
-        async with self._conversations.turn(_ERASE_TIMEOUT):
-            async for key in self._client.scan_iter(match=f"{self.keys.prefix}:*", count=1000):
-                await self._client.unlink(key)
+        cursor = b"0"
+        while True:
+            command = ("SCAN", cursor, "MATCH", f"{self.keys.prefix}:*", "COUNT", 1000)
+            ((cursor, keys),) = await self._scripts.ask([command], timeout=_ERASE_TIMEOUT)
+            if keys:
+                await self._look("UNLINK", *keys)
+            if cursor == b"0":
+                return

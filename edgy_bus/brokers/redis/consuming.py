@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from edgy_bus.brokers.base import (
+    ANY_SIZE,
+    OVERSHOOT,
     START,
     Consuming,
     DeadLetter,
@@ -13,7 +15,7 @@ from edgy_bus.brokers.base import (
     Lease,
 )
 from edgy_bus.brokers.redis.bell import RedisBell
-from edgy_bus.brokers.redis.client import Argument
+from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore, require_tenure
 from edgy_bus.brokers.redis.encoding import (
     letter_arguments,
@@ -21,6 +23,7 @@ from edgy_bus.brokers.redis.encoding import (
     proofs_arguments,
     read_fields,
     tenure_arguments,
+    text_of,
 )
 from edgy_bus.brokers.redis.scripts import Answer
 
@@ -28,9 +31,18 @@ from edgy_bus.brokers.redis.scripts import Answer
 class RedisConsuming(RedisCore, Consuming):
     """Fetch and finish entries under a lease, one script per step."""
 
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
+    async def fetch(
+        self,
+        lease: Lease,
+        count: int,
+        *,
+        inherit: bool,
+        after: EntryId = START,
+        most_bytes: int = ANY_SIZE,
+    ) -> Fetched:
         keys = (self.keys.events(lease.partition), *self._tenure_keys(lease))
-        arguments = (lease.role, *tenure_arguments(lease), count, int(inherit))
+        place = (int(inherit), str(after), most_bytes, OVERSHOOT)
+        arguments = (lease.role, *tenure_arguments(lease), count, *place)
         answer = await self._scripts.call("fetch", keys, arguments)
         require_tenure(answer, lease)
         return _inherited(answer) if b"inherited" in answer else _fresh(answer)
@@ -44,26 +56,29 @@ class RedisConsuming(RedisCore, Consuming):
         require_tenure(await self._scripts.call("settle", keys, arguments), lease)
 
     async def note(
-        self, lease: Lease, notes: Mapping[EntryId, bytes], kept: Sequence[Kept] = ()
+        self,
+        lease: Lease,
+        notes: Mapping[EntryId, bytes],
+        kept: Sequence[Kept] = (),
+        *,
+        number: int = 0,
     ) -> None:
-        arguments = [*tenure_arguments(lease), *proofs_arguments(kept)]
+        arguments = [*tenure_arguments(lease), number, *proofs_arguments(kept)]
         for entry, note in notes.items():
             arguments += (str(entry), note)
         answer = await self._scripts.call("note", self._tenure_keys(lease), arguments)
         require_tenure(answer, lease)
 
-    async def bury(
-        self, lease: Lease, letter: DeadLetter, notes: bytes, kept: Sequence[Kept] = ()
-    ) -> None:
+    async def bury(self, lease: Lease, letter: DeadLetter, kept: Sequence[Kept] = ()) -> None:
         keys = (*self._tenure_keys(lease), self.keys.dead(lease.partition, lease.role))
-        arguments: list[Argument] = [*tenure_arguments(lease), str(letter.entry), notes]
+        arguments: list[Argument] = [*tenure_arguments(lease), str(letter.entry)]
         arguments += proof_arguments(letter.kept)
         arguments += proofs_arguments(kept)
         arguments += letter_arguments(letter)
         require_tenure(await self._scripts.call("bury", keys, arguments), lease)
 
     def bell(self) -> RedisBell:
-        return RedisBell(self._url, self.keys, self._client)
+        return RedisBell(self._connections, self.keys, self._limits)
 
 
 def _fresh(answer: Answer) -> Fetched:
@@ -71,7 +86,7 @@ def _fresh(answer: Answer) -> Fetched:
     # The same as `Entry(…)` at a third of the cost: this loop runs for every event.
     new, parse = tuple.__new__, EntryId.parse
     entries = [
-        new(Entry, (parse(entry), read_fields(fields), None, 1))
+        new(Entry, (parse(entry), read_fields(fields), None, 1, ()))
         for entry, fields in answer[b"fresh"]
     ]
     return Fetched(entries, False, EntryId.parse(answer[b"position"]))
@@ -79,11 +94,18 @@ def _fresh(answer: Answer) -> Fetched:
 
 def _inherited(answer: Answer) -> Fetched:
     """Return the entries that former owners left, with their notes."""
-    # The position is unused: after inherited entries, the owner fetches again before it waits.
-    rows = zip(answer[b"inherited"], answer[b"notes"], answer[b"deliveries"], strict=True)
-    entries = [
-        Entry(EntryId.parse(entry), read_fields(fields), note or None, int(deliveries))
-        for (entry, fields), note, deliveries in rows
-    ]
+    parts = (answer[name] for name in (b"inherited", b"notes", b"deliveries", b"kept"))
+    entries = []
+    for (entry, raw), note, deliveries, proofs in zip(*parts, strict=True):
+        fields = read_fields(raw)
+        kept = _kept(proofs, fields)
+        entries.append(Entry(EntryId.parse(entry), fields, note or None, int(deliveries), kept))
     missing = [EntryId.parse(entry) for entry in answer[b"missing"]]
-    return Fetched(entries, True, START, missing)
+    return Fetched(entries, True, EntryId.parse(answer[b"position"]), missing)
+
+
+def _kept(proofs: Sequence[bytes], fields: Mapping[bytes, bytes]) -> list[str]:
+    """Return the receivers for which the event that an entry has now was put aside."""
+    event_id = fields.get(b"id", b"")
+    pairs = zip(proofs[::2], proofs[1::2], strict=True)
+    return [text_of(receiver) for receiver, event in pairs if event == event_id]

@@ -1,9 +1,43 @@
 """The names of all keys in Redis. The keys of a partition share a hash tag, for Redis Cluster."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from edgy_bus.brokers.base import RowKey
 from edgy_bus.events import Partition
+
+
+class Key(str):
+    """Name a key, together with the type of the value that this package keeps there."""
+
+    __slots__ = ("kind",)
+    kind: str
+
+    @classmethod
+    def stream(cls, name: str) -> Self:
+        """Return the key of a stream."""
+        return cls._of(name, "stream")
+
+    @classmethod
+    def hash(cls, name: str) -> Self:
+        """Return the key of a hash."""
+        return cls._of(name, "hash")
+
+    @classmethod
+    def string(cls, name: str) -> Self:
+        """Return the key of a string."""
+        return cls._of(name, "string")
+
+    @classmethod
+    def sorted_set(cls, name: str) -> Self:
+        """Return the key of a sorted set."""
+        return cls._of(name, "zset")
+
+    @classmethod
+    def _of(cls, name: str, kind: str) -> Self:
+        key = cls(name)
+        key.kind = kind
+        return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,58 +46,68 @@ class Keys:
 
     prefix: str
 
-    def models(self) -> str:
+    def models(self) -> Key:
         """Return the key of a hash: model to its number of partitions."""
-        return f"{self.prefix}:models"
+        return Key.hash(f"{self.prefix}:models")
 
     def tag(self, partition: Partition) -> str:
         """Return the beginning of every key of a partition."""
         return f"{self.prefix}:{{{partition}}}"
 
-    def events(self, partition: Partition) -> str:
+    def events(self, partition: Partition) -> Key:
         """Return the key of the stream."""
-        return f"{self.tag(partition)}:events"
+        return Key.stream(f"{self.tag(partition)}:events")
 
-    def epoch(self, partition: Partition) -> str:
+    def size(self, partition: Partition) -> Key:
+        """Return the key of the number of entries and bytes in a stream of `pre_*` events."""
+        return Key.string(f"{self.tag(partition)}:size")
+
+    def epoch(self, partition: Partition) -> Key:
         """Return the key of the stream's epoch."""
-        return f"{self.tag(partition)}:epoch"
+        return Key.string(f"{self.tag(partition)}:epoch")
 
-    def lease(self, partition: Partition, role: str) -> str:
+    def lease(self, partition: Partition, role: str) -> Key:
         """Return the key of a lease: its holder. Expires with the lease."""
-        return f"{self.tag(partition)}:lease:{role}"
+        return Key.string(f"{self.tag(partition)}:lease:{role}")
 
-    def fence(self, partition: Partition, role: str) -> str:
-        """Return the key of a counter: the tenures of a lease so far."""
-        return f"{self.tag(partition)}:fence:{role}"
+    def fence(self, partition: Partition, role: str) -> Key:
+        """Return the key of the number of tenures of a lease so far, and the last owner."""
+        return Key.string(f"{self.tag(partition)}:fence:{role}")
 
-    def notes(self, partition: Partition, group: str) -> str:
+    def notes(self, partition: Partition, group: str) -> Key:
         """Return the key of a hash: entry id to its notes, and `ENTRY RECEIVER` to an event id.
 
-        The second kind of field is the proof that this event is kept for the receiver.
+        The second kind of field is the proof that this event is kept for the receiver. Further
+        fields are `ENTRY *kept`, the receivers of these proofs, `ENTRY *number`, the holder and the
+        number of a note, and `writes`, the number of writes so far.
         """
-        return f"{self.tag(partition)}:notes:{group}"
+        return Key.hash(f"{self.tag(partition)}:notes:{group}")
 
-    def dead(self, partition: Partition, group: str) -> str:
+    def dead(self, partition: Partition, group: str) -> Key:
         """Return the key of a stream: the dead letters of a group."""
-        return f"{self.tag(partition)}:dead:{group}"
+        return Key.stream(f"{self.tag(partition)}:dead:{group}")
 
-    def held(self, partition: Partition, group: str) -> str:
+    def held(self, partition: Partition, group: str) -> Key:
         """Return the key of a hash: row to the state in which the row is held."""
-        return f"{self.tag(partition)}:held:{group}"
+        return Key.hash(f"{self.tag(partition)}:held:{group}")
 
-    def parked(self, partition: Partition, group: str, row: RowKey) -> str:
+    def parked(self, partition: Partition, group: str, row: RowKey) -> Key:
         """Return the key of a stream: the parked events of a held row."""
-        return f"{self.tag(partition)}:parked:{group}:{row}"
+        return Key.stream(f"{self.tag(partition)}:parked:{group}:{row}")
 
-    def seen(self, group: str) -> str:
+    def seen(self, group: str) -> Key:
         """Return the key of a sorted set: worker to the time until which the worker is alive."""
-        return f"{self.prefix}:{{group:{group}}}:seen"
+        return Key.sorted_set(f"{self.prefix}:{{group:{group}}}:seen")
 
-    def reports(self, group: str) -> str:
+    def reports(self, group: str) -> Key:
         """Return the key of a hash: worker to its last report."""
-        return f"{self.prefix}:{{group:{group}}}:reports"
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:reports")
 
-    def protocol(self) -> str:
+    def nudge(self, group: str) -> Key:
+        """Return the key of a counter, which rises to make workers look at their held rows."""
+        return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")
+
+    def protocol(self) -> Key:
         """Return the key of a string: the protocol's version and its oldest version."""
         # Not a field of `models`: releases of protocol 1 take every field there for a model.
-        return f"{self.prefix}:protocol"
+        return Key.string(f"{self.prefix}:protocol")

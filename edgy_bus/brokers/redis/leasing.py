@@ -1,11 +1,13 @@
-"""Leases on Redis: a key that expires, and a counter of tenures."""
+"""Leases on Redis: a key that expires, and the last tenure."""
 
 import secrets
 from collections.abc import Sequence
 
 from edgy_bus.brokers.base import Lease, Leasing
 from edgy_bus.brokers.redis.core import RedisCore
-from edgy_bus.brokers.redis.encoding import milliseconds
+from edgy_bus.brokers.redis.encoding import milliseconds, text_of
+from edgy_bus.brokers.redis.keys import Key
+from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 
 
@@ -26,7 +28,8 @@ class RedisLeasing(RedisCore, Leasing):
         answer = await self._scripts.call("acquire", keys, arguments)
         if answer.refusal:
             return None
-        return Lease(partition, role, owner, int(answer[b"token"]), answer[b"epoch"].decode())
+        token, epoch, former = (answer[name] for name in (b"token", b"epoch", b"former"))
+        return Lease(partition, role, owner, int(token), epoch.decode(), text_of(former))
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
         arguments = (lease.holder, milliseconds(ttl))
@@ -39,10 +42,17 @@ class RedisLeasing(RedisCore, Leasing):
         # One conversation for all leases: a round trip for each of hundreds of leases could take
         # longer than a lease lasts.
         calls = [(self._lease_keys(lease), (lease.holder, milliseconds(ttl))) for lease in leases]
-        return [answer.refusal is None for answer in await self._scripts.call_all("renew", calls)]
+        answers = await self._scripts.call_each("renew", calls)
+        return [
+            answer if isinstance(answer, BrokerError) else answer.refusal is None
+            for answer in answers
+        ]
+
+    async def is_held(self, partition: Partition, role: str) -> bool:
+        return bool(await self._ask("EXISTS", self.keys.lease(partition, role)))
 
     async def release(self, lease: Lease) -> None:
         await self._scripts.call("release", self._lease_keys(lease), (lease.holder,))
 
-    def _lease_keys(self, lease: Lease) -> tuple[str]:
+    def _lease_keys(self, lease: Lease) -> tuple[Key]:
         return (self.keys.lease(lease.partition, lease.role),)

@@ -3,32 +3,34 @@
 from collections.abc import Mapping, Sequence
 
 from edgy_bus.brokers.base import PAGE, EntryId, Landmark, Publishing, StreamHead, StreamState
-from edgy_bus.brokers.redis.client import Argument
+from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore
-from edgy_bus.brokers.redis.encoding import head_arguments, read_landmark
+from edgy_bus.brokers.redis.encoding import head_arguments, read_landmark, text_of
 from edgy_bus.brokers.redis.scripts import Answer, pairs
 from edgy_bus.codec import Wire
 from edgy_bus.events import Partition
+
+_MOST_PARTITIONS = 99_999
+"""The most partitions that a model may have, at any release. `declare` and `declared` agree: a
+number that one of them takes for a field of another program, the other must not keep."""
 
 
 class RedisPublishing(RedisCore, Publishing):
     """Append, compare and trim, one script per step."""
 
     async def declare(self, model: str, partitions: int) -> int:
-        key = self.keys.models()
-        async with self._conversations.turn():
-            declared = await self._client.hget(key, model)
-            if declared is None:
-                # Another relay may declare at this moment: the second look returns the number of
-                # the first of both, which never changes afterwards.
-                await self._client.hsetnx(key, model, str(partitions))
-                declared = await self._client.hget(key, model)
-        return int(declared or partitions)
+        arguments = (model, partitions, _MOST_PARTITIONS)
+        answer = await self._scripts.call("declare", (self.keys.models(),), arguments)
+        return int(answer[b"partitions"])
 
     async def declared(self) -> Mapping[str, int]:
-        async with self._conversations.turn():
-            models = await self._client.hgetall(self.keys.models())
-        return {model.decode(): int(partitions) for model, partitions in models.items()}
+        models = pairs(await self._ask("HGETALL", self.keys.models()))
+        # Another field was written by another program; the relay of its model declares it anew.
+        return {
+            text_of(model): int(partitions)
+            for model, partitions in models.items()
+            if _is_number(partitions)
+        }
 
     async def publish(
         self, partition: Partition, head: StreamHead, chunk: Sequence[Wire]
@@ -60,27 +62,53 @@ class RedisPublishing(RedisCore, Publishing):
             return None
         return [read_landmark(raw) for raw in answer[b"landmarks"]]
 
-    async def announce(self, partition: Partition, events: Sequence[Wire], keep: int) -> None:
+    async def announce(self, partition: Partition, events: Sequence[Wire], keep: int) -> int:
         arguments: list[Argument] = [keep]
         for wire in events:
             arguments += wire
-        await self._scripts.call("announce", (self.keys.events(partition),), arguments)
+        keys = (self.keys.events(partition), self.keys.size(partition))
+        answer = await self._scripts.call("announce", keys, arguments)
+        return int(answer[b"dropped"])
 
-    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
+    async def progress(
+        self, partition: Partition, head: StreamHead
+    ) -> Mapping[str, EntryId] | None:
         keys = self._stream_keys(partition)
-        answer = await self._scripts.call("progress", keys, head_arguments(head))
-        if answer.refusal:
-            return {}
-        # A group is unfinished at its least pending entry, and else after the last entry it read.
-        unfinished, read = pairs(answer[b"unfinished"]), pairs(answer[b"read"])
-        progress = {group.decode(): EntryId.parse(entry) for group, entry in unfinished.items()}
-        progress |= {group.decode(): EntryId.parse(entry).next for group, entry in read.items()}
-        return progress
+        return _progress(await self._scripts.call("progress", keys, head_arguments(head)))
+
+    async def progress_of_all(
+        self, heads: Mapping[Partition, StreamHead]
+    ) -> Sequence[Mapping[str, EntryId] | None]:
+        # One conversation: with hundreds of streams, the round trips are most of the cost.
+        calls = [
+            (self._stream_keys(partition), head_arguments(head))
+            for partition, head in heads.items()
+        ]
+        return [_progress(answer) for answer in await self._scripts.call_all("progress", calls)]
 
     async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
         arguments = (*head_arguments(head), str(below))
         answer = await self._scripts.call("trim", self._stream_keys(partition), arguments)
         return 0 if answer.refusal else int(answer[b"removed"])
+
+
+def _is_number(text: bytes) -> bool:
+    """Return whether a field is a number of partitions, as `declare.lua` reads numbers."""
+    # The length first: Python refuses to read a number of thousands of digits.
+    most = len(str(_MOST_PARTITIONS))
+    if not text.isdigit() or text.startswith(b"0") or len(text) > most:
+        return False
+    return int(text) <= _MOST_PARTITIONS
+
+
+def _progress(answer: Answer) -> Mapping[str, EntryId] | None:
+    if answer.refusal:
+        return None
+    # A group is unfinished at its least pending entry, and else after the last entry it read.
+    unfinished, read = pairs(answer[b"unfinished"]), pairs(answer[b"read"])
+    progress = {group.decode(): EntryId.parse(entry) for group, entry in unfinished.items()}
+    progress |= {group.decode(): EntryId.parse(entry).next for group, entry in read.items()}
+    return progress
 
 
 def _appended(answer: Answer, count: int) -> list[EntryId]:

@@ -1,27 +1,45 @@
-"""Lua scripts: loaded by their text, called by their digest, answered by named fields."""
+"""Calls: Lua scripts by their digest, answered by named fields, and single commands."""
 
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-from hiredis import pack_command
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
-from edgy_bus.brokers.redis.client import Argument, Client
+from edgy_bus import telemetry
+from edgy_bus.brokers.redis.connections import (
+    Argument,
+    Attempt,
+    Command,
+    Connections,
+    pack,
+)
 from edgy_bus.brokers.redis.conversations import (
     Conversations,
+    Translating,
     conversation,
     limit,
-    translating,
 )
+from edgy_bus.brokers.redis.encoding import text_of
+from edgy_bus.brokers.redis.failures import Failure, classify, translate
+from edgy_bus.brokers.redis.keys import Key
+from edgy_bus.errors import BrokerError
+from edgy_bus.telemetry import catalogue
 
-Call = tuple[Sequence[str], Sequence[Argument]]
+Call = tuple[Sequence[Key], Sequence[Argument]]
 """The keys and arguments of a call."""
 
 REFUSED = b"refused"
 """The field of an answer that contains the reason of a refusal."""
+
+
+_DISPLACE = "displace"
+
+_OF_ONE_CALL = (Failure.CREDENTIALS, Failure.NO_RIGHT, Failure.WRONG_TYPE, Failure.OTHER)
+"""Errors that may concern one of several calls alone, for example because of its key."""
 
 
 class Answer(dict[bytes, Any]):
@@ -41,73 +59,121 @@ class Answer(dict[bytes, Any]):
 
 
 class Scripts:
-    """Call the Lua files of this package."""
+    """Call the Lua files of this package, and commands of the server."""
 
-    def __init__(self, client: Client, conversations: Conversations) -> None:
-        self._client = client
+    def __init__(self, connections: Connections, conversations: Conversations) -> None:
+        self._connections = connections
         self._conversations = conversations
         self._loaded: set[str] = set()
 
     async def call(
-        self, name: str, keys: Sequence[str], arguments: Sequence[Argument] = ()
+        self, name: str, keys: Sequence[Key], arguments: Sequence[Argument] = ()
     ) -> Answer:
         """Run one script."""
         # `Conversations.turn` spelled out: each call would pay for a generator.
-        with translating:
+        with Translating() as attempt:
             async with limit(), self._conversations.free:
-                replies = await self._evaluate(name, [(keys, arguments)])
+                replies = await self._evaluate(name, [(keys, arguments)], attempt)
         return Answer.read(replies[0])
 
     async def call_all(self, name: str, calls: Sequence[Call]) -> list[Answer]:
         """Run one script many times in one conversation. Only for calls that may be repeated."""
-        # No turn: leases must be renewed in time while slow conversations take all turns.
-        async with conversation():
-            replies = await self._evaluate(name, calls)
+        # No turn, as for `call_each`.
+        async with conversation() as attempt:
+            replies = await self._evaluate(name, calls, attempt)
         return [Answer.read(reply) for reply in replies]
 
-    async def _evaluate(self, name: str, calls: Sequence[Call]) -> list[Any]:
+    async def call_each(self, name: str, calls: Sequence[Call]) -> list[Answer | BrokerError]:
+        """Run one script many times, as `call_all` does.
+
+        Returns:
+            For each call its answer, or the error that concerns this call alone.
+        """
+        # No turn: leases must be renewed in time while slow conversations take all turns.
+        async with conversation() as attempt:
+            try:
+                replies = await self._evaluate(name, calls, attempt)
+            except ResponseError as error:
+                if classify(error) not in _OF_ONE_CALL:
+                    raise
+                # A key that an ACL forbids must not cost the leases of all other keys.
+                commands = _commands(_script(name).digest, calls)
+                replies = await self._connections.exchange(commands, attempt, keep_errors=True)
+        return [_answer_or_error(reply) for reply in replies]
+
+    async def ask(
+        self, commands: Sequence[Command], keys: Sequence[Key] = (), timeout: float | None = None
+    ) -> list[Any]:
+        """Send commands together, and return their replies.
+
+        Args:
+            commands: commands that may be repeated.
+            keys: the keys of the commands. A value of another type is moved away.
+            timeout: seconds that the conversation may take.
+        """
+        packed = [pack(command) for command in commands]
+        async with self._conversations.turn(timeout) as attempt:
+            try:
+                return await self._connections.exchange(packed, attempt)
+            except ResponseError as error:
+                if not keys or classify(error) is not Failure.WRONG_TYPE:
+                    raise
+                await self._displace(keys, error)
+                return await self._connections.exchange(packed, attempt)
+
+    async def _evaluate(self, name: str, calls: Sequence[Call], attempt: Attempt) -> list[Any]:
         commands = _commands(_script(name).digest, calls)
         if name not in self._loaded:
             await self._load(name)
         try:
-            return await self._converse(commands)
+            return await self._connections.exchange(commands, attempt)
         except NoScriptError:
             # A restarted server, or a failover. The server ran nothing of this call. Of `call_all`
             # some calls may have run, which is why they must be repeatable.
+            attempt.sent = False
             await self._load(name)
-            return await self._converse(commands)
+        except ResponseError as error:
+            # Every script reads a key before it writes to the key, and nothing that it wrote to
+            # other keys until then is wrong when it runs again.
+            if classify(error) is not Failure.WRONG_TYPE:
+                raise
+            await self._displace([key for keys, _ in calls for key in keys], error)
+        return await self._connections.exchange(commands, attempt)
 
-    async def _converse(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands on a connection of the pool, and return the replies."""
-        pool = self._client.connection_pool
-        connection = await pool.get_connection()
-        replies: list[Any] = []
+    async def _displace(self, keys: Sequence[Key], error: ResponseError) -> None:
+        """Move values of another type away, and report them.
+
+        Raises `error`, which a command met, to a user that may only look.
+        """
+        # A name of its own for every value: a second value must not take the place of the first.
+        suffix = f":foreign:{secrets.token_hex(4)}"
+        pairs = [name for key in keys for name in (key, key + suffix)]
+        commands = _commands(_script(_DISPLACE).digest, [(pairs, [key.kind for key in keys])])
         try:
-            await connection.send_packed_command(commands)
-            for _ in commands:
-                replies.append(await connection.read_response())
-        finally:
-            # redis-py disconnects when a send or a read is interrupted, so that no other caller
-            # reads these replies. After an error reply, later replies would stay on the connection.
-            if len(replies) + 1 < len(commands):
-                await connection.disconnect(nowait=True)
-            await pool.release(connection)
-        return replies
+            await self._load(_DISPLACE)
+            (reply,) = await self._connections.exchange(commands, Attempt())
+        except ResponseError:
+            raise error from None
+        moved = [text_of(part) for part in Answer.read(reply)[b"moved"]]
+        for key, name, kind in zip(moved[::3], moved[1::3], moved[2::3], strict=True):
+            telemetry.emit(catalogue.BrokerForeign(key=key, type=kind, moved=name))
 
     async def _load(self, name: str) -> None:
-        await self._client.execute_command("SCRIPT LOAD", _script(name).text)
+        command = pack(("SCRIPT", "LOAD", _script(name).text))
+        await self._connections.exchange([command], Attempt())
         self._loaded.add(name)
 
 
-def _commands(digest: str, calls: Sequence[Call]) -> list[bytes]:
+def _answer_or_error(reply: Any) -> Answer | BrokerError:
+    error = translate(reply) if isinstance(reply, ResponseError) else None
+    return Answer.read(reply) if error is None else error
+
+
+def _commands(
+    digest: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+) -> list[bytes]:
     """Pack EVALSHA commands."""
-    # redis-py packs argument by argument, which costs more than the rest of a call.
-    commands = []
-    for keys, arguments in calls:
-        command = ("EVALSHA", digest, len(keys), *keys, *arguments)
-        # The annotation of hiredis allows a tuple of one argument only.
-        commands.append(pack_command(command))  # type: ignore[arg-type]
-    return commands
+    return [pack(("EVALSHA", digest, len(keys), *keys, *arguments)) for keys, arguments in calls]
 
 
 class _Script(NamedTuple):

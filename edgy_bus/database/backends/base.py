@@ -1,16 +1,18 @@
 """Define the interface to a driver's connection, beyond the interface that `databases` defines."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from databases.interfaces import ConnectionBackend, DatabaseBackend
 from sqlalchemy import Dialect
 
 from edgy_bus.database.compiling import Arguments, Row, Statement
 from edgy_bus.errors import DatabaseError
+
+T = TypeVar("T")
 
 RawRow = Sequence[Any]
 """A row as the driver returned it: values in the order of the columns, without conversion."""
@@ -29,7 +31,13 @@ class Session(ConnectionBackend):
 
     After `release` the session holds no connection, even when the release was cancelled. `discard`
     never waits, so a caller that cannot clean a connection up can still give the connection back.
+
+    Attributes:
+        limit: seconds that a statement may take; None for the limit of the connection. SQLite has
+            no such limit.
     """
+
+    limit: float | None = None
 
     @abstractmethod
     async def fetch(self, statement: Statement) -> Result:
@@ -53,7 +61,11 @@ class Session(ConnectionBackend):
 
     @abstractmethod
     async def begin(self, *, isolation: str | None, readonly: bool) -> None:
-        """Open a transaction, which can write after it has read without a conflict."""
+        """Open a transaction, which can write after it has read without a conflict.
+
+        Raises:
+            DatabaseError: for an isolation level that the database does not have.
+        """
 
     @abstractmethod
     async def commit(self) -> None:
@@ -71,7 +83,8 @@ class Session(ConnectionBackend):
 class Translation:
     """Raise a driver's error as an error of edgy_bus, with the driver's error as the cause.
 
-    Used as `with translation:`. `translate` returns None for errors that pass unchanged.
+    Used as `with translation:`. `translate` returns None for errors that pass unchanged, and
+    removes values of rows from the driver's error.
     """
 
     # A class instead of @contextmanager: every statement enters it, and a generator costs more.
@@ -100,6 +113,33 @@ class Backend(DatabaseBackend):
     compiling_dialect: Dialect
     translation: Translation
 
+    uses_pgbouncer: bool = False
+    """Whether statements of a session may reach different connections of the server."""
+
+    definition_timeout: float | None = None
+    """Seconds that a statement may take that changes tables; None for no special limit."""
+
+    @abstractmethod
+    async def settle(self) -> None:
+        """Move open connections to the running event loop, if another loop has opened them.
+
+        Raises:
+            DatabaseError: if that loop still uses the connections.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Forget every connection in a forked process, without a message to the server."""
+
     @abstractmethod
     def connection(self) -> Session:
         """Return a session that holds no connection yet."""
+
+    async def on_session(self, use: Callable[[Session], Awaitable[T]]) -> T:
+        """Call `use` with a session that has a connection for this call."""
+        session = self.connection()
+        await session.acquire()
+        try:
+            return await use(session)
+        finally:
+            await session.release()

@@ -2,132 +2,22 @@
 
 import asyncio
 import sqlite3
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from typing import Protocol, TypeVar, cast
-from urllib.parse import quote, urlencode
 
-import aiosqlite
 from databases.backends import sqlite
 from databases.core import DatabaseURL
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from edgy_bus.database.backends.base import Backend, RawRow, Result, Session, Translation
+from edgy_bus.database.backends.sqlite_connection import ThreadConnection
+from edgy_bus.database.backends.sqlite_ddl import SQLiteDialect
+from edgy_bus.database.backends.sqlite_pool import Home, Pool, primary_code
 from edgy_bus.database.compiling import Arguments, Statement
 from edgy_bus.database.url import Target
-from edgy_bus.errors import DatabaseError, DatabaseUnavailable, IntegrityError
-
-KEPT_OPEN = 4
-"""Idle connections that stay open; each is a thread."""
-
-_MEMORY = ("", ":memory:")
-_POLL = 0.01
-_CLOSE_TIMEOUT = 5.0
-"""Seconds that `close` waits for connections that were discarded while they were busy."""
+from edgy_bus.errors import DatabaseError, DatabaseLocked, IntegrityError
 
 T = TypeVar("T")
-
-
-class _Pool(sqlite.SQLitePool):
-    """Open connections, and keep some of the released connections for the next task."""
-
-    # A database in memory exists once per connection. It has a single connection here, and tasks
-    # wait for their turn; a second connection would see an empty database.
-
-    def __init__(self, target: Target, options: Mapping[str, object]) -> None:
-        self._target = target
-        self._options = {**target.options, **options}
-        self._in_memory = DatabaseURL(target.address).database in _MEMORY
-        self._turn = asyncio.Semaphore(1)
-        self.write_lock = asyncio.Lock()
-        self.lock_timeout = cast(float, self._options["timeout"])
-        self._idle: list[aiosqlite.Connection] = []
-        self._stopping: set[asyncio.Future[object]] = set()
-        self._memref = None
-
-    async def acquire(self) -> aiosqlite.Connection:
-        """Return an idle connection, or open a new connection."""
-        if self._in_memory:
-            await self._turn.acquire()
-        if self._idle:
-            return self._idle.pop()
-        try:
-            return await self._open()
-        except BaseException:
-            self._pass_on()
-            raise
-
-    async def _open(self) -> aiosqlite.Connection:
-        name, uri = self._file()
-        connect: Callable[..., aiosqlite.Connection] = aiosqlite.connect
-        connection = connect(name, isolation_level=None, uri=uri, **self._options)
-        # A process that forgets to disconnect must be able to exit.
-        connection._thread.daemon = True
-        try:
-            await connection
-            await connection.execute_fetchall("PRAGMA foreign_keys = ON")
-            if "mode" not in self._target.uri and "immutable" not in self._target.uri:
-                await self._write_ahead(connection)
-        except BaseException:
-            connection.stop()
-            await asyncio.to_thread(connection._thread.join)
-            raise
-        return connection
-
-    async def _write_ahead(self, connection: aiosqlite.Connection) -> None:
-        """Switch the file to the write-ahead log, which lets readers and a writer work together."""
-        # The busy timeout does not apply to this PRAGMA: with several processes that start
-        # together, SQLite refuses all but the first at once, so this method polls.
-        deadline = time.monotonic() + self.lock_timeout
-        while True:
-            try:
-                await connection.execute_fetchall("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(_POLL)
-
-    def _file(self) -> tuple[str, bool]:
-        name = DatabaseURL(self._target.address).database
-        if not self._target.uri:
-            return name, False
-        return f"file:{quote(name)}?{urlencode(self._target.uri)}", True
-
-    async def release(self, connection: aiosqlite.Connection) -> None:
-        """Keep or close a connection. Never waits, so a cancellation cannot interrupt it."""
-        if len(self._idle) < KEPT_OPEN:
-            self._idle.append(connection)
-            self._pass_on()
-        else:
-            self.discard(connection)
-
-    def discard(self, connection: aiosqlite.Connection) -> None:
-        """Interrupt and close a connection; SQLite rolls its open transaction back."""
-        # The thread of the connection may be busy with a long statement. Without the interruption,
-        # the write lock would be held until the end of that statement.
-        with suppress(ValueError):  # closed already
-            connection._conn.interrupt()
-        stopping = connection.stop()
-        if stopping is not None:
-            self._stopping.add(stopping)
-            stopping.add_done_callback(self._stopping.discard)
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        if self._in_memory:
-            self._turn.release()
-
-    async def close(self) -> None:
-        """Close the idle connections, and wait a while for discarded connections."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.close()
-        if self._stopping:
-            # A thread reports its end to the event loop, which may be closed soon after this call;
-            # the report would then raise an error in the thread.
-            await asyncio.wait(self._stopping, timeout=_CLOSE_TIMEOUT)
 
 
 def _translate(error: Exception) -> DatabaseError | None:
@@ -135,8 +25,8 @@ def _translate(error: Exception) -> DatabaseError | None:
     # SQLite's texts name tables and columns, but contain no values, so they can be passed on.
     if isinstance(error, sqlite3.IntegrityError):
         return IntegrityError(f"SQLite refuses the row: {error}")
-    if isinstance(error, sqlite3.OperationalError) and _code(error) in _LOCKED:
-        return DatabaseUnavailable(f"SQLite: {error}")
+    if isinstance(error, sqlite3.OperationalError) and primary_code(error) in _LOCKED:
+        return DatabaseLocked(f"SQLite: {error}")
     if isinstance(error, sqlite3.Error):
         return DatabaseError(f"SQLite: {error}")
     if isinstance(error, OverflowError):
@@ -147,30 +37,34 @@ def _translate(error: Exception) -> DatabaseError | None:
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _code(error: sqlite3.Error) -> int:
-    """Return the primary result code; 0 for an error of the `sqlite3` module itself."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
 class SQLiteBackend(Backend, sqlite.SQLiteBackend):
     """Connect `databases` to SQLite, with the pool and sessions of this module."""
 
     def __init__(self, url: DatabaseURL, *, target: Target, **options: object) -> None:
         self._database_url = url
-        self._dialect = SQLiteDialect_pysqlite(paramstyle="qmark")
+        self._dialect = SQLiteDialect(paramstyle="qmark")
         # SQLAlchemy converts decimals, because aiosqlite cannot bind a Decimal.
         self._dialect.supports_native_decimal = False
         self.compiling_dialect = self._dialect
         self.translation = Translation(_translate)
-        self._pool: _Pool = _Pool(target, options)
+        self._pool: Pool = Pool(target, options)
 
     async def connect(self) -> None:
         """Open a connection, so that an invalid path is reported here and not at first use."""
-        await self._pool.release(await self._pool.acquire())
+        home = self._pool.home
+        self._pool.give_back(await self._pool.take(home), home)
 
     async def disconnect(self) -> None:
         """Close every connection that no task uses."""
         await self._pool.close()
+
+    async def settle(self) -> None:
+        """Move the connections to the running event loop."""
+        _ = self._pool.home
+
+    def abandon(self) -> None:
+        """Forget every connection in a forked process."""
+        self._pool.abandon()
 
     def connection(self) -> "SQLiteSession":
         """Return a session that holds no connection yet."""
@@ -206,22 +100,35 @@ def _run_many(connection: sqlite3.Connection, sql: str, arguments: Sequence[Argu
 class SQLiteSession(Session, sqlite.SQLiteConnection):
     """Run statements on a task's connection to a SQLite file."""
 
-    _pool: _Pool
+    _pool: Pool
+    _connection: ThreadConnection | None
+    _home: Home | None = None
     _has_write_lock = False
+    _is_readonly = False
+
+    async def acquire(self) -> None:
+        """Take a connection."""
+        home = self._pool.home
+        self._connection = await self._pool.take(home)
+        self._home = home
 
     async def release(self) -> None:
         """Give the connection and the write lock back, if the session has any."""
         self._finish_writing()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._pool.release(connection)
+        connection, home = self._detach()
+        if connection is not None and home is not None:
+            self._pool.give_back(connection, home)
 
     def discard(self) -> None:
-        """Interrupt and close the connection; SQLite rolls its transaction back."""
+        """Interrupt the connection; SQLite rolls its transaction back."""
         self._finish_writing()
+        connection, home = self._detach()
+        if connection is not None and home is not None:
+            self._pool.discard(connection, home)
+
+    def _detach(self) -> "tuple[ThreadConnection | None, Home | None]":
         connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.discard(connection)
+        return connection, self._home
 
     async def _begin_writing(self) -> None:
         """Wait for this process's turn to write."""
@@ -230,9 +137,9 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
         timeout = self._pool.lock_timeout
         try:
             async with asyncio.timeout(timeout):
-                await self._pool.write_lock.acquire()
+                await self._required_home.write_lock.acquire()
         except TimeoutError:
-            raise DatabaseError(
+            raise DatabaseLocked(
                 f"another transaction of this process has kept the database locked for {timeout:g}"
                 " s; does it wait for a task that needs a transaction of its own?"
             ) from None
@@ -241,13 +148,22 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
     def _finish_writing(self) -> None:
         if self._has_write_lock:
             self._has_write_lock = False
-            self._pool.write_lock.release()
+            self._required_home.write_lock.release()
 
     @property
-    def _open(self) -> aiosqlite.Connection:
-        if self._connection is None:
+    def _required_home(self) -> Home:
+        if self._home is None:
+            raise DatabaseError("this session has no connection")
+        return self._home
+
+    @property
+    def _open(self) -> ThreadConnection:
+        # The only connection of a database in memory moves to the next event loop, and a lost task
+        # of the loop before must not end transactions there.
+        if self._connection is None or not self._pool.is_at(self._home):
             raise sqlite3.OperationalError(
-                "the connection was closed because an earlier statement was interrupted"
+                "the connection was closed because an earlier statement was interrupted "
+                "or its event loop ended"
             )
         return self._connection
 
@@ -288,23 +204,39 @@ class SQLiteSession(Session, sqlite.SQLiteConnection):
         if pending.strip("; \n\t"):
             await self.issue(pending)
 
-    async def begin(self, *, isolation: str | None, readonly: bool) -> None:  # noqa: ARG002
-        """Open a transaction, with the write lock unless `readonly`."""
-        # SQLite has a single isolation level, serializable, so `isolation` changes nothing.
+    async def begin(self, *, isolation: str | None, readonly: bool) -> None:
+        """Open a transaction, with the write lock unless `readonly`.
+
+        Raises:
+            DatabaseError: for an isolation level other than `serializable`, the only one of SQLite.
+        """
+        if isolation not in (None, "serializable"):
+            raise DatabaseError(
+                f"SQLite has no isolation level {isolation!r}: every transaction is "
+                '"serializable"; leave `isolation` out'
+            )
         # IMMEDIATE: after a plain BEGIN, a transaction that has read fails at its first write if
         # another connection wrote in between, and no waiting helps.
-        if readonly:
-            await self.issue("BEGIN")
-        else:
+        if not readonly:
             await self._begin_writing()
             await self.issue("BEGIN IMMEDIATE")
+            return
+        await self.issue("BEGIN")
+        self._is_readonly = True
+        await self.issue("PRAGMA query_only = ON")
 
     async def commit(self) -> None:
         """Commit, and let the next task write."""
         await self.issue("COMMIT")
-        self._finish_writing()
+        await self._end()
 
     async def rollback(self) -> None:
         """Roll the open transaction back, and let the next task write."""
         await self.issue("ROLLBACK")
+        await self._end()
+
+    async def _end(self) -> None:
+        if self._is_readonly:
+            await self.issue("PRAGMA query_only = OFF")
+            self._is_readonly = False
         self._finish_writing()

@@ -13,17 +13,21 @@ from edgy_bus.outbox.store.tidying import TidyStore
 from edgy_bus.outbox.store.values import (
     Chunk,
     Incarnations,
+    PageSize,
     Pending,
     PendingRow,
     Recognised,
     Repair,
     Standing,
+    newest_of,
+    strangers_of,
 )
 
 __all__ = [
     "Chunk",
     "Incarnations",
     "OutboxStore",
+    "PageSize",
     "Pending",
     "PendingRow",
     "Recognised",
@@ -31,4 +35,6 @@ __all__ = [
     "RepairStore",
     "Standing",
     "TidyStore",
+    "newest_of",
+    "strangers_of",
 ]

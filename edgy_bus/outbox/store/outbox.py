@@ -1,23 +1,31 @@
 """Writes events, reads pending events, and marks the events that were appended to the streams."""
 
-import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import EntryId, StreamHead
 from edgy_bus.codec import loads
 from edgy_bus.database import Database
+from edgy_bus.database.clock import DatabaseClock
 from edgy_bus.database.versions import prepare
-from edgy_bus.events import Partition
+from edgy_bus.events import Partition, service_of
 from edgy_bus.outbox import ledger, statements
 from edgy_bus.outbox.statements import Parameters
-from edgy_bus.outbox.store import steps
+from edgy_bus.outbox.store import identity, steps
 from edgy_bus.outbox.store.repairs import RepairStore
+from edgy_bus.outbox.store.sequence import check_sequence
 from edgy_bus.outbox.store.tidying import TidyStore
-from edgy_bus.outbox.store.values import Chunk, Incarnations, Pending, PendingRow
+from edgy_bus.outbox.store.values import (
+    Chunk,
+    Incarnations,
+    PageSize,
+    Pending,
+    PendingRow,
+    Standing,
+)
 from edgy_bus.outbox.table import TABLES, groups, outbox, pending, streams
 from edgy_bus.telemetry import catalogue
 
@@ -29,32 +37,44 @@ _RELABEL = (
     .where(outbox.c.id == bindparam("number"), outbox.c.id.in_(select(pending.c.id)))
     .values(label=bindparam("new"))
 )
-_ID = "outbox.id"
+_OLDEST_PENDING = select((DatabaseClock() - outbox.c.created).label("age")).where(
+    outbox.c.id == select(func.min(pending.c.id)).scalar_subquery()
+)
 
 Place = tuple[str, str]
 """Model and label of a partition, as rows contain them."""
 
 
 class OutboxStore:
-    """The outbox of one database. `repairs` and `tidying` are the parts for those loops."""
+    """The outbox of a service in a database. `repairs` and `tidying` are the parts for those loops.
 
-    def __init__(self, database: Database) -> None:
+    Several services may keep their events in the same tables. Each sees the events, streams and
+    groups of its own models only: the broker, the keys of signatures and the numbers of partitions
+    of another service may be others.
+    """
+
+    def __init__(self, database: Database, service: str) -> None:
         self.database = database
+        self.service = service
         self.repairs = RepairStore(database)
         self.tidying = TidyStore(database)
         self.id = ""
-        """Names this outbox among all; known once the tables are prepared."""
+        """Names the tables among those of all databases; known once the tables are prepared."""
         self._dialect = database.dialect.name
+        self._shared = False
+        """Whether pending events of other services were seen in the tables."""
 
     async def prepare(self) -> None:
         """Create the tables, or bring older tables to the version of this release.
 
         Reports settings with which PostgreSQL may lose confirmed commits. Raises the errors of
-        `database.versions.prepare`.
+        `database.versions.prepare`, and `ConfigurationError` for ids that would not rise.
         """
-        entries = await prepare(self.database, TABLES, {_ID: secrets.token_hex(16)})
-        self.id = entries[_ID]
+        home = await identity.home_of(self.database)
+        entries = await prepare(self.database, TABLES, {identity.ENTRY: identity.new_id(home)})
+        self.id = await identity.identify(self.database, entries, home)
         if self._dialect == statements.POSTGRESQL:
+            await check_sequence(self.database)
             [settings] = (await self.database.run(statements.DURABILITY)).rows
             if loose := [name for name, value in settings.items() if value == "off"]:
                 telemetry.emit(catalogue.OutboxNotDurable(off=", ".join(loose)))
@@ -78,10 +98,18 @@ class OutboxStore:
 
     # Streams
 
-    async def heads(self) -> dict[Partition, StreamHead]:
-        """Return the head of every stream, as the database knows the head."""
+    async def streams(self) -> dict[Partition, Standing]:
+        """Return every stream of the service, as the database knows the stream."""
         rows = (await self.database.run(select(streams))).rows
-        return {Partition(row["model"], row["label"]): steps.head_of(row) for row in rows}
+        return {
+            Partition(row["model"], row["label"]): steps.standing_of(row)
+            for row in rows
+            if self._owns(row["model"])
+        }
+
+    async def heads(self) -> dict[Partition, StreamHead]:
+        """Return the head of every stream of the service, as the database knows the head."""
+        return {partition: each.head for partition, each in (await self.streams()).items()}
 
     async def add_stream(self, partition: Partition) -> None:
         """Begin to keep the head of a stream. Two relays may do so at once."""
@@ -92,18 +120,34 @@ class OutboxStore:
     # Reading and marking
 
     async def pending(
-        self, limit: int, avoiding: Collection[Partition] = ()
+        self, size: PageSize, avoiding: Collection[Partition] = ()
     ) -> dict[Partition, Pending]:
         """Return the oldest pending rows by partition, in the order of their ids, with the heads.
 
-        Rows of the partitions in `avoiding` are passed over. One statement, so that heads and rows
-        are of the same moment: a stream may have been rolled back to a head that is older than the
-        rows, and these rows do not come next there.
+        At most `size.rows` rows with about `size.bytes` of data. Rows of the partitions in
+        `avoiding` are passed over. One statement, so that heads and rows are of the same moment: a
+        stream may have been rolled back to a head that is older than the rows, and these rows do
+        not come next there.
         """
-        statement = statements.reading(self._dialect, avoiding=bool(avoiding))
-        parameters: Parameters = {"limit": limit}
-        if avoiding:
+        page, foreign = await self._page(size, avoiding)
+        if foreign and not self._shared:
+            # Foreign rows may fill every page. Only now, because the statement that passes rows
+            # over costs more, and hardly any tables are shared.
+            self._shared = True
+            page, _ = await self._page(size, avoiding)
+        return page
+
+    async def _page(
+        self, size: PageSize, avoiding: Collection[Partition]
+    ) -> tuple[dict[Partition, Pending], bool]:
+        """Return a page, and whether rows of other services were left out."""
+        avoids = bool(avoiding)
+        statement = statements.reading(self._dialect, avoiding=avoids, shared=self._shared)
+        parameters: Parameters = {"limit": size.rows, "bytes": size.bytes}
+        if avoids:
             parameters |= statements.names_for(self._dialect, [str(name) for name in avoiding])
+        if self._shared:
+            parameters["service"] = self.service
         heads: dict[Place, Pending] = {}
         events: dict[Place, list[PendingRow]] = {}
         # Ids whose events are deleted: they would fill the page for ever.
@@ -119,7 +163,11 @@ class OutboxStore:
             else:
                 events[place] = [PendingRow._make(row[2:])]
         await steps.take_pending(self.database, orphans)
-        return _joined(heads, events)
+        of_service = {place: rows for place, rows in events.items() if self._owns(place[0])}
+        return _joined(heads, of_service), len(of_service) < len(events)
+
+    def _owns(self, model: str) -> bool:
+        return service_of(model) == self.service
 
     async def relabel(self, labels: Mapping[int, str]) -> None:
         """Give pending rows (outbox id to label) another partition of their model."""
@@ -149,9 +197,11 @@ class OutboxStore:
     # Groups
 
     async def groups(self) -> dict[str, set[str]]:
-        """Return the groups of every model's receivers."""
+        """Return the groups of the receivers of every model of the service."""
         names: dict[str, set[str]] = {}
         for row in (await self.database.run(select(groups))).rows:
+            if not self._owns(row["model"]):
+                continue
             names.setdefault(row["model"], set()).add(row["name"])
         return names
 
@@ -162,21 +212,26 @@ class OutboxStore:
 
     async def forget_group(self, name: str) -> int:
         """Forget a group, so that no stream waits for it; return from how many models."""
-        return (await self.database.run(delete(groups).where(groups.c.name == name))).rowcount
+        # By model: a group of the same name may read the models of another service in the tables.
+        models = [model for model, names in (await self.groups()).items() if name in names]
+        of_service = groups.c.model.in_(models)
+        forgotten = delete(groups).where(groups.c.name == name, of_service)
+        return (await self.database.run(forgotten)).rowcount if models else 0
 
     # Counts
 
     async def count_pending(self) -> int:
-        """Return the number of events that are not in their stream."""
-        return await self._count(pending.c.id)
-
-    async def count_all(self) -> int:
-        """Return the number of events within the retention."""
-        return await self._count(outbox.c.id)
-
-    async def _count(self, column: Column[int]) -> int:
-        result = await self.database.run(select(func.count(column).label("n")))
+        """Return the number of events that are not in their stream, of all services here."""
+        result = await self.database.run(select(func.count(pending.c.id).label("n")))
         return int(result.rows[0]["n"])
+
+    async def oldest_pending(self) -> float | None:
+        """Return the age in seconds of the oldest event that is not in its stream, of all services.
+
+        Return None without such an event.
+        """
+        rows = (await self.database.run(_OLDEST_PENDING)).rows
+        return max(0.0, rows[0]["age"] / 1000) if rows else None
 
 
 def _joined(
@@ -198,7 +253,6 @@ def _arrays_of(chunks: Sequence[Chunk]) -> Parameters:
             *_columns_of(chunk.old),
             *_columns_of(chunk.new),
             ledger.encode(chunk.placed),
-            steps.now(),
         )
         for number, chunk in enumerate(chunks)
     ]

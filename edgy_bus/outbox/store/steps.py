@@ -1,6 +1,5 @@
 """Steps that transactions of the outbox share. Each runs in the transaction of its caller."""
 
-import time
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Executable, FromClause, and_, insert, or_, update
@@ -10,12 +9,8 @@ from edgy_bus.database import Database, Row
 from edgy_bus.events import Partition
 from edgy_bus.outbox import ledger, statements
 from edgy_bus.outbox.ledger import Placed
+from edgy_bus.outbox.store.values import Standing
 from edgy_bus.outbox.table import chunks, streams
-
-
-def now() -> int:
-    """Return the time in milliseconds since 1970, as rows keep the time of their creation."""
-    return time.time_ns() // 1_000_000
 
 
 def belongs_to(table: FromClause, partition: Partition) -> ColumnElement[bool]:
@@ -43,6 +38,12 @@ def ends_below(entry: EntryId) -> ColumnElement[bool]:
 def head_of(row: Row) -> StreamHead:
     """Return the head that the row of a stream contains."""
     return StreamHead(row["epoch"], EntryId(row["head_ms"], row["head_seq"]), row["head_event"])
+
+
+def standing_of(row: Row) -> Standing:
+    """Return the standing that the row of a stream contains."""
+    # Head and confirmed part of one row: what is confirmed counts in the epoch of this head alone.
+    return Standing(head_of(row), EntryId(row["confirmed_ms"], row["confirmed_seq"]))
 
 
 async def move_head(
@@ -87,6 +88,5 @@ async def keep(database: Database, partition: Partition, placed: Placed) -> None
         "last_ms": last.ms,
         "last_seq": last.seq,
         "events": ledger.encode(placed),
-        "created": now(),
     }
     await database.run(insert(chunks).values(chunk))

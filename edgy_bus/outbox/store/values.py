@@ -1,5 +1,6 @@
 """The values that the outbox store reads and writes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +23,13 @@ class PendingRow(NamedTuple):
     to: str | None = None
     causation: str | None = None
     context: str | None = None
+
+
+class PageSize(NamedTuple):
+    """Limit a page of pending rows: their number, and the bytes of their data."""
+
+    rows: int
+    bytes: int
 
 
 class Incarnations(NamedTuple):
@@ -62,18 +70,28 @@ class Recognised(NamedTuple):
 
     `strangers` is the greatest incarnation among events that this database never had, although it
     gives out ids like theirs; 0 without such events. They prove that the database is an earlier
-    state of the database that published them.
+    state of the database that published them. `newest` is the newest event of each row among the
+    entries, by subject, without strangers: after a loss, what followed it comes again.
     """
 
     placed: Placed
     strangers: int
+    newest: Mapping[str, int]
 
 
 class Repair(NamedTuple):
-    """Whether database and stream agree now, and whether the database is an earlier state."""
+    """The result of a repair.
+
+    Attributes:
+        done: whether database and stream agree now.
+        restored: whether the database is an earlier state of the database that published.
+        again: the number of finished events that are pending again, because older events of their
+            rows came back.
+    """
 
     done: bool
-    restored: bool
+    restored: bool = False
+    again: int = 0
 
 
 class Standing(NamedTuple):
@@ -81,3 +99,17 @@ class Standing(NamedTuple):
 
     head: StreamHead
     confirmed: EntryId
+
+
+def strangers_of(pages: Sequence[Recognised]) -> int:
+    """Return the greatest incarnation of a stranger in a stream; 0 without strangers."""
+    return max((page.strangers for page in pages), default=0)
+
+
+def newest_of(pages: Sequence[Recognised]) -> dict[str, int]:
+    """Return the newest event of each row in a stream, by subject."""
+    newest: dict[str, int] = {}
+    for page in pages:
+        for subject, sequence in page.newest.items():
+            newest[subject] = max(sequence, newest.get(subject, 0))
+    return newest

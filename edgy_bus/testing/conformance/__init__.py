@@ -7,22 +7,27 @@ A test module builds the suite from the capabilities that the broker declares:
         async def broker(self): ...  # yields a connected, empty broker
 
 A broker that is durable or shared between processes also needs a fixture `connect`: an async
-function that returns one more connected broker on the same data.
+function that returns one more connected broker on the same data. A bounded broker needs a fixture
+`fill`: an async function that makes the broker full (True), or gives it room again (False).
 """
 
 from edgy_bus.brokers.base import Capabilities
 from edgy_bus.testing.conformance.administration import AdministrationTopic
 from edgy_bus.testing.conformance.bells import BellTopic
 from edgy_bus.testing.conformance.consuming import ConsumingTopic
-from edgy_bus.testing.conformance.dead_letters import DeadLetterTopic
+from edgy_bus.testing.conformance.dead_letters import DeadLetterTopic, ReplayTopic
 from edgy_bus.testing.conformance.durability import DurabilityTopic
+from edgy_bus.testing.conformance.fullness import FullTopic
 from edgy_bus.testing.conformance.held_rows import HeldRowTopic
 from edgy_bus.testing.conformance.inheriting import InheritingTopic
 from edgy_bus.testing.conformance.leasing import LeasingTopic
+from edgy_bus.testing.conformance.loops import LoopTopic
 from edgy_bus.testing.conformance.losses import LossTopic
 from edgy_bus.testing.conformance.parking import ParkingTopic
 from edgy_bus.testing.conformance.publishing import PublishingTopic
 from edgy_bus.testing.conformance.sharing import SharingTopic
+from edgy_bus.testing.conformance.sizes import SizeTopic
+from edgy_bus.testing.conformance.surveying import SurveyTopic
 from edgy_bus.testing.conformance.trimming import TrimmingTopic
 
 __all__ = ["topics"]
@@ -33,8 +38,11 @@ _EVERY_BROKER: tuple[type, ...] = (
     LeasingTopic,
     ConsumingTopic,
     InheritingTopic,
+    SizeTopic,
     BellTopic,
     DeadLetterTopic,
+    ReplayTopic,
+    SurveyTopic,
     ParkingTopic,
     HeldRowTopic,
     LossTopic,
@@ -46,4 +54,6 @@ def topics(capabilities: Capabilities) -> tuple[type, ...]:
     """Return the topics that a broker with these capabilities must pass, as base classes."""
     durability = (DurabilityTopic,) if capabilities.durable else ()
     sharing = (SharingTopic,) if capabilities.shared_between_processes else ()
-    return (*_EVERY_BROKER, *durability, *sharing)
+    loops = (LoopTopic,) if capabilities.serves_many_loops else ()
+    fullness = (FullTopic,) if capabilities.bounded else ()
+    return (*_EVERY_BROKER, *durability, *sharing, *loops, *fullness)

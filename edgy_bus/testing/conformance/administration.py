@@ -9,6 +9,7 @@ from edgy_bus.testing.conformance.steps import (
     append,
     fetch_ids,
     fetch_new,
+    is_lost,
     letter_of,
 )
 
@@ -22,6 +23,9 @@ class AdministrationTopic:
         await asyncio.sleep(0.1)
         members = await broker.members("mail")
         assert (list(members.alive), dict(members.reports)) == (["w1"], {"w1": b"1", "w2": b"2"})
+        # The keeper of leases registers a worker whose rounds stand still, without a report.
+        await broker.join("mail", "w1", 30, b"")
+        assert dict((await broker.members("mail")).reports)["w1"] == b"1"
         await broker.leave("mail", "w1")
         # A worker leaves by the broker's clock, which counts milliseconds.
         await asyncio.sleep(0.01)
@@ -34,6 +38,24 @@ class AdministrationTopic:
         assert await broker.keep_protocol(Protocol(4, 3)) == Protocol(5, 3)
         assert await broker.declared() == {}
 
+    async def test_the_oldest_unfinished_entry_is_read_or_unread(self, broker: Broker) -> None:
+        assert await broker.oldest_unfinished(PARTITION, "mail") is None, "an empty stream"
+        await append(broker, "a", "b", "c")
+        lease = await acquire(broker, "w")
+        slow = await acquire(broker, "w", group="slow")
+        await fetch_new(broker, slow, 2)
+        first, second = await fetch_new(broker, lease, 2)
+        assert await broker.oldest_unfinished(PARTITION, "mail") == first.id
+        await broker.settle(lease, [first.id])
+        assert await broker.oldest_unfinished(PARTITION, "mail") == second.id
+        await broker.settle(lease, [second.id])
+        (third,) = await fetch_new(broker, slow, 1)
+        assert await broker.oldest_unfinished(PARTITION, "mail") == third.id, "not yet read"
+        assert await broker.oldest_unfinished(PARTITION, "nobody") == first.id
+        await broker.settle(lease, [entry.id for entry in await fetch_new(broker, lease)])
+        assert await broker.oldest_unfinished(PARTITION, "mail") is None
+        assert await broker.oldest_unfinished(PARTITION, "slow") == first.id
+
     async def test_a_group_that_is_forgotten_holds_nothing_up_and_keeps_its_dead_letters(
         self, broker: Broker
     ) -> None:
@@ -41,12 +63,15 @@ class AdministrationTopic:
         lease = await acquire(broker, "w")
         (entry,) = await fetch_new(broker, lease, 1)
         letter = letter_of(entry)
-        await broker.bury(lease, letter, b"buried")
+        await broker.bury(lease, letter)
         await broker.forget(PARTITION, "mail")
         await broker.forget(PARTITION, "nobody")
         # Trimming no longer waits for the group.
         assert await broker.progress(PARTITION, head) == {}
         assert await broker.dead_letters(PARTITION, "mail") == [letter]
+        assert await is_lost(fetch_ids(broker, lease)), "its notes are gone"
+        await broker.release(lease)
+        lease = await acquire(broker, "w")
         assert await fetch_ids(broker, lease) == ["a", "b"], "a group that comes back begins anew"
 
     async def test_erasing_leaves_nothing(self, broker: Broker) -> None:
@@ -55,7 +80,7 @@ class AdministrationTopic:
         await broker.join("mail", "w", 30, b"1")
         lease = await acquire(broker, "w")
         (entry,) = await fetch_new(broker, lease)
-        await broker.bury(lease, letter_of(entry), b"buried")
+        await broker.bury(lease, letter_of(entry))
         await broker.erase()
         assert await broker.backlog(PARTITION) == []
         assert await broker.dead_letters(PARTITION, "mail") == []

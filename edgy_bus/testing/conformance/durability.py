@@ -24,7 +24,7 @@ class DurabilityTopic:
         head = await append(broker, "a", "b", "c", "d")
         lease = await acquire(broker, "w")
         a, b, c = await fetch_new(broker, lease, 3)
-        await broker.bury(lease, letter_of(a), b"buried")
+        await broker.bury(lease, letter_of(a))
         await park(broker, lease, b)
         await broker.note(lease, {c.id: b"half"})
         await broker.release(lease)
@@ -39,7 +39,11 @@ class DurabilityTopic:
         assert await parked_ids(later) == ["b"]
         new = await acquire(later, "w2")
         inherited = await later.fetch(new, 10, inherit=True)
-        notes = [entry.notes for entry in inherited.entries]
-        assert notes == [b"buried", b"parked 0", b"half"]
+        assert [entry.notes for entry in inherited.entries] == [None, None, b"half"]
+        assert [list(entry.kept) for entry in inherited.entries] == [
+            [ROW.receiver],
+            [ROW.receiver],
+            [],
+        ]
         (entry,) = await fetch_new(later, new)
         assert entry.fields[b"id"] == b"d"

@@ -30,7 +30,7 @@ class HeldRowTopic:
         await park(broker, new, entry)
         (first,) = await broker.parked(PARTITION, "mail", ROW)
         for late in (old, new):
-            begin = broker.park(late, ROW, letter_of(entry), b"n", begin=True, after=START)
+            begin = broker.park(late, ROW, letter_of(entry), begin=True, after=START)
             assert await is_lost(begin)
             assert await is_lost(broker.hold(late, ROW, HeldState(retrying=True)))
             assert await is_lost(broker.unpark(late, ROW, first))

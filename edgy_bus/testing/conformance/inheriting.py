@@ -9,6 +9,7 @@ from edgy_bus.testing.conformance.steps import (
     fetch_new,
     is_lost,
     pass_on,
+    take_over,
 )
 
 
@@ -49,6 +50,29 @@ class InheritingTopic:
         assert await fetch_ids(broker, new, inherit=True, count=3) == ["a", "b", "c"]
         assert await fetch_ids(broker, new, inherit=True, count=3) == ["d"]
         assert await fetch_ids(broker, new, inherit=True, count=3) == []
+
+    async def test_a_tenure_goes_on_after_the_last_entry_that_was_taken_over(
+        self, broker: Broker
+    ) -> None:
+        await append(broker, "a", "b", "c", "d", "e")
+        lease = await acquire(broker, "w1")
+        assert await fetch_ids(broker, lease, count=2) == ["a", "b"]
+        lease = await pass_on(broker, lease)
+        assert await take_over(broker, lease, count=1) == ["a", "b"]
+        assert await fetch_ids(broker, lease, count=1) == ["d"]
+        lease = await pass_on(broker, lease)
+        assert await take_over(broker, lease, count=3) == ["a", "b", "c", "d"]
+        assert await fetch_ids(broker, lease, count=1) == []
+
+    async def test_entries_before_the_last_one_taken_over_came_back_with_an_older_copy(
+        self, broker: Broker
+    ) -> None:
+        await append(broker, "a", "b", "c")
+        old = await acquire(broker, "w1")
+        _, second = (await broker.fetch(old, 2, inherit=False)).entries
+        new = await pass_on(broker, old)
+        assert await is_lost(broker.fetch(new, 10, inherit=True, after=second.id))
+        assert await fetch_ids(broker, new, inherit=True) == ["a", "b"]
 
     async def test_inherited_entries_that_are_gone_are_reported(self, broker: Broker) -> None:
         head = await append(broker, "a", "b")

@@ -16,10 +16,21 @@ class LeasingTopic:
         await broker.release(first)
         second = await acquire(broker, "w2")
         assert second.token > first.token
+        assert (first.former, second.former) == ("", "w1")
         # The first holder wakes up late, and must not disturb its successor.
         assert not await broker.renew(first, 30)
         await broker.release(first)
         assert await broker.renew(second, 30)
+
+    async def test_whether_a_lease_is_held_is_seen_by_everybody(self, broker: Broker) -> None:
+        lease = await acquire(broker, "w1")
+        assert await broker.is_held(lease.partition, "mail")
+        assert not await broker.is_held(lease.partition, "search")
+        await broker.release(lease)
+        assert not await broker.is_held(lease.partition, "mail")
+        await acquire(broker, "w2", ttl=0.05)
+        await asyncio.sleep(0.1)
+        assert not await broker.is_held(lease.partition, "mail")
 
     async def test_leases_are_renewed_together(self, broker: Broker) -> None:
         released = await acquire(broker, "w1", group="search")

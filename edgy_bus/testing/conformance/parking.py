@@ -47,11 +47,15 @@ class ParkingTopic:
         a, b, c = await fetch_new(broker, lease)
         await park(broker, lease, a, b)
         (first,) = await broker.parked(PARTITION, "mail", ROW)
-        tails = await broker.tails(PARTITION, "mail", [ROW, RowKey("app.other", "7")])
+        rows = [RowKey("app.other", "7"), ROW]
+        tails = await broker.tails(PARTITION, "mail", rows)
         assert list(tails) == [ROW]
+        newest = await broker.newest_parked(PARTITION, "mail", rows)
+        assert {row: event.id for row, event in newest.items()} == tails
+        assert newest[ROW].letter == letter_of(b)
         # The caller knows fewer parked events than there are, or more: one of both has lost some.
         assert await is_lost(park_behind(broker, lease, c, after=first.id))
-        begin = broker.park(lease, ROW, letter_of(c), b"n", begin=True, after=START)
+        begin = broker.park(lease, ROW, letter_of(c), begin=True, after=START)
         assert await is_lost(begin)
         assert await park_behind(broker, lease, c, after=tails[ROW])
         assert await parked_ids(broker) == ["a", "b", "c"]
@@ -68,7 +72,7 @@ class ParkingTopic:
         assert not await park_behind(broker, lease, b, RowKey(ROW.receiver, "8"))
         new = await pass_on(broker, lease)
         (again,) = (await broker.fetch(new, 1, inherit=True)).entries
-        assert again.notes == b"parked 0", "the next owner learns that the event is parked"
+        assert list(again.kept) == [ROW.receiver], "the next owner learns that it is parked"
 
     async def test_a_group_that_is_forgotten_keeps_its_held_rows(self, broker: Broker) -> None:
         await append(broker, "a", "b")

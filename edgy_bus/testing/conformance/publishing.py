@@ -79,17 +79,39 @@ class PublishingTopic:
         ):
             assert await broker.landmarks(PARTITION, replaced, START, 2) is None
 
-    async def test_announced_events_are_kept_up_to_a_number(self, broker: Broker) -> None:
-        ids = [str(number) for number in range(1_000)]
-        await broker.announce(PARTITION, wires(*ids), keep=10)
+    async def test_announced_events_are_kept_up_to_a_number_of_bytes(self, broker: Broker) -> None:
+        small = wires(*(f"small {number:03}" for number in range(300)))
+        large = [Wire(f"large {number:03}", b"{}", b"x" * 1_000) for number in range(300)]
+        size = len(small[0].id + "".join(map(bytes.decode, small[0][1:])))
+        assert await broker.announce(PARTITION, small, keep=100 * size) == 0, "nobody reads"
+        # In several calls, and of different sizes: each entry counts with its own size.
+        for number in range(0, 300, 100):
+            await broker.announce(PARTITION, large[number : number + 100], keep=50_600)
+        await broker.announce(PARTITION, small[:10], keep=50_600)
         kept = await fetch_ids(broker, await acquire(broker, "w"), count=1_000)
-        # "About": Redis trims whole nodes of its tree.
-        assert 10 <= len(kept) < 500
-        assert kept == ids[-len(kept) :]
+        expected = [wire.id for wire in [*large, *small[:10]]]
+        assert kept == expected[-len(kept) :]
+        assert len(kept) in (59, 60), "49 or 50 large events and ten small"
+
+    async def test_dropped_announcements_are_counted_if_a_group_missed_them(
+        self, broker: Broker
+    ) -> None:
+        events = wires(*(f"{number:02}" for number in range(40)))
+        size = 2 + len(events[0].header) + len(events[0].data)
+        await broker.announce(PARTITION, events[:10], keep=10 * size)
+        lease = await acquire(broker, "w")
+        assert len(await fetch_ids(broker, lease, count=4)) == 4
+        assert await broker.announce(PARTITION, events[10:13], keep=10 * size) == 0
+        assert await broker.announce(PARTITION, events[13:18], keep=10 * size) == 4
+        # Entries that another program removed do not count twice.
+        head = (await broker.inspect(PARTITION, StreamHead(), "epoch-1")).head
+        await broker.trim(PARTITION, head, head.entry)
+        assert await broker.announce(PARTITION, events[18:27], keep=10 * size) == 0
+        assert await broker.announce(PARTITION, events[27:28], keep=10 * size) == 1
 
     async def test_an_announced_entry_has_the_fields_of_its_event(self, broker: Broker) -> None:
         signed = Wire("a", b'{"id":"a"}', b'{"n":1}', b"signature")
-        await broker.announce(PARTITION, [signed, signed._replace(signature=b"")], keep=10)
+        await broker.announce(PARTITION, [signed, signed._replace(signature=b"")], keep=1_000)
         first, second = await fetch_new(broker, await acquire(broker, "w"))
         fields = {b"id": b"a", b"head": b'{"id":"a"}', b"data": b'{"n":1}'}
         assert (first.fields, second.fields) == ({**fields, FIELD: b"signature"}, fields)

@@ -70,6 +70,18 @@ async def fetch_ids(
     return [entry.fields[b"id"].decode() for entry in fetched.entries]
 
 
+async def take_over(broker: Broker, lease: Lease, *, count: int) -> list[str]:
+    """Take over a page of former owners' entries at a time, and return the ids of their events."""
+    events: list[str] = []
+    after = START
+    while True:
+        fetched = await broker.fetch(lease, count, inherit=True, after=after)
+        if not fetched.inherited:
+            return events
+        events += [entry.fields[b"id"].decode() for entry in fetched.entries]
+        after = fetched.position
+
+
 async def fetch_new(broker: Broker, lease: Lease, count: int = 10) -> list[Entry]:
     """Fetch new entries."""
     return list((await broker.fetch(lease, count, inherit=False)).entries)
@@ -84,10 +96,7 @@ async def park(broker: Broker, lease: Lease, *entries: Entry) -> None:
     """Hold `ROW` with the first entry, and park the others behind that entry."""
     after = START
     for number, entry in enumerate(entries):
-        notes = b"parked %d" % number
-        last = await broker.park(
-            lease, ROW, letter_of(entry), notes, begin=number == 0, after=after
-        )
+        last = await broker.park(lease, ROW, letter_of(entry), begin=number == 0, after=after)
         assert last is not None
         after = last
 
@@ -96,7 +105,7 @@ async def park_behind(
     broker: Broker, lease: Lease, entry: Entry, row: RowKey = ROW, after: EntryId = START
 ) -> EntryId | None:
     """Park an entry behind a row that must be held already."""
-    return await broker.park(lease, row, letter_of(entry), b"n", begin=False, after=after)
+    return await broker.park(lease, row, letter_of(entry), begin=False, after=after)
 
 
 async def parked_ids(broker: Broker) -> list[str]:

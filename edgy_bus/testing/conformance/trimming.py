@@ -10,15 +10,15 @@ class TrimmingTopic:
     """Trimming removes only entries that every group has finished, of the right stream."""
 
     async def test_trimming_waits_for_the_slowest_group(self, broker: Broker) -> None:
-        assert await broker.progress(PARTITION, StreamHead()) == {}
+        assert await broker.progress(PARTITION, StreamHead()) is None
         head = await append(broker, "a", "b")
         mail, search = await acquire(broker, "w"), await acquire(broker, "w", group="search")
         read = await fetch_new(broker, mail)
         unfinished = await fetch_new(broker, search, 1)
         await broker.settle(mail, [entry.id for entry in read])
         # The progress on another stream must not be taken for a confirmation.
-        assert await broker.progress(PARTITION, replace(head, epoch="another")) == {}
-        assert await broker.progress(PARTITION, replace(head, event_id="another")) == {}
+        assert await broker.progress(PARTITION, replace(head, epoch="another")) is None
+        assert await broker.progress(PARTITION, replace(head, event_id="another")) is None
         assert await broker.progress(PARTITION, head) == {
             "mail": read[-1].id.next,
             "search": unfinished[0].id,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edgy_bus.brokers.redis import RedisBroker
-from edgy_bus.brokers.redis.conversations import MAX_CONVERSATIONS
+from edgy_bus.brokers.redis.url import MOST_CONNECTIONS
 from edgy_bus.events import partitions_of
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
@@ -20,7 +20,7 @@ LEASE = 2.0
 
 @pytest.mark.timeout(60)
 async def test_a_worker_keeps_hundreds_of_partitions(redis_url: str, prefix: str) -> None:
-    assert MANY > MAX_CONVERSATIONS
+    assert MANY > MOST_CONNECTIONS
     subjects: set[str] = set()
 
     async def receiver(sender: str, event: Any, **kwargs: Any) -> None:

@@ -120,6 +120,8 @@ class Both(RuleBasedStateMachine):
         async def call(side: Side) -> Any:
             head = replace(side.head, event_id="forged") if forged else side.head
             progress = await side.broker.progress(PARTITION, head)
+            if progress is None:
+                return None
             below = min([head.entry, *progress.values()])
             trimmed = await side.broker.trim(PARTITION, head, below) if progress else 0
             backlog = await side.broker.backlog(PARTITION)
@@ -154,22 +156,31 @@ class Both(RuleBasedStateMachine):
 
         self.both(call)
 
-    @rule(group=GROUPS, count=st.integers(1, 5), inherit=st.booleans(), old=st.booleans())
-    def fetch(self, group: str, count: int, inherit: bool, old: bool) -> None:
+    @rule(
+        group=GROUPS,
+        count=st.integers(1, 5),
+        inherit=st.booleans(),
+        old=st.booleans(),
+        index=st.none() | st.integers(0, 9),
+    )
+    def fetch(self, group: str, count: int, inherit: bool, old: bool, index: int | None) -> None:
         async def call(side: Side) -> Any:
             if not side.leases[group]:
                 return None
             lease = side.leases[group][0 if old else -1]
-            fetched: Fetched = await side.broker.fetch(lease, count, inherit=inherit)
+            after = START
+            if side.fetched[group] and index is not None:
+                after = side.fetched[group][index % len(side.fetched[group])]
+            fetched: Fetched = await side.broker.fetch(lease, count, inherit=inherit, after=after)
             side.fetched[group] += [entry.id for entry in fetched.entries]
             entries = [
-                (side.name(entry.id), dict(entry.fields), entry.notes) for entry in fetched.entries
+                (side.name(entry.id), dict(entry.fields), entry.notes, list(entry.kept))
+                for entry in fetched.entries
             ]
-            position = None if fetched.inherited else side.name(fetched.position)
             return (
                 entries,
                 fetched.inherited,
-                position,
+                side.name(fetched.position),
                 sorted(side.name(entry) for entry in fetched.missing),
             )
 
@@ -193,9 +204,7 @@ class Both(RuleBasedStateMachine):
             elif how == "note":
                 await side.broker.note(lease, {entry: b"a note"}, kept)
             else:
-                await side.broker.bury(
-                    lease, DeadLetter(entry, "r", "no", 1, {b"id": b"x"}), b"buried"
-                )
+                await side.broker.bury(lease, DeadLetter(entry, "r", "no", 1, {b"id": b"x"}))
             return how
 
         self.both(call)

@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import pytest
+from redis.asyncio import Redis
 
 from edgy_bus.brokers.base import StreamHead
 from edgy_bus.brokers.redis import RedisBroker, conversations
-from edgy_bus.errors import BrokerUnavailable, ConfigurationError, LeaseLost
+from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError, LeaseLost
+from edgy_bus.events import Partition
 from edgy_bus.testing.conformance import topics
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
@@ -20,9 +23,29 @@ from edgy_bus.testing.conformance.steps import (
     pass_on,
     wires,
 )
+from edgy_bus.testing.servers import Source, find_redis
+
+
+@pytest.fixture(scope="module")
+def own_redis():
+    """A server of these tests alone: some of them fill it."""
+    with find_redis((Source.PATH, Source.WHEEL)) as server:
+        yield server
 
 
 class TestRedisBroker(*topics(RedisBroker.capabilities)):
+    @pytest.fixture
+    def redis_url(self, own_redis):
+        return own_redis.url
+
+    @pytest.fixture
+    async def fill(self, redis_client):
+        async def fill(full):
+            await redis_client.config_set("maxmemory", int(full))
+
+        yield fill
+        await fill(False)
+
     @pytest.fixture
     async def connect(self, redis_url, prefix):
         async with AsyncExitStack() as stack:
@@ -50,6 +73,20 @@ class TestRedisBroker(*topics(RedisBroker.capabilities)):
         await append(broker, "b")
         assert await fetch_ids(broker, lease) == ["b"]
 
+    async def test_announcements_that_an_older_release_appended_are_counted_when_dropped(
+        self, broker, redis_client
+    ):
+        """The size of the stream is not known then, and is measured."""
+        events = wires(*(f"{number:02}" for number in range(50)))
+        size = 2 + len(events[0].header) + len(events[0].data)
+        await broker.announce(PARTITION, events, keep=50 * size)
+        assert len(await fetch_ids(broker, await acquire(broker, "w"), count=4)) == 4
+        for key in await redis_client.keys(f"{broker.keys.events(PARTITION).rpartition(':')[0]}*"):
+            if await redis_client.type(key) == b"string":
+                await redis_client.delete(key)
+        # Nine of 51 entries stay: the name of the last is longer. Four of the others were read.
+        assert await broker.announce(PARTITION, wires("new"), keep=10 * size) == 51 - 9 - 4
+
     async def test_a_kept_event_can_be_settled_in_a_group_that_is_gone(self, broker, redis_client):
         await append(broker, "a")
         lease = await acquire(broker, "w")
@@ -66,7 +103,7 @@ class TestRedisBroker(*topics(RedisBroker.capabilities)):
         with pytest.raises(LeaseLost, match="lost recent data"):
             await broker.settle(old, [entry.id], [letter.kept])
         with pytest.raises(LeaseLost, match="lost recent data"):
-            await broker.park(old, ROW, letter, b"n", begin=True, after=entry.id)
+            await broker.park(old, ROW, letter, begin=True, after=entry.id)
         new = await pass_on(broker, old)
         with pytest.raises(LeaseLost, match="lost recent data"):
             await broker.fetch(new, 10, inherit=False)
@@ -107,6 +144,33 @@ class TestRedisBroker(*topics(RedisBroker.capabilities)):
         assert await fetch_ids(broker, lease) == ["a"], (
             "no reply of the refused calls is left on a connection"
         )
+
+
+async def test_a_lease_that_an_acl_forbids_costs_no_other_lease(own_redis, prefix):
+    parts = urlsplit(own_redis.url)
+    address = parts.netloc.rpartition("@")[2]
+    url = parts._replace(netloc=f"renewing:secret@{address}").geturl()
+    async with Redis.from_url(own_redis.url) as admin:
+        rules = {"enabled": True, "passwords": ["+secret"], "commands": ["+@all"]}
+        await admin.acl_setuser("renewing", **rules, keys=["*"])
+        broker = RedisBroker(url, prefix)
+        await broker.connect()
+        leases = [
+            await broker.acquire(Partition(PARTITION.model, str(number)), "mail", "w", 30)
+            for number in range(4)
+        ]
+        await broker.release(leases[3])
+        allowed = [broker.keys.lease(leases[number].partition, "mail") for number in (0, 2, 3)]
+        await admin.acl_setuser("renewing", enabled=True, reset_keys=True, keys=allowed)
+        for _ in range(2):
+            first, forbidden, third, lost = await broker.renew_all(leases, 30)
+            assert (first, third, lost) == (True, True, False)
+            assert isinstance(forbidden, BrokerError)
+            assert not isinstance(forbidden, BrokerUnavailable)
+        await admin.acl_setuser("renewing", enabled=True, reset_keys=True, keys=["*"])
+        assert await broker.renew_all(leases, 30) == [True, True, True, False]
+        await broker.close()
+        await admin.acl_deluser("renewing")
 
 
 async def test_a_server_that_is_not_there_is_unavailable():

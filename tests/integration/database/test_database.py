@@ -312,6 +312,23 @@ async def postgres(postgres_url):
         yield database
 
 
+@pytest.mark.parametrize("own", ["0", "7s"])
+async def test_tables_that_are_created_in_a_transaction_leave_its_wait_for_locks(postgres, own):
+    async def limit():
+        return (await postgres.run(sa.text("SHOW lock_timeout"))).rows[0]["lock_timeout"]
+
+    async with postgres.transaction():
+        await postgres.script(f"SET LOCAL lock_timeout = '{own}'")
+        await postgres.create_tables(people)
+        assert await limit() == own
+        with pytest.raises(ZeroDivisionError):
+            async with postgres.defining():
+                assert await limit() == "1s"
+                raise ZeroDivisionError
+        assert await limit() == own
+    assert await limit() == "0"
+
+
 @pytest.fixture
 def channel():
     return f"channel_{secrets.token_hex(6)}"
@@ -460,6 +477,23 @@ async def test_no_thread_of_sqlite_is_left_after_disconnecting(sqlite_url):
     await database.disconnect()
     threads = set(threading.enumerate()) - before
     workers = [thread for thread in threads if "_connection_worker_thread" in thread.name]
+    await eventually(lambda: not any(worker.is_alive() for worker in workers))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_cancelled_disconnect_of_sqlite_leaves_no_thread(sqlite_url, turns):
+    before = set(threading.enumerate())
+    database = Database(sqlite_url)
+    await database.connect()
+    await asyncio.gather(*[database.run(sa.text("SELECT 1")) for _ in range(10)])
+    disconnecting = asyncio.create_task(database.disconnect())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    disconnecting.cancel()
+    await asyncio.gather(disconnecting, return_exceptions=True)
+    if not turns:  # it has not begun
+        await database.disconnect()
+    workers = set(threading.enumerate()) - before
     await eventually(lambda: not any(worker.is_alive() for worker in workers))
 
 

@@ -240,6 +240,33 @@ async def test_a_held_connection_is_the_one_of_the_transaction(db):
 # On commit
 
 
+async def test_a_transaction_that_ends_in_another_task_leaves_its_own_task(db):
+    transaction = db.transaction()
+    await transaction.start()
+    await add(db, 1)
+
+    async def ends():
+        await transaction.rollback()
+
+    await asyncio.create_task(ends())
+    assert db._current is None
+    assert await numbers(db) == []
+
+
+async def test_a_task_that_connects_anew_keeps_the_new_connection_when_it_leaves_the_former(
+    postgres_url,
+):
+    async with Database(f"{postgres_url}&close_timeout=0.1") as database:
+        async with database.connection():
+            # Cuts the connection, and forgets that this task has it.
+            await database.disconnect()
+            await database.connect()
+            connection = await database.connection().__aenter__()
+        assert database._current is connection
+        await connection.__aexit__()
+        assert database._current is None
+
+
 async def test_callbacks_run_in_order_after_the_outermost_commit(db):
     seen = []
 
@@ -328,6 +355,64 @@ async def test_a_callback_may_open_a_transaction(db):
         db.on_commit(again)
     assert seen == ["again"]
     assert await numbers(db) == [1, 2]
+
+
+# On rollback
+
+
+async def test_undos_run_last_first_for_all_that_is_taken_back(db):
+    seen = []
+
+    async def work():
+        async with db.transaction():
+            db.on_rollback(lambda: seen.append("first"))
+            async with db.transaction():
+                db.on_rollback(lambda: seen.append("second"))
+            db.on_rollback(lambda: seen.append("third"))
+            with pytest.raises(ZeroDivisionError):
+                await fail_inside()
+            assert seen == ["inside"], "a savepoint takes back its own work only"
+            raise Undo
+
+    async def fail_inside():
+        async with db.transaction():
+            db.on_rollback(lambda: seen.append("inside"))
+            raise ZeroDivisionError
+
+    with pytest.raises(Undo):
+        await work()
+    assert seen == ["inside", "third", "second", "first"]
+
+
+async def test_undos_do_not_run_after_a_commit(db):
+    seen, transaction = [], db.transaction()
+    async with transaction:
+        db.on_rollback(lambda: seen.append("kept"))
+        async with db.transaction():
+            db.on_rollback(lambda: seen.append("kept inside"))
+    await transaction.start()
+    await transaction.rollback()
+    async with db.transaction(force_rollback=True):
+        db.on_rollback(lambda: seen.append("forced"))
+    assert seen == ["forced"]
+
+
+async def test_undos_run_when_a_commit_fails(scarce):
+    seen = []
+
+    async def fail():
+        async with scarce.transaction():
+            scarce.on_rollback(lambda: seen.append("undone"))
+            await fail_at_commit(scarce, lambda: None)
+
+    with pytest.raises(Exception, match=r"(?i)foreign key constraint"):
+        await fail()
+    assert seen == ["undone"]
+
+
+async def test_undos_need_a_transaction(db):
+    with pytest.raises(DatabaseError, match=r"on_rollback\(\) needs an open transaction"):
+        db.on_rollback(lambda: None)
 
 
 # Nothing is lost

@@ -3,13 +3,13 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
 
-from edgy_bus.database import Database, versions
+from edgy_bus.database import Database, definition_lock
 from edgy_bus.database.versions import prepare
 from edgy_bus.errors import ConfigurationError, DatabaseUnavailable
 from edgy_bus.outbox.store import OutboxStore
@@ -52,7 +52,7 @@ def refuse_to_define(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_older_tables_get_what_is_missing_and_keep_their_rows(database: Database) -> None:
     await make_old(database)
-    store = OutboxStore(database)
+    store = OutboxStore(database, "accounts")
     with Told() as notices:
         await store.prepare()
         await prepare(database, inbox.TABLES)
@@ -82,11 +82,11 @@ async def test_a_column_that_any_older_release_lacked_is_added(database: Databas
 async def test_a_start_with_current_tables_defines_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = OutboxStore(database)
+    store = OutboxStore(database, "accounts")
     await store.prepare()
     await prepare(database, inbox.TABLES)
     refuse_to_define(monkeypatch)
-    again = OutboxStore(database)
+    again = OutboxStore(database, "accounts")
     await again.prepare()
     await prepare(database, inbox.TABLES)
     await database.create_tables(metadata)
@@ -94,10 +94,10 @@ async def test_a_start_with_current_tables_defines_nothing(
 
 
 async def test_every_outbox_has_an_id_of_its_own(database: Database, tmp_path: object) -> None:
-    store = OutboxStore(database)
+    store = OutboxStore(database, "accounts")
     await store.prepare()
     async with Database(f"sqlite:///{tmp_path}/other.sqlite") as elsewhere:
-        second = OutboxStore(elsewhere)
+        second = OutboxStore(elsewhere, "accounts")
         await second.prepare()
     assert len({store.id, second.id}) == 2
 
@@ -108,7 +108,7 @@ async def test_programs_that_start_at_the_same_moment_agree(database_url: str, o
     await asyncio.gather(*(database.connect() for database in databases))
     if old:
         await make_old(databases[0])
-    stores = [OutboxStore(database) for database in databases]
+    stores = [OutboxStore(database, "accounts") for database in databases]
     await asyncio.gather(*(store.prepare() for store in stores))
     assert len({store.id for store in stores}) == 1
     await asyncio.gather(*(database.disconnect() for database in databases))
@@ -119,7 +119,7 @@ async def test_programs_that_start_at_the_same_moment_agree(database_url: str, o
 
 async def record(database: Database, version: int, compatible: int) -> None:
     """Leave the tables as a release of another version does."""
-    await OutboxStore(database).prepare()
+    await OutboxStore(database, "accounts").prepare()
     for name, value in (("outbox.schema", version), ("outbox.compatible", compatible)):
         newer = sa.update(meta).where(meta.c.name == name).values(value=str(value))
         await database.run(newer)
@@ -132,7 +132,7 @@ async def test_tables_that_only_newer_releases_may_use_are_refused(database: Dat
         match=r"outbox have schema version 9 .* version 8 or newer; this release knows version 2: "
         "upgrade edgy-bus",
     ):
-        await OutboxStore(database).prepare()
+        await OutboxStore(database, "accounts").prepare()
 
 
 async def test_newer_tables_that_are_marked_compatible_are_used_as_they_are(
@@ -141,7 +141,7 @@ async def test_newer_tables_that_are_marked_compatible_are_used_as_they_are(
     await record(database, 9, 2)
     await database.script("ALTER TABLE edgy_bus_outbox ADD COLUMN later TEXT")
     refuse_to_define(monkeypatch)
-    store = OutboxStore(database)
+    store = OutboxStore(database, "accounts")
     await store.prepare()
     await write(store, 1)
     assert (await entries(database))["outbox.schema"] == "9"
@@ -185,27 +185,38 @@ async def test_a_role_without_rights_starts_on_current_tables(
 ) -> None:
     await owner.create_tables(metadata)  # as a migration does: no version is recorded
     async with unprivileged(owner, postgres_url) as database:
-        store = OutboxStore(database)
+        store = OutboxStore(database, "accounts")
         await store.prepare()
         await write(store, 1)
         assert (await entries(database))["outbox.id"] == store.id
 
 
-@pytest.mark.parametrize("old", [True, False], ids=["older tables", "no tables"])
+async def record_version_1(owner: Database) -> None:
+    """Make the tables of an older release that recorded its version."""
+    await make_old(owner)
+    await owner.create_tables(meta)
+    for name in ("outbox.schema", "outbox.compatible"):
+        await owner.run(sa.insert(meta).values(name=name, value="1"))
+
+
+async def nothing(owner: Database) -> None:
+    """Make no tables."""
+
+
+@pytest.mark.parametrize("make", [make_old, record_version_1, nothing])
 async def test_a_role_without_rights_names_the_sql_that_its_owner_can_run(
-    owner: Database, postgres_url: str, old: bool
+    owner: Database, postgres_url: str, make: Callable[[Database], Awaitable[None]]
 ) -> None:
-    if old:
-        await make_old(owner)
+    await make(owner)
     async with unprivileged(owner, postgres_url) as database:
         with pytest.raises(
             ConfigurationError, match=r"outbox are missing or .*docs/migrations.md"
         ) as error:
-            await OutboxStore(database).prepare()
+            await OutboxStore(database, "accounts").prepare()
     script = str(error.value).partition("this SQL:\n")[2]
     await owner.script(script)
     async with unprivileged(owner, postgres_url) as database:
-        store = OutboxStore(database)
+        store = OutboxStore(database, "accounts")
         await store.prepare()
         await write(store, 1)
 
@@ -213,13 +224,13 @@ async def test_a_role_without_rights_names_the_sql_that_its_owner_can_run(
 async def test_a_long_transaction_holds_up_the_migration_and_not_other_writers(
     owner: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "_PAUSE", 0.3)
+    monkeypatch.setattr(definition_lock, "PAUSE", 0.3)
     await make_old(owner)
     async with Database(postgres_url) as busy, Database(postgres_url) as writer:
         async with busy.transaction():
             await busy.script("INSERT INTO edgy_bus_group VALUES ('m', 'a')")
             await busy.script("UPDATE edgy_bus_stream SET epoch = 'f'")
-            starting = asyncio.create_task(OutboxStore(owner).prepare())
+            starting = asyncio.create_task(OutboxStore(owner, "accounts").prepare())
             longest = 0.0
             for number in range(12):
                 begun = time.monotonic()
@@ -237,11 +248,11 @@ async def test_a_long_transaction_holds_up_the_migration_and_not_other_writers(
 async def test_a_migration_gives_up_and_names_the_remedy(
     owner: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "_PAUSE", 0.01)
-    monkeypatch.setattr(versions, "_ATTEMPTS", 2)
-    monkeypatch.setattr(versions, "_LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(definition_lock, "PAUSE", 0.01)
+    monkeypatch.setattr(definition_lock, "ATTEMPTS", 2)
+    monkeypatch.setattr(definition_lock, "TABLE_TIMEOUT", "50ms")
     await make_old(owner)
     async with Database(postgres_url) as busy, busy.transaction():
         await busy.script("UPDATE edgy_bus_stream SET epoch = 'f'")
         with pytest.raises(DatabaseUnavailable, match="end long transactions, then start again"):
-            await OutboxStore(owner).prepare()
+            await OutboxStore(owner, "accounts").prepare()

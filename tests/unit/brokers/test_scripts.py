@@ -4,6 +4,8 @@ import re
 from importlib import resources
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgy_bus.brokers.base import DeadLetter, EntryId, Kept, Lease
 from edgy_bus.brokers.redis import core
@@ -70,12 +72,27 @@ def test_a_refusal_ends_the_tenure() -> None:
     core.require_tenure(Answer.read([]), LEASE)
 
 
-def test_a_letter_returns_from_its_arguments_with_any_bytes() -> None:
+@pytest.mark.parametrize("more", [0, 96, 97, 5_000])
+def test_a_letter_returns_from_its_arguments_with_any_bytes(more: int) -> None:
     fields = {b"id": b"\xff\x00", b"entry": b"another", b"event.id": b"x", b"": b""}
+    fields |= {b"%d:" % number: b":%d" % number * (number % 7) for number in range(more)}
     letter = DeadLetter(EntryId(5, 7), "app.receiver", "no", 3, fields)
     arguments = letter_arguments(letter)
     raw = [part if isinstance(part, bytes) else str(part).encode() for part in arguments]
     assert read_letter(read_fields(raw)) == letter
+    assert len(arguments) < 300, "Lua passes about 8,000 arguments to a command"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([b"entry", b"receiver", b"reason", b"attempts", b"more", b"event.id"]),
+        st.binary() | st.sampled_from([b"-", b"1-", b"-1", b"5:ab", b"1:a1:b", b"9" * 50 + b":"]),
+    )
+)
+def test_any_entry_of_a_side_stream_is_read_as_a_letter(fields: dict[bytes, bytes]) -> None:
+    letter = read_letter(fields)
+    assert isinstance(letter.attempts, int)
+    assert isinstance(letter.entry, EntryId)
 
 
 def test_a_reason_may_contain_a_lone_surrogate() -> None:

@@ -1,11 +1,13 @@
 """A program of a user's, whose bus has a broker in memory."""
 
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 
 import edgy_bus as edgy
+from edgy_bus.cli.watch import Watch
 
 
 @pytest.fixture
@@ -22,3 +24,12 @@ def bus(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> edgy.Bus:
     module.bus = bus  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "program", module)
     return bus
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """A watch that has not begun: the signals stay those of the tests."""
+    watch = Watch()
+    yield watch
+    for end in (watch._reader, watch._writer):
+        end.close()

@@ -2,8 +2,7 @@
 
 import pytest
 
-from edgy_bus.cli import held
-from edgy_bus.cli.app import main
+from edgy_bus.cli import main, place
 from edgy_bus.cli.exits import Exit
 from edgy_bus.errors import (
     BrokerError,
@@ -33,7 +32,7 @@ def test_an_error_of_ours_is_a_message_and_a_status(
     def load(target: str) -> None:
         raise error
 
-    monkeypatch.setattr(held, "load_bus", load)
+    monkeypatch.setattr(place, "load_bus", load)
     with pytest.raises(SystemExit) as caught:
         main(["held", "app:bus"])
     assert caught.value.code == status
@@ -46,6 +45,7 @@ def test_statuses_are_fixed_because_scripts_read_them() -> None:
         ("FINDING", 1),
         ("USAGE", 2),
         ("UNREACHABLE", 3),
+        ("CUT_OFF", 4),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.cli.app import main
+from edgy_bus.cli import main
 from tests.support import hold
 
 ROW = ("accounts.User", "42")
@@ -38,7 +38,7 @@ def test_where_no_row_is_held_that_is_said(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.usefixtures("holding")
 def test_held_rows_are_listed_with_receiver_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "held") == (
-        0,
+        1,
         "model          row  receiver    why\n"
         "accounts.User  42   app.mail    away\n"
         "accounts.User  42   app.search  away\n",
@@ -100,6 +100,34 @@ def test_a_row_that_is_not_held_is_a_finding(
     assert (status, out) == (1, "")
     assert f"the row '{row[1]}' of {row[0]} is not held in the group 'accounts'" in err
     assert "`edgy-bus held program:bus` lists the rows that are" in err
+
+
+@pytest.mark.parametrize("names", [(), ("accounts.User",)])
+def test_all_rows_are_released_by_one_command(
+    capsys: pytest.CaptureFixture[str], holding: edgy.Bus, names: tuple[str, ...]
+) -> None:
+    assert holding.broker is not None
+    for row in range(100):
+        asyncio.run(hold(holding.broker, f"r{row}", group="accounts", receiver="app.mail"))
+    assert run(capsys, "release", "billing.User", "--all")[0] == 1
+    assert run(capsys, "release", *names, "--all") == (
+        0,
+        "released 102 rows for app.mail, app.search\n",
+        "",
+    )
+    status, out, err = run(capsys, "release", *names, "--all")
+    assert (status, out) == (1, "")
+    assert "waits for a decision in the group 'accounts'" in err
+
+
+@pytest.mark.usefixtures("holding")
+@pytest.mark.parametrize("names", [(), ("accounts.User",), (*ROW, "--all")])
+def test_a_release_of_nothing_or_of_a_row_and_all_is_refused(
+    capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    status, _, err = run(capsys, "release", *names)
+    assert status == 2
+    assert "name a row, MODEL and ROW, or write --all" in err
 
 
 def test_forgetting_names_the_models_and_repeats_without_harm(

@@ -86,7 +86,7 @@ def test_ssl_is_yes_or_no_or_a_mode(text, value):
         ("sqlite:///db?schema=shop", "unknown option 'schema'"),
         (
             "postgresql://ada:hush@db/shop?mode=ro",
-            "unknown option 'mode' .* max_size, min_size, schema, ssl, sslmode",
+            "unknown option 'mode' .* max_queries, max_size, min_size, pgbouncer, schema, ssl",
         ),
         ("postgresql://ada:hush@db/shop?password=hush", "unknown option 'password'"),
         ("sqlite:///db?timeout=soon", "option 'timeout' does not take 'soon'"),

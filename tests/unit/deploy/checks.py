@@ -225,8 +225,9 @@ def _program_faults(program: Program) -> Iterator[str]:
         yield "is killed before it has drained"
     at = options.index("--health-file") + 1 if "--health-file" in options else None
     touched = options[at] if at else program.environment.get("EDGY_BUS_HEALTH_FILE")
+    liveness = ["edgy-bus", "health", touched]
     for probe in program.probes:
-        if probe != ["edgy-bus", "health", touched]:
+        if probe not in (liveness, [*liveness, "--ready"]):
             yield f"{probe} does not look at {touched}"
     if touched and str(Path(touched).parent) not in program.writable:
         yield f"{touched} cannot be written"

@@ -2,10 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 from edgy_bus import models as edgy
-from edgy_bus.signals import Options
+from edgy_bus.signals import BUILT_IN_KEYWORDS, Options
+
+ABSENT = {name: None for name in BUILT_IN_KEYWORDS if name != "instance"}
+"""The keywords of a built-in signal that has nothing to say."""
+
+_numbers = count(1)
 
 
 class Call(NamedTuple):
@@ -25,6 +31,8 @@ def listen(model: Any, *signals: str, **options: Any) -> list[Call]:
         async def receiver(sender: Any, instance: Any, **kwargs: Any) -> None:
             calls.append(Call(name, sender, instance, kwargs))
 
+        # A signal refuses two receivers of one durable name.
+        receiver.__qualname__ = f"listen.{name}.{next(_numbers)}"
         model.meta.signals[name].connect(receiver, Options(**options))
 
     for name in signals:

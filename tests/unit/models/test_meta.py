@@ -117,7 +117,7 @@ def test_an_option_that_names_an_unknown_field_is_refused(shop, option):
 def test_an_unknown_option_is_refused(shop):
     with pytest.raises(
         ModelError,
-        match=r"Person\.Meta has an unknown option 'table_name': the known ones are registry",
+        match=r"Person\.Meta has an unknown option 'table_name': did you mean 'tablename'",
     ):
 
         class Person(edgy.Model):

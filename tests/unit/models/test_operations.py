@@ -15,7 +15,7 @@ from edgy_bus.signals import (
     pre_update,
 )
 from edgy_bus.sources import changes_of
-from tests.unit.models import declare_user, listen, tables
+from tests.unit.models import ABSENT, declare_user, listen, tables
 
 ADA = {"name": "Ada", "email": "ada@example.org"}
 BOB = {"name": "Bob", "email": "bob@example.org"}
@@ -57,10 +57,11 @@ async def test_receivers_of_a_new_row_get_its_values(User):
     user = await User.query.create(**ADA)
     before, after = calls
     assert (before.sender, before.instance) == (after.sender, after.instance) == (User, user)
+    shared = ABSENT | {"model_instance": user, "is_update": False}
     values = SAVED | {"id": None}
-    shared = {"model_instance": user, "values": values, "column_values": values, "is_update": False}
-    assert before.kwargs == shared
-    assert after.kwargs == shared | {"row_count": 1, "operation_skipped": False, "changes": None}
+    assert before.kwargs == shared | {"values": values, "column_values": values}
+    written = {"values": SAVED, "column_values": SAVED, "row_count": 1, "operation_skipped": False}
+    assert after.kwargs == shared | written
 
 
 async def test_receivers_of_a_row_that_is_saved_again_get_what_changed(User):
@@ -70,7 +71,8 @@ async def test_receivers_of_a_row_that_is_saved_again_get_what_changed(User):
     await user.save({"age": 36})
     before, after = calls
     values = SAVED | {"name": "Eva", "age": 36}
-    shared = {"model_instance": user, "values": values, "column_values": values, "is_update": True}
+    given = {"model_instance": user, "values": values, "column_values": values, "is_update": True}
+    shared = ABSENT | given
     assert before.kwargs == shared
     changes = {"name": {"old": "Ada", "new": "Eva"}, "age": {"old": None, "new": 36}}
     assert after.kwargs == shared | {"row_count": 1, "operation_skipped": False, "changes": changes}
@@ -82,7 +84,8 @@ async def test_receivers_of_an_update_get_the_assigned_values(User):
     await user.update(age="36", name="Ada")
     before, after = calls
     values = {"age": 36, "name": "Ada"}
-    shared = {"model_instance": user, "values": values, "column_values": values, "is_update": True}
+    given = {"model_instance": user, "values": values, "column_values": values, "is_update": True}
+    shared = ABSENT | given
     assert before.kwargs == shared
     assert after.kwargs == shared | {
         "row_count": 1,
@@ -97,8 +100,8 @@ async def test_receivers_of_a_deletion_get_the_instance(User):
     await user.delete()
     assert [call.instance for call in calls] == [user, user]
     assert [call.kwargs for call in calls] == [
-        {"model_instance": user},
-        {"model_instance": user, "row_count": 1, "operation_skipped": False, "changes": None},
+        ABSENT | {"model_instance": user},
+        ABSENT | {"model_instance": user, "row_count": 1, "operation_skipped": False},
     ]
 
 
@@ -109,8 +112,7 @@ async def test_receivers_of_a_set_that_is_updated_are_called_once_with_the_set(U
     assert await query.update(age=17) == 2
     before, after = calls
     assert before.instance is after.instance is query
-    shared = {
-        "model_instance": None,
+    shared = ABSENT | {
         "values": {"age": 17},
         "column_values": {"age": 17},
         "is_update": True,
@@ -126,9 +128,8 @@ async def test_receivers_of_a_set_that_is_deleted_are_called_once_with_the_set(U
     await query.delete()
     before, after = calls
     assert before.instance is after.instance is query
-    assert before.kwargs == {"model_instance": None}
-    assert after.kwargs == {
-        "model_instance": None,
+    assert before.kwargs == ABSENT
+    assert after.kwargs == ABSENT | {
         "row_count": 2,
         "operation_skipped": False,
         "keys": [1, 2],
@@ -419,7 +420,7 @@ class Elsewhere:
         self.log.append(("write", write.signal, changes))
         return changes
 
-    def announce(self, model, signal, instance, values):
+    def announce(self, model, signal, instance, values, *, is_update=None):
         self.log.append(("announce", signal, values))
 
     async def send(self, model, signal, instance, kwargs):
@@ -552,7 +553,7 @@ async def test_a_custom_signal_that_is_sent_reaches_the_writer_and_the_local_rec
     assert writer.log == [("send", "on_verify", user, {"reason": "asked"})]
     assert elsewhere == []
     assert [(call.sender, call.instance, call.kwargs) for call in here] == [
-        (User, user, {"reason": "asked"})
+        (User, user, {"reason": "asked", "model_instance": user, "event": None})
     ]
 
 

@@ -1,6 +1,8 @@
 """Sets of rows: how they are described, asked for, changed and deleted."""
 
+import copy
 import datetime as dt
+import pickle
 from decimal import Decimal
 
 import pydantic
@@ -113,16 +115,14 @@ async def test_exclude_leaves_out_the_rows_for_which_everything_holds(Item):
 
 @pytest.mark.parametrize("describe", ["filter", "exclude"])
 def test_an_unknown_field_is_an_error_that_says_which_there_are(describe):
-    with pytest.raises(
-        OperationError, match="Item has no field 'nmae': it has id, name, price, sold"
-    ):
+    with pytest.raises(OperationError, match="Item has no field 'nmae': did you mean 'name'"):
         getattr(UNCONNECTED.query, describe)(nmae="Apple")
 
 
 def test_an_unknown_lookup_is_an_error_that_says_which_there_are():
     with pytest.raises(
         OperationError,
-        match="unknown lookup 'like' in 'name__like': the known ones are exact, iexact",
+        match="unknown lookup 'like' in 'name__like'; the lookups are exact, iexact",
     ):
         UNCONNECTED.query.filter(name__like="A%")
 
@@ -362,3 +362,138 @@ async def test_a_set_that_is_cut_can_neither_be_changed_nor_deleted(Item):
             await query.delete()
     assert await Item.query.filter(name="x").count() == 0
     assert await Item.query.count() == 5
+
+
+# The set is no instance
+
+
+def test_a_field_of_a_set_is_an_error_that_says_how_to_get_rows():
+    query = UNCONNECTED.query
+    with pytest.raises(OperationError, match="connect the receiver with rows=True"):
+        query.price  # noqa: B018
+    with pytest.raises(AttributeError, match="'price' a field of a row"):
+        query.price = 1
+    with pytest.raises(AttributeError, match="has no attribute 'fitler': did you mean 'filter'"):
+        query.fitler(price=1)
+    assert not hasattr(query, "price")
+    assert copy.deepcopy(query.limit(2)).limited == 2
+    assert pickle.loads(pickle.dumps(edgy.QuerySet(int, limited=2))).limited == 2
+
+
+async def test_a_set_takes_lookups_wherever_it_is_read(Item):
+    query = Item.query
+    assert (await query.first(price__gt=9)).pk == 1
+    assert (await query.last(price__gt=0)).pk == 2
+    assert [one.pk for one in await query.all(pk__lt=3)] == [1, 2]
+    assert await query.count(price__isnull=True) == 2
+    assert await query.exists(pk=9) is False
+
+
+async def test_a_limit_holds_for_whatever_is_read(Item):
+    ordered = Item.query.order_by("pk")
+    assert await ordered.limit(0).first() is None
+    assert await ordered.limit(0).exists() is False
+    assert (await ordered.limit(1).get()).pk == 1
+    with pytest.raises(MultipleObjectsReturned):
+        await ordered.limit(2).get()
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "2", None])
+def test_a_limit_is_a_number_of_rows(count):
+    for method in (UNCONNECTED.query.limit, UNCONNECTED.query.offset):
+        with pytest.raises(OperationError, match="write a whole number that is not negative"):
+            method(count)
+
+
+async def test_values_take_names_one_by_one_or_as_a_list(Item):
+    query = Item.query.filter(pk__lt=3).order_by("pk")
+    assert await query.values(["pk", "name"]) == await query.values("pk", "name")
+    assert await query.values_list(("name",), flat=True) == ["Apple", "pineapple"]
+    assert await query.values_list("name", "pk", "id") == [("Apple", 1, 1), ("pineapple", 2, 2)]
+    for wrong in ([5], [["name"], ["pk"]], [{"name"}]):
+        with pytest.raises(OperationError, match="fields are named by texts"):
+            await query.values(*wrong)
+
+
+def declare_note(shop):
+    class Note(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        text: str = edgy.CharField(max_length=50, alias="t", default="")
+        changed: dt.datetime = edgy.DateTimeField(auto_now=True)
+
+        class Meta:
+            registry = shop
+
+        @pydantic.field_validator("text")
+        @classmethod
+        def shouted(cls, value):
+            return f"{value}!"
+
+    return Note
+
+
+@pytest.fixture
+async def Note(sqlite_url):
+    async with tables(sqlite_url, declare_note) as model:
+        yield model
+
+
+async def test_a_set_takes_the_time_that_it_is_given(Note):
+    then = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
+    await Note.query.create()
+    await Note.query.update(changed=then)
+    assert await Note.query.values_list("changed", flat=True) == [then]
+    await Note.query.update(text="later")
+    [row] = await Note.query.values("text", "changed")
+    assert (row["text"], row["changed"] > then) == ("later!", True)
+
+
+async def test_an_update_of_a_set_whose_values_a_receiver_takes_out_is_skipped(Note):
+    await Note.query.create(t="a")
+
+    async def take_out(sender, values, **kwargs):
+        values.clear()
+
+    Note.meta.signals.pre_update.connect(take_out)
+    calls = listen(Note, "post_update")
+    assert await Note.query.update(text="b") == 0
+    [call] = calls
+    assert (call.kwargs["operation_skipped"], call.kwargs["row_count"]) == (True, 0)
+    assert await Note.query.values_list("text", flat=True) == ["a!"]
+
+
+async def test_a_row_is_made_by_the_names_of_its_fields(Note):
+    note, created = await Note.query.get_or_create(text="a!")
+    assert (note.text, created) == ("a!!", True)
+    assert (await Note.query.create(t="b")).text == "b!"
+
+
+async def test_receivers_after_a_bulk_update_see_the_instances_as_they_are_written(Note):
+    note = await Note.query.create(t="a")
+    seen = []
+
+    async def look(sender, **kwargs):
+        seen.append(note.text)
+        raise LookupError
+
+    Note.meta.signals.post_update.connect(look)
+    note.text = "b"
+    with pytest.raises(LookupError):
+        await Note.query.bulk_update([note], ["text"])
+    assert seen == [note.text] == await Note.query.values_list("text", flat=True) == ["b!"]
+
+
+async def test_no_order_is_asked_for_where_rows_are_counted(Note, monkeypatch):
+    statements = []
+    run = Note.meta.registry.database.run
+
+    async def noted(statement, *arguments):
+        statements.append(str(statement))
+        return await run(statement, *arguments)
+
+    monkeypatch.setattr(Note.meta.registry.database, "run", noted)
+    ordered = Note.query.order_by("-text")
+    assert await ordered.count() == 0
+    assert not await ordered.exists()
+    assert len(statements) == 2
+    assert not any("ORDER BY" in statement for statement in statements)

@@ -19,7 +19,7 @@ ELSEWHERE = Partition("accounts.eu.User", "0")
 @pytest.fixture
 async def store(sqlite_url: str) -> AsyncIterator[OutboxStore]:
     async with Database(sqlite_url) as database:
-        store = OutboxStore(database)
+        store = OutboxStore(database, "accounts")
         await store.prepare()
         yield store
 
@@ -96,7 +96,7 @@ async def test_a_database_without_an_outbox_is_refused_before_anything_is_forgot
     await read(broker, PARTITION, "mail")
     async with Database(sqlite_url) as database:
         with pytest.raises(ConfigurationError, match="Start the service once"):
-            await forget(Parts(broker, "accounts", [OutboxStore(database)]), "mail")
+            await forget(Parts(broker, "accounts", [OutboxStore(database, "accounts")]), "mail")
     assert await groups_of(broker) == {"mail"}
 
 
@@ -105,6 +105,6 @@ async def test_a_database_that_is_away_is_no_missing_outbox() -> None:
         async def groups(self) -> dict[str, set[str]]:
             raise DatabaseUnavailable("away")
 
-    store = Away(Database("sqlite:///never.sqlite"))
+    store = Away(Database("sqlite:///never.sqlite"), "accounts")
     with pytest.raises(DatabaseUnavailable):
         await forget(Parts(MemoryBroker(), "accounts", [store]), "mail")

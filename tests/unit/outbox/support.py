@@ -1,8 +1,9 @@
 """An outbox in a SQLite file, relays over it, and a broker in memory that can be away."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from sqlalchemy import Table, func, select, update
 
 from edgy_bus.brokers.base import EntryId, Lease, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
@@ -11,7 +12,8 @@ from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition, new_event_id, partition_name
 from edgy_bus.outbox.relay import Relay
-from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.outbox.store import OutboxStore, PageSize
+from edgy_bus.outbox.table import outbox, pending
 from edgy_bus.services import Bell
 from edgy_bus.settings import RelaySettings
 from tests.support import PARTITION
@@ -27,8 +29,8 @@ SUBJECTS = {
 class Away(MemoryBroker):
     """A broker whose publisher's side stops answering when it is told to."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *clock: Callable[[], float]) -> None:
+        super().__init__(*clock)
         self.away = False
         self.published: list[int] = []
         self.lose_next_answer = False
@@ -65,7 +67,6 @@ def relay_of(
     return Relay(
         store=store,
         broker=broker,
-        service="accounts",
         models=lambda: {"accounts.User": partitions},
         settings=RelaySettings(**{"poll": 0.05, "backoff": 0.05, "keep": 0, **settings}),
         bell=Bell(),
@@ -73,9 +74,14 @@ def relay_of(
 
 
 async def write(
-    store: OutboxStore, count: int, partition: Partition = PARTITION, **columns: Any
+    store: OutboxStore,
+    count: int,
+    partition: Partition = PARTITION,
+    *,
+    age: float = 0.0,
+    **columns: Any,
 ) -> list[str]:
-    """Put events into the outbox; their ids."""
+    """Put events into the outbox, as if they were written `age` seconds ago; their ids."""
     rows: list[Mapping[str, Any]] = [
         {
             "model": partition.model,
@@ -86,14 +92,52 @@ async def write(
             "time": "2026-01-01T00:00:00+00:00",
             "traceparent": None,
             "data": "{}",
-            "created": time.time_ns() // 1_000_000,
+            "source": store.service,
             **columns,
         }
         for _ in range(count)
     ]
     async with store.database.transaction():
         await store.append(rows)
-    return [row["event_id"] for row in rows]
+        ids = [row["event_id"] for row in rows]
+        older = update(outbox).where(outbox.c.event_id.in_(ids))
+        if age:
+            await store.database.run(older.values(created=outbox.c.created - int(age * 1000)))
+    return ids
+
+
+async def count_pending(store: OutboxStore) -> int:
+    """The number of events that are not in their stream, of all services."""
+    return await _count(store, pending)
+
+
+async def count_all(store: OutboxStore) -> int:
+    """The number of events in the outbox, of all services."""
+    return await _count(store, outbox)
+
+
+async def _count(store: OutboxStore, table: Table) -> int:
+    [row] = (await store.database.run(select(func.count().label("n")).select_from(table))).rows
+    return int(row["n"])
+
+
+def up_to(rows: int) -> PageSize:
+    """A page of so many rows, whatever their size."""
+    return PageSize(rows, 1_000_000_000)
+
+
+def round_is_due(relay: Relay) -> None:
+    """Let the next step of a relay begin a round of tidying."""
+    relay.tidier._next_round = 0.0
+
+
+async def rounds(relay: Relay) -> None:
+    """Let a relay look after every stream a few times."""
+    for _ in range(3):
+        round_is_due(relay)
+        while await relay.step():
+            pass
+        assert relay.tidier._next_round > 0.0, "no round has begun"
 
 
 async def on_stream(broker: MemoryBroker, partition: Partition = PARTITION) -> list[str]:
@@ -117,7 +161,7 @@ async def read_all(
 
 async def store_in(url: str) -> OutboxStore:
     """The outbox of a database that the caller disconnects."""
-    store = OutboxStore(Database(url))
+    store = OutboxStore(Database(url), "accounts")
     await store.database.connect()
     await store.prepare()
     return store

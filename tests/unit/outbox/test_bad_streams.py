@@ -13,7 +13,16 @@ from edgy_bus.events import Partition
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from tests.support import PARTITION, Told, eventually
-from tests.unit.outbox.support import OTHER, Away, on_stream, read_all, relay_of, write
+from tests.unit.outbox.support import (
+    OTHER,
+    Away,
+    count_all,
+    count_pending,
+    on_stream,
+    read_all,
+    relay_of,
+    write,
+)
 
 STEPS = ("publish", "inspect", "progress", "trim")
 
@@ -38,7 +47,9 @@ class OneBadStream(Away):
         self._refuse("inspect", partition)
         return await super().inspect(partition, head, fresh_epoch, count)
 
-    async def progress(self, partition: Partition, head: StreamHead) -> Mapping[str, EntryId]:
+    async def progress(
+        self, partition: Partition, head: StreamHead
+    ) -> Mapping[str, EntryId] | None:
         self._refuse("progress", partition)
         return await super().progress(partition, head)
 
@@ -76,6 +87,9 @@ async def test_other_streams_are_published_tidied_and_pruned(
     async with relay_over(store, broker) as relay:
         await eventually(lambda: relay.published == 6)
         broker.refuses = refused
+        if "inspect" in refused:
+            # Only a stream that does not stand at its head is inspected.
+            broker._streams[PARTITION].epoch = None
         with Told() as told:
             more, elsewhere = await write(store, 3), await write(store, 3, OTHER)
             relay.bell.ring()
@@ -95,7 +109,7 @@ async def test_other_streams_are_published_tidied_and_pruned(
 
 
 async def is_empty(store: OutboxStore) -> bool:
-    return await store.count_pending() == 0 and await store.count_all() <= 1
+    return await count_pending(store) == 0 and await count_all(store) <= 1
 
 
 async def test_everything_comes_in_order_when_the_stream_works_again(
@@ -124,7 +138,7 @@ async def test_more_pending_rows_than_a_page_has_do_not_hide_other_streams(
     there = await write(store, 30, OTHER)
     async with relay_of(store, broker, chunk=3, page=5):
         await eventually(lambda: stands_in(broker, OTHER, there))
-    assert await store.count_pending() == 30
+    assert await count_pending(store) == 30
 
 
 async def test_a_relay_that_starts_verifies_the_streams_that_can_be_used(

@@ -7,9 +7,12 @@ from typing import Any
 import edgy_bus as edgy
 from edgy_bus.brokers.base import Broker
 from edgy_bus.codec import Envelope, pack, unpack
-from edgy_bus.retry import Retry
+from edgy_bus.portions import Portion
+from edgy_bus.retrying import Retry
+from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.jobs import Stats
-from edgy_bus.runtime.slots import Slots
+from edgy_bus.runtime.load import Load
+from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
 from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.runtime.tools import Tools
@@ -65,6 +68,7 @@ class Group:
         broker: Broker,
         *subscriptions: Subscription,
         idle: Callable[[], None] | None = None,
+        failures: Failures | None = None,
         **settings: Any,
     ) -> None:
         self.broker = broker
@@ -74,10 +78,14 @@ class Group:
             broker,
             Subscriptions("mail", subscriptions),
             self.settings,
-            Slots(self.settings.concurrency),
+            Slots(max(self.settings.calls, self.settings.concurrency)),
+            ReceiverSlots(self.settings.concurrency),
+            Load(self.settings.in_hand_bytes, self.settings.waiting_bytes),
+            Portion(self.settings.fetch_bytes),
             self.stats,
             Window(self.settings.window),
             idle or (lambda: None),
+            failures=failures or Failures(),
         )
 
     async def begin(self, owner: str = "w", lasts: float = 30.0) -> Tenure:
@@ -88,7 +96,7 @@ class Group:
         return tenure
 
     async def end(self, tenure: Tenure) -> None:
-        tenure.finish()
+        tenure.finish(self.settings.grace)
         await tenure.wait()
         await self.broker.release(tenure.lease)
 

@@ -10,7 +10,7 @@ from edgy_bus.brokers.base import RowKey, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire, dumps, loads, pack
 from edgy_bus.events import Event
-from edgy_bus.retry import Retry
+from edgy_bus.retrying import Retry
 from edgy_bus.runtime.jobs import STREAM
 from edgy_bus.runtime.subscriptions import Subscription
 from tests.support import PARTITION, event, eventually, publish

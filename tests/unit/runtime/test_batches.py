@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import edgy_bus as edgy
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.retry import Bury, Retry, RetryLater
+from edgy_bus.retrying import Bury, Retry, RetryLater
+from edgy_bus.runtime import in_hand, lanes
 from edgy_bus.runtime.executor import execute, execute_batch
 from edgy_bus.runtime.outcome import Done, Failed, Untouched
 from edgy_bus.signals import Options
@@ -334,4 +337,34 @@ async def test_in_the_process_of_the_operation_it_is_called_with_one_instance() 
     signal.bind("on_verify", None)
     signal.connect(receiver, Options(batch=edgy.Batch()))
     await signal.send("sender", instance="one", by="Ada")
-    assert given == [{"instances": ["one"], "events": [], "by": "Ada"}]
+    assert given == [{"instances": ["one"], "events": [None], "by": "Ada"}]
+
+
+async def test_a_batch_larger_than_what_may_be_in_hand_stands_in_nobodys_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (lanes, in_hand):
+        monkeypatch.setattr(module, "MOST", 50)
+    sizes: list[int] = []
+    seen: list[int] = []
+
+    async def index(sender: Any, instances: Any, **kwargs: Any) -> None:
+        sizes.append(len(instances))
+
+    async def other(sender: Any, event: Any, **kwargs: Any) -> None:
+        seen.append(event.sequence)
+
+    broker = MemoryBroker()
+    await publish(broker, *[event(str(number), number + 1) for number in range(200)])
+    batch = edgy.Batch(size=1_000, wait=3_600)
+    group = Group(
+        broker,
+        subscribe(index, name="index", batch=batch),
+        subscribe(other, name="other"),
+        prefetch=20,
+    )
+    tenure = await group.begin()
+    # All but the last events, for which there is room: these wait for more.
+    await eventually(lambda: len(seen) == 200 and sum(sizes) >= 150)
+    await group.end(tenure)
+    assert len(sizes) <= 40, "batches stay large"

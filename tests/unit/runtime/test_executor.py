@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.retry import Bury
+from edgy_bus.retrying import Bury
 from edgy_bus.runtime import inbox
 from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.outcome import Done, Failed
+from edgy_bus.signals import BUILT_IN_KEYWORDS
 from tests.unit.runtime.support import Effects, envelope, subscribe
 
 
@@ -20,7 +21,15 @@ async def test_a_receiver_gets_the_names_that_edgy_uses() -> None:
         given.update(kwargs, sender=sender, instance=instance)
 
     changes = {"name": {"old": "a", "new": "b"}}
-    await execute(subscribe(receiver), envelope(changes=changes, is_update=True), 5)
+    made = envelope(
+        signal="post_update",
+        instance={"id": "1", "name": "b", "email": "e"},
+        changes=changes,
+        assigned=["name"],
+        is_update=True,
+    )
+    await execute(subscribe(receiver, "post_update"), made, 5)
+    assert set(given) == {"sender", *BUILT_IN_KEYWORDS}
     assert given["sender"] == "accounts.User"
     assert given["instance"].id == "1"
     assert given["model_instance"] is given["instance"]
@@ -29,6 +38,21 @@ async def test_a_receiver_gets_the_names_that_edgy_uses() -> None:
     assert given["is_update"] is True
     assert given["row_count"] == 1
     assert given["event"].sequence == 1
+
+
+async def test_values_of_an_update_are_unknown_if_the_event_does_not_name_its_fields() -> None:
+    given: dict[str, Any] = {}
+
+    async def receiver(sender: str, instance: Any, **kwargs: Any) -> None:
+        given.update(kwargs)
+
+    # As releases wrote events that did not name the fields.
+    changes = {"name": {"old": "a", "new": "b"}}
+    made = envelope(signal="post_update", changes=changes, is_update=True)
+    await execute(subscribe(receiver, "post_update"), made, 5)
+    assert (given["values"], given["column_values"]) == (None, None)
+    await execute(subscribe(receiver), envelope(), 5)
+    assert given["values"] == {"id": "1", "n": 1}, "a save writes the whole row"
 
 
 async def test_an_event_of_a_whole_set_tells_how_many_rows_there_were() -> None:

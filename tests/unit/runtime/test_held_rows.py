@@ -29,7 +29,10 @@ def test_a_released_row_is_retried_and_then_held_again_or_freed() -> None:
     retrying = held_rows.release(row, 2)
     assert retrying == HeldRow(Phase.RETRYING, FIRST, 2)
     assert held_rows.hold_again(retrying, 3) == HeldRow(Phase.HELD, FIRST, 3)
-    assert held_rows.free(retrying, 3) == HeldRow(Phase.FREED, FIRST, 3)
+    freeing = held_rows.begin_to_free(retrying, 3)
+    assert freeing == HeldRow(Phase.FREEING, FIRST, 3)
+    assert held_rows.free(freeing, 4) == HeldRow(Phase.FREED, FIRST, 4)
+    assert held_rows.release(freeing, 4) == HeldRow(Phase.RETRYING, FIRST, 4)
 
 
 # Answers of the broker
@@ -44,6 +47,9 @@ def test_a_released_row_is_retried_and_then_held_again_or_freed() -> None:
         (Phase.RETRYING, HELD, Finding.KEEP),
         (Phase.RETRYING, RETRYING, Finding.KEEP),
         (Phase.RETRYING, None, Finding.LOST),
+        (Phase.FREEING, HELD, Finding.KEEP),
+        (Phase.FREEING, RETRYING, Finding.KEEP),
+        (Phase.FREEING, None, Finding.KEEP),
         (Phase.FREED, HELD, Finding.KEEP),
         (Phase.FREED, RETRYING, Finding.RELEASED),
         (Phase.FREED, None, Finding.FREE),
@@ -72,20 +78,20 @@ def test_a_row_that_is_held_while_the_broker_answers_is_not_lost() -> None:
     rows = HeldRows()
     question = rows.ask()
     rows.begin(ROW, FIRST)
-    assert rows.learn({}, question) == Findings([], [])
+    assert rows.learn([ROW, OTHER], {}, question) == Findings([], [])
     assert rows.tail(ROW) == FIRST
-    assert rows.learn({}, rows.ask()) == Findings([], [ROW])
+    assert rows.learn([ROW, OTHER], {}, rows.ask()) == Findings([], [ROW])
 
 
 def test_a_row_that_is_given_up_again_does_not_take_an_old_decision_for_a_new_one() -> None:
     rows = HeldRows()
     rows.begin(ROW, FIRST)
-    assert rows.learn({ROW: RETRYING}, rows.ask()) == Findings([ROW], [])
+    assert rows.learn([ROW, OTHER], {ROW: RETRYING}, rows.ask()) == Findings([ROW], [])
     rows.release(ROW)
     question = rows.ask()
     rows.hold_again(ROW)
-    assert rows.learn({ROW: RETRYING}, question) == Findings([], [])
-    assert rows.learn({ROW: RETRYING}, rows.ask()) == Findings([ROW], [])
+    assert rows.learn([ROW, OTHER], {ROW: RETRYING}, question) == Findings([], [])
+    assert rows.learn([ROW, OTHER], {ROW: RETRYING}, rows.ask()) == Findings([ROW], [])
 
 
 def test_a_row_freed_while_the_broker_answers_is_not_retried_and_not_forgotten_too_early() -> None:
@@ -93,10 +99,12 @@ def test_a_row_freed_while_the_broker_answers_is_not_retried_and_not_forgotten_t
     rows.begin(ROW, FIRST)
     rows.release(ROW)
     question = rows.ask()
-    rows.free(ROW)
-    assert rows.learn({ROW: RETRYING}, question) == Findings([], [])
-    assert rows.is_freed(ROW)
-    assert rows.learn({}, rows.ask()) == Findings([], [])
+    rows.begin_to_free(ROW)
+    assert rows.may_be_free(ROW)
+    assert rows.end_freeing(ROW, is_held=False)
+    assert rows.learn([ROW, OTHER], {ROW: RETRYING}, question) == Findings([], [])
+    assert rows.may_be_free(ROW)
+    assert rows.learn([ROW, OTHER], {}, rows.ask()) == Findings([], [])
     assert rows.rows == {}
 
 
@@ -104,12 +112,39 @@ def test_a_freed_row_whose_next_event_is_given_up_is_held_by_this_tenure_once_mo
     rows = HeldRows()
     rows.begin(ROW, FIRST)
     rows.release(ROW)
-    rows.free(ROW)
+    rows.begin_to_free(ROW)
+    assert rows.end_freeing(ROW, is_held=False)
     question = rows.ask()
     rows.begin(ROW, SECOND)
-    assert not rows.is_freed(ROW)
-    assert rows.learn({}, question) == Findings([], [])
-    assert rows.learn({}, rows.ask()) == Findings([], [ROW]), "freed once is not freed for ever"
+    assert not rows.may_be_free(ROW)
+    assert rows.learn([ROW, OTHER], {}, question) == Findings([], [])
+    assert rows.learn([ROW, OTHER], {}, rows.ask()) == Findings([], [ROW]), (
+        "freed once is not freed for ever"
+    )
+
+
+def test_a_row_to_which_an_event_was_added_while_it_was_freed_is_handled_on() -> None:
+    rows = HeldRows()
+    rows.begin(ROW, FIRST)
+    rows.release(ROW)
+    rows.begin_to_free(ROW)
+    rows.park_behind(ROW, SECOND)
+    assert not rows.end_freeing(ROW, is_held=True)
+    assert rows.rows == {ROW: HeldRow(Phase.RETRYING, SECOND, 0)}
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_row_that_is_held_anew_before_the_broker_says_it_was_free_stays_held(
+    is_held: bool,
+) -> None:
+    """The broker says that it is held if the answer to a first request was lost."""
+    rows = HeldRows()
+    rows.begin(ROW, FIRST)
+    rows.release(ROW)
+    rows.begin_to_free(ROW)
+    rows.begin(ROW, SECOND)
+    assert rows.end_freeing(ROW, is_held=is_held)
+    assert rows.rows == {ROW: HeldRow(Phase.HELD, SECOND, 0)}
 
 
 def test_a_row_that_only_the_broker_knows_is_added_and_its_decision_counts_at_once() -> None:
@@ -118,7 +153,7 @@ def test_a_row_that_only_the_broker_knows_is_added_and_its_decision_counts_at_on
     question = rows.ask()
     rows.add({ROW: FIRST, OTHER: FIRST}, question)
     assert rows.tail(ROW) == SECOND, "known better here"
-    assert rows.learn({ROW: HELD, OTHER: RETRYING}, question) == Findings([OTHER], [])
+    assert rows.learn([ROW, OTHER], {ROW: HELD, OTHER: RETRYING}, question) == Findings([OTHER], [])
 
 
 def test_a_row_that_is_forgotten_while_the_broker_parks_is_held_again() -> None:

@@ -3,19 +3,20 @@
 import asyncio
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import DeadLetter, HeldState, Lease, RowKey, StreamHead
+from edgy_bus.brokers.base import DeadLetter, EntryId, HeldState, Lease, RowKey, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
-from edgy_bus.retry import Retry
-from edgy_bus.runtime import detours, releases
+from edgy_bus.retrying import Retry
+from edgy_bus.runtime import detours, handover, releases
 from edgy_bus.runtime.subscriptions import Subscription
+from edgy_bus.runtime.tenure import Tenure
 from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import Group, subscribe
 
@@ -329,6 +330,163 @@ async def test_an_event_that_is_snoozed_when_it_is_released_uses_up_no_attempt()
     assert answers == []
 
 
+async def test_a_released_row_that_waits_for_its_next_attempt_is_handed_over() -> None:
+    """It may wait for a year, and no call runs meanwhile."""
+    answers: list[Any] = [edgy.dead_letter("later"), edgy.snooze(3600), edgy.snooze(3600), None]
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> Any:
+        if event.subject == "1":
+            return answers.pop(0)
+        entered.set()
+        await go.wait()
+        return None
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("2", 2))
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
+    await eventually(lambda: is_held(broker))
+    await release(broker)
+    await eventually(lambda: len(answers) == 2)
+    await entered.wait()
+    tenure.hand_over(True)
+    await asyncio.sleep(0.05)
+    assert tenure.running, "the call of the other row runs"
+    go.set()
+    await eventually(lambda: not tenure.running)
+    await broker.release(tenure.lease)
+    tenure = await group.begin("other")
+    await eventually(lambda: len(answers) == 1)
+    tenure.hand_over(True)
+    await eventually(lambda: not tenure.running)
+    await broker.release(tenure.lease)
+    tenure = await group.begin("third")
+    await eventually(lambda: is_free(broker))
+    await group.end(tenure)
+
+
+async def test_a_row_that_begins_to_wait_during_an_offer_is_handed_over() -> None:
+    entered, go = asyncio.Event(), asyncio.Event()
+    calls = 0
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            return edgy.dead_letter("later")
+        entered.set()
+        await go.wait()
+        return edgy.snooze(3600)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
+    await eventually(lambda: is_held(broker))
+    await release(broker)
+    await entered.wait()
+    tenure.hand_over(True)
+    go.set()
+    await eventually(lambda: not tenure.running)
+    assert await broker.held(PARTITION, "mail") == {RowKey("r", "1"): HeldState(retrying=True)}
+    await broker.release(tenure.lease)
+
+
+async def test_no_released_row_is_taken_up_while_the_partition_is_handed_over() -> None:
+    class Counting(MemoryBroker):
+        looks = reads = 0
+
+        async def held(self, *what: Any) -> Mapping[RowKey, HeldState]:
+            self.looks += 1
+            return await super().held(*what)
+
+        async def parked(self, *what: Any) -> Any:
+            self.reads += 1
+            return await super().parked(*what)
+
+    entered, go = asyncio.Event(), asyncio.Event()
+    broken = True
+    seen: list[str] = []
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        if event.subject == "2":
+            entered.set()
+            await go.wait()
+        elif broken:
+            raise ValueError("broken")
+        seen.append(event.subject)
+
+    broker = Counting()
+    await publish(broker, event("1", 1), event("2", 2))
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
+    await eventually(lambda: is_held(broker))
+    await entered.wait()
+    broken = False
+    tenure.hand_over(True)
+    await release(broker)
+    looks = broker.looks
+    await eventually(lambda: broker.looks > looks + 5)
+    assert broker.reads == 0
+    tenure.hand_over(False)
+    await eventually(lambda: is_free(broker))
+    assert seen == ["1"]
+    go.set()
+    await group.end(tenure)
+
+
+async def test_a_row_whose_wait_ends_while_the_partition_is_offered_counts_no_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handover, "WINDOWS", (60.0,))
+
+    class Counting(MemoryBroker):
+        looks = changes = 0
+
+        async def held(self, *what: Any) -> Mapping[RowKey, HeldState]:
+            self.looks += 1
+            return await super().held(*what)
+
+        async def hold(self, *what: Any) -> None:
+            self.changes += 1
+            await super().hold(*what)
+
+    answers: list[Any] = [edgy.dead_letter("later"), edgy.snooze(0.05), None]
+    entered, go, again, snooze = (asyncio.Event() for _ in range(4))
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> Any:
+        if event.subject == "1":
+            if len(answers) == 2:
+                again.set()
+                await snooze.wait()
+            return answers.pop(0)
+        entered.set()
+        await go.wait()
+        return None
+
+    broker = Counting()
+    await publish(broker, event("1", 1), event("2", 2))
+    group = Group(broker, subscribe(receiver, retry=ONCE, on_exhausted="hold"))
+    tenure = await group.begin()
+    await eventually(lambda: is_held(broker))
+    await entered.wait()
+    await release(broker)
+    await again.wait()
+    tenure.hand_over(True)
+    snooze.set()
+    # Before the call, and after it.
+    await eventually(lambda: broker.changes == 2)
+    looks = broker.looks
+    await eventually(lambda: broker.looks > looks + 30)
+    assert (broker.changes, len(answers)) == (2, 1)
+    tenure.hand_over(False)
+    await eventually(lambda: answers == [])
+    await eventually(lambda: is_free(broker))
+    go.set()
+    await group.end(tenure)
+
+
 async def test_every_parked_event_has_attempts_of_its_own() -> None:
     entered = asyncio.Event()
     calls: list[int] = []
@@ -497,8 +655,8 @@ class Flaky(MemoryBroker):
         await super().hold(lease, row, state)
         self._lose("hold", state)
 
-    async def unpark(self, lease: Lease, row: RowKey, first: Any) -> bool:
-        answer = await super().unpark(lease, row, first)
+    async def unpark(self, lease: Lease, row: RowKey, first: Any, letter: Any = None) -> bool:
+        answer = await super().unpark(lease, row, first, letter)
         self._lose("unpark", first.id)
         return answer
 
@@ -566,9 +724,9 @@ class FailsOver(MemoryBroker):
         self._fail_over("settle")
         await super().settle(lease, *what)
 
-    async def note(self, lease: Lease, *what: Any) -> None:
+    async def note(self, lease: Lease, *what: Any, **how: Any) -> None:
         self._fail_over("note")
-        await super().note(lease, *what)
+        await super().note(lease, *what, **how)
 
     def _fail_over(self, call: str) -> None:
         if call == self._when and self._copy is not None and not self.failed_over:
@@ -662,3 +820,87 @@ async def test_events_that_come_just_after_the_last_parked_one_wait_for_nothing(
     await eventually(lambda: not tenure._detours.held.rows, "the row is forgotten")
     await group.end(tenure)
     assert await group.unfinished() == 0
+
+
+async def test_parked_events_that_come_back_with_an_older_copy_are_not_the_last_of_their_row() -> (
+    None
+):
+    """This process has finished the later event of the row, and skips no repeat of it."""
+    fragile = Fragile(1)
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1))
+    group = Group(broker, fragile.subscription())
+    tenure = await group.begin()
+    await eventually(lambda: _parked_are(broker, [1]))
+    older, later = copy.deepcopy(broker._streams), event("1", 2)
+    fragile.broken.clear()
+    await release(broker)
+    await eventually(lambda: is_free(broker))
+    await eventually(lambda: not tenure._detours.held.rows)
+    await publish(broker, later)
+    tenure.wake()
+    await eventually(lambda: fragile.seen == [1, 2])
+    await group.end(tenure)
+    broker._streams.clear()
+    broker._streams.update(older)
+    await broker.release(tenure.lease)
+    await publish(broker, later)
+    tenure = await group.begin()
+    await eventually(lambda: _parked_are(broker, [1, 2]))
+    await release(broker)
+    await eventually(lambda: fragile.seen == [1, 2, 1, 2])
+    await group.end(tenure)
+
+
+class Busy(MemoryBroker):
+    """A broker at which other things happen while a call is under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_to_park = False
+        self.tenure: Tenure | None = None
+        self.before_parking: Callable[[], bool] = lambda: True
+        self.after_freeing: Callable[[], bool] = lambda: True
+
+    async def park(self, *given: Any, begin: bool, **options: Any) -> EntryId | None:
+        if not begin:
+            self.asked_to_park = True
+            await eventually(self.before_parking, "what happens before the event is parked")
+        return await super().park(*given, begin=begin, **options)
+
+    async def unpark(self, *given: Any) -> bool:
+        answer = await super().unpark(*given)
+        await publish(self, event("1", 2))
+        assert self.tenure is not None
+        self.tenure.wake()
+        await eventually(self.after_freeing, "what happens before the answer is here")
+        return answer
+
+
+async def _free_a_row(broker: Busy, fragile: Fragile) -> None:
+    """Release the row of event 1; event 2 comes when the broker has just freed the row."""
+    await publish(broker, event("1", 1))
+    group = Group(broker, fragile.subscription())
+    broker.tenure = tenure = await group.begin()
+    await eventually(lambda: _parked_are(broker, [1]))
+    fragile.broken.clear()
+    await release(broker)
+    await eventually(lambda: fragile.seen == [1, 2])
+    assert broker.asked_to_park
+    assert tenure.running
+    await group.end(tenure)
+
+
+async def test_a_row_may_be_forgotten_while_the_broker_is_asked_to_park() -> None:
+    broker = Busy()
+    broker.after_freeing = lambda: broker.asked_to_park
+    broker.before_parking = lambda: (
+        broker.tenure is not None and not broker.tenure._detours.held.rows
+    )
+    await _free_a_row(broker, Fragile(1))
+
+
+async def test_later_events_may_come_before_the_answer_that_frees_their_row() -> None:
+    broker, fragile = Busy(), Fragile(1)
+    broker.after_freeing = lambda: 2 in fragile.seen
+    await _free_a_row(broker, fragile)

@@ -35,16 +35,11 @@ def test_what_was_put_aside_leaves_a_proof_also_of_the_last_receiver() -> None:
     assert entry.kept == [Kept(ENTRY, "a", b"e1")]
 
 
-def test_packed_notes_hold_what_has_begun_and_what_is_about_to_be_true() -> None:
+def test_packed_notes_hold_what_has_begun() -> None:
     entry = handling(3)
     entry.notes["a"] = Note(1)
     entry.begun = {"a": Note(2), "b": Note(1)}
-    packed = entry.packed({"c": Note(1, done=True, kept=True)})
-    assert unpack_notes("e1", packed) == {
-        "a": Note(2),
-        "b": Note(1),
-        "c": Note(1, done=True, kept=True),
-    }
+    assert unpack_notes("e1", entry.packed()) == {"a": Note(2), "b": Note(1)}
     assert entry.notes == {"a": Note(1)}
 
 

@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 
-from edgy_bus.retry import Bury, Retry, RetryLater, Snooze
+from edgy_bus.reasons import describe
+from edgy_bus.retrying import Bury, Retry, RetryLater, Snooze
 from edgy_bus.runtime.outcome import (
     Again,
     Done,
@@ -17,8 +20,8 @@ RETRY = Retry(attempts=3, delay=1, factor=2, jitter=0)
 
 
 def test_a_failure_is_tried_again_after_the_policys_delay() -> None:
-    assert decide(Failed("x"), Note(), RETRY, now=100) == Again(Note(1, 101), "x")
-    assert decide(Failed("x"), Note(1), RETRY, now=100) == Again(Note(2, 102), "x")
+    assert decide(Failed("x"), Note(), RETRY, now=100) == Again(Note(1, 101, wait=1), "x")
+    assert decide(Failed("x"), Note(1), RETRY, now=100) == Again(Note(2, 102, wait=2), "x")
 
 
 def test_the_last_failure_gives_up_with_its_reason() -> None:
@@ -31,12 +34,12 @@ def test_what_is_done_is_finished() -> None:
 
 
 def test_a_snooze_counts_no_attempt() -> None:
-    assert decide(Snooze(30), Note(2), RETRY, now=100) == Again(Note(2, 130), "snoozed")
+    assert decide(Snooze(30), Note(2), RETRY, now=100) == Again(Note(2, 130, wait=30), "snoozed")
 
 
 def test_a_receiver_may_ask_for_its_own_delay_but_not_for_more_attempts() -> None:
     assert decide(RetryLater(7), Note(), RETRY, now=100) == Again(
-        Note(1, 107), "the receiver asked for another attempt"
+        Note(1, 107, wait=7), "the receiver asked for another attempt"
     )
     again = decide(RetryLater(), Note(), RETRY, now=100)
     assert isinstance(again, Again)
@@ -50,7 +53,7 @@ def test_a_receiver_may_give_up_at_once() -> None:
 
 def test_notes_travel() -> None:
     notes = {
-        "a": Note(2, 1700000000.5),
+        "a": Note(2, 1700000000.5, wait=2.5),
         "b": Note(1, done=True),
         "c": Note(3, done=True, kept=True),
     }
@@ -63,3 +66,29 @@ def test_notes_travel() -> None:
 )
 def test_notes_that_cannot_be_read_are_nothing(raw: bytes | None) -> None:
     assert unpack_notes("e1", raw) == {}
+
+
+# Reasons
+
+LONGEST = 2_000
+
+
+class Broken(Retry):
+    """A policy of the application's own."""
+
+    def wait(self, failed: int, chance: float | None = None) -> float | None:
+        raise ValueError("y" * 1_000_000)
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "é" * 1_000_000, "\n" * 5_000])
+def test_a_reason_of_any_length_is_bounded(text: str) -> None:
+    failed = Failed(describe(ValueError(text)))
+    assert len(failed.reason) <= LONGEST
+    decisions: list[Any] = [
+        decide(failed, Note(), RETRY, now=100),
+        decide(failed, Note(2), RETRY, now=100),
+        decide(failed, Note(), Broken(), now=100),
+        decide(Bury(text), Note(), RETRY, now=100),
+    ]
+    assert max(len(decision.reason) for decision in decisions) <= LONGEST
+    assert "the retry policy failed: ValueError: yyy" in decisions[2].reason

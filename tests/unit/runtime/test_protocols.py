@@ -33,7 +33,7 @@ from edgy_bus.brokers.memory.state import Stream as BrokerStream
 from edgy_bus.codec import Envelope, Wire
 from edgy_bus.database import Database
 from edgy_bus.errors import LeaseLost
-from edgy_bus.retry import Retry, RetryLater, Snooze
+from edgy_bus.retrying import Retry, RetryLater, Snooze
 from edgy_bus.runtime import inbox, outcome
 from edgy_bus.runtime.outcome import Again, Done, Failed, GiveUp, Note, decide
 from tests.support import PARTITION

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import EntryId, Fetched, Lease, StreamHead
+from edgy_bus.brokers.base import START, EntryId, Fetched, Lease, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire
-from edgy_bus.errors import BrokerError, BrokerUnavailable
-from edgy_bus.retry import Retry
+from edgy_bus.errors import BrokerError, BrokerNotReady, BrokerUnavailable
+from edgy_bus.retrying import Retry
 from edgy_bus.runtime.jobs import STREAM
 from edgy_bus.runtime.tenure import Tenure
-from tests.support import PARTITION, Told, event, eventually, publish
+from edgy_bus.runtime.term import Term
+from tests.support import PARTITION, Told, block, event, eventually, publish
 from tests.unit.runtime.support import Group, subscribe
 
 
@@ -326,7 +327,7 @@ async def test_a_renewal_that_comes_while_a_tenure_ends_begins_nothing() -> None
     group = Group(broker, subscribe(receiver), concurrency=1)
     tenure = await group.begin(lasts=0.2)
     await cleaning.wait()
-    tenure.extend(asyncio.get_running_loop().time() + 30)
+    tenure.term.extend(asyncio.get_running_loop().time(), 30)
     go.set()
     await tenure.wait()
     for _ in range(10):
@@ -348,7 +349,7 @@ async def test_a_renewed_lease_goes_on() -> None:
     group = Group(broker, subscribe(receiver))
     tenure = await group.begin(lasts=0.2)
     await eventually(group.pending)
-    tenure.extend(asyncio.get_running_loop().time() + 30)
+    tenure.term.extend(asyncio.get_running_loop().time(), 30)
     await asyncio.sleep(0.3)
     go.set()
     await eventually(lambda: seen == [1])
@@ -362,7 +363,7 @@ async def test_the_timer_of_a_tenure_reads_the_limit_again() -> None:
     group = Group(broker, subscribe(_nothing))
     tenure = await group.begin(lasts=0.1)
     await eventually(lambda: tenure.position is not None)
-    tenure._term.valid_until = asyncio.get_running_loop().time() + 0.4
+    tenure.term.extend(asyncio.get_running_loop().time(), 0.4)
     await asyncio.sleep(0.2)
     assert tenure.running
     with Told() as told:
@@ -390,7 +391,7 @@ async def test_a_tenure_has_not_ended_before_its_receivers_have_cleaned_up() -> 
     group = Group(broker, subscribe(receiver), grace=0.0)
     tenure = await group.begin(lasts=0.3)
     await eventually(group.pending)
-    tenure.finish()
+    tenure.finish(0.0)
     await cleaning.wait()
     await asyncio.sleep(0.4)
     assert tenure.running, "the consumer goes on renewing the lease"
@@ -419,7 +420,7 @@ async def test_a_tenure_that_has_ended_stands_in_line_for_no_slot() -> None:
     """Or it would stay in memory until another partition gives its slot back."""
     broker = MemoryBroker()
     await publish(broker, event("1", 1))
-    group = Group(broker, subscribe(_nothing), concurrency=1)
+    group = Group(broker, subscribe(_nothing), concurrency=1, calls=1)
     slots = group.tools.slots
     assert slots.take(lambda: None), "another partition has the slot"
     tenure = await group.begin()
@@ -444,26 +445,58 @@ async def test_stopping_a_tenure_drains_it() -> None:
     assert await group.unfinished() == 0
 
 
-async def test_a_renewal_that_is_answered_just_after_the_lease_seemed_to_be_over_goes_on() -> None:
+async def test_a_lease_that_is_renewed_just_after_it_seemed_to_be_over_goes_on() -> None:
+    """A runner sees the lease run out, and ends. Before the timer's turn, the lease is renewed."""
+    loop = asyncio.get_running_loop()
     seen: list[int] = []
 
     async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
         seen.append(event.sequence)
+        if len(seen) == 1:
+            # The function runs before the timer, which is late as well.
+            loop.call_soon(tenure.term.extend, loop.time(), 30)
+            block(0.3)
 
     broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
     group = Group(broker, subscribe(receiver))
-    tenure = await group.begin()
-    await eventually(lambda: tenure.position is not None)
-    tenure._term.valid_until = (
-        0.0  # by its clock the lease is over, and the timer that ends it has not come to its turn
-    )
-    await publish(broker, event("1", 1))
-    tenure.wake()
-    await eventually(lambda: tenure.position is not None)
-    assert seen == []
-    tenure.extend(asyncio.get_running_loop().time() + 30)
-    await eventually(lambda: seen == [1])
+    tenure = await group.begin(lasts=0.2)
+    await eventually(lambda: seen == [1, 2])
     await group.end(tenure)
+    assert not tenure.lost
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_receiver_does_not_begin_when_the_lease_was_refused_or_has_run_out(
+    refused: bool,
+) -> None:
+    """The keeper writes in its own thread, while a receiver blocks the loop."""
+    seen: list[int] = []
+
+    async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
+        seen.append(event.sequence)
+        if refused:
+            tenure.term.refuse()
+        else:
+            block(0.4)
+
+    broker = MemoryBroker()
+    await publish(broker, event("1", 1), event("1", 2))
+    tenure = await Group(broker, subscribe(receiver)).begin(lasts=0.3)
+    await tenure.wait()
+    assert seen == [1]
+    assert tenure.lost
+
+
+async def test_a_refused_lease_does_not_come_back() -> None:
+    term = Term(Lease(PARTITION, "mail", "w", 1, "epoch"), 10.0)
+    term.extend(10.0, 10.0)
+    assert term.valid_until == 19.5, "a margin before the end of the lease"
+    term.extend(5.0, 10.0)
+    assert term.valid_until == 19.5, "an answer that comes late shortens nothing"
+    term.refuse()
+    term.extend(20.0, 10.0)
+    assert not term.may_begin()
 
 
 async def test_a_lease_that_somebody_else_has_ends_the_tenure_at_the_next_word_to_the_broker() -> (
@@ -503,8 +536,8 @@ class Doubtful(MemoryBroker):
             self.refuse[name] -= 1
             raise BrokerUnavailable("away")
 
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Fetched:
-        fetched = await super().fetch(lease, count, inherit=inherit)
+    async def fetch(self, lease: Lease, count: int, **where: Any) -> Fetched:
+        fetched = await super().fetch(lease, count, **where)
         if self.lose_fetch and fetched.entries:
             self.lose_fetch = False
             raise BrokerUnavailable("the answer was lost")
@@ -514,9 +547,9 @@ class Doubtful(MemoryBroker):
         self._maybe("settle")
         await super().settle(lease, *what)
 
-    async def note(self, lease: Lease, *what: Any) -> None:
+    async def note(self, lease: Lease, *what: Any, **how: Any) -> None:
         self._maybe("note")
-        await super().note(lease, *what)
+        await super().note(lease, *what, **how)
 
     async def bury(self, lease: Lease, *what: Any) -> None:
         self._maybe("bury")
@@ -543,6 +576,62 @@ async def test_a_lost_answer_of_a_read_ends_the_tenure_and_the_next_finds_the_en
     await eventually(lambda: len(seen) == 3)
     await group.end(tenure)
     assert seen == [1, 2, 3]
+
+
+async def test_a_read_that_the_broker_refused_is_repeated_by_the_same_tenure() -> None:
+    class Refusing(MemoryBroker):
+        refusals = 5
+        looks = 5
+
+        async def fetch(self, lease: Lease, count: int, **where: Any) -> Fetched:
+            if self.refusals:
+                self.refusals -= 1
+                raise BrokerNotReady("a replica")
+            return await super().fetch(lease, count, **where)
+
+        async def held(self, *where: Any) -> Any:
+            if self.looks:
+                self.looks -= 1
+                raise BrokerNotReady("loading")
+            return await super().held(*where)
+
+    async def receiver(sender: str, **kwargs: Any) -> None: ...
+
+    broker = Refusing()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(receiver), backoff=0.01)
+    with Told() as told:
+        tenure = await group.begin()
+        await eventually(lambda: group.stats.handled == 1)
+        broker.refusals = 10**9
+        await group.end(tenure)
+    assert told.of("tenure.in_doubt") == []
+
+
+async def test_each_page_of_inherited_entries_begins_after_the_page_before() -> None:
+    pages: list[tuple[EntryId, list[EntryId]]] = []
+
+    class Watched(MemoryBroker):
+        async def fetch(self, lease: Lease, count: int, **where: Any) -> Fetched:
+            fetched = await super().fetch(lease, count, **where)
+            if fetched.inherited:
+                pages.append((where["after"], [entry.id for entry in fetched.entries]))
+            return fetched
+
+    async def receiver(sender: str, **kwargs: Any) -> None: ...
+
+    broker = Watched()
+    await publish(broker, *(event(str(n), n) for n in range(1, 41)))
+    dead = await broker.acquire(PARTITION, "mail", "dead", 30)
+    assert dead is not None
+    await broker.fetch(dead, 40, inherit=False)
+    await broker.release(dead)
+    group = Group(broker, subscribe(receiver), prefetch=10)
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.handled == 40)
+    await group.end(tenure)
+    assert len(pages) >= 4
+    assert [after for after, _ in pages] == [START, *(page[-1] for _, page in pages[:-1])]
 
 
 async def test_a_tenure_ends_when_numbers_are_given_out_again() -> None:
@@ -587,6 +676,7 @@ async def test_a_broker_that_is_away_for_a_while_is_told_later() -> None:
     group = Group(broker, subscribe(receiver))
     tenure = await group.begin()
     await eventually(lambda: broker.refuse == {"settle": 0, "note": 0, "bury": 0})
+    await eventually(lambda: group.stats.dead == 1)
     await group.end(tenure)
     assert len(await broker.dead_letters(PARTITION, "mail")) == 1
     assert await group.unfinished() == 0
@@ -607,9 +697,10 @@ async def test_an_error_that_no_retry_mends_ends_the_tenure_and_is_told() -> Non
         await eventually(lambda: not tenure.running)
     assert isinstance(tenure.failure, BrokerError)
     assert told.of("service.failed")
-    assert told.of("tenure.failed") == [
-        {"group": "mail", "partition": str(PARTITION), "error": "BrokerError: WRONGTYPE"}
-    ]
+    (failed,) = told.of("tenure.failed")
+    assert (failed["group"], failed["partition"]) == ("mail", str(PARTITION))
+    assert failed["error"] == "BrokerError: WRONGTYPE"
+    assert "in settle" in failed["trace"]
 
 
 async def test_no_more_is_read_than_fits_in_the_hand() -> None:
@@ -669,7 +760,7 @@ async def test_a_slot_that_others_want_is_given_up_when_the_turn_is_over(
     monkeypatch.setattr("edgy_bus.runtime.scheduling._TURN", turn)
     broker = MemoryBroker()
     await publish(broker, *(event(str(n), n) for n in range(1, 11)))
-    group = Group(broker, subscribe(receiver), concurrency=1)
+    group = Group(broker, subscribe(receiver), concurrency=1, calls=1)
     tenure = await group.begin()
     await eventually(lambda: group.stats.handled == 10)
     await group.end(tenure)
@@ -697,3 +788,27 @@ async def test_a_receiver_that_needs_no_order_is_called_side_by_side_for_one_row
     await eventually(lambda: group.stats.handled == 3)
     await group.end(tenure)
     assert together == 3
+
+
+async def test_a_stream_at_rest_is_read_ever_more_seldom_until_there_is_news() -> None:
+    class Counting(MemoryBroker):
+        reads = 0
+
+        async def fetch(self, *given: Any, **options: Any) -> Fetched:
+            self.reads += 1
+            return await super().fetch(*given, **options)
+
+    broker = Counting()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(_nothing), block=0.005)
+    tenure = await group.begin()
+    await asyncio.sleep(0.7)
+    # After 0.01, 0.02, 0.04 … seconds; every 0.01 s were 70 reads.
+    assert broker.reads < 15
+    await publish(broker, event("1", 2))
+    tenure.wake()
+    await eventually(lambda: group.stats.handled == 2)
+    before = broker.reads
+    await asyncio.sleep(0.1)
+    assert broker.reads > before, "soon after news, the pauses are short again"
+    await group.end(tenure)

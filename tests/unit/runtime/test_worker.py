@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
+from edgy_bus import services
 from edgy_bus.brokers.base import Lease, Members, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import pack
 from edgy_bus.database import Database
-from edgy_bus.errors import BrokerUnavailable, ConfigurationError, DatabaseUnavailable
+from edgy_bus.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    ConfigurationError,
+    DatabaseUnavailable,
+)
 from edgy_bus.events import Partition, partitions_of
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
@@ -42,9 +48,9 @@ class Away(MemoryBroker):
         self._answer()
         return await super().renew(lease, ttl)
 
-    async def fetch(self, lease: Lease, count: int, *, inherit: bool) -> Any:
+    async def fetch(self, lease: Lease, count: int, **where: Any) -> Any:
         self._answer()
-        return await super().fetch(lease, count, inherit=inherit)
+        return await super().fetch(lease, count, **where)
 
 
 def worker_on(
@@ -285,69 +291,205 @@ async def test_an_outage_of_any_kind_is_told_once_and_waited_for(
     assert len(told.of(f"{part}.available")) == 1
 
 
-async def test_a_mistake_before_the_start_ends_the_worker() -> None:
-    class Broken(MemoryBroker):
+async def test_a_mistake_of_configuration_ends_the_worker() -> None:
+    class Refusing(MemoryBroker):
         async def connect(self) -> None:
-            raise RuntimeError("a mistake")
+            raise ConfigurationError("a mistake")
 
-    worker = worker_on(Broken(), nothing)
+    worker = worker_on(Refusing(), nothing)
     await worker.start()
-    with pytest.raises(RuntimeError, match="a mistake"):
+    with pytest.raises(ConfigurationError, match="a mistake"):
         await worker.wait()
 
 
-class Broken(MemoryBroker):
-    """A mistake in one group alone."""
+async def test_no_other_error_at_the_start_ends_the_worker() -> None:
+    class Broken(MemoryBroker):
+        failures = 2
 
-    def __init__(self, group: str) -> None:
+        async def connect(self) -> None:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise BrokerError("WRONGTYPE")
+
+    with Told() as told:
+        async with worker_on(Broken(), nothing) as worker:
+            assert not worker.ready
+            await eventually(lambda: worker.ready)
+    assert [notice["error"] for notice in told.of("service.failed")] == [
+        "BrokerError: WRONGTYPE",
+        "BrokerError: WRONGTYPE",
+    ]
+
+
+class Broken(MemoryBroker):
+    """Fail in a step of one group, for as long as `works` is not set."""
+
+    def __init__(self, group: str, step: str) -> None:
         super().__init__()
         self.group = group
+        self.step = step
+        self.failed = 0
         self.works = asyncio.Event()
         self.works.set()
 
-    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
-        if group == self.group and not self.works.is_set():
+    def _answer(self, step: str, group: str) -> None:
+        if (step, group) == (self.step, self.group) and not self.works.is_set():
+            self.failed += 1
             raise RuntimeError("a mistake")
+
+    async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+        self._answer("join", group)
         return await super().join(group, worker, ttl, report)
+
+    async def leave(self, group: str, worker: str) -> None:
+        self._answer("leave", group)
+        await super().leave(group, worker)
+
+    async def release(self, lease: Lease) -> None:
+        self._answer("release", lease.role)
+        await super().release(lease)
+
+    async def acquire(
+        self, partition: Partition, role: str, owner: str, ttl: float
+    ) -> Lease | None:
+        if partition == PARTITION:
+            self._answer("acquire", role)
+        return await super().acquire(partition, role, owner, ttl)
 
 
 def of_group(group: str, function: Any) -> Subscriptions:
     return Subscriptions(group, [replace(subscribe(function), group=group)])
 
 
-async def test_a_consumer_that_fails_ends_its_worker_which_drains_the_other_groups() -> None:
-    entered, finished = asyncio.Event(), list[int]()
-
+def slowly(entered: asyncio.Event, finished: list[int]) -> Any:
     async def slow(sender: Any, event: Any, **kwargs: Any) -> None:
         entered.set()
         await asyncio.sleep(0.3)
         finished.append(event.sequence)
 
-    broker = Broken("search")
+    return slow
+
+
+@pytest.mark.parametrize("step", ["join", "leave", "release"])
+async def test_a_group_that_fails_ends_no_call_and_keeps_no_lease_of_another(step: str) -> None:
+    entered, finished = asyncio.Event(), list[int]()
+    broker = Broken("search", step)
     await publish(broker, event("1", 1))
+    slow = slowly(entered, finished)
     worker = Worker(broker, [of_group("mail", slow), of_group("search", nothing)], SETTINGS)
     with Told() as told:
         await worker.start()
         await entered.wait()
+        await eventually(lambda: held(worker) == 2)
         broker.works.clear()
-        with pytest.raises(RuntimeError, match="a mistake"):
-            await worker.wait()
+        if step == "join":
+            await eventually(lambda: broker.failed >= 2, "the group fails, and tries again")
+        assert worker.running
+        await worker.stop()
+    assert broker.failed
     assert finished == [1], "the call of the other group has had its time"
     assert not broker._streams[PARTITION].leases.get("mail"), "and its lease was given back"
-    assert [fields["service"] for fields in told.of("service.failed")] == ["Consumer", "Worker"]
+    names = {"join": "consumer", "leave": "consumer", "release": "partition"}
+    assert told.of(f"{names[step]}.failed")
     assert told.of("worker.stopped")
 
 
-async def test_a_mistake_while_leases_are_kept_is_told() -> None:
+async def test_a_group_that_fails_finishes_its_own_calls_and_goes_on_when_it_can() -> None:
+    entered, finished = asyncio.Event(), list[int]()
+    broker = Broken("mail", "join")
+    await publish(broker, event("1", 1))
+    async with worker_on(broker, slowly(entered, finished)) as worker:
+        await entered.wait()
+        broker.works.clear()
+        await eventually(lambda: broker.failed)
+        await eventually(lambda: finished == [1])
+        await publish(broker, event("1", 2))
+        await eventually(lambda: finished == [1, 2], "what the group holds goes on")
+        broker.works.set()
+        consumer = worker.consumers[0]
+        consumer.ready = False
+        await eventually(lambda: consumer.ready)
+
+
+async def test_a_lease_that_cannot_be_taken_keeps_no_other_partition_from_the_group() -> None:
+    broker = Broken("mail", "acquire")
+    await declare(broker, 4)
+    broker.works.clear()
+    with Told() as told:
+        async with worker_on(broker, nothing) as worker:
+            await eventually(lambda: held(worker) == 3)
+            await eventually(lambda: broker.failed >= 2)
+            broker.works.set()
+            await eventually(lambda: held(worker) == 4)
+    assert told.of("partition.failed")[0] == {
+        "group": "mail",
+        "partition": str(PARTITION),
+        "error": "RuntimeError: a mistake",
+    }
+
+
+async def test_a_worker_with_a_loop_that_hangs_says_no_more_that_it_is_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hanging(MemoryBroker):
+        hangs = False
+
+        async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+            if self.hangs:
+                await asyncio.Event().wait()
+            return await super().join(group, worker, ttl, report)
+
+    monkeypatch.setattr(services, "PATIENCE", 0.3)
+    alive: list[None] = []
+    broker = Hanging()
+    subscriptions = [Subscriptions("mail", [subscribe(nothing)])]
+    worker = Worker(broker, subscriptions, SETTINGS, lambda: alive.append(None))
+    await worker.start()
+    await eventually(lambda: worker.ready and alive)
+    assert worker.alive
+    broker.hangs = True
+    await eventually(lambda: not worker.alive)
+    count = len(alive)
+    await asyncio.sleep(2 * SETTINGS.lease)
+    assert len(alive) == count
+    await worker.consumers[0].abort()
+    await worker.stop()
+
+
+async def test_a_mistake_while_leases_are_kept_is_reported_and_ends_no_worker() -> None:
     class Broken(MemoryBroker):
+        works = False
+
         async def renew_all(self, leases: Any, ttl: float) -> Any:
-            raise RuntimeError("a mistake")
+            if not self.works:
+                raise RuntimeError("a mistake")
+            return await super().renew_all(leases, ttl)
 
     broker = Broken()
     await declare(broker, 1)
-    worker = worker_on(broker, nothing, WorkerSettings(lease=0.2, block=0.05))
     with Told() as told:
-        await worker.start()
-        await eventually(lambda: told.of("service.failed"), "the consumer fails")
-        with pytest.raises(RuntimeError, match="a mistake"):
-            await worker.stop()
+        async with worker_on(broker, nothing, WorkerSettings(lease=0.2, block=0.05)) as worker:
+            await eventually(lambda: told.of("tenure.lost"), "the lease runs out")
+            (failure,) = told.of("service.failed")
+            assert failure["service"] == "LeaseRenewal"
+            assert failure["error"] == "RuntimeError: a mistake"
+            broker.works = True
+            await eventually(lambda: held(worker) == 1)
+
+
+async def test_numbers_of_partitions_are_not_read_in_every_round() -> None:
+    class Counting(MemoryBroker):
+        reads = joins = 0
+
+        async def declared(self) -> Any:
+            self.reads += 1
+            return await super().declared()
+
+        async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+            self.joins += 1
+            return await super().join(group, worker, ttl, report)
+
+    broker = Counting()
+    async with worker_on(broker, nothing):
+        await eventually(lambda: broker.joins >= 6)
+        assert broker.reads <= 2

@@ -5,8 +5,17 @@ from functools import partial, wraps
 import pytest
 
 from edgy_bus.errors import ConfigurationError, SignalError
-from edgy_bus.signals import Options, Receiver, Signal
-from edgy_bus.signals.receiver import check, describe
+from edgy_bus.signals import (
+    BUILT_IN,
+    BUILT_IN_KEYWORDS,
+    CUSTOM_KEYWORDS,
+    Batch,
+    Options,
+    Receiver,
+    Signal,
+)
+from edgy_bus.signals.naming import describe
+from edgy_bus.signals.receiver import check
 
 
 async def plain(sender, instance, **kwargs):
@@ -155,10 +164,103 @@ def test_positional_arguments_do_not_stand_in_for_kwargs():
     assert "must take **kwargs" in refusal(receiver)
 
 
+def test_a_parameter_that_is_given_by_position_is_refused():
+    async def receiver(sender, instance, /, **kwargs): ...
+
+    assert "takes `instance` by position only" in refusal(receiver)
+
+
+# Parameters that no signal gives
+
+
+def bound(name):
+    signal = Signal()
+    signal.bind(name, None)
+    return signal
+
+
+async def misnamed(sender, instanc, **kwargs): ...
+
+
+async def needs_a_row(sender, instance, row, **kwargs): ...
+
+
+async def needs_a_keyword(sender, *, chagnes, **kwargs): ...
+
+
+async def needs_everything(
+    sender,
+    instance,
+    model_instance,
+    values,
+    column_values,
+    is_update,
+    changes,
+    row_count,
+    operation_skipped,
+    keys,
+    event,
+    **kwargs,
+): ...
+
+
+async def has_a_default(sender, row=None, *, colour="red", **kwargs): ...
+
+
+async def of_a_batch(sender, instances, events, **kwargs): ...
+
+
+@pytest.mark.parametrize("signal", BUILT_IN)
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (misnamed, "misnamed requires `instanc`, which {} does not give: did you mean 'instance'?"),
+        (needs_a_row, "requires `row`, which {} does not give; it gives instance, model_instance"),
+        (needs_a_keyword, "requires `chagnes`, which {} does not give: did you mean 'changes'?"),
+        (of_a_batch, "requires `instances`, which {} does not give; receivers with batch=Batch(…)"),
+    ],
+)
+def test_a_required_parameter_that_a_built_in_signal_does_not_give_is_refused(
+    signal, function, text
+):
+    chosen = bound(signal)
+    with pytest.raises(SignalError) as caught:
+        chosen.connect(function)
+    assert text.format(signal) in str(caught.value)
+    assert chosen.receivers == ()
+
+
+@pytest.mark.parametrize("signal", BUILT_IN)
+@pytest.mark.parametrize("function", [needs_everything, has_a_default, partial(needs_a_row, row=1)])
+async def test_what_a_built_in_signal_gives_may_be_required(signal, function):
+    chosen = bound(signal)
+    chosen.connect(function)
+    await chosen.send(Mailer)
+
+
+def test_a_custom_signal_may_be_sent_with_any_keywords():
+    bound("on_verify").connect(needs_a_row)
+
+
+def test_a_batch_receiver_gets_lists():
+    options = Options(batch=Batch())
+    bound("post_save").connect(of_a_batch, options)
+    for name in ("post_save", "on_verify"):
+        with pytest.raises(SignalError, match=r"requires `instance`.*did you mean 'instances'\?"):
+            bound(name).connect(needs_everything, options)
+
+
+def test_the_lists_of_keywords_are_those_that_receivers_get():
+    assert len(set(BUILT_IN_KEYWORDS)) == len(BUILT_IN_KEYWORDS)
+    assert set(CUSTOM_KEYWORDS) < set(BUILT_IN_KEYWORDS)
+
+
 def test_a_receiver_that_is_not_async_is_refused():
     def receiver(sender, instance, **kwargs): ...
 
-    assert "receiver must be async (`async def`): model operations are awaited" in refusal(receiver)
+    text = refusal(receiver)
+    assert "receiver must be async (`async def`): model operations are awaited" in text
+    assert "`await asyncio.to_thread(function, …)`" in text
 
 
 def test_an_async_generator_is_refused():

@@ -5,7 +5,7 @@ import pytest
 from edgy_bus import models as edgy
 from edgy_bus import signals
 from edgy_bus.errors import SignalError
-from edgy_bus.retry import Retry
+from edgy_bus.retrying import Retry
 from edgy_bus.signals import BUILT_IN, post_save, pre_save
 
 

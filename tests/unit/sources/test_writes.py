@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from edgy_bus import models as edgy
+from edgy_bus.models import queryset
 from edgy_bus.sources import ChangeSet, DeleteRow, InsertRows, RowChange, UpdateRows, writes
 from edgy_bus.sources.statements import key_columns
 from tests.unit.models import declare_user, listen, tables
@@ -71,11 +72,68 @@ def test_inserts_have_few_sizes_and_a_bounded_number_of_parameters(
     assert [row for part in parts for row in part] == list(range(rows))
 
 
-async def test_rows_with_keys_are_inserted_in_the_order_of_keys(desk: Desk) -> None:
+async def test_rows_with_keys_are_inserted_in_the_order_of_unique_values(desk: Desk) -> None:
     rows = [{"id": key, **insertion(f"n{key}")} for key in (30, 4, 200)]
     changes = await InsertRows(desk.meta, "post_save", rows).run(desk.database)
-    assert [change.key for change in changes] == [4, 30, 200]
+    assert [change.key for change in changes] == [200, 30, 4], "of n200, n30 and n4"
     assert [change.is_update for change in changes] == [False] * 3
+
+
+async def test_rows_are_inserted_in_the_order_of_unique_json(sqlite_url: str) -> None:
+    def declare(own: edgy.Registry) -> Any:
+        class Rule(edgy.Model):
+            id: int = edgy.BigIntegerField(primary_key=True)
+            terms: Any = edgy.JSONField(unique=True, null=True)
+
+            class Meta:
+                registry = own
+
+        return Rule
+
+    terms = [{"b": 1, "a": 2}, [2], {"a": 2}, "text", None, [1], 7, {"a": 2, "b": 3}, True]
+    swapped = [dict(reversed(each.items())) if type(each) is dict else each for each in terms]
+    async with tables(sqlite_url, declare) as model:
+        orders = []
+        for given in (terms, swapped[::-1]):
+            rows = [{"id": key, "terms": each} for key, each in enumerate(given)]
+            write = InsertRows(model.meta, "post_save", rows)
+            changes = await write.run(model.meta.registry.database)
+            orders.append([change.row["terms"] for change in changes])
+            await model.query.delete()
+        assert orders[0] == orders[1], "two programs insert the same values in the same order"
+        assert len(orders[0]) == len(terms)
+
+
+async def test_rows_with_drawn_keys_are_inserted_among_rows_whose_keys_were_given(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def declare(own: edgy.Registry) -> Any:
+        class Seat(edgy.Model):
+            code: str = edgy.CharField(max_length=5, unique=True)
+            id: int = edgy.BigIntegerField(primary_key=True)
+
+            class Meta:
+                registry = own
+
+        return Seat
+
+    async def draw(_: object, __: object, count: int) -> list[int]:
+        return list(range(1, count + 1))
+
+    monkeypatch.setattr(queryset, "draw_keys", draw)
+    inserted: list[str] = []
+
+    async with tables(sqlite_url, declare) as model:
+        insert = InsertRows._insert
+
+        async def watched(self: InsertRows, database: Any, rows: Any) -> Any:
+            inserted.extend(row["code"] for row in rows)
+            return await insert(self, database, rows)
+
+        monkeypatch.setattr(InsertRows, "_insert", watched)
+        rows = [{"code": "c"}, {"code": "b", "id": 70}, {"code": "a"}, {"code": "d", "id": 60}]
+        await model.query.bulk_create(rows)
+    assert inserted == ["a", "b", "c", "d"]
 
 
 async def test_rows_of_keys_alone_can_be_inserted(sqlite_url: str) -> None:

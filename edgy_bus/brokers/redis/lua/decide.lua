@@ -12,9 +12,12 @@ if redis.call('HGET', held, row) ~= 'held' then return {'refused', 'not_waiting'
 if skip == '1' then
   local first = redis.call('XRANGE', parked, '-', '+', 'COUNT', 1)[1]
   if first then
-    redis.call('XADD', dead, '*', unpack(first[2]))
+    -- Lua's stack bounds the number of arguments. No letter has as many fields.
+    redis.call('XADD', dead, '*', unpack(first[2], 1, math.min(#first[2], 1000)))
     redis.call('XDEL', parked, first[1])
   end
 end
+-- A server that is full lets a script grow that has deleted before.
+redis.call('HDEL', held, row)
 redis.call('HSET', held, row, 'retry 0')
 return {}

@@ -1,93 +1,178 @@
 -- Read entries for a group: first the entries that former owners left unfinished, and new entries
 -- only after them.
 -- KEYS    events, lease, epoch, notes
--- ARGV    group, holder, epoch, number of entries, '1' if former owners may have left entries
+-- ARGV    group, holder, epoch, the tenure's last confirmed write, number of entries, '1' if former
+--         owners may have left entries, the last entry that this tenure has taken over ('0-0':
+--         none), bytes of values after which the read ends, the most entries that are read before
+--         their size is looked at
 -- Answer  fresh: the new entries, position: the last entry that the group has read; or inherited:
---         the entries of former owners, notes and deliveries: of each of them, missing: the entry
---         ids that are no longer in the stream; or refused: 'lost', or 'rolled_back'. Entries are
---         as XREADGROUP returns them: [entry id, [field, value, ...]].
+--         the entries of former owners, notes and deliveries: of each of them, kept: of each of
+--         them the receivers and event ids of its proofs, alternating, missing: the entry ids that
+--         are no longer in the stream, position: the last entry that was taken over; or refused:
+--         'lost', or 'rolled_back'. Entries are as XREADGROUP returns them: [entry id, [field,
+--         value, ...]].
 -- Race    A lease is valid when checked and lost when the entries are read. Two owners would handle
 --         the events of a row side by side, so the check and the read are one step.
 local events, lease, epoch, notes = unpack(KEYS)
-local group, holder, expected_epoch, count, inherit = unpack(ARGV)
+local group, holder, expected_epoch, confirmed, count, inherit, after = unpack(ARGV, 1, 7)
+local most_bytes, overshoot = tonumber(ARGV[8]), tonumber(ARGV[9])
+-- A server that runs a script does nothing else. Entries that are taken over cost more.
+local most_new, most_inherited, most_removed = 300, 120, 200
 
 if redis.call('GET', lease) ~= holder or redis.call('GET', epoch) ~= expected_epoch then
   return {'refused', 'lost'}
+end
+if (tonumber(redis.call('HGET', notes, 'writes')) or 0) < tonumber(confirmed) then
+  return {'refused', 'rolled_back'}
 end
 
 local pending = redis.pcall('XPENDING', events, group)
 if pending.err then
   if not string.find(pending.err, 'NOGROUP', 1, true) then return redis.error_reply(pending.err) end
+  -- A server that is full lets a script grow that has acknowledged before, were it nothing.
+  redis.call('XACK', events, group, '0-0')
   redis.call('XGROUP', 'CREATE', events, group, '0', 'MKSTREAM')
   pending = {0}
 end
 
+-- Former owners' entries are taken over in the order of their ids: this tenure has nothing behind
+-- `after`, and the first page is full, so that no page costs more than another.
 local function unfinished_by_others(limit)
-  local ids, deliveries, start = {}, {}, '-'
+  local ids, deliveries, owners, start = {}, {}, {}, '(' .. after
   while #ids < limit and pending[1] > 0 do
-    local page = redis.call('XPENDING', events, group, start, '+', 100)
+    local page = redis.call('XPENDING', events, group, start, '+', limit - #ids)
+    if #page == 0 then break end
     for _, row in ipairs(page) do
       local id, consumer, times = row[1], row[2], row[4]
-      if consumer ~= holder and #ids < limit then
+      if consumer ~= holder then
         ids[#ids + 1] = id
-        deliveries[id] = times + 1
+        deliveries[id], owners[consumer] = times + 1, true
       end
     end
-    if #page < 100 then break end
     start = '(' .. page[#page][1]
   end
-  return ids, deliveries
+  return ids, deliveries, owners
+end
+
+local function bytes_of(entry)
+  local bytes = 0
+  for i = 2, #entry[2], 2 do bytes = bytes + #entry[2][i] end
+  return bytes
+end
+
+-- Read piece by piece, until there are enough entries or bytes. The first entry is read alone, and
+-- its size says how many more may fit. `next_piece` returns the entries of a piece, and whether
+-- more may follow.
+local function in_pieces(limit, next_piece)
+  local entries, done, bytes, piece, more = {}, 0, 0, 1, true
+  while more and done < limit and bytes < most_bytes do
+    local new
+    piece = math.min(piece, limit - done)
+    new, more = next_piece(done, piece)
+    done = done + piece
+    for _, entry in ipairs(new) do
+      entries[#entries + 1] = entry
+      bytes = bytes + bytes_of(entry)
+    end
+    piece = overshoot
+    if bytes > 0 then
+      local fit = math.floor((most_bytes - bytes) * #entries / bytes)
+      piece = math.max(1, math.min(overshoot, fit))
+    end
+  end
+  return entries, done
+end
+
+-- What was put aside of an entry: receiver and event id of each proof, alternating.
+local function kept_of(entry)
+  local proofs, names = {}, redis.call('HGET', notes, entry .. ' *kept') or ''
+  for name in string.gmatch(names, '[^\n]+') do
+    proofs[#proofs + 1] = name
+    proofs[#proofs + 1] = redis.call('HGET', notes, entry .. ' ' .. name) or ''
+  end
+  return proofs
 end
 
 local function hand_over(ids, deliveries_by_id)
-  local entries, present = {}, {}
-  for _, entry in ipairs(redis.call('XCLAIM', events, group, holder, 0, unpack(ids))) do
-    -- Redis before 7 returns false for an entry that is no longer in the stream.
-    if entry then
-      entries[#entries + 1] = entry
-      present[entry[1]] = true
+  -- Before the claim: entries that a script has claimed and not returned would be nobody's.
+  local notes_of = {}
+  for i, note in ipairs(redis.call('HMGET', notes, unpack(ids))) do notes_of[ids[i]] = note end
+  local entries, claimed = in_pieces(#ids, function(done, piece)
+    local there = {}
+    local answer = redis.call(
+      'XCLAIM', events, group, holder, 0, unpack(ids, done + 1, done + piece)
+    )
+    for _, entry in ipairs(answer) do
+      -- Redis before 7 returns false for an entry that is no longer in the stream.
+      if entry then there[#there + 1] = entry end
     end
+    return there, true
+  end)
+  local present, entry_notes, kept, deliveries = {}, {}, {}, {}
+  for i, entry in ipairs(entries) do
+    local id = entry[1]
+    entry_notes[i], deliveries[i], present[id] = notes_of[id] or '', deliveries_by_id[id], true
+    kept[i] = kept_of(id)
   end
   local missing = {}
-  for _, id in ipairs(ids) do
+  for i = 1, claimed do
+    local id = ids[i]
     if not present[id] then
       missing[#missing + 1] = id
       redis.call('XACK', events, group, id)
     end
   end
-  local entry_notes, deliveries = {}, {}
-  for i, entry in ipairs(entries) do
-    entry_notes[i] = redis.call('HGET', notes, entry[1]) or ''
-    deliveries[i] = deliveries_by_id[entry[1]]
-  end
-  return {'inherited', entries, 'notes', entry_notes, 'deliveries', deliveries, 'missing', missing}
+  return {
+    'inherited', entries, 'notes', entry_notes, 'kept', kept, 'deliveries', deliveries,
+    'missing', missing, 'position', ids[claimed]
+  }
 end
 
-if inherit == '1' then
-  -- XCLAIM takes its ids as arguments, and Lua's stack bounds their number.
-  local ids, deliveries = unfinished_by_others(math.min(tonumber(count), 1000))
-  if #ids > 0 then return hand_over(ids, deliveries) end
-  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', events, group)) do
-    local name, unfinished = consumer[2], consumer[4]
-    if name ~= holder and unfinished == 0 then
+-- Remove consumers of former owners whose entries were all taken over.
+local function remove_emptied(owners)
+  for name in pairs(owners) do
+    if #redis.call('XPENDING', events, group, '-', '+', 1, name) == 0 then
       redis.call('XGROUP', 'DELCONSUMER', events, group, name)
     end
   end
-else
-  -- Only the holder of the lease reads: entries of another consumer can only have come back with
-  -- an older copy of the stream.
-  for _, consumer in ipairs(pending[4] or {}) do
-    if consumer[1] ~= holder then return {'refused', 'rolled_back'} end
+end
+
+-- Remove consumers of former owners that had finished everything. The next owner removes the rest.
+local function remove_idle_consumers()
+  local removed = 0
+  for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', events, group)) do
+    local name, unfinished = consumer[2], consumer[4]
+    if name ~= holder and unfinished == 0 and removed < most_removed then
+      redis.call('XGROUP', 'DELCONSUMER', events, group, name)
+      removed = removed + 1
+    end
   end
 end
 
-local reply = redis.call(
-  'XREADGROUP', 'GROUP', group, holder, 'COUNT', count, 'STREAMS', events, '>'
-)
-if reply and reply[1] and #reply[1][2] > 0 then
-  local entries = reply[1][2]
-  return {'fresh', entries, 'position', entries[#entries][1]}
+if inherit == '1' then
+  local limit = math.min(tonumber(count), most_inherited)
+  local ids, deliveries, owners = unfinished_by_others(limit)
+  if #ids > 0 then
+    local answer = hand_over(ids, deliveries)
+    remove_emptied(owners)
+    return answer
+  end
+  remove_idle_consumers()
 end
+-- Only the holder of the lease reads: entries of another consumer can only have come back with an
+-- older copy of the stream.
+for _, consumer in ipairs(pending[4] or {}) do
+  if consumer[1] ~= holder then return {'refused', 'rolled_back'} end
+end
+
+local entries = in_pieces(math.min(tonumber(count), most_new), function(_, piece)
+  local reply = redis.call(
+    'XREADGROUP', 'GROUP', group, holder, 'COUNT', piece, 'STREAMS', events, '>'
+  )
+  local new = reply and reply[1] and reply[1][2] or {}
+  return new, #new == piece
+end)
+if #entries > 0 then return {'fresh', entries, 'position', entries[#entries][1]} end
 local position = '0-0'
 for _, row in ipairs(redis.call('XINFO', 'GROUPS', events)) do
   local info = {}

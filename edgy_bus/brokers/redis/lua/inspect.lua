@@ -21,8 +21,11 @@ if current == expected_epoch and expected_entry ~= '0-0' then
   local entry = redis.call('XRANGE', events, expected_entry, expected_entry)[1]
   if not entry or entry[2][2] ~= expected_event then current = false end
 end
-if not current then
+-- An epoch that another program wrote may have bytes that are no text.
+if not current or not string.match(current, '^[%w-]+$') then
   current = fresh_epoch
+  -- A server that is full lets a script grow that has deleted before.
+  redis.call('DEL', epoch)
   redis.call('SET', epoch, current)
 end
 

@@ -1,22 +1,39 @@
--- Register a worker as alive, by the server's clock, and return the members of the group.
--- KEYS    seen (sorted set: worker, milliseconds until which the worker is alive), reports (hash)
+-- Register a worker as alive, by the server's clock; or return the members of the group.
+-- KEYS    seen (sorted set: worker, milliseconds until which the worker is alive), reports (hash),
+--         nudge (counter)
 -- ARGV    worker ('': only look), milliseconds (0: the worker leaves), report
--- Answer  alive: the live workers; reports: worker and its report, alternating. A report outlives
---         its worker by an hour.
+-- Answer  alive: the live workers; reports: worker and its report, alternating, for a caller that
+--         only looks, a report outlives its worker by an hour; nudge: the counter, for a worker
 -- Race    Workers with different clocks would disagree about who is alive, and assign partitions
 --         differently. One clock decides, in the step that registers.
-local seen, reports = unpack(KEYS)
+local seen, reports, nudge = unpack(KEYS)
 local worker, ttl, report = unpack(ARGV)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local nudged = ''
 if worker ~= '' then
+  nudged = redis.call('GET', nudge) or ''
+  -- A server that is full lets a script grow that has removed before.
+  redis.call('ZREM', seen, worker)
   redis.call('ZADD', seen, now + ttl, worker)
   if report ~= '' then redis.call('HSET', reports, worker, report) end
-  for _, old in ipairs(redis.call('ZRANGEBYSCORE', seen, '-inf', now - 3600000)) do
+  local long_gone = redis.call('ZRANGEBYSCORE', seen, '-inf', now - 3600000, 'LIMIT', 0, 100)
+  for _, old in ipairs(long_gone) do
     redis.call('HDEL', reports, old)
     redis.call('ZREM', seen, old)
   end
 end
 local alive = redis.call('ZRANGEBYSCORE', seen, '(' .. now, '+inf')
-return {'alive', alive, 'reports', redis.call('HGETALL', reports)}
+local read = {}
+if worker == '' then
+  -- The hash may have fields of another program.
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', seen, '-inf', '+inf')) do
+    local text = redis.call('HGET', reports, member)
+    if text then
+      read[#read + 1] = member
+      read[#read + 1] = text
+    end
+  end
+end
+return {'alive', alive, 'reports', read, 'nudge', nudged}

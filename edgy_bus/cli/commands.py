@@ -1,0 +1,301 @@
+"""The options of every command, and its explanation.
+
+A command imports its work when it runs, so that `--help` and a completion import no database, no
+broker and no model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgy_bus.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from edgy_bus.cli.place import Place
+
+Target = Annotated[
+    str, typer.Argument(metavar="MODULE:BUS", help="Where the bus is, for example app:bus.")
+]
+Where = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODULE:BUS]", help="Where the receivers' bus is; not needed with --broker."
+    ),
+]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="The broker, in place of MODULE:BUS. EDGY_BUS_BROKER keeps a password out of the list "
+        "of processes.",
+    ),
+]
+Prefix = Annotated[str, typer.Option("--prefix", help="The prefix of the keys, with --broker.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+Group = Annotated[
+    str | None, typer.Option("--group", "-g", help="The group; by default that of the bus.")
+]
+HealthFile = Annotated[
+    Path | None,
+    typer.Option(help="Written every few seconds while the program works; see `edgy-bus health`."),
+]
+Import = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import", metavar="MODULE", help="Import a module that holds receivers; may be repeated."
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+
+
+def worker(
+    target: Target,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", "-g", help="Run this group only; may be repeated."),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency", "-c", min=1, help="Waiting calls of each receiver, in each process."
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, help="Processes to run.")
+    ] = 1,
+    import_: Import = None,
+    health_file: HealthFile = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the receivers of a bus until SIGTERM or Ctrl-C; running receivers finish first."""
+    from edgy_bus.cli.worker import WorkerCall, work
+
+    work(
+        WorkerCall(
+            target=target,
+            groups=group,
+            modules=import_ or [],
+            concurrency=concurrency,
+            processes=processes,
+            health_file=health_file,
+            verbose=verbose,
+        )
+    )
+
+
+def relay(
+    target: Target,
+    import_: Import = None,
+    health_file: HealthFile = None,
+    verbose: Verbose = False,
+) -> None:
+    """Publish the events of a service's outbox, until SIGTERM or Ctrl-C.
+
+    Any number of relays may run, also beside the relay of the service: a lease lets a single relay
+    work at a time. Name with --import the modules with models that MODULE does not import.
+    """
+    from edgy_bus.cli.relay import publish
+
+    publish(target, modules=import_ or [], health_file=health_file, verbose=verbose)
+
+
+def forget(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:BUS", help="Where the publishing service's bus is.")
+    ],
+    group: Annotated[
+        str, typer.Argument(metavar="GROUP", help="The group that no worker runs any more.")
+    ],
+    json: Json = False,
+) -> None:
+    """Forget a group of receivers, so that no stream waits for the group any more.
+
+    A stream is trimmed up to the entry that every group of the stream has read. A group that was
+    renamed or removed has to be forgotten, or the streams grow. Its dead letters stay.
+
+    Needs Redis and the service's databases, and starts nothing. The exit status is 1 if neither
+    knew the group.
+    """
+    from edgy_bus.cli.forget import forget as run
+
+    run(target, group, as_json=json)
+
+
+def held(
+    target: Where = None,
+    group: Group = None,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """List the rows that receivers with on_exhausted="hold" hold.
+
+    Reads Redis only: no database is needed, and nothing is started or changed. The exit status is 1
+    if a row waits for a decision.
+    """
+    from edgy_bus.cli.held import held as run
+
+    place, _ = place_of([target], broker, prefix)
+    run(place, group, as_json=json)
+
+
+def release(
+    target: Where = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="The model with its service, accounts.User."),
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Argument(metavar="[ROW]", help="The key of the row.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every held row, of MODEL if MODEL is given.")
+    ] = False,
+    group: Group = None,
+    receiver: Annotated[str | None, typer.Option(help="Only for this receiver.")] = None,
+    skip: Annotated[
+        bool,
+        typer.Option(
+            "--skip",
+            help="Move the event that the receiver gave up to the dead letters first.",
+        ),
+    ] = False,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Let workers handle the parked events of held rows, in order, and end the holding.
+
+    Name a row, or all rows: `release app:bus accounts.User 42`, `release app:bus --all`. Needs
+    Redis only, and starts nothing: a worker of the group handles the events. The exit status is 1
+    if no such row is held, or was released before.
+    """
+    place, words = place_of([target, model, subject], broker, prefix)
+    if every == (len(words) == 2):
+        raise typer.BadParameter("name a row, MODEL and ROW, or write --all")
+    from edgy_bus.cli.held import release as run
+
+    run(place, words, group=group, receiver=receiver, skip=skip, as_json=json)
+
+
+def status(
+    target: Where = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Again and again, until Ctrl-C.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between, with --watch.")] = 2.0,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Show how far each group is, in events and in seconds, and what waits for an operator.
+
+    With MODULE:BUS, also what waits in the service's outboxes. Only reads, and starts nothing. The
+    exit status is 1 if there are dead letters or held rows, or if events wait for a group that has
+    no worker.
+    """
+    from edgy_bus.cli.status import show_status, watch_status
+
+    place, _ = place_of([target], broker, prefix)
+    if watch:
+        watch_status(place, every, as_json=json)
+    else:
+        show_status(place, as_json=json)
+
+
+def doctor(
+    target: Where = None,
+    fail_on: Annotated[
+        str, typer.Option(metavar="warning|error", help="The findings that make the status 1.")
+    ] = "warning",
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Between two looks, if a group is behind.")
+    ] = 5.0,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Say what is wrong with the broker, the groups and the outboxes, and what mends it.
+
+    Every finding has a code that docs/operations.md explains. Only reads, and starts nothing.
+    """
+    from edgy_bus.cli.doctor import FailOn, examine
+
+    # Checked here: the type would import the doctor for every `--help`.
+    if fail_on not in set(FailOn):
+        raise typer.BadParameter("--fail-on takes warning or error")
+    place, _ = place_of([target], broker, prefix)
+    examine(place, FailOn(fail_on), seconds, as_json=json)
+
+
+def groups(
+    target: Where = None, broker: Broker = None, prefix: Prefix = "edgy", json: Json = False
+) -> None:
+    """Show the groups, and how many streams each of their workers owns. Reads Redis only."""
+    from edgy_bus.cli.status import show_groups
+
+    place, _ = place_of([target], broker, prefix)
+    show_groups(place, as_json=json)
+
+
+def streams(
+    target: Where = None,
+    model: Annotated[str | None, typer.Option(help="Streams of this model.")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", "-g", help="Streams that this group has read.")
+    ] = None,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Show every stream: entries, bytes, and how far each group is. Reads Redis only."""
+    from edgy_bus.cli.status import show_streams
+
+    place, _ = place_of([target], broker, prefix)
+    show_streams(place, model, group, as_json=json)
+
+
+def demo(
+    fast: Annotated[bool, typer.Option("--fast", help="A tenth of the users.")] = False,
+    users: Annotated[int | None, typer.Option(min=25, help="How many users.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="A database URL (sqlite:///file or postgresql://…); SQLite files in a temporary "
+            "folder by default."
+        ),
+    ] = None,
+) -> None:
+    """Run two services against each other, kill a worker half-way, and account for every event.
+
+    Uses the Redis of EDGY_BUS_REDIS_URL, a Redis on localhost:6379, a server on the PATH, or the
+    server of the `embedded` extra. The exit status is 1 if any event was lost, handled twice or out
+    of order.
+    """
+    # The demonstration starts servers, for which other commands have no use.
+    from rich.console import Console
+
+    from edgy_bus.demo.run import USERS, USERS_FAST, run
+
+    count = users if users is not None else USERS_FAST if fast else USERS
+    if not run(Console(), users=count, database=database):
+        raise typer.Exit(Exit.FINDING)
+
+
+def health(context: typer.Context) -> None:
+    """Tell a probe whether a worker or relay is well, by the status: 0 or 1."""
+    from edgy_bus.cli.health import probe
+
+    raise typer.Exit(probe(context.args))
+
+
+def place_of(
+    words: Sequence[str | None], broker: str | None, prefix: str
+) -> "tuple[Place, list[str]]":
+    """Return where a command works, and the words that do not say where."""
+    from edgy_bus.cli.place import Address, find_place
+
+    return find_place([word for word in words if word is not None], Address(broker, prefix))

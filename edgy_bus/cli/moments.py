@@ -1,0 +1,34 @@
+"""Times in options: a moment, or how long ago."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from edgy_bus.errors import ConfigurationError
+
+_AGO = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return the time that an option names: `2h` is two hours ago. A time without zone is local.
+
+    Raises:
+        ConfigurationError: for a text that is no time.
+    """
+    if text is None:
+        return None
+    # By the clock of this machine; the doctor reports a broker whose clock differs.
+    if ago := _AGO.fullmatch(text):
+        duration = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return datetime.now(UTC) - duration
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{text!r} is not a time: write 30m, 2h, 7d, or a time like 2026-11-27T15:00"
+        ) from error
+
+
+def in_text(time: datetime) -> str:
+    """Return a time for people: in UTC, to the second."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -1,0 +1,151 @@
+"""`edgy-bus status`, `groups` and `streams`: how far groups are, and what waits."""
+
+import asyncio
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from edgy_bus import operations
+from edgy_bus.cli.exits import Exit
+from edgy_bus.cli.operating import operate, reach
+from edgy_bus.cli.output import answer, envelope
+from edgy_bus.cli.place import Place
+from edgy_bus.cli.tables import show
+from edgy_bus.operations import GroupStatus, Parts, Status, StreamStatus
+
+_GROUPS = ("group", "workers", "lag", "seconds", "in hand", "dead", "held", "note")
+_STREAMS = ("stream", "entries", "bytes", "group", "owner", "lag", "seconds", "dead", "held")
+
+
+def show_status(place: Place, *, as_json: bool) -> None:
+    """Show the groups, and the outboxes of a bus."""
+    view = reach(place, operations.status)
+    answer("status", view, lambda: _print(view), as_json=as_json, status=_exit(view))
+
+
+def show_groups(place: Place, *, as_json: bool) -> None:
+    """Show the groups and the owners of their streams; needs no database."""
+    # Without the outboxes: this view works while the databases are away.
+    view = operate(place, lambda parts: operations.status(Parts(parts.broker, parts.service)))
+
+    def report() -> None:
+        _print_groups(view.groups)
+        rows = [
+            (group.name, worker, str(count), "" if worker in group.workers else "not alive")
+            for group in view.groups
+            for worker, count in sorted(group.owners.items())
+        ]
+        if rows:
+            show(("group", "worker", "streams", "note"), rows)
+
+    answer("groups", {"groups": view.groups}, report, as_json=as_json, status=_exit(view))
+
+
+def show_streams(place: Place, model: str | None, group: str | None, *, as_json: bool) -> None:
+    """Show the streams, each with its groups."""
+    views = operate(place, lambda parts: operations.streams(parts.broker, model=model, group=group))
+    answer("streams", {"streams": views}, lambda: _print_streams(views), as_json=as_json)
+
+
+def watch_status(place: Place, seconds: float, *, as_json: bool) -> None:
+    """Show the status again and again, until Ctrl-C."""
+
+    async def watch(parts: Parts, unreachable: str) -> None:
+        while True:
+            view = await operations.status(parts, unreachable)
+            if as_json:
+                typer.echo(envelope("status", view, _exit(view)))
+            else:
+                Console().clear()
+                _print(view)
+            # The connections stay open between two looks.
+            await asyncio.sleep(seconds)
+
+    try:
+        reach(place, watch)
+    except KeyboardInterrupt:
+        # The ordinary end of a watch is no error.
+        raise typer.Exit from None
+
+
+def _exit(view: Status) -> Exit:
+    return Exit.FINE if view.well else Exit.FINDING
+
+
+def _print(view: Status) -> None:
+    size = "" if view.size is None else f", {view.size:,} bytes"
+    # First what has no table: a table may be longer than the terminal.
+    typer.echo(f"{view.models} models, {view.streams} streams, {view.entries:,} entries{size}")
+    for outbox in view.outboxes:
+        waits = "" if outbox.seconds is None else f", the oldest for {outbox.seconds:.0f} s"
+        count = outbox.error or f"{outbox.pending} events to publish{waits}"
+        typer.echo(f"outbox {outbox.database}: {count}")
+    _print_groups(view.groups)
+
+
+def _print_groups(groups: Sequence[GroupStatus]) -> None:
+    if not groups:
+        typer.echo("no group has read a stream")
+        return
+    show(_GROUPS, [_group(group) for group in groups])
+
+
+def _group(group: GroupStatus) -> tuple[str, ...]:
+    return (
+        group.name,
+        str(len(group.workers)),
+        f"{group.lag}{'' if group.counted else '+'}",
+        f"{group.seconds:.0f}",
+        str(group.unfinished),
+        str(group.dead),
+        str(group.held),
+        _note(group),
+    )
+
+
+def _note(group: GroupStatus) -> str:
+    if group.deserted:
+        return "no worker: start one, or `edgy-bus forget`"
+    # Each note is the command that shows more.
+    notes = []
+    if group.dead:
+        notes.append("`edgy-bus dead list`")
+    if group.held:
+        notes.append("`edgy-bus held`")
+    if group.unowned:
+        notes.append(f"{group.unowned} streams without an owner")
+    return ", ".join(notes)
+
+
+def _print_streams(views: Sequence[StreamStatus]) -> None:
+    rows = [
+        (
+            f"{view.model}:{view.partition}",
+            str(view.entries),
+            "" if view.size is None else str(view.size),
+            *cells,
+        )
+        for view in views
+        for cells in _groups_of(view)
+    ]
+    if rows:
+        show(_STREAMS, rows)
+    else:
+        typer.echo("there is no stream")
+
+
+def _groups_of(view: StreamStatus) -> Sequence[tuple[str, ...]]:
+    cells = [
+        (
+            group.name,
+            group.owner,
+            "?" if group.lag is None else str(group.lag),
+            f"{group.seconds:.0f}",
+            str(group.dead),
+            str(group.held),
+        )
+        for group in view.groups
+    ]
+    # A stream that no group has read has a line, too.
+    return cells or [("", "", "", "", "", "")]

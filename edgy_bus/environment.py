@@ -1,0 +1,10 @@
+"""Name the environment variables that programs of this library read."""
+
+FOLLOW_STDIN = "EDGY_BUS_FOLLOW_STDIN"
+"""The program stops when its standard input ends.
+
+The input ends when the parent process has died, no matter how, SIGKILL included.
+"""
+
+BROKER = "EDGY_BUS_BROKER"
+"""The URL of the broker for commands of operators, which a list of processes does not show."""

@@ -1,0 +1,112 @@
+"""Read the declaration of a model class: its fields, its `Meta`, and the reader of its events."""
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from edgy_bus.database import Row
+from edgy_bus.errors import ModelError
+from edgy_bus.models.binding import ModelClass, bound_fields, complete_rules, readable
+from edgy_bus.models.checking import has_own_hook
+from edgy_bus.models.fields import Field
+from edgy_bus.models.meta import (
+    MetaInfo,
+    inherited_options,
+    make_table,
+    options_of,
+    publish_patterns,
+)
+from edgy_bus.models.registry import Registry
+from edgy_bus.models.state import STATE
+from edgy_bus.signals import Broadcaster, Route
+
+
+def described(model: ModelClass, route: Route) -> MetaInfo:
+    """Read the declaration of a model; its signals are sent by `route`.
+
+    Raises `ModelError` for a wrong declaration.
+    """
+    name = model.__name__
+    inherited = [getattr(base, "meta", None) for base in model.__bases__]
+    parents = [meta for meta in inherited if isinstance(meta, MetaInfo)]
+    options = options_of(name, model.__dict__.get("Meta"), inherited_options(parents))
+    registry = _registry_of(name, options.get("registry"))
+    generic = model.__pydantic_generic_metadata__
+    # `Base[int]` is a class that Python makes on the way to the model `class Item(Base[int])`.
+    abstract = bool(options.get("abstract") or generic["parameters"] or generic["origin"])
+    fields = bound_fields(model, resolved=not generic["parameters"])
+    complete_rules(model, fields)
+    tablename = options.get("tablename", f"{name.lower()}s")
+    public = [key for key, field in fields.items() if not field.secret]
+    signals = Broadcaster(name, route, [meta.signals for meta in parents], public)
+    names = [signal.name for signal in signals]
+    publish = publish_patterns(name, options.get("publish"), names)
+    table = None
+    # Last, because a table stays in the metadata: nothing may be refused after this.
+    if registry is not None and not abstract:
+        registry.require_free(name, model)
+        table = make_table(name, tablename, fields, options, registry)
+    return MetaInfo(
+        name=name,
+        sender=model,
+        abstract=abstract,
+        tablename=tablename,
+        fields=fields,
+        signals=signals,
+        bound=registry,
+        declared_table=table,
+        options=options,
+        publish=publish,
+        plain=_is_plain(model),
+    )
+
+
+def _registry_of(name: str, declared: object) -> Registry | None:
+    if declared is None or isinstance(declared, Registry):
+        return declared
+    raise ModelError(
+        f"{name}.Meta.registry is of {type(declared).__name__}: write an edgy_bus.Registry(…)"
+    )
+
+
+def refuse_names(model: str, names: Iterable[str], base: ModelClass) -> None:
+    """Refuse fields with the names of attributes that `base`, the class `Model`, needs.
+
+    Raises `ModelError`.
+    """
+    needed = _needed_names(base)
+    for name in names:
+        if name in needed:
+            raise ModelError(
+                f"{model}.{name}: Model has an attribute {name!r} of its own, which a field would "
+                f"hide: call the field otherwise, for example {name}_"
+            )
+
+
+def _needed_names(base: ModelClass) -> set[str]:
+    # Other attributes of pydantic's base class (`copy`, `json`) are deprecated, and nothing here
+    # uses them: fields may have their names.
+    names = {*vars(base), *base.__annotations__}
+    names |= {name for name in dir(BaseModel) if name.startswith("model_")}
+    return {name for name in names if not name.startswith("_")} | {"self"}
+
+
+def _is_plain(model: ModelClass) -> bool:
+    """Return whether pydantic alone makes instances, so that `from_row` may do the same faster."""
+    if model.model_config.get("extra") == "allow":
+        return False
+    # A private attribute or a `model_post_init` of the user's must see every instance.
+    return list(model.__private_attributes__) == [STATE] and not has_own_hook(model)
+
+
+_readers: dict[ModelClass, ModelClass] = {}
+
+
+def tolerant(model: ModelClass, fields: Mapping[str, Field]) -> ModelClass:
+    """Return a pydantic model that reads a row with missing or unknown fields."""
+    if model not in _readers:
+        # None, because a field may be younger than the event.
+        members: Row = {name: (readable(field), None) for name, field in fields.items()}
+        config = ConfigDict(extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
+        _readers[model] = create_model(f"{model.__name__}Snapshot", __config__=config, **members)
+    return _readers[model]

@@ -1,0 +1,277 @@
+"""The doctor: what is wrong or will be, why that matters, and what mends it.
+
+Each finding has a code that stays the same from release to release; docs/operations.md explains
+every code.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from edgy_bus.brokers.base import Broker, BrokerFacts
+from edgy_bus.operations.overview import GroupStatus, OutboxStatus, Status, status
+from edgy_bus.operations.parts import Parts
+
+OLDEST_VERSION = (6, 2)
+
+CLOCKS = 1.0
+"""Seconds by which the clocks of the broker and of this machine may differ."""
+
+FULL = 0.85
+"""Share of the memory of a broker that is worth a warning."""
+
+UNPUBLISHED = 60.0
+"""Seconds after which an event that is not in its stream is worth an error."""
+
+BEHIND = 30.0
+"""Seconds by which a group may be behind before a growing lag is worth a warning."""
+
+
+class Severity(IntEnum):
+    """How much a finding matters."""
+
+    WARNING = 1
+    """Something waits for an operator, or can go wrong."""
+    ERROR = 2
+    """Events do not move, or can be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A thing that is not as it should be."""
+
+    code: str
+    severity: Severity
+    about: str
+    """What the finding is about: a group, a database, the broker."""
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All findings, the most severe first."""
+
+    findings: tuple[Finding, ...]
+
+    def fails(self, least: Severity) -> bool:
+        """Return whether a finding is at least as severe as `least`."""
+        return any(finding.severity >= least for finding in self.findings)
+
+
+async def doctor(parts: Parts, *, seconds: float = 5.0, unreachable: str = "") -> Diagnosis:
+    """Look at the broker, the groups and the outboxes, and return what is wrong. Only reads.
+
+    Args:
+        parts: the broker, and the outboxes whose databases are connected.
+        seconds: the time between two looks, which show whether a lag grows.
+        unreachable: why a database of the publisher was not reached; empty if all were.
+    """
+    first = await status(parts)
+    difference = await _clock_difference(parts.broker)
+    facts = await parts.broker.facts()
+    # A system at rest is examined at once.
+    if any(group.lag for group in first.groups):
+        await asyncio.sleep(seconds)
+    second = await status(parts)
+    findings = [
+        *_of_broker(facts),
+        *_of_clocks(difference),
+        *_of_groups(second),
+        *_of_lags(first, second),
+        *_of_outboxes(second, unreachable),
+    ]
+    findings.sort(key=lambda finding: -finding.severity)
+    return Diagnosis(tuple(findings))
+
+
+async def _clock_difference(broker: Broker) -> float:
+    """Return by how many seconds the broker's clock is ahead of this machine's."""
+    before = time.time()
+    facts = await broker.facts()
+    after = time.time()
+    # The broker looked at its clock between the two looks here.
+    if before <= facts.now <= after:
+        return 0.0
+    return facts.now - (after if facts.now > after else before)
+
+
+def _of_broker(facts: BrokerFacts) -> Iterator[Finding]:
+    settings: Mapping[str, str] = facts.settings
+    if not settings:
+        yield Finding(
+            "broker.unknown",
+            Severity.WARNING,
+            "the broker",
+            "the broker does not say its version, its policy of eviction and its persistence",
+            "grant INFO to the operator (docs/security.md)",
+        )
+        return
+    version = settings.get("redis_version", "")
+    # Forks have versions with suffixes.
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    if numbers < OLDEST_VERSION:
+        yield Finding(
+            "broker.version",
+            Severity.ERROR,
+            "the broker",
+            f"Redis {version} lacks commands that workers need",
+            "use Redis 6.2 or newer, or Valkey",
+        )
+    # Servers that do not limit their memory name a policy, too.
+    policy = settings.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        yield Finding(
+            "broker.evicts",
+            Severity.ERROR,
+            "the broker",
+            f"with maxmemory-policy {policy}, a full server removes streams or leases",
+            "CONFIG SET maxmemory-policy noeviction",
+        )
+    yield from _of_memory(settings)
+    yield from _of_persistence(settings)
+
+
+def _of_memory(settings: Mapping[str, str]) -> Iterator[Finding]:
+    used, most = int(settings.get("used_memory", 0)), int(settings.get("maxmemory", 0))
+    # Zero: no limit, and the memory of the machine is unknown.
+    if most and used > FULL * most:
+        yield Finding(
+            "broker.nearly_full",
+            Severity.WARNING,
+            "the broker",
+            f"{used:,} of {most:,} bytes are used; a full server publishes nothing",
+            "look for groups that stand still, or raise maxmemory (docs/redis-memory.md)",
+        )
+
+
+def _of_persistence(settings: Mapping[str, str]) -> Iterator[Finding]:
+    # Hosted servers may leave these lines out: what is not said is no finding.
+    if settings.get("aof_enabled") == "0":
+        yield Finding(
+            "broker.not_persistent",
+            Severity.WARNING,
+            "the broker",
+            "without an append-only file, a crash loses dead letters and parked events, and other "
+            "events come again",
+            "CONFIG SET appendonly yes",
+        )
+    if settings.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield Finding(
+            "broker.snapshot_failed",
+            Severity.ERROR,
+            "the broker",
+            "the last snapshot could not be written, and the server may refuse writes",
+            "look at the log and the disk of the server",
+        )
+
+
+def _of_clocks(difference: float) -> Iterator[Finding]:
+    if abs(difference) > CLOCKS:
+        yield Finding(
+            "clock.differs",
+            Severity.WARNING,
+            "the broker",
+            f"its clock differs by {difference:+.1f} s from the clock of this machine: the times "
+            "of dead letters and lags mislead",
+            "synchronise the clocks (NTP)",
+        )
+
+
+def _of_groups(view: Status) -> Iterator[Finding]:
+    for group in view.groups:
+        yield from _of_group(group)
+
+
+def _of_group(group: GroupStatus) -> Iterator[Finding]:
+    about = f"group {group.name}"
+    if group.deserted:
+        yield Finding(
+            "group.deserted",
+            Severity.ERROR,
+            about,
+            f"{group.lag} events wait for {group.seconds:.0f} s, no worker is alive, and no stream "
+            "is trimmed",
+            f"start a worker of the group, or `edgy-bus forget MODULE:BUS {group.name}`",
+        )
+    # Leases that ran out a moment ago are taken again soon, but a deserted group takes none.
+    elif group.unowned:
+        yield Finding(
+            "group.unowned",
+            Severity.WARNING,
+            about,
+            f"no worker owns {group.unowned} streams with unfinished events: the programs that run "
+            "have no receiver for the models",
+            "start the program that has these receivers; `edgy-bus streams` names the streams",
+        )
+    if group.dead:
+        yield Finding(
+            "dead.letters",
+            Severity.WARNING,
+            about,
+            f"receivers gave {group.dead} events up",
+            f"`edgy-bus dead list --group {group.name}`, then `dead replay` or `dead discard`",
+        )
+    if group.held:
+        yield Finding(
+            "held.rows",
+            Severity.WARNING,
+            about,
+            f"receivers hold {group.held} rows, whose later events wait",
+            f"`edgy-bus held --group {group.name}`, then `edgy-bus release`",
+        )
+
+
+def _of_lags(first: Status, second: Status) -> Iterator[Finding]:
+    before = {group.name: group for group in first.groups}
+    for group in second.groups:
+        # A deserted group has an error of its own, and a short lag is a moment's.
+        earlier = before.get(group.name)
+        if earlier is None or group.deserted or group.seconds < BEHIND:
+            continue
+        # The oldest event is the same as before, and more have come: nothing catches up.
+        if group.lag > earlier.lag and group.seconds > earlier.seconds:
+            yield Finding(
+                "group.falls_behind",
+                Severity.WARNING,
+                f"group {group.name}",
+                f"the lag grew from {earlier.lag} to {group.lag} events, and the oldest waits for "
+                f"{group.seconds:.0f} s",
+                "start more workers, or look for a slow or failing receiver in their logs",
+            )
+
+
+def _of_outboxes(view: Status, unreachable: str) -> Iterator[Finding]:
+    if unreachable:
+        yield Finding(
+            "outbox.unreachable",
+            Severity.ERROR,
+            "the publisher's database",
+            unreachable,
+            "mend the database; this answer is about the broker alone",
+        )
+    for outbox in view.outboxes:
+        yield from _of_outbox(outbox)
+
+
+def _of_outbox(outbox: OutboxStatus) -> Iterator[Finding]:
+    # A relay that begins needs a moment, so young events are no finding.
+    if outbox.error:
+        yield Finding(
+            "outbox.unreadable",
+            Severity.ERROR,
+            outbox.database,
+            outbox.error,
+            "start the service once, which creates the tables, or grant the rights",
+        )
+    elif outbox.seconds is not None and outbox.seconds > UNPUBLISHED:
+        yield Finding(
+            "outbox.stands",
+            Severity.ERROR,
+            outbox.database,
+            f"{outbox.pending} events are not published, the oldest for {outbox.seconds:.0f} s",
+            "start a relay (`edgy-bus relay MODULE:BUS`), and look at its log",
+        )

@@ -1,0 +1,253 @@
+"""How far groups are, who works for them, and what waits: the views of an operator on call."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgy_bus.brokers.base import Broker, GroupSurvey, StreamSurvey
+from edgy_bus.errors import DatabaseError, DatabaseUnavailable
+from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.surveys import surveyed
+from edgy_bus.outbox.store import OutboxStore
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """How far a group is on all of its streams together."""
+
+    name: str
+    workers: tuple[str, ...]
+    """The workers that are alive."""
+    owners: Mapping[str, int]
+    """Worker to the number of streams that it owns, also of workers that died lately."""
+    streams: int
+    """Streams that the group has read."""
+    lag: int
+    """Events that the group has not finished, as far as the broker counts them."""
+    counted: bool
+    """False if the broker cannot count the unread events of a stream: there are more."""
+    unfinished: int
+    """Events of the lag that workers have read."""
+    seconds: float
+    """The age of the oldest event that the group has not finished; 0 without such an event."""
+    dead: int
+    held: int
+    """Rows that receivers hold, or that are being released."""
+    unowned: int
+    """Streams with unfinished events that no worker owns."""
+
+    @property
+    def deserted(self) -> bool:
+        """Return whether events wait for a group without workers."""
+        # Without events, a group may rest: a program that runs at night, for example.
+        return not self.workers and (self.lag > 0 or not self.counted)
+
+    @property
+    def well(self) -> bool:
+        """Return whether an operator has nothing to do for the group."""
+        return not (self.dead or self.held or self.deserted)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """What waits in the outbox of a database of the publisher."""
+
+    database: str
+    """The kind, the host and the name of the database."""
+    pending: int | None
+    """Events that are not in their stream; None if the outbox cannot be read."""
+    seconds: float | None
+    """The age of the oldest of these events; None without such an event."""
+    error: str = ""
+    """Why the outbox cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The groups of a broker, and the outboxes of a service."""
+
+    models: int
+    streams: int
+    entries: int
+    size: int | None
+    """Bytes of all streams; None if the broker does not say."""
+    groups: tuple[GroupStatus, ...]
+    outboxes: tuple[OutboxStatus, ...] = ()
+
+    @property
+    def well(self) -> bool:
+        """Return whether an operator has nothing to do."""
+        return all(group.well for group in self.groups) and not any(
+            outbox.error for outbox in self.outboxes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamGroup:
+    """How far a group is on a stream."""
+
+    name: str
+    owner: str
+    """The worker; empty if no worker owns the stream for the group."""
+    lag: int | None
+    seconds: float
+    dead: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """A stream with its groups."""
+
+    model: str
+    partition: str
+    entries: int
+    size: int | None
+    groups: tuple[StreamGroup, ...]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """The sums of a group over its streams."""
+
+    streams: int = 0
+    unread: int = 0
+    counted: bool = True
+    pending: int = 0
+    seconds: float = 0.0
+    dead: int = 0
+    held: int = 0
+    unowned: int = 0
+    owners: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, survey: GroupSurvey, now: int) -> None:
+        self.streams += 1
+        self.unread += survey.unread or 0
+        self.counted = self.counted and survey.unread is not None
+        self.pending += survey.pending
+        # The worst stream counts: a mean would hide one row that blocks its stream.
+        self.seconds = max(self.seconds, _age(survey, now))
+        self.dead += survey.dead
+        self.held += survey.held
+        if owner := _owner(survey):
+            self.owners[owner] += 1
+        # A stream at rest needs no owner for what it has.
+        elif survey.oldest is not None:
+            self.unowned += 1
+
+
+async def status(parts: Parts, unreachable: str = "") -> Status:
+    """Return the state of every group, and of the outboxes where their databases are connected.
+
+    Only reads. Memory grows with the number of groups, and not with the number of streams.
+
+    Args:
+        parts: the broker, and the outboxes whose databases are connected.
+        unreachable: why a database of the publisher was not reached; empty if all were.
+    """
+    broker = parts.broker
+    sums: dict[str, _Sum] = defaultdict(_Sum)
+    declared = await broker.declared()
+    # Only sums stay: a system has many more streams than groups.
+    streams = entries = size = 0
+    is_sized = True
+    async for stream in surveyed(broker, declared):
+        streams += 1
+        entries += stream.entries
+        size += stream.size or 0
+        is_sized = is_sized and stream.size is not None
+        for group in stream.groups:
+            sums[group.group].add(group, stream.now)
+    # After the streams: a worker that joined in between owns nothing yet, and counts as alive.
+    groups = [await _group(broker, name, sums[name]) for name in sorted(sums)]
+    outboxes = [await _outbox(store) for store in parts.outboxes]
+    if unreachable:
+        outboxes.append(OutboxStatus("", None, None, unreachable))
+    return Status(
+        models=len(declared),
+        streams=streams,
+        entries=entries,
+        size=size if is_sized else None,
+        groups=tuple(groups),
+        outboxes=tuple(outboxes),
+    )
+
+
+async def streams(
+    broker: Broker, *, model: str | None = None, group: str | None = None
+) -> Sequence[StreamStatus]:
+    """Return every stream that has entries or groups. Only reads.
+
+    Args:
+        broker: the broker.
+        model: only streams of this model.
+        group: only this group of each stream, and only streams that the group has read.
+    """
+    views = []
+    async for stream in surveyed(broker, await broker.declared(), model):
+        view = _stream(stream, group)
+        # Declared models have streams that nobody has written to, which say nothing.
+        if view.groups or (group is None and view.entries):
+            views.append(view)
+    return views
+
+
+async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
+    workers = (await broker.members(name)).alive
+    return GroupStatus(
+        name=name,
+        workers=tuple(sorted(workers)),
+        owners=dict(total.owners),
+        streams=total.streams,
+        lag=total.unread + total.pending,
+        counted=total.counted,
+        unfinished=total.pending,
+        seconds=total.seconds,
+        dead=total.dead,
+        held=total.held,
+        unowned=total.unowned,
+    )
+
+
+async def _outbox(store: OutboxStore) -> OutboxStatus:
+    # Neither the user nor the password of the URL.
+    url = store.database.url
+    name = f"{url.dialect}://{url.hostname or ''}/{url.database}"
+    try:
+        pending, seconds = await store.count_pending(), await store.oldest_pending()
+    except DatabaseUnavailable:
+        raise
+    except DatabaseError as error:
+        # A service that has never started has no tables; the other outboxes may be well.
+        return OutboxStatus(name, None, None, f"the outbox cannot be read: {error}")
+    return OutboxStatus(name, pending, seconds)
+
+
+def _stream(stream: StreamSurvey, group: str | None) -> StreamStatus:
+    groups = [
+        StreamGroup(
+            name=survey.group,
+            owner=_owner(survey),
+            lag=None if survey.unread is None else survey.unread + survey.pending,
+            seconds=_age(survey, stream.now),
+            dead=survey.dead,
+            held=survey.held,
+        )
+        for survey in stream.groups
+        if group in (None, survey.group)
+    ]
+    partition = stream.partition
+    return StreamStatus(partition.model, partition.name, stream.entries, stream.size, tuple(groups))
+
+
+def _age(survey: GroupSurvey, now: int) -> float:
+    """Return the seconds for which the oldest unfinished event waits, by the broker's clock."""
+    # A server whose clock went back has entries of the future.
+    return 0.0 if survey.oldest is None else max(0.0, (now - survey.oldest.ms) / 1000)
+
+
+def _owner(survey: GroupSurvey) -> str:
+    """Return the worker of a tenure's name, TOKEN.WORKER.NUMBER."""
+    # Any program may have written the holder: what has another form is shown as it is.
+    _, _, owner = survey.holder.partition(".")
+    return owner.rpartition(".")[0] or owner

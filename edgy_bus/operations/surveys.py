@@ -1,0 +1,27 @@
+"""The streams of a broker, page by page: what every view of an operator begins with."""
+
+from collections.abc import AsyncIterator, Mapping
+
+from edgy_bus.brokers.base import Broker, StreamSurvey
+from edgy_bus.events import PRE, Partition, partitions_of
+
+_PAGE = 200
+"""Streams that are in memory at the same time."""
+
+
+def streams_of(model: str, count: int) -> tuple[Partition, ...]:
+    """Return every stream of a model that has `count` partitions."""
+    return (*partitions_of(model, count), Partition(model, PRE))
+
+
+async def surveyed(
+    broker: Broker, declared: Mapping[str, int], model: str | None = None
+) -> AsyncIterator[StreamSurvey]:
+    """Survey the streams of all declared models, or of one model. Only reads."""
+    # Sorted, so that two views of the same streams can be compared.
+    names = [name for name in sorted(declared) if model in (None, name)]
+    partitions = [each for name in names for each in streams_of(name, declared[name])]
+    # In pages: the streams of a large system have tens of thousands of groups together.
+    for at in range(0, len(partitions), _PAGE):
+        for stream in await broker.survey(partitions[at : at + _PAGE]):
+            yield stream

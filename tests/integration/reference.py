@@ -1,0 +1,287 @@
+"""A plain model of rows, events and instances: dictionaries that operations change.
+
+The rules are those of docs/models.md, written down a second time, without a database:
+
+- A given value is validated once. The rule of the row is checked on the whole row.
+- `update` writes the given values and what receivers of `pre_update` changed, nothing else.
+- A refused, skipped or failed operation changes nothing.
+- After a rollback, rows and events are as before. Instances are as before too, except the fields
+  that were assigned since.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgy_bus.sources.changes import differ
+
+Row = dict[str, Any]
+State = tuple[Row, Row | None, Row, frozenset[str]]
+"""What `Known` contains."""
+
+
+class Invalid(Exception):
+    """The row breaks its rule."""
+
+
+class Refused(Exception):
+    """A receiver of `pre_*` refused the operation."""
+
+
+class Gone(Exception):
+    """The row of an instance is not there, or was never saved."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """What the receiver of `pre_*` does during one operation."""
+
+    refuses: bool = False
+    skips: bool = False
+    values: Row = field(default_factory=dict)
+    """Written into `values`."""
+    assigns: Row = field(default_factory=dict)
+    """Assigned to the instance."""
+
+
+NO_HOOK = Hook()
+
+
+@dataclass
+class Known:
+    """An instance: its attributes, and the row that it remembers; None if it was never saved."""
+
+    attributes: Row
+    remembered: Row | None = None
+    checked: Row = field(default_factory=dict)
+    """The attributes of a new row that were validated already."""
+    defaults: frozenset[str] = frozenset()
+    """The fields of a new row that nobody has assigned yet. They need no validation."""
+
+    def is_valid(self, name: str, value: Any) -> bool:
+        """Return whether a value needs no validation."""
+        if self.remembered is not None:
+            return not differ(value, self.remembered[name])
+        return name in self.defaults or (
+            name in self.checked and not differ(value, self.checked[name])
+        )
+
+
+@dataclass(frozen=True)
+class Event:
+    signal: str
+    key: Any
+    row: Row
+    is_update: bool
+    changes: dict[str, Row] | None
+
+
+@dataclass
+class _Undo:
+    known: Known
+    before: State
+    after: Row
+
+    def run(self) -> None:
+        attributes, remembered, checked, defaults = self.before
+        for name, value in attributes.items():
+            if not differ(self.known.attributes[name], self.after[name]):
+                self.known.attributes[name] = value
+        self.known.remembered, self.known.checked = remembered, checked
+        self.known.defaults = defaults
+
+
+@dataclass
+class Reference:
+    """Rows by key, the events of their changes, and the instances of the application.
+
+    `validate` is the validator of a field, by name; `rule` says whether a whole row is valid.
+    """
+
+    names: tuple[str, ...]
+    validate: Mapping[str, Callable[[Any], Any]]
+    rule: Callable[[Row], bool]
+    rows: dict[int, Row] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    instances: list[Known] = field(default_factory=list)
+    _undo: list[_Undo] = field(default_factory=list)
+
+    # Instances
+
+    def create(self, values: Row, defaults: Row, hook: Hook, key: int) -> None:
+        known = Known({**defaults, **self._validated(values), "id": None})
+        known.checked = {name: deepcopy(known.attributes[name]) for name in values}
+        known.defaults = frozenset(defaults.keys() - values.keys())
+        self._check(known.attributes)
+        self._insert(known, hook, key)
+        self.instances.append(known)
+
+    def load(self, key: int) -> None:
+        row = deepcopy(self.rows[key])
+        self.instances.append(Known(row, deepcopy(row)))
+
+    def assign(self, known: Known, values: Row) -> None:
+        known.attributes |= deepcopy(values)
+        known.defaults -= values.keys()
+
+    def save(self, known: Known, hook: Hook, key: int) -> None:
+        """Write every field; insert the row, with `key`, if the instance was never saved."""
+        if known.remembered is None:
+            self._insert(known, hook, key)
+        elif self._passes(hook):
+            row = self._written(known, hook)
+            self._write(known, "post_save", row)
+
+    def update(self, known: Known, values: Row, hook: Hook) -> None:
+        if known.remembered is None:
+            raise Gone
+        if not values:
+            return
+        given = self._validated(values)
+        # The rule of the row comes after the receivers, which may complete a change.
+        if self._passes(hook):
+            # An assignment of the same value changes nothing.
+            assigned = {
+                name: value
+                for name, value in hook.assigns.items()
+                if differ(value, known.attributes[name])
+            }
+            changed = self._validated(assigned) | given | self._validated(hook.values)
+            self._check(known.remembered | changed)
+            self._write(known, "post_update", changed)
+
+    def delete(self, known: Known, hook: Hook) -> None:
+        if known.remembered is None:
+            raise Gone
+        if not self._passes(hook):
+            return
+        row = self.rows.pop(known.attributes["id"], None)
+        if row is not None:
+            self._report("post_delete", row, None, ())
+        # A deletion writes no field: what a receiver assigns is assigned.
+        known.attributes |= deepcopy(hook.assigns)
+        before = self._state(known)
+        known.remembered = None
+        known.checked = deepcopy(before[1] or {})
+        self._undo.append(_Undo(known, before, deepcopy(known.attributes)))
+
+    # Sets
+
+    def update_set(self, keys: list[int], values: Row, hook: Hook) -> int:
+        if not values or not self._passes(hook):
+            return 0
+        written = self._validated(values) | self._validated(hook.values)
+        for key in keys:
+            old = self.rows[key]
+            self.rows[key] = old | deepcopy(written)
+            self._report("post_update", self.rows[key], old, tuple(written))
+        return len(keys)
+
+    def delete_set(self, keys: list[int], hook: Hook) -> int:
+        if not self._passes(hook):
+            return 0
+        for key in keys:
+            self._report("post_delete", self.rows.pop(key), None, ())
+        return len(keys)
+
+    def change_unseen(self, key: int, values: Row) -> None:
+        """Change a row by SQL, as another program would."""
+        self.rows[key] = self.rows[key] | deepcopy(values)
+
+    # Transactions
+
+    def begin(self) -> tuple[Any, ...]:
+        return deepcopy(self.rows), len(self.events), len(self._undo)
+
+    def roll_back(self, since: tuple[Any, ...]) -> None:
+        self.rows, events, undo = since
+        del self.events[events:]
+        while len(self._undo) > undo:
+            self._undo.pop().run()
+
+    # Parts
+
+    def _validated(self, values: Row) -> Row:
+        return {
+            name: self.validate[name](value) if name in self.validate else value
+            for name, value in deepcopy(values).items()
+        }
+
+    def _check(self, row: Row) -> None:
+        if not self.rule(row):
+            raise Invalid
+
+    def _passes(self, hook: Hook) -> bool:
+        if hook.refuses:
+            raise Refused
+        return not hook.skips
+
+    def _insert(self, known: Known, hook: Hook, key: int) -> None:
+        if not self._passes(hook):
+            return
+        before = self._state(known)
+        known.defaults -= hook.assigns.keys()
+        try:
+            row = self._written(known, hook) | {"id": key}
+        except Invalid:
+            known.defaults = before[3]
+            raise
+        self.rows[key] = deepcopy(row)
+        self._report("post_save", row, None, ())
+        self._take(known, row, before)
+
+    def _written(self, known: Known, hook: Hook) -> Row:
+        """Return the whole row as a save writes it: values that changed are validated."""
+        attributes = known.attributes
+        row = attributes | deepcopy(hook.assigns)
+        assigned = {
+            name: value
+            for name, value in row.items()
+            if name != "id" and not known.is_valid(name, value)
+        }
+        # `values` is a plain dictionary: putting an equal value into it cannot be seen.
+        put = {
+            name: value for name, value in hook.values.items() if differ(value, attributes[name])
+        }
+        row |= self._validated(assigned) | self._validated(put)
+        self._check(row)
+        return row
+
+    def _write(self, known: Known, signal: str, values: Row) -> None:
+        key = known.attributes["id"]
+        if key not in self.rows:
+            raise Gone
+        before = self._state(known)
+        old = self.rows[key]
+        self.rows[key] = old | deepcopy(values)
+        names = tuple(name for name in values if name != "id")
+        self._report(signal, self.rows[key], old, names)
+        # What was assigned and not written stays assigned.
+        attributes, remembered, *_ = before
+        kept = {
+            name: value
+            for name, value in attributes.items()
+            if name not in values and differ(value, (remembered or {}).get(name))
+        }
+        self._take(known, self.rows[key], before)
+        known.attributes |= kept
+        self._undo[-1].after = deepcopy(known.attributes)
+
+    def _take(self, known: Known, row: Row, before: State) -> None:
+        known.attributes, known.remembered = deepcopy(row), deepcopy(row)
+        self._undo.append(_Undo(known, before, deepcopy(row)))
+
+    def _state(self, known: Known) -> State:
+        return deepcopy((known.attributes, known.remembered, known.checked, known.defaults))
+
+    def _report(self, signal: str, row: Row, old: Row | None, names: tuple[str, ...]) -> None:
+        changes = None
+        if old is not None:
+            changes = {
+                name: {"old": old[name], "new": row[name]}
+                for name in names
+                if differ(old[name], row[name])
+            }
+        event = Event(signal, row["id"], row, old is not None, changes)
+        self.events.append(deepcopy(event))

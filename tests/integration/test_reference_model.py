@@ -1,0 +1,442 @@
+"""Rows, events, `changes` and instances agree with a plain model, on both databases.
+
+Hypothesis draws a model of some fields, and a program: operations on instances and sets, receivers
+that refuse, skip or change them, changes by SQL, transactions and savepoints that roll back.
+"""
+
+import asyncio
+import datetime as dt
+import enum
+import types
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pydantic
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import update
+
+import edgy_bus as edgy
+from edgy_bus.codec import dumps, loads
+from edgy_bus.outbox.table import outbox
+from tests.integration.reference import (
+    NO_HOOK,
+    Event,
+    Gone,
+    Hook,
+    Invalid,
+    Reference,
+    Refused,
+    Row,
+)
+from tests.integration.service import Service
+
+
+class Color(enum.Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Kind(NamedTuple):
+    """A field: its annotation, its declaration, its default, and values."""
+
+    annotation: Any
+    declare: Callable[..., Any]
+    default: Any
+    values: st.SearchStrategy[Any]
+
+
+LETTERS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | LETTERS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(LETTERS, inner, max_size=2),
+    max_leaves=4,
+)
+SMALL = st.integers(-3, 3)
+KINDS: dict[str, Kind] = {
+    "number": Kind(int, edgy.IntegerField, 0, SMALL),
+    "shout": Kind(str, edgy.TextField, "", LETTERS),
+    "note": Kind(str | None, edgy.TextField, None, st.none() | LETTERS),
+    "flag": Kind(bool, edgy.BooleanField, False, st.booleans()),
+    "price": Kind(
+        Decimal,
+        lambda **options: edgy.DecimalField(max_digits=8, decimal_places=2, **options),
+        Decimal("0.00"),
+        st.decimals(-100, 100, places=2),
+    ),
+    "moment": Kind(
+        dt.datetime | None,
+        edgy.DateTimeField,
+        None,
+        st.none() | st.datetimes(dt.datetime(2000, 1, 1), timezones=st.just(dt.UTC)),
+    ),
+    "document": Kind(Any, edgy.JSONField, None, JSON),
+    "token": Kind(uuid.UUID | None, edgy.UUIDField, None, st.none() | st.uuids()),
+    "color": Kind(
+        Color,
+        lambda **options: edgy.ChoiceField(Color, **options),
+        Color.RED,
+        st.sampled_from(Color),
+    ),
+    "blob": Kind(bytes, edgy.BinaryField, b"", st.binary(max_size=3)),
+    "low": Kind(int, edgy.IntegerField, 0, SMALL),
+    "high": Kind(int, edgy.IntegerField, 0, SMALL),
+}
+
+
+def shout(value: str) -> str:
+    """A validator that must run once: a second run shows."""
+    return f"{value}!"
+
+
+def in_order(row: Row) -> bool:
+    """The rule of a row."""
+    return "low" not in row or "high" not in row or bool(row["low"] <= row["high"])
+
+
+# Programs
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation on an instance or on a set, both chosen by number among those that exist."""
+
+    action: str
+    at: int = 0
+    values: Row = field(default_factory=dict)
+    hook: Hook = NO_HOOK
+
+
+@dataclass(frozen=True)
+class Block:
+    """A transaction, or a savepoint inside of a transaction."""
+
+    steps: tuple["Step | Block", ...]
+    commits: bool
+
+
+class Program(NamedTuple):
+    names: tuple[str, ...]
+    steps: list[Step | Block]
+    in_transaction: bool
+    """The whole program runs in a transaction, so that its transactions are savepoints."""
+
+
+ACTIONS = (
+    *("create", "load", "assign", "assign", "save", "update", "update", "delete"),
+    *("update_set", "sql"),
+)
+"""Deleting a whole set ends most of what is interesting, so it is drawn as seldom as the others."""
+
+
+def blocks(steps: st.SearchStrategy[Step | Block]) -> st.SearchStrategy[Block]:
+    return st.builds(Block, st.lists(steps, min_size=1, max_size=4).map(tuple), st.booleans())
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    chosen = draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4, unique=True))
+    names = tuple(sorted(chosen))
+    values = st.fixed_dictionaries({}, optional={name: KINDS[name].values for name in names})
+    hooks = st.just(NO_HOOK) | st.builds(
+        Hook, refuses=st.booleans(), skips=st.booleans(), values=values, assigns=values
+    )
+    steps = st.builds(
+        Step, st.sampled_from([*ACTIONS, "delete_set"]), st.integers(0, 2), values, hooks
+    )
+    savepoints = blocks(steps)
+    drawn = draw(st.lists(steps | blocks(steps | savepoints), min_size=1, max_size=12))
+    # Something to work on: most steps do nothing without a row.
+    rows = [Step("create", values=draw(values)) for _ in range(2)]
+    return Program(names, [*rows, *drawn], draw(st.booleans()))
+
+
+# Running
+
+
+class World:
+    """A program's model, its instances, and the reference that they are compared with."""
+
+    def __init__(self, model: Any, names: tuple[str, ...], service: Service) -> None:
+        self.model = model
+        self.service = service
+        self.database = service.database
+        self.defaults = {name: KINDS[name].default for name in names}
+        self.reference = Reference(names, {"shout": shout}, in_order)
+        self.instances: list[Any] = []
+        self.hook = NO_HOOK
+        self.heard: list[tuple[str, Any]] = []
+        self.expected: list[tuple[str, Any]] = []
+
+    # What receivers do
+
+    async def before(self, sender: Any, instance: Any, **kwargs: Any) -> None:
+        hook = self.hook
+        # First what a refusal has to take back.
+        if kwargs["model_instance"] is not None:
+            for name, value in hook.assigns.items():
+                setattr(instance, name, value)
+        if kwargs.get("values") is not None:
+            kwargs["values"].update(hook.values)
+        if hook.refuses:
+            raise Refused
+        if hook.skips:
+            raise edgy.SkipOperation
+
+    async def after(self, sender: Any, instance: Any, **kwargs: Any) -> None:
+        if kwargs["model_instance"] is not None and kwargs["row_count"]:
+            self.heard.append((instance.pk, kwargs["changes"]))
+
+    # Steps
+
+    async def run(self, step: Step | Block) -> None:
+        if isinstance(step, Block):
+            await self.run_block(step)
+        else:
+            await self.run_step(step)
+        await self.compare()
+
+    async def run_block(self, block: Block) -> None:
+        since = self.reference.begin()
+        async with self.database.transaction(force_rollback=not block.commits):
+            for step in block.steps:
+                await self.run(step)
+        if not block.commits:
+            self.reference.roll_back(since)
+
+    async def run_step(self, step: Step) -> None:
+        on_set = step.action in ("update_set", "delete_set", "sql", "load")
+        if step.action != "create" and not (self.reference.rows if on_set else self.instances):
+            return
+        self.hook = step.hook
+        before = len(self.reference.events)
+        outcome, answer = await self.attempt(getattr(self, f"really_{step.action}")(step))
+        expected, number = self.expect(step, answer)
+        assert outcome == expected, step
+        if step.action in ("update_set", "delete_set"):
+            assert answer == number, step
+        if not on_set:
+            events = self.reference.events[before:]
+            self.expected += [(event.key, event.changes) for event in events]
+
+    async def attempt(self, operation: Awaitable[Any]) -> tuple[str, Any]:
+        try:
+            return "done", await operation
+        except pydantic.ValidationError:
+            return "invalid", None
+        except Refused:
+            return "refused", None
+        except (edgy.ObjectNotFound, edgy.OperationError):
+            return "gone", None
+
+    def expect(self, step: Step, answer: Any) -> tuple[str, Any]:
+        try:
+            return "done", getattr(self, f"expected_{step.action}")(step, answer)
+        except Invalid:
+            return "invalid", None
+        except Refused:
+            return "refused", None
+        except Gone:
+            return "gone", None
+
+    def instance(self, step: Step) -> Any:
+        return self.instances[step.at % len(self.instances)]
+
+    def known(self, step: Step) -> Any:
+        return self.reference.instances[step.at % len(self.instances)]
+
+    def keys(self, step: Step) -> list[int]:
+        """The keys of a set: some of the rows, by the number of the step."""
+        return [key for at, key in enumerate(sorted(self.reference.rows)) if (at + step.at) % 2]
+
+    def key(self, step: Step) -> int:
+        keys = sorted(self.reference.rows)
+        return keys[step.at % len(keys)]
+
+    # Each operation, really and in the reference
+
+    async def really_create(self, step: Step) -> Any:
+        instance = await self.model.query.create(**step.values)
+        self.instances.append(instance)
+        return instance.pk
+
+    def expected_create(self, step: Step, answer: Any) -> None:
+        self.reference.create(step.values, self.defaults, step.hook, answer)
+
+    async def really_load(self, step: Step) -> None:
+        self.instances.append(await self.model.query.get(pk=self.key(step)))
+
+    def expected_load(self, step: Step, _: Any) -> None:
+        self.reference.load(self.key(step))
+
+    async def really_assign(self, step: Step) -> None:
+        for name, value in step.values.items():
+            setattr(self.instance(step), name, value)
+
+    def expected_assign(self, step: Step, _: Any) -> None:
+        self.reference.assign(self.known(step), step.values)
+
+    async def really_save(self, step: Step) -> Any:
+        instance = self.instance(step)
+        await instance.save()
+        return instance.pk
+
+    def expected_save(self, step: Step, answer: Any) -> None:
+        self.reference.save(self.known(step), step.hook, answer)
+
+    async def really_update(self, step: Step) -> None:
+        await self.instance(step).update(**step.values)
+
+    def expected_update(self, step: Step, _: Any) -> None:
+        self.reference.update(self.known(step), step.values, step.hook)
+
+    async def really_delete(self, step: Step) -> None:
+        await self.instance(step).delete()
+
+    def expected_delete(self, step: Step, _: Any) -> None:
+        self.reference.delete(self.known(step), step.hook)
+
+    async def really_update_set(self, step: Step) -> Any:
+        return await self.model.query.filter(pk__in=self.keys(step)).update(**step.values)
+
+    def expected_update_set(self, step: Step, _: Any) -> Any:
+        return self.reference.update_set(self.keys(step), step.values, step.hook)
+
+    async def really_delete_set(self, step: Step) -> Any:
+        return await self.model.query.filter(pk__in=self.keys(step)).delete()
+
+    def expected_delete_set(self, step: Step, _: Any) -> Any:
+        return self.reference.delete_set(self.keys(step), step.hook)
+
+    async def really_sql(self, step: Step) -> None:
+        table = self.model.meta.table
+        if step.values:
+            statement = update(table).where(table.c.id == self.key(step)).values(**step.values)
+            await self.database.run(statement)
+
+    def expected_sql(self, step: Step, _: Any) -> None:
+        self.reference.change_unseen(self.key(step), step.values)
+
+    # Comparing
+
+    async def compare(self) -> None:
+        rows = await self.model.query.order_by("pk").values()
+        assert rows == [row for _, row in sorted(self.reference.rows.items())]
+        found = [instance.field_values() for instance in self.instances]
+        assert found == [known.attributes for known in self.reference.instances]
+        events = await self.service.outbox()
+        wanted = [as_json(event) for event in self.reference.events]
+        assert [as_written(row) for row in events] == wanted
+        assert self.heard == self.expected
+
+
+def as_written(event: Row) -> Row:
+    data = event["data"]
+    assert event["subject"] == str(data["instance"]["id"])
+    return {
+        "signal": event["signal"],
+        "instance": data["instance"],
+        "is_update": data["is_update"],
+        "changes": data.get("changes"),
+    }
+
+
+def as_json(event: Event) -> Row:
+    values = {
+        "signal": event.signal,
+        "instance": event.row,
+        "is_update": event.is_update,
+        "changes": event.changes,
+    }
+    return dict(loads(dumps(values)))
+
+
+class Shop(Service):
+    """A service with the models that programs have asked for."""
+
+    def __init__(self, database: edgy.Database) -> None:
+        super().__init__(database)
+        self.models: dict[tuple[str, ...], Any] = {}
+
+    async def model(self, names: tuple[str, ...]) -> Any:
+        if names not in self.models:
+            self.models[names] = declared(self.registry, f"Model{len(self.models)}", names)
+            await self.registry.create_all()
+        return self.models[names]
+
+    async def run(self, program: Program) -> None:
+        model = await self.model(program.names)
+        world = World(model, program.names, self)
+        signals = model.meta.signals
+        for action in ("save", "update", "delete"):
+            signals[f"pre_{action}"].connect(world.before, edgy.Options(local=True))
+            signals[f"post_{action}"].connect(world.after, edgy.Options(local=True))
+        try:
+            if program.in_transaction:
+                async with self.database.transaction(force_rollback=True):
+                    await self._run(world, program)
+            else:
+                await self._run(world, program)
+        finally:
+            await self.database.run(model.meta.table.delete())
+            await self.database.run(outbox.delete())
+            for action in ("save", "update", "delete"):
+                signals[f"pre_{action}"].disconnect(world.before)
+                signals[f"post_{action}"].disconnect(world.after)
+
+    async def _run(self, world: World, program: Program) -> None:
+        for step in program.steps:
+            await world.run(step)
+
+
+def declared(registry: edgy.Registry, name: str, names: tuple[str, ...]) -> Any:
+    """Return a model with these fields."""
+
+    class Base(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+
+        class Meta:
+            abstract = True
+
+        @pydantic.model_validator(mode="after")
+        def keep_in_order(self) -> "Base":
+            if not in_order(self.__dict__):
+                raise ValueError("low is above high")
+            return self
+
+    body: Row = {
+        "__annotations__": {each: KINDS[each].annotation for each in names},
+        "__module__": __name__,
+        "__qualname__": name,
+        # pydantic takes a class for a nested class by its qualified name.
+        "Meta": type("Meta", (), {"registry": registry, "__qualname__": f"{name}.Meta"}),
+    }
+    for each in names:
+        kind = KINDS[each]
+        body[each] = kind.declare(default=kind.default, null=kind.default is None)
+    if "shout" in names:
+        body["shouted"] = pydantic.field_validator("shout")(shout)
+    return types.new_class(name, (Base,), exec_body=lambda namespace: namespace.update(body))
+
+
+def test_any_program_agrees_with_the_plain_model(database_url: str) -> None:
+    with asyncio.Runner() as runner:
+        context = Shop(edgy.Database(database_url)).running()
+        ours = runner.run(context.__aenter__())
+
+        @settings(
+            max_examples=150,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        )
+        @given(programs())
+        def compare(program: Program) -> None:
+            runner.run(ours.run(program))
+
+        try:
+            compare()
+        finally:
+            runner.run(context.__aexit__(None, None, None))

@@ -1,0 +1,94 @@
+"""`edgy-bus status`, `groups` and `streams`: what is shown, and with which status."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+import edgy_bus as edgy
+from edgy_bus.brokers.base import Broker
+from edgy_bus.cli import main
+from edgy_bus.database import Database
+from tests.support import PARTITION, bury, event, publish
+
+
+def run(capsys: pytest.CaptureFixture[str], command: str, *words: str) -> tuple[Any, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "program:bus", *words])
+    output = capsys.readouterr()
+    return caught.value.code, output.out, output.err
+
+
+@pytest.fixture
+def broker(bus: edgy.Bus) -> Broker:
+    """The broker of the bus, whose outbox has tables."""
+    store = bus._wiring.parts.outboxes[0]  # type: ignore[union-attr]
+
+    async def prepare(database: Database) -> None:
+        async with database:
+            await store.prepare()
+
+    asyncio.run(prepare(store.database))
+    assert bus.broker is not None
+    return bus.broker
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_bus_at_rest_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "status")
+    assert status == 0
+    assert "0 events to publish" in out
+    assert "no group has read a stream" in out
+    assert run(capsys, "groups")[:2] == (0, "no group has read a stream\n")
+    assert run(capsys, "streams")[:2] == (0, "there is no stream\n")
+
+
+def test_a_group_that_needs_an_operator_is_a_finding(
+    capsys: pytest.CaptureFixture[str], broker: Broker
+) -> None:
+    asyncio.run(bury(broker, event("1", 1)))
+    status, out, _ = run(capsys, "status")
+    assert status == 1
+    assert "`edgy-bus dead list`" in out
+    status, out, _ = run(capsys, "status", "--json")
+    (group,) = json.loads(out)["data"]["groups"]
+    assert (status, group["name"], group["dead"], group["lag"]) == (1, "mail", 1, 0)
+    status, out, _ = run(capsys, "streams")
+    assert status == 0
+    assert "accounts.User:0" in out
+
+
+async def _leave_unread(broker: Broker) -> None:
+    await publish(broker, event("1", 1), event("1", 2))
+    lease = await broker.acquire(PARTITION, "mail", "worker.1", 60)
+    assert lease is not None
+    await broker.fetch(lease, 1, inherit=False)
+
+
+def test_a_group_without_workers_and_the_owners_of_its_streams_are_shown(
+    capsys: pytest.CaptureFixture[str], broker: Broker
+) -> None:
+    asyncio.run(_leave_unread(broker))
+    status, out, _ = run(capsys, "groups")
+    assert status == 1
+    assert "no worker: start one" in out
+    assert out.splitlines()[-1].split() == ["mail", "worker", "1", "not", "alive"]
+    (group,) = json.loads(run(capsys, "groups", "--json")[1])["data"]["groups"]
+    assert (group["lag"], group["unfinished"], group["owners"]) == (2, 1, {"worker": 1})
+
+
+def test_a_watch_shows_one_status_after_another_until_ctrl_c(
+    capsys: pytest.CaptureFixture[str], broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgy_bus.cli.status.asyncio.sleep", sleep)
+    status, out, _ = run(capsys, "status", "--watch", "--json")
+    assert (status, len(out.splitlines())) == (0, 3)
