@@ -61,6 +61,36 @@ def make_broker(url: str, prefix: str) -> Broker:
     return _BROKERS[scheme](url, prefix)
 
 
+def wire(
+    url: str | None,
+    prefix: str,
+    service: str,
+    events: EventSettings,
+    relaying: RelaySettings,
+    *,
+    signing_keys: Mapping[str, str | bytes] | None,
+) -> "Wiring | None":
+    """Return the parts of a bus; None for local mode, where `url` is None.
+
+    Raises:
+        ConfigurationError: for a URL, a prefix or keys that cannot be used.
+    """
+    signer = None if signing_keys is None else Signer(signing_keys)
+    if url is None:
+        return None
+    return Wiring(make_broker(url, prefix), service, events, relaying, signer)
+
+
+def required(wiring: "Wiring | None", purpose: str) -> "Wiring":
+    """Return the parts of a bus. Raises `ConfigurationError` in local mode, naming the purpose."""
+    if wiring is None:
+        raise ConfigurationError(
+            f"this bus is in local mode, where {purpose} has nothing to do: "
+            'give it a broker, Bus("redis://localhost:6379", …)'
+        )
+    return wiring
+
+
 @dataclass(frozen=True, slots=True)
 class Publisher:
     """The outbox of a source, and the loops that move its events."""
