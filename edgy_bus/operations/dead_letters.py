@@ -1,4 +1,4 @@
-"""Dead letters: show them, let workers handle their events again, or remove them.
+"""Show dead letters, let workers handle their events again, or remove the letters.
 
 A replayed letter moves to the parked events of its row, and the owner of the partition handles it
 like the events of a released row: the row's letters in order, and before the events that the row

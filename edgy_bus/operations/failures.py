@@ -1,4 +1,4 @@
-"""Dead letters by failure: the letters of one receiver whose reasons are of one kind."""
+"""Dead letters by failure: letters of the same receiver with the same kind of reason."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
