@@ -82,7 +82,7 @@ class Bus(Startable):
         self._registration.add(source)
         if self._wiring is not None:
             names = self._registration.model_names
-            self._wiring.attach(source, self._registration.publishes, names)
+            self._wiring.attach(source, self._registration.publication.includes, names)
 
     def receiver(self, model: str, signal: str, **keywords: Unpack[NameKeywords]) -> Connect:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
