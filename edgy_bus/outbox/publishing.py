@@ -142,7 +142,7 @@ class Publisher:
         # Left out of the page, because their rows would fill the page.
         avoided = self._troubles.avoided(Work.PUBLISHING, Work.REPAIRING)
         page = await self._read(avoided)
-        if await self._correct_labels(page):
+        if await self._move_misplaced(page):
             # The page is read again: its rows have to be in the order of ids of their partition.
             return Published(more=True)
         for partition, pending in page.items():
@@ -163,7 +163,7 @@ class Publisher:
         self._paging.read(page.values(), _now() - began)
         return page
 
-    async def _correct_labels(self, page: Mapping[Partition, Pending]) -> bool:
+    async def _move_misplaced(self, page: Mapping[Partition, Pending]) -> bool:
         """Move the rows of a process with another number of partitions to where workers look.
 
         Before any event of their database row is published: the events of a row become visible in
@@ -175,7 +175,7 @@ class Publisher:
                 if partition.model == model:
                     moved |= misplaced(partition, pending.rows, partitions)
         if moved:
-            await self._store.relabel(moved)
+            await self._store.repartition(moved)
             telemetry.emit(
                 catalogue.RelayRepartitioned(
                     service=self._store.service, outbox=self._store.id, count=len(moved)
