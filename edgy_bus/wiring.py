@@ -92,7 +92,7 @@ def required(wiring: "Wiring | None", purpose: str) -> "Wiring":
 
 
 @dataclass(frozen=True, slots=True)
-class Publisher:
+class OutboxParts:
     """The outbox of a source, and the loops that move its events."""
 
     store: OutboxStore
@@ -120,7 +120,7 @@ class Wiring:
         signer: Signer | None,
     ) -> None:
         self.broker = broker
-        self.publishers: list[Publisher] = []
+        self._outboxes: list[OutboxParts] = []
         self._service = service
         self._events = events
         self._relaying = relaying
@@ -130,7 +130,7 @@ class Wiring:
     @property
     def parts(self) -> Parts:
         """Return the parts that operators work with."""
-        outboxes = tuple(publisher.store for publisher in self.publishers)
+        outboxes = tuple(outbox.store for outbox in self._outboxes)
         return Parts(self.broker, self._service, outboxes)
 
     def attach(self, source: Source, publishes: Publishes, names: Names) -> None:
@@ -157,7 +157,7 @@ class Wiring:
             announcer=self._announcer,
             ring=ring,
         )
-        self.publishers.append(Publisher(store, self._relay(store, bell, names), notifier))
+        self._outboxes.append(OutboxParts(store, self._relay(store, bell, names), notifier))
 
     def _relay(self, store: OutboxStore, bell: Bell, names: Names) -> Relay:
         def models() -> Mapping[str, int]:
@@ -184,12 +184,12 @@ class Wiring:
         """
         # First on the stack, closed last: every loop may use the broker until its end.
         stack.push_async_callback(self.broker.close)
-        for publisher in self.publishers:
-            await publisher.store.prepare()
+        for outbox in self._outboxes:
+            await outbox.store.prepare()
             # Before the relay, so after the relay at the end: a ring is passed on until then.
-            await _enter(stack, publisher.notifier)
+            await _enter(stack, outbox.notifier)
             if relay:
-                await _enter(stack, publisher.relay)
+                await _enter(stack, outbox.relay)
         await _enter(stack, self._announcer)
 
     @asynccontextmanager
@@ -206,12 +206,12 @@ class Wiring:
         Raises:
             ConfigurationError: if there is no outbox.
         """
-        if not self.publishers:
+        if not self._outboxes:
             raise ConfigurationError(
                 "this bus has no registry, so there is no outbox to relay: "
                 "Registry(database, bus=bus)"
             )
-        return [publisher.relay for publisher in self.publishers]
+        return [outbox.relay for outbox in self._outboxes]
 
     def worker(
         self,

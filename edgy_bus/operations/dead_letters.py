@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import Broker, Buried, EntryId, RowKey
 from edgy_bus.codec import Envelope
-from edgy_bus.operations.letter_pages import LetterPage, before, letter_streams, pages_of
+from edgy_bus.operations.letter_pages import MatchingLetters, before, letter_streams, pages_of
 from edgy_bus.operations.letters import (
     Letter,
     Selection,
@@ -150,7 +150,7 @@ async def count_dead(broker: Broker, selection: Selection) -> int:
     return sum(stream.count for stream in await letter_streams(broker, selection))
 
 
-async def _replay_page(broker: Broker, page: LetterPage) -> Replayed:
+async def _replay_page(broker: Broker, page: MatchingLetters) -> Replayed:
     stream, rows, foreign = page.stream, _Rows(), 0
     for buried, _ in page.letters:
         envelope = event_of(buried.letter)

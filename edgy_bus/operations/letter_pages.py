@@ -19,7 +19,7 @@ class LetterStream:
 
 
 @dataclass(frozen=True, slots=True)
-class LetterPage:
+class MatchingLetters:
     """Some letters of a stream that match a selection, and how many were looked at."""
 
     stream: LetterStream
@@ -52,7 +52,7 @@ async def letter_streams(broker: Broker, selection: Selection) -> list[LetterStr
 
 async def pages_of(
     broker: Broker, selection: Selection, *, data: bool = False
-) -> AsyncIterator[LetterPage]:
+) -> AsyncIterator[MatchingLetters]:
     """Yield the letters that match, page by page."""
     # Ids begin with the time of the burial, so that earlier letters need not be read.
     since = START
@@ -71,7 +71,7 @@ async def pages_of(
             after, remaining = buried[-1].id, remaining - len(buried)
             letters = [(each, letter_of(stream.partition, stream.group, each)) for each in buried]
             matching = [pair for pair in letters if selection.matches(pair[1])]
-            yield LetterPage(stream, len(buried), matching)
+            yield MatchingLetters(stream, len(buried), matching)
 
 
 async def _counted(broker: Broker, partition: Partition, group: str) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.runtime import not_ending
 from edgy_bus.runtime import tenure as tenure_module
-from edgy_bus.runtime import watch as watch_module
 from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.outcome import Failed
 from tests.support import PARTITION, Told, event, eventually, publish
@@ -17,7 +17,7 @@ from tests.unit.runtime.support import Group, envelope, subscribe
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(not_ending, "PATIENCE", 0.05)
     monkeypatch.setattr(tenure_module, "LAST_WORDS", 0.2)
 
 
