@@ -152,7 +152,7 @@ class HeldRows:
         return START if row is None else row.tail
 
     def may_be_free(self, key: RowKey) -> bool:
-        """Return whether this tenure has freed the row, or waits for the answer that the row is free.
+        """Return whether this tenure has freed the row, or waits for the answer that it is free.
 
         Other holds that are missing were lost.
         """
