@@ -7,7 +7,7 @@ from typing import Unpack
 from edgy_bus import operations
 from edgy_bus.database import Database
 from edgy_bus.events import check_name
-from edgy_bus.lifecycle import Hook, Lifecycle, Startable
+from edgy_bus.lifecycle import Hook, Lifecycle
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
 from edgy_bus.outbox.relay import Relay
@@ -16,6 +16,7 @@ from edgy_bus.registration import Connect, Registration
 from edgy_bus.runtime.hooks import ErrorHook, check_hook
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.worker import Worker
+from edgy_bus.services import Startable
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import NameKeywords
 from edgy_bus.sources import Source

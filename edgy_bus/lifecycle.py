@@ -2,11 +2,9 @@
 
 import asyncio
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from typing import Self
 
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.services import PerLoop
@@ -30,25 +28,6 @@ class _Running:
     @property
     def is_alive(self) -> bool:
         return self.process == os.getpid() and not self.loop.is_closed()
-
-
-class Startable(ABC):
-    """Run inside of an `async with` statement, from `start` to `stop`."""
-
-    @abstractmethod
-    async def start(self) -> None:
-        """Start; do nothing while this runs."""
-
-    @abstractmethod
-    async def stop(self) -> None:
-        """Undo `start`; do nothing if this does not run."""
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.stop()
 
 
 class Lifecycle:
