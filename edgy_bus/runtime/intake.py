@@ -81,9 +81,6 @@ class Intake:
         # read without `inherit` if it finds some. They came back with an older copy of the stream.
         inherit, after = True, START
         while not self._term.stopping:
-            if not self._in_hand.has_room():
-                await self._in_hand.wait_for_room()
-                continue
             # Before the read: news that arrive during the read must wake the wait after it.
             self._news.clear()
             fetched = await self._fetch(inherit=inherit, after=after)
@@ -117,12 +114,14 @@ class Intake:
                 return None
         return None
 
-    async def _read(self, *, inherit: bool, after: EntryId) -> Fetched:
-        """Read once, in the size that the reads before suggest."""
-        lease, room, size = self._term.lease, self._in_hand.room(), self._portion.size
+    async def _read(self, *, inherit: bool, after: EntryId) -> Fetched | None:
+        """Read once, when there is room; None if the tenure stops before."""
+        size = await self._in_hand.reserve()
+        if not size:
+            return None
+        lease, room = self._term.lease, self._in_hand.room()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._load.reserve(size)
         try:
             fetched = await self._broker.fetch(
                 lease, room, inherit=inherit, after=after, most_bytes=size

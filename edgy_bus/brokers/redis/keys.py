@@ -71,8 +71,12 @@ class Keys:
         return Key.string(f"{self.tag(partition)}:lease:{role}")
 
     def fence(self, partition: Partition, role: str) -> Key:
-        """Return the key of the number of tenures of a lease so far, and the last owner."""
+        """Return the key of the number of tenures of a lease so far."""
         return Key.string(f"{self.tag(partition)}:fence:{role}")
+
+    def last_holder(self, partition: Partition, role: str) -> Key:
+        """Return the key of the last holder of a lease. It stays when the lease has ended."""
+        return Key.string(f"{self.tag(partition)}:last:{role}")
 
     def notes(self, partition: Partition, group: str) -> Key:
         """Return the key of a hash: entry id to its notes, and `ENTRY RECEIVER` to an event id.

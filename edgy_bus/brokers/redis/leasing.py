@@ -21,6 +21,7 @@ class RedisLeasing(RedisCore, Leasing):
             self.keys.lease(partition, role),
             self.keys.fence(partition, role),
             self.keys.epoch(partition),
+            self.keys.last_holder(partition, role),
         )
         # A worker may come before the first relay. The stream has no epoch yet, and the lease
         # needs an epoch with which the lease ends.

@@ -30,6 +30,7 @@ KEYS = {
     "epoch": lambda keys: keys.epoch(PARTITION),
     "lease": lambda keys: keys.lease(PARTITION, "mail"),
     "fence": lambda keys: keys.fence(PARTITION, "mail"),
+    "last": lambda keys: keys.last_holder(PARTITION, "mail"),
     "notes": lambda keys: keys.notes(PARTITION, "mail"),
     "dead": lambda keys: keys.dead(PARTITION, "mail"),
     "held": lambda keys: keys.held(PARTITION, "mail"),
@@ -47,7 +48,7 @@ VALUES: dict[str, Write] = {
     "stream": lambda client, key: client.xadd(key, {b"\xff": b"\xfe"}),
 }
 
-OVERWRITTEN = ("protocol", "lease", "fence")
+OVERWRITTEN = ("protocol", "lease", "fence", "last")
 """Keys that are written without a look at the value before."""
 
 

@@ -220,3 +220,19 @@ async def test_a_server_that_hangs_is_unavailable(
         with pytest.raises(BrokerUnavailable, match="TimeoutError"):
             await broker.connect()
         await broker.close()
+
+
+async def test_workers_of_the_first_release_take_leases_in_between(
+    redis_url: str, prefix: str, redis_client: Redis
+) -> None:
+    """Such a worker counts the fence up with INCR, and does not write who it is."""
+    broker = RedisBroker(redis_url, prefix)
+    first = await acquire(broker, "w1")
+    await broker.release(first)
+    assert await redis_client.incr(broker.keys.fence(PARTITION, "mail")) == first.token + 1
+    third = await acquire(broker, "w3")
+    await broker.release(third)
+    fourth = await acquire(broker, "w4")
+    assert [third.token, fourth.token] == [first.token + 2, first.token + 3]
+    assert (third.former, fourth.former) == ("", "w3")
+    await broker.close()
