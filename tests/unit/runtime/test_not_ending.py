@@ -79,7 +79,7 @@ async def test_a_tenure_ends_without_a_call_that_does_not_end() -> None:
         await asyncio.sleep(0.01)
     # What the call did after the end of its tenure is nobody's: the next owner repeats it.
     assert not told.of("tenure.failed")
-    assert sum(one.pending for one in await broker.backlog(PARTITION)) == 2
+    assert sum(one.unfinished for one in await broker.backlog(PARTITION)) == 2
 
 
 async def test_a_tenure_that_lost_its_lease_ends_too() -> None:
