@@ -238,15 +238,8 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
         raw_header, data = fields[b"head"], fields[b"data"]
     except KeyError as error:
         raise EventError(f"the entry has no field {error.args[0].decode()!r}") from None
-    header = loads(raw_header)
-    if type(header) is not dict:
-        raise EventError("the entry's header is not a JSON object")
+    header = _known_header(raw_header)
     get = header.get
-    spec_version, version = get("specversion"), get("schemaversion", SCHEMA_VERSION)
-    if spec_version != SPEC_VERSION or version != SCHEMA_VERSION:
-        raise EventError(
-            f"unknown version: specversion {_shown(spec_version)}, schemaversion {_shown(version)}"
-        )
     event_id, source, kind, time = get("id"), get("source"), get("type"), get("time")
     subject, traceparent, to = get("subject"), get("traceparent"), get("to")
     sequence, incarnation = get("sequence"), get("incarnation")
@@ -275,12 +268,26 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
             time,
             sequence,
             incarnation or 1,
-            version,
+            SCHEMA_VERSION,
             traceparent or None,
             data,
             to,
         ),
     )
+
+
+def _known_header(raw: bytes) -> dict[str, Any]:
+    """Decode an event header. Raises `EventError` for another form, or an unknown version."""
+    header = loads(raw)
+    if type(header) is not dict:
+        raise EventError("the entry's header is not a JSON object")
+    spec_version = header.get("specversion")
+    version = header.get("schemaversion", SCHEMA_VERSION)
+    if spec_version != SPEC_VERSION or version != SCHEMA_VERSION:
+        raise EventError(
+            f"unknown version: specversion {_shown(spec_version)}, schemaversion {_shown(version)}"
+        )
+    return header
 
 
 def numbering(header: bytes) -> Numbering:

@@ -7,25 +7,20 @@ command line shows these values; nothing here prints or parses.
 """
 
 from edgy_bus.operations.dead_letters import (
-    Dead,
     Discarded,
-    Failure,
-    Letter,
     Replayed,
-    Selection,
-    ShownLetter,
     count_dead,
-    dead,
     dead_letter,
     discard_dead,
     export_dead,
     list_dead,
     replay_dead,
-    selection_of_ids,
 )
 from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
+from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
+from edgy_bus.operations.letters import Letter, Selection, ShownLetter, selection_of_ids
 from edgy_bus.operations.overview import (
     GroupStatus,
     OutboxStatus,

@@ -113,7 +113,7 @@ class _Sum:
     streams: int = 0
     unread: int = 0
     counted: bool = True
-    pending: int = 0
+    unfinished: int = 0
     seconds: float = 0.0
     dead: int = 0
     held: int = 0
@@ -124,7 +124,7 @@ class _Sum:
         self.streams += 1
         self.unread += survey.unread or 0
         self.counted = self.counted and survey.unread is not None
-        self.pending += survey.pending
+        self.unfinished += survey.unfinished
         # The worst stream counts: a mean would hide one row that blocks its stream.
         self.seconds = max(self.seconds, _age(survey, now))
         self.dead += survey.dead
@@ -199,9 +199,9 @@ async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
         workers=tuple(sorted(workers)),
         owners=dict(total.owners),
         streams=total.streams,
-        lag=total.unread + total.pending,
+        lag=total.unread + total.unfinished,
         counted=total.counted,
-        unfinished=total.pending,
+        unfinished=total.unfinished,
         seconds=total.seconds,
         dead=total.dead,
         held=total.held,
@@ -228,7 +228,7 @@ def _stream(stream: StreamSurvey, group: str | None) -> StreamStatus:
         StreamGroup(
             name=survey.group,
             owner=_owner(survey),
-            lag=None if survey.unread is None else survey.unread + survey.pending,
+            lag=None if survey.unread is None else survey.unread + survey.unfinished,
             seconds=_age(survey, stream.now),
             dead=survey.dead,
             held=survey.held,

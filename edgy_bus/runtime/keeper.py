@@ -30,9 +30,9 @@ from edgy_bus.runtime.keeping import (
     Freed,
     GivenUp,
     Limits,
+    LoopWatch,
     Sight,
     StoodStill,
-    Watch,
     is_due,
     look,
 )
@@ -103,7 +103,7 @@ class Keeper:
     async def _run(self, stopping: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         self._stopping = stopping
-        watch, is_failing = Watch.begin(loop.time()), False
+        watch, is_failing = LoopWatch.begin(loop.time()), False
         while not await happens(stopping, self._limits.tick):
             try:
                 watch = self._step(watch, loop.time())
@@ -116,7 +116,7 @@ class Keeper:
         if self._beside:
             await self._close_connections()
 
-    def _step(self, watch: Watch, now: float) -> Watch:
+    def _step(self, watch: LoopWatch, now: float) -> LoopWatch:
         answered = self._answered
         if answered:
             self._ask_loop()

@@ -39,7 +39,7 @@ class Load:
     def stand_in_line(self, size: int) -> asyncio.Future[bool]:
         """Return a future: True as soon as `size` bytes are kept for a read, False after `leave`.
 
-        Whoever gets True calls `release`. A caller that is cancelled leaves the line.
+        A caller that gets True calls `release`. A caller that is cancelled leaves the line.
         """
         turn = asyncio.get_running_loop().create_future()
         self._line[turn] = size

@@ -176,7 +176,7 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     async with looking(server) as broker:
         view = await look(broker)
     assert view["declared"] == {"accounts.User": 1}
-    assert view["backlog"] == [Backlog("mail", pending=1, lag=1, dead=1)]
+    assert view["backlog"] == [Backlog("mail", unfinished=1, unread=1, dead=1)]
     assert [letter.reason for letter in view["dead"]] == ["no"]
     ((group,),) = (stream.groups for stream in view["survey"])
     assert (group.unread, group.dead, group.held) == (1, 1, 0)

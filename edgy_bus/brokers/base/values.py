@@ -254,14 +254,14 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Count the entries of a group: `lag` are unread, `pending` are read and unfinished.
+    """Count the entries of a group that are unread, and those that are read and unfinished.
 
-    `lag` is None where the broker cannot count.
+    `unread` is None where the broker cannot count.
     """
 
     group: str
-    pending: int
-    lag: int | None
+    unfinished: int
+    unread: int | None
     dead: int
 
 

@@ -47,8 +47,8 @@ class MemoryAdministration(MemoryCore, Administration):
         backlogs = []
         for name, group in stream.groups.items():
             if group.exists:
-                lag = sum(entry > group.position for entry in stream.entries)
-                backlogs.append(Backlog(name, len(group.pending), lag, len(group.dead)))
+                unread = sum(entry > group.position for entry in stream.entries)
+                backlogs.append(Backlog(name, len(group.pending), unread, len(group.dead)))
         return backlogs
 
     async def oldest_unfinished(self, partition: Partition, group: str) -> EntryId | None:

@@ -54,13 +54,13 @@ class RedisAdministration(RedisCore, Administration):
 
     async def _backlog(self, partition: Partition, group: Mapping[bytes, Any]) -> Backlog:
         name = text_of(group[b"name"])
-        lag = group.get(b"lag")
-        if lag is None:
+        unread = group.get(b"lag")
+        if unread is None:
             # Servers before 7.0 count no lag, and newer servers not after every trimming.
             after = "(" + text_of(group[b"last-delivered-id"])
-            lag = len(await self._look("XRANGE", self.keys.events(partition), after, "+"))
+            unread = len(await self._look("XRANGE", self.keys.events(partition), after, "+"))
         dead = await self._look("XLEN", self.keys.dead(partition, name))
-        return Backlog(name, int(group[b"pending"]), int(lag), int(dead))
+        return Backlog(name, int(group[b"pending"]), int(unread), int(dead))
 
     async def _look(self, *command: Argument) -> Any:
         """Return the reply to a command. A value of another type stays where it is."""

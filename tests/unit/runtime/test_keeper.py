@@ -117,8 +117,9 @@ async def test_a_worker_that_is_blocked_stays_a_member_and_keeps_its_report() ->
 async def test_a_worker_that_is_not_blocked_is_registered_by_its_rounds_alone() -> None:
     broker = Shared()
     await publish(broker, event("1", 1))
-    async with worker_on(broker, _nothing):
-        await asyncio.sleep(0.6)
+    # A lease so long that no round on a busy machine is late, and two renewals that would join.
+    async with worker_on(broker, _nothing, lease=4.0):
+        await eventually(lambda: broker.renewals >= 2)
     assert {thread for thread, _ in broker.joined} == {threading.get_ident()}
 
 
