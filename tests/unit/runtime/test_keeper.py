@@ -339,8 +339,15 @@ def test_an_interpreter_that_ends_without_a_stop_ends_cleanly() -> None:
     assert "Fatal" not in errors
 
 
-def test_a_loop_that_is_closed_without_a_stop_ends_the_thread() -> None:
-    status, output, _ = _python(_LEAVES + _CLOSES)
+_DOES_NOT_ANSWER = """
+from edgy_bus.runtime.keeper import Keeper
+Keeper._answer = lambda self: None
+"""
+
+
+@pytest.mark.parametrize("before", ["", _DOES_NOT_ANSWER], ids=["answers", "owes an answer"])
+def test_a_loop_that_is_closed_without_a_stop_ends_the_thread(before: str) -> None:
+    status, output, _ = _python(before + _LEAVES + _CLOSES)
     assert (status, output) == (0, "1\n0\n")
 
 
