@@ -370,7 +370,7 @@ class InboxTables:
 class Positions:
     """What a pruner in one process works with: models `runtime.inbox.Positions`."""
 
-    place = "inbox"
+    database_id = "inbox"
 
     def __init__(self, tables: InboxTables, process: Process, pause: Pause) -> None:
         self.tables = tables
