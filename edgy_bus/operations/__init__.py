@@ -31,6 +31,7 @@ from edgy_bus.operations.overview import (
     streams,
 )
 from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
 
 __all__ = [
     "Dead",
@@ -45,8 +46,10 @@ __all__ = [
     "Letter",
     "OutboxStatus",
     "Parts",
+    "Paused",
     "Released",
     "Replayed",
+    "Resumed",
     "Selection",
     "Severity",
     "ShownLetter",
@@ -63,9 +66,11 @@ __all__ = [
     "group_names",
     "held",
     "list_dead",
+    "pause",
     "release",
     "replay_dead",
     "require_group",
+    "resume",
     "selection_of_ids",
     "status",
     "streams",

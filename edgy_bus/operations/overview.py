@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgy_bus.brokers.base import Broker, GroupSurvey, StreamSurvey
+from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, StreamSurvey
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.surveys import surveyed
@@ -35,6 +35,8 @@ class GroupStatus:
     """Rows that receivers hold, or that are being released."""
     unowned: int
     """Streams with unfinished events that no worker owns."""
+    pause: Pause | None = None
+    """The pause of the group: its workers begin no call."""
 
     @property
     def deserted(self) -> bool:
@@ -45,7 +47,7 @@ class GroupStatus:
     @property
     def well(self) -> bool:
         """Return whether an operator has nothing to do for the group."""
-        return not (self.dead or self.held or self.deserted)
+        return not (self.dead or self.held or self.deserted or self.pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +195,10 @@ async def streams(
 
 
 async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
-    workers = (await broker.members(name)).alive
+    members = await broker.members(name)
     return GroupStatus(
         name=name,
-        workers=tuple(sorted(workers)),
+        workers=tuple(sorted(members.alive)),
         owners=dict(total.owners),
         streams=total.streams,
         lag=total.unread + total.unfinished,
@@ -206,6 +208,7 @@ async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
         dead=total.dead,
         held=total.held,
         unowned=total.unowned,
+        pause=members.pause,
     )
 
 
