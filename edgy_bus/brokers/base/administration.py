@@ -50,6 +50,10 @@ class Administration(ABC):
         """
 
     @abstractmethod
+    async def pause_of(self, group: str) -> Pause | None:
+        """Return the pause of a group, if the group is paused."""
+
+    @abstractmethod
     async def resume(self, group: str) -> bool:
         """End the pause of a group; return whether the group was paused."""
 

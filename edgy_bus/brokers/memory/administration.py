@@ -39,10 +39,7 @@ class MemoryAdministration(MemoryCore, Administration):
         self._workers[group] = recent
         alive = [worker for worker, (until, _) in recent.items() if until > now]
         reports = {worker: report for worker, (_, report) in recent.items() if report}
-        pause = self._pauses.get(group)
-        if pause is not None and pause.until is not None and pause.until <= now:
-            pause = None
-        return Members(alive, reports, pause=pause)
+        return Members(alive, reports, pause=await self.pause_of(group))
 
     async def nudge(self, group: str) -> None:
         self._nudges[group] += 1
@@ -52,8 +49,14 @@ class MemoryAdministration(MemoryCore, Administration):
         self._pauses[group] = Pause(until, note)
         return self._pauses[group]
 
+    async def pause_of(self, group: str) -> Pause | None:
+        pause = self._pauses.get(group)
+        if pause is None or pause.until is None or pause.until > self._clock():
+            return pause
+        return None
+
     async def resume(self, group: str) -> bool:
-        was_paused = (await self.members(group)).pause is not None
+        was_paused = await self.pause_of(group) is not None
         self._pauses.pop(group, None)
         return was_paused
 

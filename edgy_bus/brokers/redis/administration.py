@@ -56,6 +56,10 @@ class RedisAdministration(RedisCore, Administration):
         answer = await self._scripts.call("pause", (self.keys.paused(group),), (ttl, note))
         return Pause(_end_of(int(answer[b"until"])), note)
 
+    async def pause_of(self, group: str) -> Pause | None:
+        text = await self._look("GET", self.keys.paused(group))
+        return None if text is None else _pause_of(text_of(text))
+
     async def resume(self, group: str) -> bool:
         return bool(await self._look("DEL", self.keys.paused(group)))
 

@@ -38,6 +38,8 @@ class AdministrationTopic:
         # Workers stop for it, and lookers show it.
         assert (await broker.join("mail", "w", 30, b"")).pause == made
         assert (await broker.members("mail")).pause == made
+        assert await broker.pause_of("mail") == made
+        assert await broker.pause_of("other") is None
         assert (await broker.members("other")).pause is None
         assert await broker.resume("mail")
         assert (await broker.join("mail", "w", 30, b"")).pause is None
@@ -53,6 +55,7 @@ class AdministrationTopic:
         await broker.pause("mail", 0.05, "")
         await asyncio.sleep(0.1)
         assert (await broker.members("mail")).pause is None
+        assert await broker.pause_of("mail") is None
         assert not await broker.resume("mail")
 
     async def test_a_protocol_only_rises(self, broker: Broker) -> None:
