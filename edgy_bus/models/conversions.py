@@ -239,7 +239,8 @@ def _json_text(text: str) -> str:
 
 
 def _json_integer(number: int) -> int:
-    # PostgreSQL returns the number 1e22 as a whole number, which can be stored again.
+    # PostgreSQL returns the number 1e22 as a whole number if another program wrote it. The row can
+    # be stored again.
     if -(2**63) <= number < 2**64:
         return number
     with suppress(OverflowError):
