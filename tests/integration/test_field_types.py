@@ -374,6 +374,22 @@ def test_what_is_annotated_is_what_one_gets(database_url: str) -> None:
         check()
 
 
+def test_a_whole_number_beyond_64_bits_is_the_float_of_its_event(database_url: str) -> None:
+    [number] = [number for number, names in enumerate(GROUPS) if "any_json" in names]
+
+    async def check(shop: World) -> None:
+        model = shop.models[number]
+        created = await model.query.create(any_json=[10**22])
+        loaded = await model.query.get(pk=created.pk)
+        [data] = await shop.events()
+        in_worker = model.meta.read(data["instance"])
+        for instance in (created, loaded, in_worker):
+            assert_same(instance.any_json, [1e22], "any_json")
+
+    with running(database_url) as (runner, shop):
+        runner.run(check(shop))
+
+
 async def check_changes(shop: World, number: int, old: Values, new: Values) -> None:
     """Update one row as a single statement, and one as a set: the events must be equal."""
     model = shop.models[number]
