@@ -79,8 +79,9 @@ def dumps(value: object) -> bytes:
     with suppress(*_UNWRITABLE):
         return _dumps(value)
     try:
-        # PostgreSQL returns the JSON number 1e22 as an integer, and orjson refuses integers beyond
-        # 64 bits. The second attempt keeps the common case free of a walk through the value.
+        # PostgreSQL returns the JSON number 1e22 as an integer if another program wrote it, and
+        # orjson refuses integers beyond 64 bits. The second attempt keeps the common case free of
+        # a walk through the value.
         return _dumps(_with_floats(value))
     except _UNWRITABLE as error:
         raise EventError(f"cannot be written as JSON: {error.__cause__ or error}") from error
