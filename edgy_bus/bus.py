@@ -8,6 +8,7 @@ from edgy_bus import operations
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.events import check_name
+from edgy_bus.http import ServiceView
 from edgy_bus.lifecycle import Lifecycle
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
@@ -35,16 +36,14 @@ class Bus:
         service: the name of this service. Other services know its models as `service.Model`.
         group: the consumer group of receivers without a group; the service's name by default.
         prefix: begins every key at the broker.
-        publish: which signals go to the broker, as patterns of `signal` or `Model.signal`
-            (`"post_*"`, `"User.*"`); all by default. Receivers of other signals run in this
-            process.
+        publish: the signals that go to the broker, as patterns of `signal` or `Model.signal`
+            (`"post_*"`, `"User.*"`); all by default. Other signals stay in this process.
         receivers: modules that hold receivers. `start` and workers import them: a receiver in a
             module that nobody imports does not exist. A module that connects nothing is reported.
-        relay: whether `start` also moves the outbox to the broker; False where a program of its own
-            does (`edgy-bus relay`).
-        signing_keys: names and secrets. With keys, every event is signed with the first key, and
-            workers accept only events that are signed with any of the keys; all other events go to
-            the dead letters.
+        relay: whether `start` also moves the outbox to the broker, beside any `edgy-bus relay`.
+        signing_keys: names and secrets. The first key signs every event. Workers accept events that
+            are signed with any of the keys; all other events go to the dead letters.
+        http: `[HOST:]PORT` where a running bus shows metrics and health (extra `edgy_bus[http]`).
         events, relaying, working: numbers that may be tuned.
 
     Raises:
@@ -62,6 +61,7 @@ class Bus:
         receivers: Iterable[str] = (),
         relay: bool = True,
         signing_keys: Mapping[str, str | bytes] | None = None,
+        http: str | int | None = None,
         events: EventSettings | None = None,
         relaying: RelaySettings | None = None,
         working: WorkerSettings | None = None,
@@ -71,6 +71,7 @@ class Bus:
         self.events = events or EventSettings()
         self.relaying = relaying or RelaySettings()
         self.working = working or WorkerSettings()
+        self.view = ServiceView(http)
         self.broker = None if url is None else make_broker(url, prefix)
         self._registration = Registration(self.service, self.group, publish, local=url is None)
         self._modules = ReceiverModules(receivers, self._registration.connected)
@@ -130,15 +131,15 @@ class Bus:
     async def start(self) -> None:
         """Connect the databases, run the hooks, create missing outbox tables, and start the relay.
 
-        Does nothing while the bus runs. A broker that does not answer keeps nothing from starting:
-        events wait in the outbox. Raises `ConfigurationError` in a hook of this bus, and while the
-        bus runs in another event loop.
+        Does nothing while the bus runs. A broker that is away keeps nothing from starting. Raises
+        `ConfigurationError` in a hook of this bus, and while the bus runs in another event loop.
         """
         await self._lifecycle.start()
 
     async def _begin(self, stack: AsyncExitStack, lasting: ExitStack) -> None:
         # Ends last, so that notices are logged until everything else has stopped.
         lasting.callback(log_telemetry())
+        await self.view.open(stack)
         # First: a module may connect receivers with an inbox, or declare models.
         self._modules.load()
         self._modules.report()
@@ -147,8 +148,8 @@ class Bus:
             await hook()
         # After the hooks, which may import modules that declare signals.
         self._registration.complete()
-        if self._wiring is not None:
-            await self._wiring.start(stack, relay=self._relay_here)
+        relays = await self._wiring.start(stack, relay=self._relay_here) if self._wiring else []
+        await self.view.attach(stack, self._wiring.parts if self._wiring else None, relays)
 
     async def stop(self) -> None:
         """Undo `start`. Events that are not published yet stay in the outbox."""

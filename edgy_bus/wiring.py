@@ -145,8 +145,8 @@ class Wiring:
             signer=self._signer,
         )
 
-    async def start(self, stack: AsyncExitStack, *, relay: bool) -> None:
-        """Start the loops that publish, for as long as the stack is open.
+    async def start(self, stack: AsyncExitStack, *, relay: bool) -> list[Relay]:
+        """Start the loops that publish, for as long as the stack is open; return the relays.
 
         Args:
             stack: stops the loops.
@@ -161,6 +161,7 @@ class Wiring:
             if relay:
                 await _enter(stack, publisher.relay)
         await _enter(stack, self._announcer)
+        return [publisher.relay for publisher in self.publishers] if relay else []
 
     @asynccontextmanager
     async def operating(self, databases: Iterable[Database]) -> AsyncIterator[Parts]:

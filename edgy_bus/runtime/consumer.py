@@ -29,6 +29,7 @@ from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.keeper import Keeper
 from edgy_bus.runtime.leases import Membership
 from edgy_bus.runtime.load import Load
+from edgy_bus.runtime.meter import Meter
 from edgy_bus.runtime.news import NewsWatch
 from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
@@ -39,7 +40,7 @@ from edgy_bus.runtime.window import Window
 from edgy_bus.services import Service, happens, keep_running
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
-from edgy_bus.telemetry import catalogue
+from edgy_bus.telemetry import Measurement, catalogue, measurements
 
 _LOOK = 0.4
 """Seconds between two looks at the live workers: the rows of a worker that died are taken over this
@@ -85,6 +86,7 @@ class Consumer(Service):
         self._keeper = keeper
         self._membership = Membership(self.group, self.worker, self._tenures)
         self._news = NewsWatch(settings, self._tenures)
+        self._meter = Meter(self.group) if telemetry.is_measured() else None
         self._tools = Tools(
             broker=broker,
             subscriptions=subscriptions,
@@ -98,6 +100,7 @@ class Consumer(Service):
             idle=self._news.rearm,
             signer=signer,
             failures=Failures(hooks),
+            meter=self._meter,
         )
         self._ended = asyncio.Event()
         self._backoff: dict[Partition, float] = {}
@@ -113,6 +116,16 @@ class Consumer(Service):
     def partitions(self) -> list[Partition]:
         """Return the partitions that this process holds now."""
         return sorted(self._tenures)
+
+    def states(self) -> list[Measurement]:
+        """Return what this process holds now. May be called from another thread."""
+        # Copied in one step of the interpreter: the event loop adds and removes tenures.
+        tenures = list(self._tenures.values())
+        jobs = sum(tenure.jobs for tenure in tenures)
+        return [
+            measurements.LeasesHeld(group=self.group, count=len(tenures)),
+            measurements.JobsInHand(group=self.group, count=jobs),
+        ]
 
     @property
     def alive(self) -> bool:
@@ -149,6 +162,7 @@ class Consumer(Service):
             await asyncio.gather(*helpers, *tenures, return_exceptions=True)
             await bell.close()
             self._tools.failures.close()
+            self._fold()
 
     def _help(self, name: str, run: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
         """Start a loop that runs beside the rounds, until it is cancelled."""
@@ -162,6 +176,7 @@ class Consumer(Service):
     async def _step(self) -> float:
         """Make a round; return the seconds until the next."""
         self.progress.note()
+        self._fold()
         try:
             waiting = await self._round()
         except BrokerUnavailable as error:
@@ -319,6 +334,10 @@ class Consumer(Service):
             with suppress(BrokerUnavailable):
                 await self._give_back_ended()
             await self._sleep(_SOON)
+
+    def _fold(self) -> None:
+        if self._meter is not None:
+            self._meter.fold()
 
     def _report(self, error: Exception) -> None:
         telemetry.emit(

@@ -53,6 +53,7 @@ class Scheduler:
         self._term = term
         self._slots = tools.slots
         self._receivers = tools.receivers
+        self._meter = tools.meter
         self._deadline = tools.settings.deadline
         self._in_hand = in_hand
         self._lanes = in_hand.lanes
@@ -133,10 +134,10 @@ class Scheduler:
                     # of this library stands between the runner and the receiver.
                     answer = attempt(job.subscription, job.envelope)
                     if type(answer) is Done:
-                        self._verdicts.done(job, answer)
+                        self._verdicts.done(job, answer, now)
                         self._finish(lane)
                     else:
-                        await self._go_on_with(lane, job, answer)
+                        await self._go_on_with(lane, job, answer, now)
                         # All runners whose calls have ended meanwhile go on in the same turn of
                         # the loop.
                         sharing = slots.busy
@@ -188,12 +189,16 @@ class Scheduler:
         self.pump()
         self._in_hand.check_room()
 
-    async def _go_on_with(self, lane: Lane[Work], job: Job, answer: Outcome | Begun) -> None:
+    async def _go_on_with(
+        self, lane: Lane[Work], job: Job, answer: Outcome | Begun, began: float
+    ) -> None:
         """Run the rest of a plain job, and conclude it."""
         if isinstance(answer, Begun):
             with self._waiting(job.subscription.name):
                 self._others()
                 answer = await finish(job.subscription, job.envelope, answer, self._deadline)
+        if self._meter is not None:
+            self._meter.called([job], [answer], began)
         self._conclude(lane, job, answer)
 
     async def _run_first(self, lane: Lane[Work]) -> None:
@@ -230,13 +235,16 @@ class Scheduler:
             members = await self._count_attempts(members)
         if not members:
             return [], []
-        subscription = members[0][1].subscription
-        envelopes = [job.envelope for _, job in members]
-        if len(members) == 1:
-            return members, [
-                await execute(subscription, envelopes[0], self._deadline, self._others)
-            ]
-        outcomes = await execute_batch(subscription, envelopes, self._deadline, self._others)
+        jobs = [job for _, job in members]
+        subscription, envelopes = jobs[0].subscription, [job.envelope for job in jobs]
+        began = asyncio.get_running_loop().time()
+        outcomes: Sequence[Outcome]
+        if len(jobs) == 1:
+            outcomes = [await execute(subscription, envelopes[0], self._deadline, self._others)]
+        else:
+            outcomes = await execute_batch(subscription, envelopes, self._deadline, self._others)
+        if self._meter is not None:
+            self._meter.called(jobs, outcomes, began)
         return members, outcomes
 
     async def _count_attempts(self, members: Members) -> Members:

@@ -49,7 +49,7 @@ def bound(requirement: Requirement, operator: str) -> Version | None:
     return Version(versions[0]) if versions else None
 
 
-TESTED = requirements("embedded", "opentelemetry", "test")
+TESTED = requirements("embedded", "http", "opentelemetry", "test")
 LOWEST = pins("constraints-lowest.txt")
 CURRENT = pins("constraints.txt")
 
