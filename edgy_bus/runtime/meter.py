@@ -26,6 +26,8 @@ class _Receiver:
     times: list[float] = field(default_factory=list)
     begins: list[float] = field(default_factory=list)
     """The beginning of a first call by the loop's clock, less the time of the entry."""
+    at_once: list[float] = field(default_factory=list)
+    """The same of calls that handled their event without waiting, which are nearly all."""
 
 
 class Meter:
@@ -55,10 +57,11 @@ class Meter:
         if outcome.skipped:
             calls.skipped += 1
             return
-        calls.handled += 1
-        calls.begins.append(began - job.handling.entry.id.ms * 0.001)
+        # Counted as handled by their number when they are folded.
+        begins = calls.at_once
+        begins.append(began - job.handling.entry.id.ms * 0.001)
         calls.times.append(self._clock() - began)
-        if len(calls.times) >= PAGE:
+        if len(begins) >= PAGE:
             self._fold(name, calls)
 
     def called(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], began: float) -> None:
@@ -97,10 +100,9 @@ class Meter:
 
     def _fold(self, receiver: str, calls: _Receiver) -> None:
         group, folded = self._group, list[Measurement]()
-        if calls.handled:
-            folded.append(
-                measurements.EventsHandled(group=group, receiver=receiver, count=calls.handled)
-            )
+        begins, handled = calls.begins + calls.at_once, calls.handled + len(calls.at_once)
+        if handled:
+            folded.append(measurements.EventsHandled(group=group, receiver=receiver, count=handled))
         if calls.skipped:
             folded.append(
                 measurements.EventsSkipped(group=group, receiver=receiver, count=calls.skipped)
@@ -108,14 +110,15 @@ class Meter:
         if calls.times:
             times = RECEIVER_TIME.fold(calls.times)
             folded.append(measurements.CallsEnded(group=group, receiver=receiver, times=times))
-        if calls.begins:
+        if begins:
             # From the clock of the loop to that of the entries. The clock of a broker may be ahead,
             # and no time may run backwards.
             ahead = time.time() - self._clock()
-            delays = START_DELAY.fold([max(0.0, begin + ahead) for begin in calls.begins])
+            delays = START_DELAY.fold([max(0.0, begin + ahead) for begin in begins])
             folded.append(measurements.CallsStarted(group=group, receiver=receiver, delays=delays))
         calls.handled = calls.skipped = 0
         calls.times.clear()
         calls.begins.clear()
+        calls.at_once.clear()
         if folded:
             telemetry.measure(folded)

@@ -18,6 +18,7 @@ from edgy_bus.observability.metrics import (
     unpacked,
 )
 from edgy_bus.telemetry import Distribution, catalogue, measurements
+from tests.unit.observability import table
 
 HANDLED = "edgy_bus_receiver_handled_events_total"
 TIMES = Distribution((1,) + (0,) * 14, 0.5)
@@ -97,3 +98,9 @@ def test_gauges_end_with_their_process() -> None:
     assert lasting(series) == {(HANDLED, SEND): 2}
     # Several processes hold leases of one group.
     assert merged([series, series])["edgy_bus_worker_leases", ("mail",)] == 8
+
+
+def test_the_page_of_metrics_lists_all_of_them() -> None:
+    page = table.PAGE.read_text("utf-8")
+    assert table.written(page) == page, "run: python -m tests.unit.observability.table"
+    assert table.rows() in page
