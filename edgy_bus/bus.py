@@ -7,6 +7,7 @@ from typing import Unpack
 from edgy_bus import operations
 from edgy_bus.database import Database
 from edgy_bus.events import check_name
+from edgy_bus.http import ServiceView
 from edgy_bus.lifecycle import Hook, Lifecycle
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
@@ -32,16 +33,14 @@ class Bus(Startable):
         service: the name of this service. Other services know its models as `service.Model`.
         group: the consumer group of receivers without a group; the service's name by default.
         prefix: begins every key at the broker.
-        publish: which signals go to the broker, as patterns of `signal` or `Model.signal`
-            (`"post_*"`, `"User.*"`); all by default. Receivers of other signals run in this
-            process.
+        publish: the signals that go to the broker, as patterns of `signal` or `Model.signal`
+            (`"post_*"`, `"User.*"`); all by default. Other signals stay in this process.
         receivers: modules that hold receivers. `start` and workers import them: a receiver in a
             module that nobody imports does not exist. A module that connects nothing is reported.
-        relay: whether `start` also moves the outbox to the broker; False where a program of its own
-            does (`edgy-bus relay`).
-        signing_keys: names and secrets. With keys, every event is signed with the first key, and
-            workers accept only events that are signed with any of the keys; all other events go to
-            the dead letters.
+        relay: whether `start` also moves the outbox to the broker, beside any `edgy-bus relay`.
+        signing_keys: names and secrets. The first key signs every event; workers accept any of the
+            keys, and put all other events into the dead letters.
+        http: `[HOST:]PORT` where a running bus shows metrics and health (extra `edgy_bus[http]`).
         events, relaying, working: numbers that may be tuned.
 
     Raises `ConfigurationError` for a name or a URL that cannot be used.
@@ -58,6 +57,7 @@ class Bus(Startable):
         receivers: Iterable[str] = (),
         relay: bool = True,
         signing_keys: Mapping[str, str | bytes] | None = None,
+        http: str | int | None = None,
         events: EventSettings | None = None,
         relaying: RelaySettings | None = None,
         working: WorkerSettings | None = None,
@@ -69,6 +69,7 @@ class Bus(Startable):
         self.working = working or WorkerSettings()
         self._wiring = wire(url, prefix, service, events, relaying, signing_keys=signing_keys)
         self.broker = None if self._wiring is None else self._wiring.broker
+        self.view = ServiceView(http)
         self._registration = Registration(self.service, self.group, publish, local=url is None)
         self._modules = ReceiverModules(receivers, self._registration.connected)
         self.registries = self._registration.sources
@@ -88,9 +89,8 @@ class Bus(Startable):
     def receiver(self, model: str, signal: str, **keywords: Unpack[NameKeywords]) -> Connect:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
 
-        The class of the model need not be here. `instance` is made by `schema` from the row, or has
-        the row's fields as attributes; `sender` is the model's name. `Options` has the keywords.
-        Raises `SignalError` for an impossible name of a model or a signal, and a wrong option.
+        `instance` is made by `schema` from the row, or has the row's fields as attributes; `sender`
+        is the model's name. `Options` has the keywords. Raises `SignalError` for a wrong option.
         """
         return self._registration.by_name(model, signal, keywords)
 
@@ -118,15 +118,15 @@ class Bus(Startable):
     async def start(self) -> None:
         """Connect the databases, run the hooks, create missing outbox tables, and start the relay.
 
-        Does nothing while the bus runs. A broker that does not answer keeps nothing from starting:
-        events wait in the outbox. Raises `ConfigurationError` in a hook of this bus, and while the
-        bus runs in another event loop.
+        Does nothing while the bus runs. The broker may be away. Raises `ConfigurationError` in a
+        hook of this bus, and while the bus runs in another event loop.
         """
         await self._lifecycle.start()
 
     async def _begin(self, stack: AsyncExitStack, lasting: ExitStack) -> None:
         # Ends last, so that notices are logged until everything else has stopped.
         lasting.callback(log_telemetry())
+        await self.view.open(stack)
         # First: a module may connect receivers with an inbox, or declare models.
         self._modules.load()
         self._modules.report()
@@ -135,8 +135,8 @@ class Bus(Startable):
             await hook()
         # After the hooks, which may import modules that declare signals.
         self._registration.complete()
-        if self._wiring is not None:
-            await self._wiring.start(stack, relay=self._relay_here)
+        relays = await self._wiring.start(stack, relay=self._relay_here) if self._wiring else []
+        await self.view.attach(stack, self._wiring.parts if self._wiring else None, relays)
 
     async def stop(self) -> None:
         """Undo `start`. Events that are not published yet stay in the outbox."""

@@ -6,5 +6,8 @@ FOLLOW_STDIN = "EDGY_BUS_FOLLOW_STDIN"
 The input ends when the parent process has died, no matter how, SIGKILL included.
 """
 
+METRICS_FILE = "EDGY_BUS_METRICS_FILE"
+"""The file through which a process of `--processes` hands its metrics to its supervisor."""
+
 BROKER = "EDGY_BUS_BROKER"
 """The URL of the broker for commands of operators, which a list of processes does not show."""

@@ -175,8 +175,8 @@ class Wiring:
             signer=self._signer,
         )
 
-    async def start(self, stack: AsyncExitStack, *, relay: bool) -> None:
-        """Start the loops that publish, for as long as the stack is open.
+    async def start(self, stack: AsyncExitStack, *, relay: bool) -> list[Relay]:
+        """Start the loops that publish, for as long as the stack is open; return the relays.
 
         Args:
             stack: stops the loops.
@@ -191,6 +191,7 @@ class Wiring:
             if relay:
                 await _enter(stack, outbox.relay)
         await _enter(stack, self._announcer)
+        return [outbox.relay for outbox in self._outboxes] if relay else []
 
     @asynccontextmanager
     async def operating(self, databases: Iterable[Database]) -> AsyncIterator[Parts]:

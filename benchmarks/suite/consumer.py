@@ -38,6 +38,8 @@ class Wanted:
     wait: float = 0.0
     """Duration of a call in seconds."""
     groups: int = 1
+    metrics: bool = False
+    """Serve metrics, as with `--http`."""
     concurrency: int = 0
 
     @property
@@ -71,6 +73,7 @@ class Consumer:
             group=wanted.group,
             prefix=streams.prefix,
             relay=False,
+            http=0 if wanted.metrics else None,
             signing_keys=KEYS if streams.signed else None,
             working=working if wanted.concurrency else None,
             events=edgy.EventSettings(partitions=streams.partitions),

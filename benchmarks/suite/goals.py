@@ -76,6 +76,7 @@ RATIOS = (
     Ratio("drain", "publish.relay", "limits.script"),
     Ratio("consume by name", "consume.name", "limits.read-500"),
     Ratio("consume by class", "consume.class", "limits.read-500"),
+    Ratio("consume with metrics", "consume.name-metrics", "consume.name"),
     Ratio("create", _INSERT + _OUTBOX, _INSERT + _RAW, "us"),
     Ratio("update", _UPDATE + _OUTBOX, _UPDATE + _RAW, "us"),
     Ratio("bulk_create", _BULK + _OUTBOX, _BULK + _RAW, "us"),
@@ -122,6 +123,11 @@ def _consuming(figures: Figures) -> list[Verdict]:
     return [
         Verdict("consume by name", by_name, 60_000, "events/s"),
         Verdict("consume by class", figures.of("consume.class"), 40_000, "events/s"),
+        Verdict(
+            "consume with metrics / without",
+            ratio(figures.of("consume.name-metrics"), by_name),
+            0.95,
+        ),
         Verdict("consume by name / best peer, a call for each event", to_best_peer, 10),
     ]
 

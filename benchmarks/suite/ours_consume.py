@@ -53,6 +53,11 @@ def by_class(service: Service, count: int) -> Consume:
     return Consume(service, count, "consume.class", "by class, an instance", by_class=True)
 
 
+def with_metrics(service: Service, count: int) -> Consume:
+    label = "by name, a plain record, with --http"
+    return Consume(service, count, "consume.name-metrics", label, metrics=True)
+
+
 def inboxes(service: Service, count: int) -> list[Contender]:
     """Receivers with an inbox, and the same work by hand."""
     label = "by class, inbox=database"
@@ -97,6 +102,7 @@ async def contenders(place: Place, scale: Scale) -> AsyncIterator[list[Contender
 def _variants(plain: Service, count: int) -> list[Contender]:
     return [
         Consume(plain, count, "consume.name-unordered", "by name, ordered=False", ordered=False),
+        with_metrics(plain, count),
         Consume(plain, count, "consume.name-batch", "by name, a receiver of batches", batch=_BATCH),
     ]
 

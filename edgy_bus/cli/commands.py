@@ -42,6 +42,14 @@ HealthFile = Annotated[
     Path | None,
     typer.Option(help="Written every few seconds while the program works; see `edgy-bus health`."),
 ]
+Http = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Serve /metrics, /livez, /readyz and /lag; the host is 127.0.0.1 unless written. "
+        "Needs the extra edgy_bus[http].",
+    ),
+]
 Import = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,6 +76,7 @@ def worker(
     ] = 1,
     import_: Import = None,
     health_file: HealthFile = None,
+    http: Http = None,
     verbose: Verbose = False,
 ) -> None:
     """Run the receivers of a bus until SIGTERM or Ctrl-C; running receivers finish first."""
@@ -81,6 +90,7 @@ def worker(
             concurrency=concurrency,
             processes=processes,
             health_file=health_file,
+            http=http,
             verbose=verbose,
         )
     )
@@ -90,6 +100,7 @@ def relay(
     target: Target,
     import_: Import = None,
     health_file: HealthFile = None,
+    http: Http = None,
     verbose: Verbose = False,
 ) -> None:
     """Publish the events of a service's outbox, until SIGTERM or Ctrl-C.
@@ -99,7 +110,7 @@ def relay(
     """
     from edgy_bus.cli.relay import publish
 
-    publish(target, modules=import_ or [], health_file=health_file, verbose=verbose)
+    publish(target, modules=import_ or [], health_file=health_file, http=http, verbose=verbose)
 
 
 def forget(

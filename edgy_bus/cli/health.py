@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgy_bus.cli.exits import Exit
-from edgy_bus.cli.health_file import HEALTH_AGE, read
+from edgy_bus.cli.health_file import read
+from edgy_bus.health import HEALTH_AGE, complaint
 
 
 def probe(words: Sequence[str]) -> Exit:
     """Answer the question of `words`, and say on standard error what is wrong."""
     options = _parser().parse_args(words)
-    complaint = _complaint(options.file, options.max_age, needs_ready=options.ready)
-    if complaint is None:
+    finding = _complaint(options.file, options.max_age, needs_ready=options.ready)
+    if finding is None:
         return Exit.FINE
-    sys.stderr.write(f"{complaint}\n")
+    sys.stderr.write(f"{finding}\n")
     return Exit.FINDING
 
 
@@ -62,10 +63,7 @@ def _complaint(file: Path, max_age: float, *, needs_ready: bool) -> str | None:
         )
     except OSError as error:
         return f"{file} cannot be read: {error.strerror}"
-    # A program that hangs makes no progress, though its process is alive.
     age = time.time() - reading.written
-    if age > max_age:
-        return f"{file} was touched {age:.0f} s ago, more than {max_age:g}"
-    if needs_ready and not reading.is_ready:
-        return f"{file} is not ready: the worker or relay has not worked yet since its start"
-    return None
+    return complaint(
+        str(file), age, is_ready=reading.is_ready, needs_ready=needs_ready, most=max_age
+    )

@@ -9,9 +9,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-HEALTH_AGE = 30.0
-"""Seconds without progress after which a program counts as hanging."""
-
 STARTING = b"start\n"
 READY = b"ready\n"
 

@@ -1,24 +1,29 @@
-"""Shows probes the life of a program, in its health file."""
+"""Shows probes the life of a program: in its health file, and to its HTTP server."""
 
 from pathlib import Path
 
 from edgy_bus import telemetry
 from edgy_bus.cli.health_file import write
+from edgy_bus.health import Pulse
 from edgy_bus.telemetry import catalogue
 
 
 class Life:
-    """Writes the health file of a program, if there is one.
+    """Notes the progress of a program, and writes its health file, if there is one.
 
     A file that cannot be written ends nothing: the probe fails, and the reason is reported once.
 
     Args:
         path: the file; None writes nothing.
+
+    Attributes:
+        path: the file.
+        pulse: the progress, for the HTTP server.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._is_ready = False
+        self.pulse = Pulse()
+        self.path = path
         self._is_failing = False
 
     def progress(self, *, is_ready: bool = False) -> None:
@@ -27,17 +32,17 @@ class Life:
         Args:
             is_ready: whether the program has worked since its start; True lasts.
         """
-        self._is_ready = self._is_ready or is_ready
-        if self._path is None:
+        self.pulse.beat(is_ready=is_ready)
+        if self.path is None:
             return
         try:
-            write(self._path, is_ready=self._is_ready)
+            write(self.path, is_ready=self.pulse.is_ready)
         except OSError as error:
             # Never raised: a file for probes is no reason to stop handling events.
-            self._report(self._path, error)
+            self._report(self.path, error)
         else:
             if self._is_failing:
-                telemetry.emit(catalogue.HealthFileWritten(path=str(self._path)))
+                telemetry.emit(catalogue.HealthFileWritten(path=str(self.path)))
             self._is_failing = False
 
     def _report(self, path: Path, error: OSError) -> None:

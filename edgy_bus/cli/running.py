@@ -14,6 +14,7 @@ from edgy_bus import telemetry
 from edgy_bus.cli.watch import LastWords, Watch, watch
 from edgy_bus.database import Database
 from edgy_bus.errors import DatabaseUnavailable
+from edgy_bus.http import Address, parse, require
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.services import happens, interruptible
 from edgy_bus.telemetry import catalogue
@@ -34,6 +35,20 @@ _STARTING = 1.5
 
 MARGIN = 5.0
 """Seconds to give leases back and to close connections, after the time for running receivers."""
+
+
+def served_at(http: str | None) -> Address | None:
+    """Return the address of `--http`; None without the option.
+
+    Raises:
+        ConfigurationError: for another text, or if the extra is not installed.
+    """
+    if http is None:
+        return None
+    address = parse(http)
+    # Before the program is imported, which may take long.
+    require()
+    return address
 
 
 class Stop:

@@ -6,13 +6,16 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgy_bus import telemetry
-from edgy_bus.cli.health_file import HEALTH_AGE, Reading, read
+from edgy_bus.cli.health_file import Reading, read
 from edgy_bus.cli.life import Life
+from edgy_bus.cli.metrics_file import ChildMetrics
 from edgy_bus.cli.running import MARGIN, Stop
-from edgy_bus.environment import FOLLOW_STDIN
+from edgy_bus.environment import FOLLOW_STDIN, METRICS_FILE
+from edgy_bus.health import HEALTH_AGE
 from edgy_bus.services import happens
 from edgy_bus.telemetry import catalogue
 
@@ -21,31 +24,49 @@ _STEADY = 60.0
 """Seconds of life after which the death of a process counts as its first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that several processes run.
+
+    Attributes:
+        words: the command, to which each process adds a health file of its own.
+        count: the number of processes.
+        grace: seconds between SIGTERM and SIGKILL.
+    """
+
+    words: Sequence[str]
+    count: int
+    grace: float
+
+
 async def supervise(
-    command: Sequence[str], count: int, grace: float, health: Path | None, stop: Stop
+    command: Command, life: Life, stop: Stop, metrics: ChildMetrics | None = None
 ) -> None:
     """Keep processes of a command running until the program is stopped.
 
     Args:
-        command: the command, to which each process adds a health file of its own.
-        count: the number of processes.
-        grace: seconds between SIGTERM and SIGKILL.
-        health: written while every process writes its own health file.
+        command: the command.
+        life: shows progress while every process writes its own health file, if there is one.
         stop: ends the supervision; an end at once kills the processes.
+        metrics: takes the metrics of the processes.
     """
+    health = life.path
     files = [
         None if health is None else health.with_name(f"{health.name}.{number}")
-        for number in range(count)
+        for number in range(command.count)
     ]
-    children = [_Child(command, file, grace, stop.asked) for file in files]
+    metrics_files = [None] * command.count if metrics is None else metrics.files
+    children = [
+        _Child(command, Files(file, metrics_file), stop.asked, metrics)
+        for file, metrics_file in zip(files, metrics_files, strict=True)
+    ]
 
     def kill(_: str) -> None:
         for child in children:
             child.kill()
 
     stop.before_leaving(kill)
-    stop.may_take(grace + MARGIN)
-    life = Life(health)
+    stop.may_take(command.grace + MARGIN)
     life.progress()
     # What processes of a former program left would be taken for the state of the new ones.
     for file in files:
@@ -71,15 +92,30 @@ def _show_life(life: Life, files: Sequence[Path]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files that a process writes for its supervisor."""
+
+    health: Path | None
+    metrics: Path | None
+
+
 class _Child:
     """A process and its successors."""
 
     def __init__(
-        self, command: Sequence[str], health: Path | None, grace: float, stopping: asyncio.Event
+        self,
+        command: Command,
+        files: Files,
+        stopping: asyncio.Event,
+        metrics: ChildMetrics | None,
     ) -> None:
-        self._command = [*command, *(["--health-file", str(health)] if health else [])]
-        self._grace = grace
+        health = files.health
+        self._command = [*command.words, *(["--health-file", str(health)] if health else [])]
+        self._grace = command.grace
         self._stopping = stopping
+        self._metrics = metrics
+        self._metrics_file = files.metrics
         self._process: asyncio.subprocess.Process | None = None
 
     def kill(self) -> None:
@@ -96,6 +132,8 @@ class _Child:
         while not self._stopping.is_set():
             started = time.monotonic()
             status = await self._live()
+            if self._metrics is not None and self._metrics_file is not None:
+                self._metrics.retire(self._metrics_file)
             if self._stopping.is_set():
                 return
             telemetry.emit(catalogue.WorkerDied(status=status))
@@ -103,12 +141,18 @@ class _Child:
             pause = 1.0 if time.monotonic() - started > _STEADY else min(_LONGEST_PAUSE, pause * 2)
             await happens(self._stopping, pause)
 
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, FOLLOW_STDIN: "1"}
+        if self._metrics_file is not None:
+            environment[METRICS_FILE] = str(self._metrics_file)
+        return environment
+
     async def _live(self) -> int:
         """Run a process to its end, and return its exit status."""
         process = self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, FOLLOW_STDIN: "1"},
+            env=self._environment(),
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which sends SIGTERM
         )
         ended = asyncio.create_task(process.wait())

@@ -1,16 +1,30 @@
 """`edgy-bus worker app:bus`: a program that runs receivers, in a process or in several."""
 
 import asyncio
+import os
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edgy_bus.bus import Bus
 from edgy_bus.cli.life import Life
 from edgy_bus.cli.loading import load_bus
-from edgy_bus.cli.running import MARGIN, Stop, collect_less, connect, patiently, run
-from edgy_bus.cli.supervisor import supervise
+from edgy_bus.cli.metrics_file import ChildMetrics, MetricsFile
+from edgy_bus.cli.running import (
+    MARGIN,
+    Stop,
+    collect_less,
+    connect,
+    patiently,
+    run,
+    served_at,
+)
+from edgy_bus.cli.supervisor import Command, supervise
+from edgy_bus.environment import METRICS_FILE
+from edgy_bus.http import Address, ServiceView, show
+from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 
 
@@ -24,10 +38,11 @@ class WorkerCall:
     concurrency: int | None
     processes: int
     health_file: Path | None
+    http: str | None
     verbose: bool
 
     def command(self) -> list[str]:
-        """Return the command of one of several processes, without its health file."""
+        """Return the command of one of several processes, without what each has for itself."""
         words = [sys.executable, "-m", "edgy_bus", "worker", self.target]
         words += [word for group in self.groups or () for word in ("--group", group)]
         words += [word for module in self.modules for word in ("--import", module)]
@@ -38,7 +53,9 @@ class WorkerCall:
 
 def work(call: WorkerCall) -> None:
     """Run the receivers of a bus until the program is stopped."""
+    address = served_at(call.http)
     bus = load_bus(call.target)
+    bus.view = ServiceView(None)  # the service has that address
     bus.import_receivers(*call.modules)
     settings = (
         bus.working
@@ -47,36 +64,81 @@ def work(call: WorkerCall) -> None:
     )
     bus.worker(call.groups, settings)  # a wrong group is refused before any process is started
     if call.processes == 1:
-        life = Life(call.health_file)
-        run(lambda stop: _work(bus, call.groups, settings, life, stop), verbose=call.verbose)
+        process = _Work(bus, call.groups, settings, Life(call.health_file), address)
+        run(process.run, verbose=call.verbose)
         return
     # Each process imports the program anew: a fork would share connections and event loops.
     command, grace = call.command(), settings.grace + 2 * MARGIN
     run(
-        lambda stop: supervise(command, call.processes, grace, call.health_file, stop),
+        lambda stop: _supervise(bus, call, Command(command, call.processes, grace), address, stop),
         verbose=call.verbose,
     )
 
 
-async def _work(
-    bus: Bus, groups: list[str] | None, settings: WorkerSettings, life: Life, stop: Stop
+async def _supervise(
+    bus: Bus, call: WorkerCall, command: Command, address: Address | None, stop: Stop
 ) -> None:
-    # Databases first and patiently: a worker that starts during an outage must not end.
+    if address is None:
+        await supervise(command, Life(call.health_file), stop)
+        return
     async with AsyncExitStack() as stack:
-        if not await connect(bus.databases(), stack, stop, life.progress):
-            return
-        # The database may be cut off again while the hooks run and the tables are created.
-        if not await patiently(lambda: stack.enter_async_context(bus), stop, life.progress):
-            return
-        # After the start, which imports and makes the objects that stay.
-        collect_less()
-        running = bus.worker(groups, settings, lambda: life.progress(is_ready=running.ready))
-        await stack.enter_async_context(running)
-        stop.may_take(settings.grace + MARGIN)
-        signalled = asyncio.create_task(stop.asked.wait())
-        ended = asyncio.create_task(running.wait())
-        await asyncio.wait((signalled, ended), return_when=asyncio.FIRST_COMPLETED)
-        signalled.cancel()
-        # Waits for running receivers, and raises the error of a worker that ended early.
-        await running.stop()
-        await ended
+        # Where processes leave their metrics, and their health unless the operator wants to see it.
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgy-bus-")))
+        life = Life(call.health_file or folder / "health")
+        metrics = ChildMetrics(folder, call.processes)
+        showing = await show(address, life.pulse, stack)
+        showing.children = metrics.series
+        showing.attach(await stack.enter_async_context(bus.operating()), stack)
+        await supervise(command, life, stop, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A process that runs receivers."""
+
+    bus: Bus
+    groups: list[str] | None
+    settings: WorkerSettings
+    life: Life
+    address: Address | None
+
+    async def run(self, stop: Stop) -> None:
+        """Run the receivers until the program is stopped."""
+        bus, life = self.bus, self.life
+        async with AsyncExitStack() as stack:
+            showing = metrics = None
+            if self.address is not None:
+                showing = await show(self.address, life.pulse, stack)
+            if file := os.environ.get(METRICS_FILE):
+                metrics = await stack.enter_async_context(MetricsFile(Path(file)))
+            # Databases first and patiently: a worker that starts during an outage must not end.
+            if not await connect(bus.databases(), stack, stop, life.progress):
+                return
+            # The database may be cut off again while the hooks run and the tables are created.
+            if not await patiently(lambda: stack.enter_async_context(bus), stop, life.progress):
+                return
+            # After the start, which imports and makes the objects that stay.
+            collect_less()
+            running = bus.worker(
+                self.groups, self.settings, lambda: life.progress(is_ready=running.ready)
+            )
+            # The bus runs: its connections are those of the worker.
+            if showing is not None:
+                showing.states = running.states
+                showing.attach(await stack.enter_async_context(bus.operating()), stack)
+            if metrics is not None:
+                metrics.states = running.states
+            await stack.enter_async_context(running)
+            stop.may_take(self.settings.grace + MARGIN)
+            await _until_ended(running, stop)
+
+
+async def _until_ended(running: Worker, stop: Stop) -> None:
+    """Wait for the signal, and then for running receivers; or for a worker that ends early."""
+    signalled = asyncio.create_task(stop.asked.wait())
+    ended = asyncio.create_task(running.wait())
+    await asyncio.wait((signalled, ended), return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    # Waits for running receivers, and raises the error of a worker that ended early.
+    await running.stop()
+    await ended

@@ -8,7 +8,9 @@ its rows.
 """
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from edgy_bus import telemetry
@@ -22,7 +24,8 @@ from edgy_bus.outbox.store import Chunk, OutboxStore, Pending, PendingRow
 from edgy_bus.outbox.troubles import Troubles, Work
 from edgy_bus.settings import RelaySettings
 from edgy_bus.signing import Signer
-from edgy_bus.telemetry import catalogue
+from edgy_bus.telemetry import catalogue, measurements
+from edgy_bus.telemetry.measurements import PUBLISH_DELAY
 
 SIDE_BY_SIDE = 4
 """Partitions that are appended to at the same time."""
@@ -173,6 +176,8 @@ class Publisher:
                 # The rows behind this chunk must not overtake it.
                 page.refused[partition] = head
                 return
+            if telemetry.is_measured():
+                telemetry.measure(publish_delays(self._store.service, rows, entries[-1].ms / 1000))
             new = StreamHead(head.epoch, entries[-1], rows[-1].event_id)
             placed = Placed([row.id for row in rows], entries)
             await page.appended.put(Chunk(partition, head, new, placed))
@@ -199,6 +204,19 @@ class Publisher:
                 telemetry.emit(
                     catalogue.RelayPublished(partition=str(chunk.partition), count=count)
                 )
+
+
+def publish_delays(
+    service: str, rows: Iterable[PendingRow], now: float
+) -> list[measurements.EventsPublished]:
+    """Return the measurement of a chunk that was appended at `now`, in seconds since 1970."""
+    delays = []
+    for row in rows:
+        # Text of another program, perhaps: the time is for people, and nothing depends on it.
+        with suppress(ValueError):
+            time = dt.datetime.fromisoformat(row.time)
+            delays.append(max(0.0, now - time.timestamp()))
+    return [measurements.EventsPublished(service=service, delays=PUBLISH_DELAY.fold(delays))]
 
 
 def misplaced(partition: Partition, rows: Iterable[PendingRow], partitions: int) -> dict[int, str]:

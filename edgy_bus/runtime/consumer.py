@@ -13,10 +13,9 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, Members, Pause
+from edgy_bus.brokers.base import Broker, Members
 from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import dumps
 from edgy_bus.errors import BrokerUnavailable
@@ -30,7 +29,9 @@ from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.keeper import Keeper
 from edgy_bus.runtime.leases import Membership
 from edgy_bus.runtime.load import Load
+from edgy_bus.runtime.meter import Meter
 from edgy_bus.runtime.news import NewsWatch
+from edgy_bus.runtime.pausing import GroupPause
 from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.tenure import Tenure
@@ -40,7 +41,7 @@ from edgy_bus.runtime.window import Window
 from edgy_bus.services import Service, happens, keep_running
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
-from edgy_bus.telemetry import catalogue
+from edgy_bus.telemetry import Measurement, catalogue, measurements
 
 _LOOK = 0.4
 """Seconds between two looks at the live workers: the rows of a worker that died are taken over this
@@ -86,6 +87,7 @@ class Consumer(Service):
         self._keeper = keeper
         self._membership = Membership(self.group, self.worker, self._tenures)
         self._news = NewsWatch(settings, self._tenures)
+        self._meter = Meter(self.group) if telemetry.is_measured() else None
         self._tools = Tools(
             broker=broker,
             subscriptions=subscriptions,
@@ -99,13 +101,14 @@ class Consumer(Service):
             idle=self._news.rearm,
             signer=signer,
             failures=Failures(hooks),
+            meter=self._meter,
         )
         self._ended = asyncio.Event()
         self._backoff: dict[Partition, float] = {}
         self._numbers = itertools.count(1)
         self._away = False
         self._nudge = ""
-        self._pause: Pause | None = None
+        self._pause = GroupPause(self.group)
         self._declared: Mapping[str, int] = {}
         self._forgotten = 0.0
         """When `_declared` is to be read again."""
@@ -115,6 +118,16 @@ class Consumer(Service):
     def partitions(self) -> list[Partition]:
         """Return the partitions that this process holds now."""
         return sorted(self._tenures)
+
+    def states(self) -> list[Measurement]:
+        """Return what this process holds now. May be called from another thread."""
+        # Copied in one step of the interpreter: the event loop adds and removes tenures.
+        tenures = list(self._tenures.values())
+        jobs = sum(tenure.jobs for tenure in tenures)
+        return [
+            measurements.LeasesHeld(group=self.group, count=len(tenures)),
+            measurements.JobsInHand(group=self.group, count=jobs),
+        ]
 
     @property
     def alive(self) -> bool:
@@ -135,8 +148,8 @@ class Consumer(Service):
     async def _take_part(self) -> None:
         bell = self._broker.bell()
         helpers = [
-            self._help("news", lambda: self._news.listen(bell)),
-            self._help("interruptions", lambda: self._news.interrupt(bell)),
+            _beside(f"news of group {self.group}", lambda: self._news.listen(bell)),
+            _beside(f"interruptions of group {self.group}", lambda: self._news.interrupt(bell)),
         ]
         try:
             while not self.stopping.is_set():
@@ -151,19 +164,14 @@ class Consumer(Service):
             await asyncio.gather(*helpers, *tenures, return_exceptions=True)
             await bell.close()
             self._tools.failures.close()
-
-    def _help(self, name: str, run: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
-        """Start a loop that runs beside the rounds, until it is cancelled."""
-        # Not until `stopping`: leases are renewed while the group drains.
-        return asyncio.create_task(
-            keep_running(f"{name} of group {self.group}", run, asyncio.Event())
-        )
+            self._fold()
 
     # The rounds
 
     async def _step(self) -> float:
         """Make a round; return the seconds until the next."""
         self.progress.note()
+        self._fold()
         try:
             waiting = await self._round()
         except BrokerUnavailable as error:
@@ -192,7 +200,7 @@ class Consumer(Service):
         """
         await self._give_back_ended()
         members = await self._announce()
-        if self._pause is not None:
+        if self._pause.holds:
             for tenure in self._tenures.values():
                 tenure.finish()
             return False
@@ -241,22 +249,13 @@ class Consumer(Service):
         )
         self._membership.joined = requested
         self._pass_on(members.nudge)
-        self._note_pause(members.pause)
+        self._pause.note(members.pause)
         return members
 
     async def _share(self, alive: Sequence[str]) -> set[Partition]:
         """Return the partitions that this worker should hold."""
         assigned = assign(alive, await self._partitions())
         return {partition for partition, owner in assigned.items() if owner == self.worker}
-
-    def _note_pause(self, pause: Pause | None) -> None:
-        before, self._pause = self._pause, pause
-        if pause is not None and pause != before:
-            ends = None if pause.until is None else datetime.fromtimestamp(pause.until, UTC)
-            until = None if ends is None else ends.isoformat(timespec="seconds")
-            telemetry.emit(catalogue.GroupPaused(group=self.group, until=until, note=pause.note))
-        elif pause is None and before is not None:
-            telemetry.emit(catalogue.GroupResumed(group=self.group))
 
     def _pass_on(self, nudge: str) -> None:
         """Let the tenures look at their held rows if an operator has acted since the last round."""
@@ -341,6 +340,10 @@ class Consumer(Service):
                 await self._give_back_ended()
             await self._sleep(_SOON)
 
+    def _fold(self) -> None:
+        if self._meter is not None:
+            self._meter.fold()
+
     def _report(self, error: Exception) -> None:
         telemetry.emit(
             catalogue.ConsumerFailed(group=self.group, error=describe(error), trace=trace_of(error))
@@ -364,3 +367,9 @@ class Consumer(Service):
         """Sleep until the next round, or until the consumer is to stop."""
         if await happens(self._ended, seconds):
             self._ended.clear()
+
+
+def _beside(name: str, run: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
+    """Start a loop that runs beside the rounds, until it is cancelled."""
+    # Not until `stopping`: leases are renewed while the group drains.
+    return asyncio.create_task(keep_running(name, run, asyncio.Event()))

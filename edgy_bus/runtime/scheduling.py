@@ -59,6 +59,7 @@ class Scheduler:
         self._term = term
         self._slots = tools.slots
         self._receivers = tools.receivers
+        self._meter = tools.meter
         self._deadline = tools.settings.deadline
         self._in_hand = in_hand
         self._lanes = in_hand.lanes
@@ -124,7 +125,7 @@ class Scheduler:
                 await self._run_special()
                 sharing = slots.busy
             elif lane := self._lanes.take():
-                rest = self._begin(lane)
+                rest = self._begin(lane, now)
                 if rest is not None:
                     await rest
                     # All runners whose calls have ended meanwhile go on in the same turn of the
@@ -135,7 +136,7 @@ class Scheduler:
                 # than what may be in hand would stand still, and with it the other receivers.
                 return
 
-    def _begin(self, lane: Lane[Work]) -> Coroutine[Any, Any, None] | None:
+    def _begin(self, lane: Lane[Work], now: float) -> Coroutine[Any, Any, None] | None:
         """Run the first job of a lane; return the rest of the work, or None if nothing is left."""
         job, receiver = lane.jobs[0], lane.key[1]
         if receiver in self._receivers.full:
@@ -147,8 +148,8 @@ class Scheduler:
         # library stands between the runner and the receiver.
         answer = attempt(job.subscription, job.envelope)
         if type(answer) is not Done:
-            return self._go_on_with(lane, job, answer)
-        self._verdicts.done(job, answer)
+            return self._go_on_with(lane, job, answer, now)
+        self._verdicts.done(job, answer, now)
         self._finish(lane)
         return None
 
@@ -192,12 +193,16 @@ class Scheduler:
         self.pump()
         self._in_hand.check_room()
 
-    async def _go_on_with(self, lane: Lane[Work], job: Job, answer: Outcome | Begun) -> None:
+    async def _go_on_with(
+        self, lane: Lane[Work], job: Job, answer: Outcome | Begun, began: float
+    ) -> None:
         """Run the rest of a plain job, and conclude it."""
         if isinstance(answer, Begun):
             with self._waiting(job.subscription.name):
                 self._others()
                 answer = await finish(job.subscription, job.envelope, answer, self._deadline)
+        if self._meter is not None:
+            self._meter.called([job], [answer], began)
         self._conclude(lane, job, answer)
 
     async def _run_first(self, lane: Lane[Work]) -> None:
@@ -234,13 +239,16 @@ class Scheduler:
             members = await self._count_attempts(members)
         if not members:
             return [], []
-        subscription = members[0][1].subscription
-        envelopes = [job.envelope for _, job in members]
-        if len(members) == 1:
-            return members, [
-                await execute(subscription, envelopes[0], self._deadline, self._others)
-            ]
-        outcomes = await execute_batch(subscription, envelopes, self._deadline, self._others)
+        jobs = [job for _, job in members]
+        subscription, envelopes = jobs[0].subscription, [job.envelope for job in jobs]
+        began = asyncio.get_running_loop().time()
+        outcomes: Sequence[Outcome]
+        if len(jobs) == 1:
+            outcomes = [await execute(subscription, envelopes[0], self._deadline, self._others)]
+        else:
+            outcomes = await execute_batch(subscription, envelopes, self._deadline, self._others)
+        if self._meter is not None:
+            self._meter.called(jobs, outcomes, began)
         return members, outcomes
 
     async def _count_attempts(self, members: Members) -> Members:

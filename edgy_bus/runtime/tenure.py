@@ -87,6 +87,11 @@ class Tenure(Service):
         """Return where the stream was read up to, while the tenure waits for news; else None."""
         return self._intake.position
 
+    @property
+    def jobs(self) -> int:
+        """Return how many jobs the tenure has in hand."""
+        return self._in_hand.lanes.total
+
     # Called by the consumer
 
     def wake(self) -> None:

@@ -8,6 +8,7 @@ from edgy_bus.portions import Portion
 from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.load import Load
+from edgy_bus.runtime.meter import Meter
 from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.window import Window
@@ -33,6 +34,7 @@ class Tools:
         signer: knows the keys of signatures. With a signer, entries without a valid signature are
             dead letters; without, no signature is checked.
         failures: reports the failed calls of receivers.
+        meter: measures calls; None where nobody collects measurements.
     """
 
     broker: Broker
@@ -47,3 +49,4 @@ class Tools:
     idle: Callable[[], None]
     signer: Signer | None = None
     failures: Failures = field(default_factory=Failures)
+    meter: Meter | None = None

@@ -42,9 +42,18 @@ class Verdicts:
         self._acknowledger = acknowledger
         self._detours = detours
         self._failures = tools.failures
+        self._meter = tools.meter
 
-    def done(self, job: Job, outcome: Done) -> None:
-        """Record that a receiver has handled an event."""
+    def done(self, job: Job, outcome: Done, began: float | None = None) -> None:
+        """Record that a receiver has handled an event.
+
+        Args:
+            job: the job that was called.
+            outcome: the outcome of the call.
+            began: when the call began, if nobody else measures the call.
+        """
+        if began is not None and self._meter is not None:
+            self._meter.done_at_once(job, outcome, began)
         if outcome.skipped:
             self._stats.skipped += 1
         else:
@@ -156,3 +165,5 @@ class Verdicts:
         letter = handling.letter(receiver, decision.attempts, decision.reason)
         await self._broker.bury(self._term.lease, letter, handling.kept)
         self._stats.dead += 1
+        if self._meter is not None:
+            self._meter.buried(receiver)

@@ -23,7 +23,7 @@ from edgy_bus.runtime.tenure import LAST_WORDS
 from edgy_bus.services import Service, failure_of, interruptible, next_pause
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
-from edgy_bus.telemetry import catalogue
+from edgy_bus.telemetry import Measurement, catalogue
 
 _LAST_ERRORS = 2.0
 """Seconds for the hooks of errors at the end of the worker."""
@@ -181,6 +181,10 @@ class Worker(Service):
     def ready(self) -> bool:
         """Return whether this process takes part in each of its groups."""
         return bool(self.consumers) and all(consumer.ready for consumer in self.consumers)
+
+    def states(self) -> list[Measurement]:
+        """Return what this process holds now. May be called from another thread."""
+        return [state for consumer in self.consumers for state in consumer.states()]
 
     @property
     def alive(self) -> bool:

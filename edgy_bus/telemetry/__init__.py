@@ -1,20 +1,39 @@
-"""Report the work of the library: typed notices, and listeners for notices.
+"""Report the work of the library: typed notices and measurements, and those who receive them.
 
-Core code calls `emit` with an entry of the catalogue. Logging, metrics and tracing are listeners.
-Core code knows no listener.
+Core code calls `emit` with an entry of the catalogue, and `measure` with measurements. Logging,
+metrics and tracing are listeners. Core code knows no listener.
 """
 
-from edgy_bus.telemetry import catalogue
+from edgy_bus.telemetry import catalogue, measurements
 from edgy_bus.telemetry.listening import Listener, emit, listen
+from edgy_bus.telemetry.measuring import (
+    Distribution,
+    Gauge,
+    Histogram,
+    Measurement,
+    Metric,
+    collect,
+    is_measured,
+    measure,
+)
 from edgy_bus.telemetry.notice import Counter, Notice
 from edgy_bus.telemetry.tracing import current_traceparent
 
 __all__ = [
     "Counter",
+    "Distribution",
+    "Gauge",
+    "Histogram",
     "Listener",
+    "Measurement",
+    "Metric",
     "Notice",
     "catalogue",
+    "collect",
     "current_traceparent",
     "emit",
+    "is_measured",
     "listen",
+    "measure",
+    "measurements",
 ]

@@ -456,6 +456,45 @@ class HealthFileWritten(Notice):
     path: str
 
 
+@_entry
+class HttpServing(Notice):
+    """Metrics, health and lag are served at this address."""
+
+    name: ClassVar[str] = "http.serving"
+    # With the real port, where the configuration says port 0.
+    address: str
+
+
+@_entry
+class HttpFailed(Notice):
+    """A request for metrics, health or lag was not answered; the program's work goes on.
+
+    Reported once for each path and kind of error in a minute.
+    """
+
+    name: ClassVar[str] = "http.failed"
+    # ERROR: operators who watch the program are blind meanwhile.
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_http_failures_total", ("path",))
+    path: str
+    error: str
+    trace: str = ""
+
+
+@_entry
+class MetricsFileFailed(Notice):
+    """A process cannot hand its metrics to its supervisor; reported once until it can.
+
+    Remedy: free space in the folder for temporary files, or a folder that TMPDIR names.
+    """
+
+    name: ClassVar[str] = "metrics.failed"
+    # ERROR: the metrics of the program lack those of this process.
+    level: ClassVar[int] = logging.ERROR
+    path: str
+    error: str
+
+
 # Workers
 
 

@@ -74,6 +74,13 @@ class Call(edgy.Model):
         registry = mail_registry
 
 
+def block_until(file: str) -> None:
+    """Let the event loop stand still until the test goes on."""
+    print("begun", flush=True)
+    while not os.path.exists(file):
+        time.sleep(0.01)
+
+
 @mail.receiver("shop.Order", "post_save", inbox=mail_database, name="send")
 @mail.receiver("shop.Order", "post_update", inbox=mail_database, name="send")
 async def send(sender: str, instance: Any, **kwargs: Any) -> None:
@@ -81,6 +88,8 @@ async def send(sender: str, instance: Any, **kwargs: Any) -> None:
     if seconds:
         print("begun", flush=True)
         await asyncio.sleep(seconds)
+    if file := os.environ.get("SHOP_BLOCKED_UNTIL"):
+        block_until(file)
     await Sent.query.create(order_id=instance.id, state=instance.state, process=os.getpid())
 
 

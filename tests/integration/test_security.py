@@ -196,6 +196,16 @@ async def test_an_observer_needs_every_right_that_it_has(
             await look(broker)
 
 
+@pytest.mark.parametrize("user", ["service", "worker"])
+async def test_a_program_with_http_shows_how_far_groups_are(
+    server: Server, stream: None, user: str
+) -> None:
+    async with looking(server, user) as broker:
+        await broker.connect()
+        (group,) = (await status(Parts(broker, "accounts"))).groups
+    assert (group.lag, group.dead, group.workers) == (2, 1, ("w",))
+
+
 async def operate(broker: RedisBroker) -> None:
     """Do everything that an operator may do."""
     await look(broker)

@@ -32,7 +32,7 @@ def test_an_old_file_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     os.utime(file, (time.time() - 100, time.time() - 100))
     status, error = health(capsys, str(file))
     assert status == 1
-    assert "was touched 100 s ago, more than 30" in error
+    assert "has made no progress for 100 s, more than 30" in error
     assert health(capsys, str(file), "--max-age", "200")[0] == 0
 
 

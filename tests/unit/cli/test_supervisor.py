@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgy_bus.cli.health_file import read, write
+from edgy_bus.cli.life import Life
 from edgy_bus.cli.running import Stop
-from edgy_bus.cli.supervisor import supervise
+from edgy_bus.cli.supervisor import Command, supervise
 from edgy_bus.cli.watch import Watch
 from tests.support import eventually
 
@@ -21,7 +22,7 @@ async def test_processes_of_a_former_program_do_not_count(tmp_path: Path, watch:
     for file in files:
         write(file, is_ready=True)
     stop = Stop(watch)
-    supervising = asyncio.create_task(supervise(IDLE, 2, 5.0, health, stop))
+    supervising = asyncio.create_task(supervise(Command(IDLE, 2, 5.0), Life(health), stop))
     await eventually(health.exists)
     # The supervisor has looked at the files once by now: it does so before its first await.
     assert not any(read(file).is_ready for file in (health, *files))
@@ -61,7 +62,7 @@ async def test_a_process_that_ends_before_the_signal_is_no_error(
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
     stop = Stop(watch)
-    supervising = asyncio.create_task(supervise(IDLE, 1, 5.0, None, stop))
+    supervising = asyncio.create_task(supervise(Command(IDLE, 1, 5.0), Life(None), stop))
     await started.wait()
     stop.asked.set()
     await supervising

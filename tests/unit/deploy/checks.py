@@ -22,6 +22,7 @@ DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 DOCKERIGNORE = ROOT / ".dockerignore"
 COMPOSE = ROOT / "compose.yaml"
 KUSTOMIZATION = ROOT / "deploy" / "kubernetes" / "kustomization.yaml"
+KEDA = sorted((ROOT / "deploy" / "keda").glob("*.yaml"))
 MANIFESTS = sorted(set(KUSTOMIZATION.parent.glob("*.yaml")) - {KUSTOMIZATION})
 
 OUR_IMAGE = "edgy-bus-workers"
@@ -193,12 +194,62 @@ def _container_faults(container: dict[str, Any], pod: dict[str, Any]) -> Iterato
         for reference, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
             if reference in source and (kind, source[reference]["name"]) not in known:
                 yield f"there is no {kind} {source[reference]['name']}"
-    for probe in ("livenessProbe", "readinessProbe"):
+    for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
         if probe not in container:
             yield f"has no {probe}"
         elif container[probe].get("timeoutSeconds", 1) < 5:
             yield f"{probe} does not wait for Python to start"
+        elif "httpGet" in container[probe]:
+            yield from _http_faults(container, container[probe]["httpGet"], probe, path)
     yield from _program_faults(_container_program(container, pod))
+
+
+def _http_faults(
+    container: dict[str, Any], get: dict[str, Any], probe: str, path: str
+) -> Iterator[str]:
+    if get["path"] != path:
+        yield f"{probe} asks for {get['path']}"
+    command = container["command"]
+    served = command[command.index("--http") + 1] if "--http" in command else ""
+    ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+    # The kubelet asks from outside of the pod.
+    if served != f"0.0.0.0:{ports.get(get['port'])}":
+        yield f"{probe} asks at {get['port']}, and {served or 'nothing'} is served"
+
+
+def keda_faults(path: Path) -> list[str]:
+    """Faults of a ScaledObject: whom it scales, and what it asks for."""
+    document = yaml.safe_load(path.read_text())
+    spec = document["spec"]
+    deployments, services = (
+        {
+            written["metadata"]["name"]: written
+            for manifest in MANIFESTS
+            for written in yaml.safe_load_all(manifest.read_text())
+            if written["kind"] == kind
+        }
+        for kind in ("Deployment", "Service")
+    )
+    namespace = yaml.safe_load(KUSTOMIZATION.read_text())["namespace"]
+    target = spec["scaleTargetRef"]["name"]
+    if document["kind"] != "ScaledObject" or target not in deployments:
+        return [f"there is no Deployment {target}"]
+    command = deployments[target]["spec"]["template"]["spec"]["containers"][0]["command"]
+    group = command[command.index("--group") + 1]
+    faults = []
+    for trigger in spec["triggers"]:
+        metadata = trigger["metadata"]
+        service, port = next(
+            (name, port["port"]) for name in services for port in services[name]["spec"]["ports"]
+        )
+        url = f"http://{service}.{namespace}.svc:{port}/lag?group={group}"
+        if (trigger["type"], metadata["url"], metadata["valueLocation"]) != (
+            "metrics-api",
+            url,
+            "lag",
+        ):
+            faults.append(f"{metadata['url']} is not the lag of {group}, {url}")
+    return faults
 
 
 def _container_program(container: dict[str, Any], pod: dict[str, Any]) -> Program:
@@ -207,7 +258,9 @@ def _container_program(container: dict[str, Any], pod: dict[str, Any]) -> Progra
     return Program(
         command=container["command"],
         probes=[
-            probe["exec"]["command"] for key, probe in container.items() if key.endswith("Probe")
+            probe["exec"]["command"]
+            for key, probe in container.items()
+            if key.endswith("Probe") and "exec" in probe
         ],
         environment={variable["name"]: variable["value"] for variable in container.get("env", [])},
         writable=[mount["mountPath"] for mount in mounts if mount["name"] in scratch],

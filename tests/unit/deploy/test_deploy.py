@@ -8,11 +8,13 @@ import pytest
 from tests.unit.deploy.checks import (
     COMPOSE,
     DOCKERFILE,
+    KEDA,
     KUSTOMIZATION,
     MANIFESTS,
     Rule,
     compose_faults,
     dockerfile_faults,
+    keda_faults,
     kustomization_faults,
     lint_compose,
     lint_dockerfile,
@@ -21,6 +23,7 @@ from tests.unit.deploy.checks import (
 )
 
 WORKER = KUSTOMIZATION.with_name("notifications.yaml")
+SCALED = KEDA[0]
 SERVICE = KUSTOMIZATION.with_name("accounts.yaml")
 
 
@@ -102,6 +105,7 @@ def test_files_keep_the_rules() -> None:
         *dockerfile_faults(DOCKERFILE),
         *compose_faults(COMPOSE),
         *kustomization_faults(KUSTOMIZATION),
+        *(fault for path in KEDA for fault in keda_faults(path)),
     ]
     assert faults + [fault for path in MANIFESTS for fault in manifest_faults(path)] == []
 
@@ -192,19 +196,25 @@ def test_files_keep_the_rules() -> None:
         (manifest_faults, WORKER, "livenessProbe", "startupProbe", "has no livenessProbe"),
         (
             manifest_faults,
-            WORKER,
+            SERVICE,
             "timeoutSeconds: 10",
             "timeoutSeconds: 1",
             "does not wait for Python",
         ),
         (
             manifest_faults,
-            WORKER,
+            SERVICE,
             "health, /tmp/health]",
             "health, /tmp/helth]",
             "does not look at",
         ),
-        (manifest_faults, WORKER, "emptyDir:", "hostPath:", "cannot be written"),
+        (manifest_faults, SERVICE, "emptyDir:", "hostPath:", "cannot be written"),
+        (manifest_faults, WORKER, "/livez", "/readyz", "livenessProbe asks for /readyz"),
+        (manifest_faults, WORKER, "containerPort: 9000", "containerPort: 9001", "asks at http"),
+        (manifest_faults, WORKER, "0.0.0.0:9000", "9000", "asks at http, and 9000 is served"),
+        (keda_faults, SCALED, "name: notifications}", "name: other}", "no Deployment other"),
+        (keda_faults, SCALED, "group=notifications", "group=search", "is not the lag of"),
+        (keda_faults, SCALED, "valueLocation: lag", "valueLocation: groups", "is not the lag of"),
         (
             manifest_faults,
             WORKER,
