@@ -11,6 +11,7 @@ from edgy_bus.events import check_name
 from edgy_bus.lifecycle import Lifecycle
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
+from edgy_bus.origin import context
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.receiver_modules import ReceiverModules
 from edgy_bus.registration import Connect, Registration
@@ -43,8 +44,7 @@ class Bus:
         relay: whether `start` also moves the outbox to the broker; False where a program of its own
             does (`edgy-bus relay`).
         signing_keys: names and secrets. With keys, every event is signed with the first key, and
-            workers accept only events that are signed with any of the keys; all other events go to
-            the dead letters.
+            workers give up every event that is not signed with any of the keys.
         events, relaying, working: numbers that may be tuned.
 
     Raises:
@@ -127,12 +127,13 @@ class Bus:
         self._error_hooks.append(hook)
         return hook
 
+    context = staticmethod(context)
+
     async def start(self) -> None:
         """Connect the databases, run the hooks, create missing outbox tables, and start the relay.
 
-        Does nothing while the bus runs. A broker that does not answer keeps nothing from starting:
-        events wait in the outbox. Raises `ConfigurationError` in a hook of this bus, and while the
-        bus runs in another event loop.
+        Does nothing while the bus runs. Without an answer of the broker, events wait in the outbox.
+        Raises `ConfigurationError` in a hook of this bus, and while it runs in another event loop.
         """
         await self._lifecycle.start()
 
