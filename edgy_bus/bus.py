@@ -1,33 +1,30 @@
 """The facade of the library: the object that services, workers and operators use."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, nullcontext
-from typing import Self, Unpack
+from typing import Unpack
 
 from edgy_bus import operations
 from edgy_bus.database import Database
-from edgy_bus.errors import ConfigurationError
 from edgy_bus.events import check_name
-from edgy_bus.lifecycle import Lifecycle
+from edgy_bus.lifecycle import Hook, Lifecycle
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
 from edgy_bus.origin import context
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.receiver_modules import ReceiverModules
 from edgy_bus.registration import Connect, Registration
-from edgy_bus.runtime.hooks import ErrorHook
+from edgy_bus.runtime.hooks import ErrorHook, check_hook
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.worker import Worker
+from edgy_bus.services import Startable
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import NameKeywords
-from edgy_bus.signing import Signer
 from edgy_bus.sources import Source
-from edgy_bus.wiring import Connections, Wiring, make_broker
-
-Hook = Callable[[], Awaitable[None]]
+from edgy_bus.wiring import Connections, required, wire
 
 
-class Bus:
+class Bus(Startable):
     """Takes the signals of models to receivers in any service.
 
     Args:
@@ -41,14 +38,12 @@ class Bus:
             process.
         receivers: modules that hold receivers. `start` and workers import them: a receiver in a
             module that nobody imports does not exist. A module that connects nothing is reported.
-        relay: whether `start` also moves the outbox to the broker; False where a program of its own
-            does (`edgy-bus relay`).
+        relay: whether `start` also moves the outbox to the broker, as `edgy-bus relay` does.
         signing_keys: names and secrets. With keys, every event is signed with the first key, and
             workers give up every event that is not signed with any of the keys.
         events, relaying, working: numbers that may be tuned.
 
-    Raises:
-        ConfigurationError: for a name or a URL that cannot be used.
+    Raises `ConfigurationError` for a name or a URL that cannot be used.
     """
 
     def __init__(
@@ -68,17 +63,14 @@ class Bus:
     ) -> None:
         self.service = check_name(service, "the service")
         self.group = check_name(group or service, "the group")
-        self.events = events or EventSettings()
-        self.relaying = relaying or RelaySettings()
+        self.events = events = events or EventSettings()
+        self.relaying = relaying = relaying or RelaySettings()
         self.working = working or WorkerSettings()
-        self.broker = None if url is None else make_broker(url, prefix)
+        self._wiring = wire(url, prefix, service, events, relaying, signing_keys=signing_keys)
+        self.broker = None if self._wiring is None else self._wiring.broker
         self._registration = Registration(self.service, self.group, publish, local=url is None)
         self._modules = ReceiverModules(receivers, self._registration.connected)
         self.registries = self._registration.sources
-        signer = None if signing_keys is None else Signer(signing_keys)
-        self._wiring: Wiring | None = None
-        if self.broker is not None:
-            self._wiring = Wiring(self.broker, service, self.events, self.relaying, signer)
         self._relay_here = relay
         self._hooks: list[Hook] = []
         self._error_hooks: list[ErrorHook] = []
@@ -90,24 +82,21 @@ class Bus:
         self._registration.add(source)
         if self._wiring is not None:
             names = self._registration.model_names
-            self._wiring.attach(source, self._registration.publishes, names)
+            self._wiring.attach(source, self._registration.publication.includes, names)
 
     def receiver(self, model: str, signal: str, **keywords: Unpack[NameKeywords]) -> Connect:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
 
         The class of the model need not be here. `instance` is made by `schema` from the row, or has
         the row's fields as attributes; `sender` is the model's name. `Options` has the keywords.
-
-        Raises:
-            SignalError: for a name that cannot belong to a model or a signal, or a wrong option.
+        Raises `SignalError` for an impossible name of a model or a signal, and a wrong option.
         """
         return self._registration.by_name(model, signal, keywords)
 
     def import_receivers(self, *modules: str) -> None:
         """Import modules that hold receivers, as `Bus(receivers=…)` does at the start.
 
-        Raises:
-            ConfigurationError: naming the module that cannot be imported, and the error.
+        Raises `ConfigurationError` with the module that cannot be imported, and the error.
         """
         self._modules.add(modules)
         self._modules.load()
@@ -122,9 +111,7 @@ class Bus:
 
         `failed` is a `FailedCall`. The hook may be async; a hook that fails or hangs is reported.
         """
-        if not callable(hook):
-            raise ConfigurationError(f"on_error takes a function, not a {type(hook).__name__}")
-        self._error_hooks.append(hook)
+        self._error_hooks.append(check_hook(hook))
         return hook
 
     context = staticmethod(context)
@@ -155,13 +142,6 @@ class Bus:
         """Undo `start`. Events that are not published yet stay in the outbox."""
         await self._lifecycle.stop()
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.stop()
-
     def worker(
         self,
         groups: Iterable[str] | None = None,
@@ -173,14 +153,14 @@ class Bus:
         The databases of inboxes must be connected before the worker starts. Raises
         `ConfigurationError` if the worker would have nothing to do.
         """
-        wiring = self._require_wiring("a worker")
+        wiring = required(self._wiring, "a worker")
         self._modules.load()
         subscriptions = self._registration.groups(groups)
         return wiring.worker(subscriptions, settings or self.working, alive, self._error_hooks)
 
     def relays(self) -> list[Relay]:
         """Return the relays. Raises `ConfigurationError` if there is no outbox."""
-        return self._require_wiring("a relay").relays()
+        return required(self._wiring, "a relay").relays()
 
     def databases(self) -> list[Database]:
         """Return the databases of the registries and of the receivers' inboxes."""
@@ -196,35 +176,25 @@ class Bus:
         Runs no hook and no relay, and creates no table. The broker connects at its first use;
         `databases` connects the publishers' databases as well, for `forget`.
         """
-        wiring = self._require_wiring("an operator")
-        # A running bus holds these connections, and closes them itself.
-        if self._lifecycle.is_running:
-            return nullcontext(wiring.parts)
+        wiring = required(self._wiring, "an operator")
         chosen = self._registration.publishing_databases() if databases else []
-        return wiring.operating(chosen)
+        # A running bus holds these connections, and closes them itself.
+        return nullcontext(wiring.parts) if self._lifecycle.is_running else wiring.operating(chosen)
 
     async def held(self, group: str | None = None) -> list[HeldRow]:
         """Return the rows that receivers of a group hold (`on_exhausted="hold"`)."""
-        wiring = self._require_wiring("a held row")
-        return list((await operations.held(wiring.broker, group or self.group)).rows)
+        broker = required(self._wiring, "a held row").broker
+        return list((await operations.held(broker, group or self.group)).rows)
 
     async def release(self, row: HeldRow, *, skip: bool = False) -> bool:
         """Let workers handle a held row's parked events; False if the row waits for no decision."""
-        wiring = self._require_wiring("a held row")
-        return bool((await operations.release(wiring.broker, [row], skip=skip)).rows)
+        broker = required(self._wiring, "a held row").broker
+        return bool((await operations.release(broker, [row], skip=skip)).rows)
 
     async def forget(self, group: str) -> int:
         """Forget a group that does not come back; return how many models had the group.
 
         The databases must be connected: the bus runs, or `operating(databases=True)` is open.
         """
-        parts = self._require_wiring("forgetting a group").parts
+        parts = required(self._wiring, "forgetting a group").parts
         return len((await operations.forget(parts, group)).models)
-
-    def _require_wiring(self, purpose: str) -> Wiring:
-        if self._wiring is None:
-            raise ConfigurationError(
-                f"this bus is in local mode, where {purpose} has nothing to do: "
-                'give it a broker, Bus("redis://localhost:6379", …)'
-            )
-        return self._wiring

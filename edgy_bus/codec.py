@@ -83,8 +83,9 @@ def dumps(value: object) -> bytes:
     with suppress(*_UNWRITABLE):
         return _dumps(value)
     try:
-        # PostgreSQL returns the JSON number 1e22 as an integer, and orjson refuses integers beyond
-        # 64 bits. The second attempt keeps the common case free of a walk through the value.
+        # PostgreSQL returns the JSON number 1e22 as an integer if another program wrote it, and
+        # orjson refuses integers beyond 64 bits. The second attempt keeps the common case free of
+        # a walk through the value.
         return _dumps(_with_floats(value))
     except _UNWRITABLE as error:
         raise EventError(f"cannot be written as JSON: {error.__cause__ or error}") from error
@@ -287,15 +288,8 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
         raw_header, data = fields[b"head"], fields[b"data"]
     except KeyError as error:
         raise EventError(f"the entry has no field {error.args[0].decode()!r}") from None
-    header = loads(raw_header)
-    if type(header) is not dict:
-        raise EventError("the entry's header is not a JSON object")
+    header = _known_header(raw_header)
     get = header.get
-    spec_version, version = get("specversion"), get("schemaversion", SCHEMA_VERSION)
-    if spec_version != SPEC_VERSION or version != SCHEMA_VERSION:
-        raise EventError(
-            f"unknown version: specversion {_shown(spec_version)}, schemaversion {_shown(version)}"
-        )
     event_id, source, kind, time = get("id"), get("source"), get("type"), get("time")
     subject, traceparent, to = get("subject"), get("traceparent"), get("to")
     sequence, incarnation, causation = get("sequence"), get("incarnation"), get("causationid")
@@ -324,7 +318,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
             time,
             sequence,
             incarnation or 1,
-            version,
+            SCHEMA_VERSION,
             traceparent or None,
             causation if type(causation) is str else None,
             NO_CONTEXT if RESERVED.issuperset(header) else _context(header),
@@ -332,6 +326,20 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
             to,
         ),
     )
+
+
+def _known_header(raw: bytes) -> dict[str, Any]:
+    """Decode an event header. Raises `EventError` for another form, or an unknown version."""
+    header = loads(raw)
+    if type(header) is not dict:
+        raise EventError("the entry's header is not a JSON object")
+    spec_version = header.get("specversion")
+    version = header.get("schemaversion", SCHEMA_VERSION)
+    if spec_version != SPEC_VERSION or version != SCHEMA_VERSION:
+        raise EventError(
+            f"unknown version: specversion {_shown(spec_version)}, schemaversion {_shown(version)}"
+        )
+    return header
 
 
 def numbering(header: bytes) -> Numbering:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.services import PerLoop
 
+Hook = Callable[[], Awaitable[None]]
+"""Runs at each start of a bus."""
+
 Begin = Callable[[AsyncExitStack, ExitStack], Awaitable[None]]
 """Starts the parts. The first stack stops them. The second undoes what outlasts an event loop."""
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from edgy_bus import telemetry
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, SignalError
+from edgy_bus.publication import Publication
 from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
 from edgy_bus.signals import (
     BUILT_IN,
@@ -22,12 +23,9 @@ from edgy_bus.signals import (
     check,
     check_before,
     check_fits,
-    matches,
-    misspelt,
     read_by,
     refuse_namesake,
     resembling,
-    unmatched,
 )
 from edgy_bus.sources import Source, SourceModel
 from edgy_bus.telemetry import catalogue
@@ -65,18 +63,22 @@ class Registration:
     Args:
         service: the service of the sources' models.
         group: the group of receivers without a group of their own.
-        patterns: which signals go to the broker, as patterns of `signal` or `Model.signal`; None
-            for all.
+        publish: which signals go to the broker, as patterns of `signal` or `Model.signal`; None for
+            all.
         local: whether the bus is in local mode, in which every receiver runs in this process.
+
+    Attributes:
+        sources: the sources of the models.
+        publication: which signals go to the broker.
     """
 
     def __init__(
-        self, service: str, group: str, patterns: Iterable[str] | None, *, local: bool
+        self, service: str, group: str, publish: Iterable[str] | None, *, local: bool
     ) -> None:
         self.sources: list[Source] = []
         self._service = service
         self._group = group
-        self._patterns = _as_patterns(patterns)
+        self.publication = Publication(publish)
         self._local = local
         self._named: list[NamedReceiver] = []
         self._connected: set[tuple[int, int]] = set()
@@ -129,7 +131,7 @@ class Registration:
         Raises:
             ConfigurationError: for a pattern with a typing error, and for two models of one name.
         """
-        self._check_patterns()
+        self.publication.check(list(self._models()))
         if not self._local:
             _check_one_model_of_a_name(self._models())
         for model in self._models():
@@ -138,25 +140,6 @@ class Registration:
             for named in self._named_of(model):
                 if named.signal not in model.signals:
                     self._report_undeclared(named)
-
-    def publishes(self, model: SourceModel, signal: str) -> bool:
-        """Return whether a signal of a model goes to the broker."""
-        # The patterns of a model replace those of the bus, also where there is no pattern.
-        patterns = self._patterns if model.publish is None else model.publish
-        if patterns is None:
-            return True
-        return any(matches(pattern, model.name, signal) for pattern in patterns)
-
-    def _check_patterns(self) -> None:
-        """Refuse patterns with a typing error; report others that match no known signal."""
-        models = list(self._models())
-        # Without a model, this process publishes nothing, and knows no name to compare with.
-        if models and self._patterns:
-            signals = [each for model in models for each in _signals_of(model)]
-            _check_unmatched(self._patterns, signals, "Bus(publish=…)")
-        for model in models:
-            if model.publish:
-                _check_unmatched(model.publish, _signals_of(model), f"{model.name}.Meta.publish")
 
     def model_name(self, model: SourceModel) -> str:
         """Return the name of a model with its service: `accounts.User`."""
@@ -174,7 +157,7 @@ class Registration:
         for model in self._models():
             for signal in model.signals:
                 # A pre_* receiver of a class has its say before the write, in the caller's task.
-                if signal.name in PRE_SIGNALS or not self.publishes(model, signal.name):
+                if signal.name in PRE_SIGNALS or not self.publication.includes(model, signal.name):
                     continue
                 subscriptions += [
                     self._by_class(model, signal.name, receiver)
@@ -324,48 +307,6 @@ def _check_by_name(signal: str, options: Options) -> None:
         raise SignalError(
             f'on_exhausted="hold" has no effect on {signal}: events of pre_* signals have no '
             "order, which a held row would keep"
-        )
-
-
-def _as_patterns(patterns: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return `Bus(publish=…)` as patterns.
-
-    Raises:
-        ConfigurationError: for a pattern that is no text, or misspells a built-in signal.
-    """
-    if patterns is None:
-        return None
-    chosen = (patterns,) if isinstance(patterns, str) else tuple(patterns)
-    for pattern in chosen:
-        if not isinstance(pattern, str):
-            raise ConfigurationError(
-                f"Bus(publish=…) contains {pattern!r}: write patterns of signals, "
-                '"post_*" or "User.post_save" for example'
-            )
-        _refuse_misspelt(pattern, misspelt(pattern), "Bus(publish=…)")
-    return chosen
-
-
-def _signals_of(model: SourceModel) -> list[tuple[str, str]]:
-    return [(model.name, signal.name) for signal in model.signals]
-
-
-def _check_unmatched(
-    patterns: Iterable[str], signals: Iterable[tuple[str, str]], where: str
-) -> None:
-    """Report the patterns that match no known signal; refuse those that misspell a built-in."""
-    for pattern, meant in unmatched(patterns, signals):
-        _refuse_misspelt(pattern, misspelt(pattern), where)
-        # No error: the signal may be declared later, and another program of the service may have
-        # the model.
-        hint = "" if meant is None else f"did you mean {meant!r}?"
-        telemetry.emit(catalogue.PatternUnmatched(pattern=pattern, where=where, hint=hint))
-
-
-def _refuse_misspelt(pattern: str, meant: str | None, where: str) -> None:
-    if meant is not None:
-        raise ConfigurationError(
-            f"{where} contains {pattern!r}, which matches no signal: did you mean {meant!r}?"
         )
 
 

@@ -14,7 +14,6 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar
 
 from edgy_bus import telemetry
@@ -206,7 +205,26 @@ class Progress:
         return self._due is not None and asyncio.get_running_loop().time() <= self._due
 
 
-class Service(ABC):
+class Startable(ABC):
+    """Run inside of an `async with` statement, from `start` to `stop`."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Start; do nothing while this runs."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Undo `start`; do nothing if this does not run."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+
+class Service(Startable):
     """Run a loop in the background, in a task that this object owns.
 
     Subclasses implement `run`, which returns soon after `self.stopping` is set. After an error,
@@ -334,18 +352,6 @@ class Service(ABC):
             # Nobody may await the task for hours: without this notice the loop would end silently.
             telemetry.emit(failure_of(name, error, None))
             raise
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.stop()
 
 
 class Bell:

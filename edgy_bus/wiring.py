@@ -61,8 +61,38 @@ def make_broker(url: str, prefix: str) -> Broker:
     return _BROKERS[scheme](url, prefix)
 
 
+def wire(
+    url: str | None,
+    prefix: str,
+    service: str,
+    events: EventSettings,
+    relaying: RelaySettings,
+    *,
+    signing_keys: Mapping[str, str | bytes] | None,
+) -> "Wiring | None":
+    """Return the parts of a bus; None for local mode, where `url` is None.
+
+    Raises:
+        ConfigurationError: for a URL, a prefix or keys that cannot be used.
+    """
+    signer = None if signing_keys is None else Signer(signing_keys)
+    if url is None:
+        return None
+    return Wiring(make_broker(url, prefix), service, events, relaying, signer)
+
+
+def required(wiring: "Wiring | None", purpose: str) -> "Wiring":
+    """Return the parts of a bus. Raises `ConfigurationError` in local mode, naming the purpose."""
+    if wiring is None:
+        raise ConfigurationError(
+            f"this bus is in local mode, where {purpose} has nothing to do: "
+            'give it a broker, Bus("redis://localhost:6379", …)'
+        )
+    return wiring
+
+
 @dataclass(frozen=True, slots=True)
-class Publisher:
+class OutboxParts:
     """The outbox of a source, and the loops that move its events."""
 
     store: OutboxStore
@@ -90,7 +120,7 @@ class Wiring:
         signer: Signer | None,
     ) -> None:
         self.broker = broker
-        self.publishers: list[Publisher] = []
+        self._outboxes: list[OutboxParts] = []
         self._service = service
         self._events = events
         self._relaying = relaying
@@ -100,7 +130,7 @@ class Wiring:
     @property
     def parts(self) -> Parts:
         """Return the parts that operators work with."""
-        outboxes = tuple(publisher.store for publisher in self.publishers)
+        outboxes = tuple(outbox.store for outbox in self._outboxes)
         return Parts(self.broker, self._service, outboxes)
 
     def attach(self, source: Source, publishes: Publishes, names: Names) -> None:
@@ -127,7 +157,7 @@ class Wiring:
             announcer=self._announcer,
             ring=ring,
         )
-        self.publishers.append(Publisher(store, self._relay(store, bell, names), notifier))
+        self._outboxes.append(OutboxParts(store, self._relay(store, bell, names), notifier))
 
     def _relay(self, store: OutboxStore, bell: Bell, names: Names) -> Relay:
         def models() -> Mapping[str, int]:
@@ -154,12 +184,12 @@ class Wiring:
         """
         # First on the stack, closed last: every loop may use the broker until its end.
         stack.push_async_callback(self.broker.close)
-        for publisher in self.publishers:
-            await publisher.store.prepare()
+        for outbox in self._outboxes:
+            await outbox.store.prepare()
             # Before the relay, so after the relay at the end: a ring is passed on until then.
-            await _enter(stack, publisher.notifier)
+            await _enter(stack, outbox.notifier)
             if relay:
-                await _enter(stack, publisher.relay)
+                await _enter(stack, outbox.relay)
         await _enter(stack, self._announcer)
 
     @asynccontextmanager
@@ -176,12 +206,12 @@ class Wiring:
         Raises:
             ConfigurationError: if there is no outbox.
         """
-        if not self.publishers:
+        if not self._outboxes:
             raise ConfigurationError(
                 "this bus has no registry, so there is no outbox to relay: "
                 "Registry(database, bus=bus)"
             )
-        return [publisher.relay for publisher in self.publishers]
+        return [outbox.relay for outbox in self._outboxes]
 
     def worker(
         self,

@@ -181,6 +181,49 @@ def release(
     run(place, words, group=group, receiver=receiver, skip=skip, as_json=json)
 
 
+def pause(
+    target: Where = None,
+    group: Annotated[
+        str | None, typer.Argument(metavar="[GROUP]", help="By default the group of the bus.")
+    ] = None,
+    lasting: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="30s, 15m, 2h or 7d; by default until resume."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Shown by `status` and `doctor`, with your name.")
+    ] = None,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Let the workers of a group begin no call until `resume`; running calls finish.
+
+    Works within a second, without a deployment, and also for workers that start later. Streams keep
+    the events. Needs Redis only.
+    """
+    from edgy_bus.cli.pause import pause as run
+
+    place, words = place_of([target, group], broker, prefix)
+    run(place, words, lasting=lasting, reason=reason, as_json=json)
+
+
+def resume(
+    target: Where = None,
+    group: Annotated[
+        str | None, typer.Argument(metavar="[GROUP]", help="By default the group of the bus.")
+    ] = None,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Let the workers of a paused group go on. The exit status is 1 if the group was not paused."""
+    from edgy_bus.cli.pause import resume as run
+
+    place, words = place_of([target, group], broker, prefix)
+    run(place, words, as_json=json)
+
+
 def status(
     target: Where = None,
     watch: Annotated[

@@ -1,9 +1,10 @@
 """Imports the bus that `MODULE:ATTRIBUTE` names."""
 
 import importlib
+import inspect
 import os
 import sys
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from edgy_bus.bus import Bus
 from edgy_bus.errors import ConfigurationError
@@ -12,7 +13,8 @@ from edgy_bus.errors import ConfigurationError
 def load_bus(target: str) -> Bus:
     """Import a module, with the current folder on the path, and return its bus.
 
-    An error inside of the module reaches the caller unchanged.
+    The attribute is the bus, or a function that makes the bus: `create_…` or `make_…`, called
+    without arguments. An error inside of the module or the function reaches the caller unchanged.
 
     Raises:
         ConfigurationError: naming the part of `target` that is wrong.
@@ -30,11 +32,32 @@ def load_bus(target: str) -> Bus:
                 f"the module {name!r} has no {attribute!r}{_instead(name, module)}"
             )
         value = getattr(value, part)
+    made = isinstance(value, FunctionType)
+    if isinstance(value, FunctionType):
+        value = _made_by(target, value)
     if not isinstance(value, Bus):
-        raise ConfigurationError(
-            f"{target} is not a Bus but a {type(value).__name__}{_instead(name, module)}"
-        )
+        what = "does not return a Bus but" if made else "is not a Bus but"
+        kind = type(value).__name__
+        raise ConfigurationError(f"{target} {what} a value of type {kind}{_instead(name, module)}")
     return value
+
+
+def _made_by(target: str, function: FunctionType) -> object:
+    """Call a function that makes a bus.
+
+    The prefixes keep a mistake from running another function, for example `main`.
+    """
+    if not function.__name__.startswith(("create_", "make_")):
+        raise ConfigurationError(
+            f"{target} is a function; a function that makes the bus is named create_… or make_…"
+        )
+    if inspect.iscoroutinefunction(function):
+        raise ConfigurationError(f"{target} is a coroutine function; write it with a plain def")
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise ConfigurationError(f"{target} is called without arguments: {error}") from None
+    return function()
 
 
 def _module(name: str) -> ModuleType:

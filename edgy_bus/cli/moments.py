@@ -1,4 +1,4 @@
-"""Times in options: a moment, or how long ago."""
+"""Times in options: a moment, how long ago, or a length of time."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from edgy_bus.errors import ConfigurationError
 
 _AGO = re.compile(r"(\d+)([smhd])")
+_DIGITS = 8
+_LONGEST = timedelta(days=365)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -27,6 +29,21 @@ def moment(text: str | None) -> datetime | None:
         raise ConfigurationError(
             f"{text!r} is not a time: write 30m, 2h, 7d, or a time like 2026-11-27T15:00"
         ) from error
+
+
+def duration(text: str) -> timedelta:
+    """Return the length of time that an option names, for example `2h`: at most a year.
+
+    Raises:
+        ConfigurationError: for a text that is no such length.
+    """
+    written = _AGO.fullmatch(text)
+    # Digits beyond that would be no length that Python knows.
+    if written is not None and len(written[1]) <= _DIGITS:
+        length = timedelta(**{_UNITS[written[2]]: int(written[1])})
+        if timedelta(0) < length <= _LONGEST:
+            return length
+    raise ConfigurationError(f"{text!r} is not a length of time: write 30s, 15m, 2h or 7d")
 
 
 def in_text(time: datetime) -> str:

@@ -109,11 +109,13 @@ def _note(group: GroupStatus) -> str:
         return "no worker: start one, or `edgy-bus forget`"
     # Each note is the command that shows more.
     notes = []
+    if group.pause is not None:
+        notes.append(f"paused by {group.pause.note}")
     if group.dead:
         notes.append("`edgy-bus dead list`")
     if group.held:
         notes.append("`edgy-bus held`")
-    if group.unowned:
+    if group.unowned and group.pause is None:
         notes.append(f"{group.unowned} streams without an owner")
     return ", ".join(notes)
 

@@ -6,7 +6,7 @@ only in their values.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -87,7 +87,7 @@ class Columns:
 _NO_COLUMNS = Columns((), ())
 
 
-class _Source(NamedTuple):
+class _Argument(NamedTuple):
     """Say where an argument comes from: from the parameter `name`, or, without, the constant."""
 
     name: str | None
@@ -100,7 +100,7 @@ class _Settled:
     """Hold the parts of a statement that stay the same in every execution."""
 
     sql: str
-    sources: tuple[_Source, ...]
+    arguments: tuple[_Argument, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class _Ready:
             return _finish(self.shared.compiler, self.values(parameters))
         # The path of every statement that is executed again: no look into SQLAlchemy's structures.
         values: list[object] = []
-        for name, constant, process in self.settled.sources:
+        for name, constant, process in self.settled.arguments:
             if name is None:
                 values.append(constant)
             elif process is None:
@@ -303,36 +303,46 @@ def _is_harmless_part(part: visitors.ExternallyTraversible) -> bool:
 
 
 def _settle(ready: _Ready, names: tuple[str, ...]) -> _Settled | None:
-    """Find the source of every argument, once for all executions of a statement.
+    """Find the origin of every argument, once for all executions of a statement.
 
-    Returns None if the SQL, or the number of arguments, depends on the values.
+    Args:
+        ready: the statement with its constants.
+        names: the names of the parameters.
+
+    Returns:
+        None if the SQL, or the number of arguments, depends on the values.
     """
     compiler = ready.shared.compiler
-    sources_of_binds = {
+    origins = {
         name: bind.key if bind.key in names else name for bind, name in compiler.bind_names.items()
     }
-    literals = compiler.literal_execute_params
-    literal_names = {compiler.bind_names[bind] for bind in literals}
-    # A list (`IN`) gets a placeholder for each element, and a parameter that is rendered as a
-    # literal becomes part of the SQL: both make another SQL text for other values.
-    if compiler.post_compile_params - literals:
+    if _depends_on_values(compiler, {name for name, key in origins.items() if key in names}):
         return None
-    if any(sources_of_binds[name] in names for name in literal_names):
-        return None
-    if any(bind.callable is not None for bind in compiler.bind_names):
-        return None  # SQLAlchemy calls the function at every execution
     constants = ready.values(dict.fromkeys(names))
     sql, order = _expand(compiler, constants)
     converters = _converters(compiler)
-    sources = []
+    arguments = []
     for bind_name in order:
-        source, process = sources_of_binds[bind_name], converters.get(bind_name)
-        if source in names:
-            sources.append(_Source(source, None, process))
+        origin, process = origins[bind_name], converters.get(bind_name)
+        if origin in names:
+            arguments.append(_Argument(origin, None, process))
         else:
             constant = constants[bind_name]
-            sources.append(_Source(None, process(constant) if process else constant, None))
-    return _Settled(sql, tuple(sources))
+            arguments.append(_Argument(None, process(constant) if process else constant, None))
+    return _Settled(sql, tuple(arguments))
+
+
+def _depends_on_values(compiler: SQLCompiler, parameters: Collection[str]) -> bool:
+    """Return whether the SQL differs for other values of the parameters, given as bind names."""
+    literals = compiler.literal_execute_params
+    # A list (`IN`) gets a placeholder for each element, and a parameter that is rendered as a
+    # literal becomes part of the SQL: both make another SQL text for other values.
+    if compiler.post_compile_params - literals:
+        return True
+    if any(compiler.bind_names[bind] in parameters for bind in literals):
+        return True
+    # SQLAlchemy calls the function of such a parameter at every execution.
+    return any(bind.callable is not None for bind in compiler.bind_names)
 
 
 def _expand(compiler: SQLCompiler, values: _Values) -> tuple[str, Sequence[str]]:

@@ -22,8 +22,8 @@ class GroupState:
     name: str
     workers: int
     handled: int
-    pending: int
-    lag: int
+    unfinished: int
+    unread: int
     retries: int
 
 
@@ -123,10 +123,10 @@ class LiveDisplay(Display):
         self._progress.update(self._task, completed=done, total=total)
         table = Table()
         table.add_column("group")
-        for heading in ("workers", "handled", "pending", "lag", "retries"):
+        for heading in ("workers", "handled", "unfinished", "unread", "retries"):
             table.add_column(heading, justify="right")
         for group in groups:
-            numbers = (group.workers, group.handled, group.pending, group.lag, group.retries)
+            numbers = (group.workers, group.handled, group.unfinished, group.unread, group.retries)
             table.add_row(group.name, *map(_grouped, numbers))
         below = f"in the outbox, not yet published: {_grouped(outbox)}"
         self._live.update(Group(self._progress, table, below))
@@ -162,7 +162,7 @@ class PlainDisplay(Display):
         self._last = state
         parts = [
             f"{group.name}: {group.workers} workers, {group.handled} handled, "
-            f"{group.pending} pending, {group.lag} lag, {group.retries} retries"
+            f"{group.unfinished} unfinished, {group.unread} unread, {group.retries} retries"
             for group in groups
         ]
         self.say(f"{done}/{total} operations | outbox {outbox} | {' | '.join(parts)}")

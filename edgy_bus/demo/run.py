@@ -231,7 +231,7 @@ class _Run:
             # A group without a backlog has not opened this stream yet, and has all its work to do.
             if not {backlog.group for backlog in backlogs} >= set(GROUPS):
                 return False
-            if any(backlog.pending or backlog.lag for backlog in backlogs):
+            if any(backlog.unfinished or backlog.unread for backlog in backlogs):
                 return False
         return True
 
@@ -279,8 +279,8 @@ class _Run:
             name=group,
             workers=len(members.alive),
             handled=sum(report["handled"] for report in reports),
-            pending=sum(backlog.pending for backlog in backlogs),
-            lag=sum(backlog.lag or 0 for backlog in backlogs),
+            unfinished=sum(backlog.unfinished for backlog in backlogs),
+            unread=sum(backlog.unread or 0 for backlog in backlogs),
             retries=sum(report["retries"] for report in reports),
         )
 

@@ -146,7 +146,7 @@ def is_json(annotation: Annotation) -> bool:
     if origin is dict:
         return arguments[0] in (str, Any) and is_json(stripped(arguments[1]).type)
     if origin is list or origin in _UNIONS:
-        # A float is missing: PostgreSQL returns 1e22 as a whole number.
+        # A float is missing: PostgreSQL returns 1e22 as a whole number if another program wrote it.
         return all(is_json(stripped(part).type) for part in arguments)
     return annotation is type(None)
 

@@ -238,11 +238,12 @@ def _json_text(text: str) -> str:
     return str.__str__(text)
 
 
-def _json_integer(number: int) -> int:
-    # PostgreSQL returns the number 1e22 as a whole number, which can be stored again.
+def _json_integer(number: int) -> int | float:
     if -(2**63) <= number < 2**64:
         return number
+    # PostgreSQL returns the number 1e22 as a whole number if another program wrote it. The row can
+    # be stored again, as the float that its events contain.
     with suppress(OverflowError):
         if number == int(Decimal(repr(float(number)))):
-            return number
+            return float(number)
     raise NotJson("a whole number has more than 64 bits")

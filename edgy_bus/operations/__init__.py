@@ -7,25 +7,20 @@ command line shows these values; nothing here prints or parses.
 """
 
 from edgy_bus.operations.dead_letters import (
-    Dead,
     Discarded,
-    Failure,
-    Letter,
     Replayed,
-    Selection,
-    ShownLetter,
     count_dead,
-    dead,
     dead_letter,
     discard_dead,
     export_dead,
     list_dead,
     replay_dead,
-    selection_of_ids,
 )
 from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
+from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
+from edgy_bus.operations.letters import Letter, Selection, ShownLetter, selection_of_ids
 from edgy_bus.operations.overview import (
     GroupStatus,
     OutboxStatus,
@@ -36,6 +31,7 @@ from edgy_bus.operations.overview import (
     streams,
 )
 from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
 
 __all__ = [
     "Dead",
@@ -50,8 +46,10 @@ __all__ = [
     "Letter",
     "OutboxStatus",
     "Parts",
+    "Paused",
     "Released",
     "Replayed",
+    "Resumed",
     "Selection",
     "Severity",
     "ShownLetter",
@@ -68,9 +66,11 @@ __all__ = [
     "group_names",
     "held",
     "list_dead",
+    "pause",
     "release",
     "replay_dead",
     "require_group",
+    "resume",
     "selection_of_ids",
     "status",
     "streams",

@@ -197,8 +197,16 @@ def _of_group(group: GroupStatus) -> Iterator[Finding]:
             "is trimmed",
             f"start a worker of the group, or `edgy-bus forget MODULE:BUS {group.name}`",
         )
+    if group.pause is not None:
+        yield Finding(
+            "group.paused",
+            Severity.WARNING,
+            about,
+            f"its workers begin no call ({group.pause.note}), and {group.lag} events wait",
+            f"`edgy-bus resume {group.name}`",
+        )
     # Leases that ran out a moment ago are taken again soon, but a deserted group takes none.
-    elif group.unowned:
+    elif group.unowned and not group.deserted:
         yield Finding(
             "group.unowned",
             Severity.WARNING,
@@ -228,9 +236,10 @@ def _of_group(group: GroupStatus) -> Iterator[Finding]:
 def _of_lags(first: Status, second: Status) -> Iterator[Finding]:
     before = {group.name: group for group in first.groups}
     for group in second.groups:
-        # A deserted group has an error of its own, and a short lag is a moment's.
+        # A short lag is a moment's. A group that is deserted or paused has a finding of its own.
         earlier = before.get(group.name)
-        if earlier is None or group.deserted or group.seconds < BEHIND:
+        stands = group.deserted or group.pause is not None
+        if earlier is None or stands or group.seconds < BEHIND:
             continue
         # The oldest event is the same as before, and more have come: nothing catches up.
         if group.lag > earlier.lag and group.seconds > earlier.seconds:

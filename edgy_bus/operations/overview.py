@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgy_bus.brokers.base import Broker, GroupSurvey, StreamSurvey
+from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, StreamSurvey
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.surveys import surveyed
@@ -35,6 +35,8 @@ class GroupStatus:
     """Rows that receivers hold, or that are being released."""
     unowned: int
     """Streams with unfinished events that no worker owns."""
+    pause: Pause | None = None
+    """The pause of the group: its workers begin no call."""
 
     @property
     def deserted(self) -> bool:
@@ -45,7 +47,7 @@ class GroupStatus:
     @property
     def well(self) -> bool:
         """Return whether an operator has nothing to do for the group."""
-        return not (self.dead or self.held or self.deserted)
+        return not (self.dead or self.held or self.deserted or self.pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class _Sum:
     streams: int = 0
     unread: int = 0
     counted: bool = True
-    pending: int = 0
+    unfinished: int = 0
     seconds: float = 0.0
     dead: int = 0
     held: int = 0
@@ -124,7 +126,7 @@ class _Sum:
         self.streams += 1
         self.unread += survey.unread or 0
         self.counted = self.counted and survey.unread is not None
-        self.pending += survey.pending
+        self.unfinished += survey.unfinished
         # The worst stream counts: a mean would hide one row that blocks its stream.
         self.seconds = max(self.seconds, _age(survey, now))
         self.dead += survey.dead
@@ -193,19 +195,20 @@ async def streams(
 
 
 async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
-    workers = (await broker.members(name)).alive
+    members = await broker.members(name)
     return GroupStatus(
         name=name,
-        workers=tuple(sorted(workers)),
+        workers=tuple(sorted(members.alive)),
         owners=dict(total.owners),
         streams=total.streams,
-        lag=total.unread + total.pending,
+        lag=total.unread + total.unfinished,
         counted=total.counted,
-        unfinished=total.pending,
+        unfinished=total.unfinished,
         seconds=total.seconds,
         dead=total.dead,
         held=total.held,
         unowned=total.unowned,
+        pause=members.pause,
     )
 
 
@@ -228,7 +231,7 @@ def _stream(stream: StreamSurvey, group: str | None) -> StreamStatus:
         StreamGroup(
             name=survey.group,
             owner=_owner(survey),
-            lag=None if survey.unread is None else survey.unread + survey.pending,
+            lag=None if survey.unread is None else survey.unread + survey.unfinished,
             seconds=_age(survey, stream.now),
             dead=survey.dead,
             held=survey.held,

@@ -23,7 +23,7 @@ class Absences:
     """The groups that finish nothing, and since when.
 
     Args:
-        broker: knows whether a worker holds a stream.
+        broker: knows whether a worker holds a stream, and whether a group is paused.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -49,8 +49,14 @@ class Absences:
                 self._note_present(partition, group)
             elif now >= self._still[partition, group][1]:
                 self._still[partition, group] = position, now + AGAIN
-                if not await self._broker.is_held(partition, group):
+                if await self._is_absent(partition, group):
                     self._note_absent(partition, group)
+
+    async def _is_absent(self, partition: Partition, group: str) -> bool:
+        if await self._broker.is_held(partition, group):
+            return False
+        # The workers of a paused group hold no stream.
+        return await self._broker.pause_of(group) is None
 
     def _has_moved(self, partition: Partition, group: str, position: EntryId, now: float) -> bool:
         before = self._still.get((partition, group))

@@ -13,22 +13,19 @@ from dataclasses import dataclass, field
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, StreamHead
-from edgy_bus.codec import HeaderPacker, Wire
 from edgy_bus.errors import BrokerNotReady, BrokerUnavailable, DatabaseError, DatabaseUnavailable
 from edgy_bus.events import Partition, partition_name
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.store import Chunk, Incarnations, OutboxStore, PageSize, Pending, PendingRow
+from edgy_bus.outbox.packing import Packer
+from edgy_bus.outbox.paging import SLOW, Paging, cut, joined
+from edgy_bus.outbox.store import Chunk, OutboxStore, Pending, PendingRow
 from edgy_bus.outbox.troubles import Troubles, Work
-from edgy_bus.portions import Portion
 from edgy_bus.settings import RelaySettings
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import catalogue
 
 SIDE_BY_SIDE = 4
 """Partitions that are appended to at the same time."""
-
-SLOW = 2.0
-"""Seconds after which a page that was read or appended is too large."""
 
 _UNMARKED = 64
 """Chunks that wait for their mark; appending waits when there are more."""
@@ -55,57 +52,6 @@ class _Page:
     outages: list[BrokerUnavailable] = field(default_factory=list)
     slowest: float = 0.0
     """Seconds of the chunk that took the longest."""
-
-
-class Packer:
-    """Makes wires of the rows of a partition."""
-
-    def __init__(self, partition: Partition, service: str, signer: Signer | None) -> None:
-        self._partition = partition
-        self._service = service
-        self._signer = signer
-        self._headers: dict[str | None, HeaderPacker] = {}
-        """By the source of a row: services that share a database have rows in one outbox."""
-
-    def wire(self, incarnations: Incarnations, row: PendingRow) -> Wire:
-        """Return a row as the broker stores it."""
-        (
-            number,
-            event_id,
-            signal,
-            subject,
-            time,
-            traceparent,
-            text,
-            source,
-            to,
-            causation,
-            context,
-        ) = row
-        headers = self._headers.get(source) or self._headers_of(source)
-        header = headers.pack(
-            event_id,
-            signal,
-            subject=subject,
-            time=time,
-            sequence=number,
-            incarnation=incarnations.of(number),
-            traceparent=traceparent,
-            to=to,
-            causation=causation,
-            context=context,
-        )
-        data = text.encode()
-        signature = b""
-        if self._signer is not None:
-            signature = self._signer.sign(self._partition, event_id.encode(), header, data)
-        return Wire(event_id, header, data, signature)
-
-    def _headers_of(self, source: str | None) -> HeaderPacker:
-        # Rows of releases that know version 1 of the tables have no source.
-        headers = HeaderPacker(source or self._service, self._partition.model)
-        self._headers[source] = headers
-        return headers
 
 
 class Publisher:
@@ -142,7 +88,7 @@ class Publisher:
         # Left out of the page, because their rows would fill the page.
         avoided = self._troubles.avoided(Work.PUBLISHING, Work.REPAIRING)
         page = await self._read(avoided)
-        if await self._correct_labels(page):
+        if await self._move_misplaced(page):
             # The page is read again: its rows have to be in the order of ids of their partition.
             return Published(more=True)
         for partition, pending in page.items():
@@ -163,7 +109,7 @@ class Publisher:
         self._paging.read(page.values(), _now() - began)
         return page
 
-    async def _correct_labels(self, page: Mapping[Partition, Pending]) -> bool:
+    async def _move_misplaced(self, page: Mapping[Partition, Pending]) -> bool:
         """Move the rows of a process with another number of partitions to where workers look.
 
         Before any event of their database row is published: the events of a row become visible in
@@ -175,7 +121,7 @@ class Publisher:
                 if partition.model == model:
                     moved |= misplaced(partition, pending.rows, partitions)
         if moved:
-            await self._store.relabel(moved)
+            await self._store.repartition(moved)
             telemetry.emit(
                 catalogue.RelayRepartitioned(
                     service=self._store.service, outbox=self._store.id, count=len(moved)
@@ -255,93 +201,10 @@ class Publisher:
                 )
 
 
-class Paging:
-    """Choose the size of the next page and of its chunks, by the pages before.
-
-    The number of rows follows their size, because the database looks at each row of a page that
-    `page_bytes` cuts short. After a page that took too long, the next page is smaller: a role may
-    have a `statement_timeout`, and a network may be slow.
-    """
-
-    def __init__(self, settings: RelaySettings) -> None:
-        self._most = settings.page
-        self._rows = min(settings.chunk, settings.page)
-        self._page = Portion(settings.page_bytes)
-        self._chunk = Portion(settings.chunk_bytes)
-
-    @property
-    def size(self) -> PageSize:
-        """Return the size of the next page."""
-        return PageSize(self._rows, self._page.size)
-
-    @property
-    def chunk_bytes(self) -> int:
-        """Return the most bytes of the next chunks."""
-        return self._chunk.size
-
-    def read(self, page: Iterable[Pending], seconds: float) -> None:
-        """Take note of a page that was read."""
-        if seconds > SLOW:
-            self.failed()
-            return
-        self._page.went_well()
-        sizes = [len(row.data) for pending in page for row in pending.rows]
-        if sizes:
-            # Twice as many as fit, because the next rows may be smaller.
-            fit = 2 * self._page.size * len(sizes) // max(1, sum(sizes))
-            self._rows = max(1, min(self._most, fit, 4 * self._rows))
-
-    def failed(self) -> None:
-        """Read less next time."""
-        self._page.went_badly()
-        self._rows = max(1, self._rows // 4)
-
-    def appended(self, seconds: float) -> None:
-        """Take note of the time of the slowest chunk of a page."""
-        if seconds > SLOW:
-            self.not_appended()
-        else:
-            self._chunk.went_well()
-
-    def not_appended(self) -> None:
-        """Append less at a time."""
-        self._chunk.went_badly()
-
-
 def misplaced(partition: Partition, rows: Iterable[PendingRow], partitions: int) -> dict[int, str]:
     """Return the ids of the rows that belong to another partition, and its name."""
     right = {row.id: partition_name(row.subject, row.event_id, partitions) for row in rows}
     return {number: name for number, name in right.items() if name != partition.name}
-
-
-def cut(rows: Sequence[PendingRow], count: int, most: int) -> Iterator[Sequence[PendingRow]]:
-    """Cut rows into chunks of at most `count` events, and of `most` bytes of data."""
-    start, size = 0, 0
-    for end, row in enumerate(rows):
-        size += len(row.data)
-        # A row that is larger than a chunk is a chunk of its own.
-        if end > start and (end - start == count or size > most):
-            yield rows[start:end]
-            start, size = end, len(row.data)
-    yield rows[start:]
-
-
-def joined(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """Join the chunks of a partition that follow each other.
-
-    Each stream comes once, in an order that all relays share: marks lock the rows of streams.
-    """
-    by_partition: dict[Partition, Chunk] = {}
-    for chunk in chunks:
-        before = by_partition.get(chunk.partition)
-        by_partition[chunk.partition] = chunk if before is None else _joined(before, chunk)
-    return [by_partition[partition] for partition in sorted(by_partition)]
-
-
-def _joined(chunk: Chunk, following: Chunk) -> Chunk:
-    ids = [*chunk.placed.ids, *following.placed.ids]
-    entries = [*chunk.placed.entries, *following.placed.entries]
-    return Chunk(chunk.partition, chunk.old, following.new, Placed(ids, entries))
 
 
 def _now() -> float:

@@ -63,9 +63,9 @@ class Relay(Service):
             troubles=troubles,
         )
         self.tidier = Tidier(store, broker, self.repairer, settings, troubles)
-        self._begun = 0
+        self._connected_in = 0
         """The tenure for which the broker was looked at."""
-        self._tenure = 0
+        self._compared_in = 0
         """The tenure in which all streams were compared."""
         self.ready = False
         self._reported = ""
@@ -95,16 +95,16 @@ class Relay(Service):
         """
         if not await self.leader.step():
             return False
-        if self.leader.tenure != self._begun:
+        if self.leader.tenure != self._connected_in:
             # Once in a tenure, and not at each step that fails: this reports a server that may lose
             # data, and refuses one that cannot be used.
             await self._broker.connect()
             self.tidier.begin_anew()
-            self._begun = self.leader.tenure
+            self._connected_in = self.leader.tenure
         # The relay that led before may have crashed between an append and its mark.
-        if self.leader.tenure != self._tenure or not self.repairer.verified:
+        if self.leader.tenure != self._compared_in or not self.repairer.verified:
             await self.repairer.step()
-            self._tenure = self.leader.tenure
+            self._compared_in = self.leader.tenure
         try:
             published = await self.publisher.step()
         except BrokerNotReady:
@@ -113,7 +113,7 @@ class Relay(Service):
             await self.tidier.step()
             raise
         for partition, head in published.refused.items():
-            await self.repairer.after_refusal(partition, head)
+            await self.repairer.look_at(partition, head)
         # Last, and a slice at a time: events come before everything else.
         return await self.tidier.step() or published.more
 

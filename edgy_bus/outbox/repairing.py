@@ -88,15 +88,10 @@ class Repairer:
         self.verified = verified
 
     async def look_at(self, partition: Partition, head: StreamHead) -> bool:
-        """Compare a stream with the database, and repair; whether they agree now."""
-        return await self._guarded_repair(partition, head)
+        """Compare a stream with the database, and repair; return whether they agree now.
 
-    async def after_refusal(self, partition: Partition, head: StreamHead) -> None:
-        """Repair a stream that refused an append."""
-        await self._guarded_repair(partition, head)
-
-    async def _guarded_repair(self, partition: Partition, head: StreamHead) -> bool:
-        """Repair; an error of this stream alone is noted."""
+        An error of this stream alone is noted.
+        """
         with self._troubles.of(partition, Work.REPAIRING):
             agree = await self._repair(partition, head)
             self.verified = self.verified and agree

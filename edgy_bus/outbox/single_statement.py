@@ -43,6 +43,7 @@ from edgy_bus.codec import dumps
 from edgy_bus.database import Duration, ExactDecimal, PlainUuid, UTCDateTime, stored_type
 from edgy_bus.errors import IntegrityError
 from edgy_bus.outbox.encoding import Stamp
+from edgy_bus.outbox.largest_data import largest_data
 from edgy_bus.outbox.smaller_data import DELETION, constant, select_smaller_data
 from edgy_bus.outbox.statements import then_pending
 from edgy_bus.outbox.table import outbox
@@ -151,7 +152,11 @@ def _data_within(data: _Column, kind: EventKind) -> _Column:
     """Return the data of an event within the limit, what may stand for it, or NULL."""
     fits = func.octet_length(data) <= constant(kind.max_bytes)
     is_update = kind.read is not None
-    if not is_update and kind.signal != DELETION:
+    largest = largest_data(kind.table, kind.public, kind.read or ())
+    # A row of short columns cannot have been too large before. If the column of the database is
+    # longer than its declaration, the event is refused.
+    is_small = largest is not None and largest <= kind.max_bytes
+    if is_small or not (is_update or kind.signal == DELETION):
         return case((fits, data))
     instead = select_smaller_data(data, kind.max_bytes, len(kind.public), is_update=is_update)
     # PostgreSQL executes a subquery without references to outer rows only if a row needs its value.

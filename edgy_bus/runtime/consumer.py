@@ -13,9 +13,10 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import Broker, Members, Pause
 from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import dumps
 from edgy_bus.errors import BrokerUnavailable
@@ -104,6 +105,7 @@ class Consumer(Service):
         self._numbers = itertools.count(1)
         self._away = False
         self._nudge = ""
+        self._pause: Pause | None = None
         self._declared: Mapping[str, int] = {}
         self._forgotten = 0.0
         """When `_declared` is to be read again."""
@@ -189,7 +191,12 @@ class Consumer(Service):
             Whether a partition of the share is missing, because another worker still holds it.
         """
         await self._give_back_ended()
-        share = await self._share()
+        members = await self._announce()
+        if self._pause is not None:
+            for tenure in self._tenures.values():
+                tenure.finish()
+            return False
+        share = await self._share(members.alive)
         for partition, tenure in self._tenures.items():
             # Never from the other side: a worker that takes a partition while its owner still runs
             # receivers would break the order of rows.
@@ -226,16 +233,30 @@ class Consumer(Service):
         if outage is not None:
             raise outage
 
-    async def _share(self) -> set[Partition]:
-        """Announce this worker, and return the partitions that it should hold."""
+    async def _announce(self) -> Members:
+        """Announce this worker, and note what operators have decided since the last round."""
         requested = asyncio.get_running_loop().time()
         members = await self._broker.join(
             self.group, self.worker, self._settings.lease, self._counts()
         )
         self._membership.joined = requested
         self._pass_on(members.nudge)
-        assigned = assign(members.alive, await self._partitions())
+        self._note_pause(members.pause)
+        return members
+
+    async def _share(self, alive: Sequence[str]) -> set[Partition]:
+        """Return the partitions that this worker should hold."""
+        assigned = assign(alive, await self._partitions())
         return {partition for partition, owner in assigned.items() if owner == self.worker}
+
+    def _note_pause(self, pause: Pause | None) -> None:
+        before, self._pause = self._pause, pause
+        if pause is not None and pause != before:
+            ends = None if pause.until is None else datetime.fromtimestamp(pause.until, UTC)
+            until = None if ends is None else ends.isoformat(timespec="seconds")
+            telemetry.emit(catalogue.GroupPaused(group=self.group, until=until, note=pause.note))
+        elif pause is None and before is not None:
+            telemetry.emit(catalogue.GroupResumed(group=self.group))
 
     def _pass_on(self, nudge: str) -> None:
         """Let the tenures look at their held rows if an operator has acted since the last round."""

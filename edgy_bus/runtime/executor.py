@@ -32,12 +32,12 @@ from edgy_bus.runtime.answers import meaning, meanings
 from edgy_bus.runtime.inbox import advance
 from edgy_bus.runtime.keywords import keywords_of
 from edgy_bus.runtime.leftovers import give_back
+from edgy_bus.runtime.not_ending import CallWatch
 from edgy_bus.runtime.outcome import Done, Failed, Outcome, Untouched
 from edgy_bus.runtime.owned import is_cancelled_by_owner
 from edgy_bus.runtime.stepping import begin, complete, resume
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.turns import CallTime, Turn, report_wait
-from edgy_bus.runtime.watch import Watch
 from edgy_bus.signals import Inbox, fitted
 
 _UNCALLED = (Done, Bury)
@@ -149,7 +149,7 @@ async def finish(
     subscription: Subscription, envelope: Envelope, begun: Begun, deadline: float
 ) -> Outcome:
     """Run the rest of an attempt, for at most `deadline` seconds."""
-    watch = Watch(subscription, envelope, begun.call)
+    watch = CallWatch(subscription, envelope, begun.call)
     rest = resume(begun.call, begun.waits_for, begun.context, watch.cancelled)
     answer = await _finished(watch, rest, begun, deadline)
     return meaning(subscription, answer)
@@ -171,7 +171,7 @@ async def execute_batch(
     time = CallTime(waiting=subscription.receiver.options.inbox is not None)
     call = _call_batch(subscription, envelopes, time)
     begun = Begun(call, None, copy_context(), _cancellations(), time)
-    watch = Watch(subscription, envelopes[0], call)
+    watch = CallWatch(subscription, envelopes[0], call)
     rest = complete(call, begun.context, watch.cancelled)
     answer = await _finished(watch, rest, begun, deadline)
     if isinstance(answer, _Undone):
@@ -179,7 +179,7 @@ async def execute_batch(
     return answer if type(answer) is list else [answer] * len(envelopes)
 
 
-async def _finished(watch: Watch, rest: Awaitable[Any], begun: Begun, deadline: float) -> Any:
+async def _finished(watch: CallWatch, rest: Awaitable[Any], begun: Begun, deadline: float) -> Any:
     """Return what a call returns, or an outcome if it fails; close what the call left open.
 
     Args:

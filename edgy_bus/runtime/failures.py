@@ -105,7 +105,7 @@ class Failures:
                 quiet=not shown,
             )
         )
-        self._tell_hooks(subscription, envelope, outcome, note.attempts, will_retry=True)
+        self._call_hooks(subscription, envelope, outcome, note.attempts, will_retry=True)
 
     def gave_up(
         self,
@@ -138,7 +138,7 @@ class Failures:
                 quiet=not shown,
             )
         )
-        self._tell_hooks(subscription, envelope, outcome, decision.attempts, will_retry=False)
+        self._call_hooks(subscription, envelope, outcome, decision.attempts, will_retry=False)
 
     def close(self) -> None:
         """Report what is left to report. Called when the group's consumer ends."""
@@ -176,7 +176,7 @@ class Failures:
                     )
                 )
 
-    def _tell_hooks(
+    def _call_hooks(
         self,
         subscription: Subscription,
         envelope: Envelope,

@@ -49,7 +49,7 @@ class Finding(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRow:
+class Hold:
     """Describe a held row.
 
     Attributes:
@@ -65,37 +65,37 @@ class HeldRow:
     since: int
 
 
-def begin(tail: EntryId, since: int) -> HeldRow:
+def begin(tail: EntryId, since: int) -> Hold:
     """Hold a row: its receiver gave an event up, which was parked at `tail`."""
-    return HeldRow(Phase.HELD, tail, since)
+    return Hold(Phase.HELD, tail, since)
 
 
-def park_behind(row: HeldRow, tail: EntryId) -> HeldRow:
+def park_behind(row: Hold, tail: EntryId) -> Hold:
     """Park a later event of the row; the phase stays."""
     return replace(row, tail=tail)
 
 
-def release(row: HeldRow, since: int) -> HeldRow:
+def release(row: Hold, since: int) -> Hold:
     """Start to handle the parked events of the row."""
     return replace(row, phase=Phase.RETRYING, since=since)
 
 
-def hold_again(row: HeldRow, since: int) -> HeldRow:
+def hold_again(row: Hold, since: int) -> Hold:
     """Stop handling the parked events: one was given up again, or no call may begin now."""
     return replace(row, phase=Phase.HELD, since=since)
 
 
-def begin_to_free(row: HeldRow, since: int) -> HeldRow:
+def begin_to_free(row: Hold, since: int) -> Hold:
     """Ask the broker to take out the last parked event: until it answers, the row may be free."""
     return replace(row, phase=Phase.FREEING, since=since)
 
 
-def free(row: HeldRow, since: int) -> HeldRow:
+def free(row: Hold, since: int) -> Hold:
     """Free the row: its last parked event was taken out."""
     return replace(row, phase=Phase.FREED, since=since)
 
 
-def compare(row: HeldRow, answer: HeldState | None, question: int) -> Finding:
+def compare(row: Hold, answer: HeldState | None, question: int) -> Finding:
     """Compare a row with the broker's answer to a question.
 
     Args:
@@ -138,7 +138,7 @@ class HeldRows:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[RowKey, HeldRow] = {}
+        self.rows: dict[RowKey, Hold] = {}
         self._asked = 0
 
     def ask(self) -> int:
@@ -152,7 +152,7 @@ class HeldRows:
         return START if row is None else row.tail
 
     def may_be_free(self, key: RowKey) -> bool:
-        """Return whether this tenure has freed the row, or is about to hear that the row is free.
+        """Return whether this tenure has freed the row, or waits for the answer that it is free.
 
         Other holds that are missing were lost.
         """

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from edgy_bus import telemetry
+from edgy_bus.errors import ConfigurationError
 from edgy_bus.reasons import describe, trace_of
 from edgy_bus.services import Bell, Service
 from edgy_bus.signals.naming import describe as name_of
@@ -57,6 +58,13 @@ class FailedCall:
 
 
 ErrorHook = Callable[[FailedCall], Awaitable[None] | None]
+
+
+def check_hook(hook: ErrorHook) -> ErrorHook:
+    """Return a hook of errors. Raises `ConfigurationError` for an object that is no function."""
+    if not callable(hook):
+        raise ConfigurationError(f"on_error takes a function, not a {type(hook).__name__}")
+    return hook
 
 
 class ErrorHooks(Service):

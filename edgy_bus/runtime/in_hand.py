@@ -30,12 +30,13 @@ class InHand:
         self._worthwhile = max(1, settings.prefetch // 2)
         self._most_owed = settings.prefetch * 4
         self._room = asyncio.Event()
+        self._turn: asyncio.Future[bool] | None = None
 
     def has_room(self) -> bool:
-        """Return whether another read is worth its round trip, and memory stays bounded.
+        """Return whether another read is worth its round trip.
 
-        Receivers may begin, there is room for half of the jobs that may be in hand, nearly all
-        finished entries were reported, and the process has room for the bytes of a read.
+        Receivers may begin, there is room for half of the jobs that may be in hand, and nearly all
+        finished entries were reported.
         """
         # The second condition is for a broker that answers reads and refuses to settle: finished
         # entries would fill the memory of this process.
@@ -43,7 +44,6 @@ class InHand:
             self._term.begins
             and self.lanes.room(self._prefetch) >= self._worthwhile
             and len(self.acknowledger) <= self._most_owed
-            and self._load.has_room(self._portion.size)
         )
 
     def is_full(self) -> bool:
@@ -55,25 +55,44 @@ class InHand:
         return self.lanes.room(self._prefetch)
 
     def check_room(self) -> None:
-        """Wake up `wait_for_room` if there is room. Called after every change that makes room."""
+        """Wake up `reserve` if there is room. Called after every change that makes room."""
         if not self._room.is_set() and self.has_room():
             self._room.set()
 
-    async def wait_for_room(self) -> None:
-        """Wait until there is room, or until `stop`."""
-        self._room.clear()
-        # Other partitions of the process may have the room.
-        self._load.wait(self._look_again)
-        await self._room.wait()
+    async def reserve(self) -> int:
+        """Wait until there is room here and in the process, and keep the room for a read.
 
-    def _look_again(self) -> None:
-        if not self._room.is_set() and not self.has_room():
-            self._load.wait(self._look_again)
-        self.check_room()
+        Returns the bytes that may be read. The caller gives them back with `Load.release`. 0: the
+        tenure stops, and nothing is kept.
+        """
+        while not self._term.stopping:
+            if not self.has_room():
+                self._room.clear()
+                await self._room.wait()
+                continue
+            size = self._portion.size
+            if not await self._process_keeps(size):
+                return 0
+            if self.has_room() and not self._term.stopping:
+                return size
+            # While others were served, released rows came in, or a handover or the stop began.
+            self._load.release(size)
+        return 0
+
+    async def _process_keeps(self, size: int) -> bool:
+        turn = self._turn = self._load.stand_in_line(size)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            # The turn may have come just before.
+            if not turn.cancelled() and turn.result():
+                self._load.release(size)
+            raise
 
     def stop(self) -> None:
-        """Make `wait_for_room` return."""
-        self._load.forget(self._look_again)
+        """Make `reserve` return."""
+        if self._turn is not None:
+            self._load.leave(self._turn)
         self._room.set()
 
     def drop(self) -> None:

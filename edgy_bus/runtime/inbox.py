@@ -130,8 +130,8 @@ class Positions:
         self._database = database
         url = database.url
         text = f"{url.hostname}:{url.port}/{url.database}"
-        self.place = hashlib.sha256(text.encode()).hexdigest()[:12]
-        """Tells databases apart, for everyone who has the same URL but user and password."""
+        self.database_id = hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Tells databases apart: the same for all URLs that differ in user and password only."""
 
     async def page(self, after: Position | None, limit: int) -> tuple[int, Sequence[Position]]:
         """Return the database's time in milliseconds, and the next positions after a position."""

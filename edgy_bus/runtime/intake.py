@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Entry, EntryId, Fetched
-from edgy_bus.codec import unpack
+from edgy_bus.codec import Envelope, unpack
 from edgy_bus.errors import BrokerNotReady, BrokerUnavailable, EventError, LeaseLost
 from edgy_bus.reasons import bounded, describe
 from edgy_bus.runtime.in_hand import InHand
 from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job
+from edgy_bus.runtime.lanes import Key
 from edgy_bus.runtime.outcome import Note, unpack_notes
 from edgy_bus.runtime.scheduling import Scheduler
 from edgy_bus.runtime.subscriptions import Subscription
@@ -80,9 +81,6 @@ class Intake:
         # read without `inherit` if it finds some. They came back with an older copy of the stream.
         inherit, after = True, START
         while not self._term.stopping:
-            if not self._in_hand.has_room():
-                await self._in_hand.wait_for_room()
-                continue
             # Before the read: news that arrive during the read must wake the wait after it.
             self._news.clear()
             fetched = await self._fetch(inherit=inherit, after=after)
@@ -97,7 +95,7 @@ class Intake:
                 await self._wait_for_news(fetched.position)
 
     async def _fetch(self, *, inherit: bool, after: EntryId) -> Fetched | None:
-        """Read a page; None if the answer was lost, or the tenure stops before the broker reads."""
+        """Read a page; return None if the answer was lost, or the tenure stopped before."""
         pause = _FIRST_PAUSE
         while not self._term.stopping:
             try:
@@ -116,12 +114,14 @@ class Intake:
                 return None
         return None
 
-    async def _read(self, *, inherit: bool, after: EntryId) -> Fetched:
-        """Read once, in the size that the reads before suggest."""
-        lease, room, size = self._term.lease, self._in_hand.room(), self._portion.size
+    async def _read(self, *, inherit: bool, after: EntryId) -> Fetched | None:
+        """Read once, when there is room; None if the tenure stops before."""
+        size = await self._in_hand.reserve()
+        if not size:
+            return None
+        lease, room = self._term.lease, self._in_hand.room()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._load.reserve(size)
         try:
             fetched = await self._broker.fetch(
                 lease, room, inherit=inherit, after=after, most_bytes=size
@@ -176,23 +176,14 @@ class Intake:
 
     def _admit(self, entry: Entry) -> None:
         """Make a job for each receiver that has not finished with the entry."""
-        handling = Handling(entry, {}, size=sum(map(len, entry.fields.values())))
-        if entry.notes:
-            handling.notes = unpack_notes(handling.event_id, entry.notes)
-        for name in entry.kept:
-            attempts = handling.notes.get(name, NOTHING).attempts
-            handling.notes[name] = Note(attempts, done=True, kept=True)
+        handling = _handling_of(entry)
         try:
-            if self._signer is not None:
-                self._signer.check(self._partition, entry.fields)
-            envelope = unpack(entry.fields)
-            if envelope.model != self._partition.model:
-                raise EventError(f"an event of {envelope.model} does not belong on this stream")
+            envelope = self._unpack(entry)
         except Exception as error:  # noqa: BLE001 - nothing on a stream may end a tenure
             self._admit_foreign(handling, error)
             return
-        row = handling.row = envelope.subject if self._keeps_order else None
-        first = entry.deliveries <= 1
+        if self._keeps_order:
+            handling.row = envelope.subject
         may_skip = self._course.may_skip(envelope.sequence, envelope.subject)
         subscriptions = self._subscriptions.of(envelope.model, envelope.signal)
         if envelope.to is not None:
@@ -200,25 +191,39 @@ class Intake:
         share = handling.size // max(1, len(subscriptions))
         has_skipped = False
         for subscription in subscriptions:
-            name, options = subscription.name, subscription.receiver.options
-            if handling.notes and handling.notes.get(name, NOTHING).done:
+            if handling.notes and handling.notes.get(subscription.name, NOTHING).done:
                 continue
-            # An ordinary repeat: the acknowledgement of an earlier tenure did not get through.
-            if may_skip and options.inbox is None:
-                if self._course.has_finished(envelope.id, name):
-                    self._stats.skipped += 1
-                    handling.notes[name] = Note(done=True)
-                    has_skipped = True
-                    continue
-                self._course.repeat(envelope.subject)
+            if may_skip and self._skip(handling, envelope, subscription):
+                has_skipped = True
+                continue
             handling.unfinished += 1
-            key = (row if row is not None and options.ordered else _alone(entry), name)
-            plain = first and options.batch is None
-            self._lanes.add(key, Job(handling, envelope, subscription, share, plain))
+            job = Job(handling, envelope, subscription, share, _is_plain(entry, subscription))
+            self._lanes.add(_lane_key(handling, subscription), job)
         # Also if other receivers are left: later events of the row may be reported from here on.
         # After a crash, this event would come again alone, and leave a receiver with an older row.
         if has_skipped or not handling.unfinished:
             self._in_hand.acknowledger.owe(handling)
+
+    def _unpack(self, entry: Entry) -> Envelope:
+        """Return the event of an entry. Raises `EventError` for an entry that is no such event."""
+        if self._signer is not None:
+            self._signer.check(self._partition, entry.fields)
+        envelope = unpack(entry.fields)
+        if envelope.model != self._partition.model:
+            raise EventError(f"an event of {envelope.model} does not belong on this stream")
+        return envelope
+
+    def _skip(self, handling: Handling, envelope: Envelope, subscription: Subscription) -> bool:
+        """Skip an ordinary repeat, whose acknowledgement got lost; return whether it was one."""
+        # An inbox knows repeats better than this process, also after its database was restored.
+        if subscription.receiver.options.inbox is not None:
+            return False
+        if not self._course.has_finished(envelope.id, subscription.name):
+            self._course.repeat(envelope.subject)
+            return False
+        self._stats.skipped += 1
+        handling.notes[subscription.name] = Note(done=True)
+        return True
 
     def _admit_foreign(self, handling: Handling, error: Exception) -> None:
         """Make a job of an entry that is not an event, which puts it into the dead letters.
@@ -229,6 +234,29 @@ class Intake:
         reason = str(error) if isinstance(error, EventError) else describe(error)
         handling.unfinished = 1
         self._lanes.add((_alone(handling.entry), STREAM), Foreign(handling, bounded(reason)))
+
+
+def _handling_of(entry: Entry) -> Handling:
+    """Return an entry in hand, with what earlier owners have noted about its receivers."""
+    handling = Handling(entry, {}, size=sum(map(len, entry.fields.values())))
+    if entry.notes:
+        handling.notes = unpack_notes(handling.event_id, entry.notes)
+    for name in entry.kept:
+        attempts = handling.notes.get(name, NOTHING).attempts
+        handling.notes[name] = Note(attempts, done=True, kept=True)
+    return handling
+
+
+def _is_plain(entry: Entry, subscription: Subscription) -> bool:
+    """Return whether a job needs no look at batches and earlier attempts (see `Job`)."""
+    return entry.deliveries <= 1 and subscription.receiver.options.batch is None
+
+
+def _lane_key(handling: Handling, subscription: Subscription) -> Key:
+    """Return the lane of a receiver's job: that of the row, if the receiver keeps its order."""
+    if handling.row is None or not subscription.receiver.options.ordered:
+        return _alone(handling.entry), subscription.name
+    return handling.row, subscription.name
 
 
 def _addressed(subscriptions: Sequence[Subscription], address: str) -> list[Subscription]:

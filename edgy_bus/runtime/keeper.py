@@ -30,9 +30,9 @@ from edgy_bus.runtime.keeping import (
     Freed,
     GivenUp,
     Limits,
+    LoopWatch,
     Sight,
     StoodStill,
-    Watch,
     is_due,
     look,
 )
@@ -103,7 +103,7 @@ class Keeper:
     async def _run(self, stopping: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         self._stopping = stopping
-        watch, is_failing = Watch.begin(loop.time()), False
+        watch, is_failing = LoopWatch.begin(loop.time()), False
         while not await happens(stopping, self._limits.tick):
             try:
                 watch = self._step(watch, loop.time())
@@ -116,7 +116,12 @@ class Keeper:
         if self._beside:
             await self._close_connections()
 
-    def _step(self, watch: Watch, now: float) -> Watch:
+    def _step(self, watch: LoopWatch, now: float) -> LoopWatch:
+        if self._loop.is_closed():
+            # Nobody works any more, and nobody will stop this keeper. A loop that closed after a
+            # question never answers, and is not asked again: the keeper would renew for minutes.
+            self._stopping.set()
+            return watch
         answered = self._answered
         if answered:
             self._ask_loop()
@@ -137,11 +142,8 @@ class Keeper:
         self._answered = True
 
     def _wake(self, function: Callable[[], None]) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop is closed, as the next step sees
             self._loop.call_soon_threadsafe(function, context=self._context)
-        except RuntimeError:
-            # The loop is closed: nobody works any more, and nobody will stop this keeper.
-            self._stopping.set()
 
     async def _close_connections(self) -> None:
         """Close the connections that the broker has in this thread's event loop."""

@@ -62,7 +62,7 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class LoopWatch:
     """Remember the answers of the event loop.
 
     Attributes:
@@ -78,7 +78,7 @@ class Watch:
     stage: Stage = Stage.FREE
 
     @classmethod
-    def begin(cls, now: float) -> "Watch":
+    def begin(cls, now: float) -> "LoopWatch":
         """Return the state at the keeper's start."""
         return cls(now, now, now)
 
@@ -119,7 +119,9 @@ class EndProcess:
 Sight = Blocked | Freed | GivenUp | StoodStill | EndProcess
 
 
-def look(watch: Watch, now: float, limits: Limits, *, answered: bool) -> tuple[Watch, list[Sight]]:
+def look(
+    watch: LoopWatch, now: float, limits: Limits, *, answered: bool
+) -> tuple[LoopWatch, list[Sight]]:
     """Return the next state, and what has to be reported or done.
 
     Args:
@@ -137,7 +139,7 @@ def look(watch: Watch, now: float, limits: Limits, *, answered: bool) -> tuple[W
     if answered:
         if watch.stage is not Stage.FREE:
             sights.append(Freed(now - watch.beat))
-        return Watch.begin(now), sights
+        return LoopWatch.begin(now), sights
     # A process that was suspended and goes on has a loop that had no chance to answer. Such a loop
     # is not reported, and its process is not ended.
     watch = replace(watch, looked=now, since=watch.since + late)
@@ -145,7 +147,7 @@ def look(watch: Watch, now: float, limits: Limits, *, answered: bool) -> tuple[W
     return replace(watch, stage=stage), sights + news
 
 
-def _judged(watch: Watch, limits: Limits) -> tuple[Stage, list[Sight]]:
+def _judged(watch: LoopWatch, limits: Limits) -> tuple[Stage, list[Sight]]:
     """Return the stage of a loop that does not answer, and what follows from a new stage."""
     silent, blocked = watch.looked - watch.beat, watch.looked - watch.since
     ending: list[Sight] = []
@@ -177,7 +179,7 @@ class Renewing:
     waiting: int
 
 
-def is_due(renewing: Renewing, watch: Watch, limits: Limits) -> bool:
+def is_due(renewing: Renewing, watch: LoopWatch, limits: Limits) -> bool:
     """Return whether another renewal begins now."""
     now = watch.looked
     # Counted from the loop's last answer, and not from a renewal: a loop that blocks for ever would

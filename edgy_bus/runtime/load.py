@@ -1,11 +1,10 @@
 """Bound the bytes of the events that a process has in hand, over all its partitions and groups."""
 
-from collections import deque
-from collections.abc import Callable
+import asyncio
 
 
 class Load:
-    """Count bytes in hand, and call those who wait for room.
+    """Count bytes in hand, and keep room for reads, in the order in which they are asked for.
 
     Args:
         most: bytes of events that are read, ready or running.
@@ -23,7 +22,7 @@ class Load:
         self._most = most
         self._most_waiting = most_waiting
         self._reserved = 0
-        self._line: deque[Callable[[], None]] = deque()
+        self._line: dict[asyncio.Future[bool], int] = {}
 
     def has_room(self, size: int) -> bool:
         """Return whether `size` more bytes may be read; with nothing in hand, any size may."""
@@ -37,33 +36,45 @@ class Load:
         """Return whether the events that wait take all the room for such events."""
         return self.waiting >= self._most_waiting
 
-    def reserve(self, size: int) -> None:
-        """Keep room for a read that begins: several partitions read at the same time."""
-        self._reserved += size
+    def stand_in_line(self, size: int) -> asyncio.Future[bool]:
+        """Return a future: True as soon as `size` bytes are kept for a read, False after `leave`.
+
+        A caller that gets True calls `release`. A caller that is cancelled leaves the line.
+        """
+        turn = asyncio.get_running_loop().create_future()
+        self._line[turn] = size
+        self._serve()
+        return turn
+
+    def leave(self, turn: asyncio.Future[bool]) -> None:
+        """Leave the line."""
+        if self._line.pop(turn, None) is not None and not turn.done():
+            turn.set_result(False)
 
     def release(self, size: int) -> None:
         """Give the room of a read back: what was read counts from now on."""
         self._reserved -= size
-        self.call()
+        self._serve()
 
     def finished(self, size: int) -> None:
         """Take note that an event is done. Called for every event."""
         self.active -= size
         if self._line:
-            self.call()
+            self._serve()
 
-    def wait(self, otherwise: Callable[[], None]) -> None:
-        """Call `otherwise` once, when there may be room."""
-        if otherwise not in self._line:
-            self._line.append(otherwise)
+    def _serve(self) -> None:
+        """Keep room for those in line, from the head on.
 
-    def forget(self, otherwise: Callable[[], None]) -> None:
-        """Remove a caller from the line."""
-        if otherwise in self._line:
-            self._line.remove(otherwise)
-
-    def call(self) -> None:
-        """Call everyone in line: each looks whether there is enough room, and may wait again."""
-        # A caller that waits again stands behind the present line, or the loop would not end.
-        for _ in range(len(self._line)):
-            self._line.popleft()()
+        Nobody passes the head, and nobody else is woken: with hundreds of partitions in line, a
+        look of each of them at every change would cost more than the reads.
+        """
+        while self._line:
+            turn, size = next(iter(self._line.items()))
+            if turn.cancelled():
+                del self._line[turn]
+            elif self.has_room(size):
+                del self._line[turn]
+                self._reserved += size
+                turn.set_result(True)
+            else:
+                return

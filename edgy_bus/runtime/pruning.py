@@ -109,7 +109,7 @@ class InboxPruner(Service):
 
     async def _pass(self) -> None:
         # The lease is not given back: a pass in each interval is enough for all workers.
-        if not await self._broker.acquire(self._place(), _ROLE, self._owner, self._interval):
+        if not await self._broker.acquire(self._leased(), _ROLE, self._owner, self._interval):
             return
         forgotten = await self.prune()
         if forgotten:
@@ -162,9 +162,9 @@ class InboxPruner(Service):
         # Other groups may be behind, and have receivers with an inbox in the same database.
         return position.receiver.startswith(f"{self._group}/")
 
-    def _place(self) -> Partition:
-        """Return the name of the lease."""
-        return Partition("inbox", f"{self._group}/{self._positions.place}")
+    def _leased(self) -> Partition:
+        """Return what the lease of a pass is about: an inbox, named like a partition."""
+        return Partition("inbox", f"{self._group}/{self._positions.database_id}")
 
     def _report(self, error: Exception) -> None:
         kind = type(error).__name__

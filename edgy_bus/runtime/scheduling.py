@@ -5,14 +5,19 @@ none is ready, the tenure stops, or its turn is over and another partition wants
 calls are plain (see `Job`), and most receivers wait for nothing: a runner calls them without a
 task, a deadline or a coroutine of this library in between. A plain call takes a slot of its
 receiver when the call begins to wait, any other call takes the slot at once. When a call waits,
-`Scheduler.pump` starts another runner. Work of a receiver without a free slot is put aside.
+`Scheduler.pump` starts another runner.
+
+A lane that cannot run is blocked, and waits in one of four places: for its next attempt
+(`Postponed`), for its batch (`Batches`), for a slot of its receiver (`Stalled`), or until its first
+event is put aside (`SideWriter`).
 """
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from edgy_bus.runtime.attempts import Attempts
 from edgy_bus.runtime.batches import Batches, Members
@@ -23,6 +28,7 @@ from edgy_bus.runtime.jobs import Foreign, Job, Work
 from edgy_bus.runtime.lanes import Lane
 from edgy_bus.runtime.outcome import Again, Done, GiveUp, Outcome
 from edgy_bus.runtime.owned import TenureTasks
+from edgy_bus.runtime.postponed import Postponed
 from edgy_bus.runtime.side_writer import SideWriter, Write
 from edgy_bus.runtime.stalled import Stalled, Unit
 from edgy_bus.runtime.term import Term
@@ -63,7 +69,7 @@ class Scheduler:
         self._batches = Batches(self._lanes, self.pump)
         self._stalled = Stalled(term, self._lanes, tools.receivers, self.pump)
         self._aside = SideWriter(term, tasks.writes, tools.settings.backoff, self._put_aside)
-        self._postponed: dict[Lane[Work], asyncio.TimerHandle] = {}
+        self._postponed = Postponed(term, self._lanes, self.pump)
 
     def pump(self) -> None:
         """Start another runner if work is ready and a slot is free.
@@ -92,9 +98,7 @@ class Scheduler:
         self._slots.forget(self.pump)
         self._stalled.withdraw()
         self._batches.stop()
-        for timer in self._postponed.values():
-            timer.cancel()
-        self._postponed.clear()
+        self._postponed.stop()
 
     def _runner_ended(self) -> None:
         self._slots.give_back()
@@ -103,7 +107,7 @@ class Scheduler:
     async def _run(self) -> None:
         """Run ready jobs, until no job is ready, or the turn is over and the slot is wanted."""
         loop, slots, term = asyncio.get_running_loop(), self._slots, self._term
-        full, stalled, batches = self._receivers.full, self._stalled, self._batches
+        stalled, batches = self._stalled, self._batches
         since, sharing = loop.time(), slots.active
         while term.begins:
             now = loop.time()
@@ -120,33 +124,33 @@ class Scheduler:
                 await self._run_special()
                 sharing = slots.busy
             elif lane := self._lanes.take():
-                job = lane.jobs[0]
-                if full and lane.key[1] in full:
-                    self._stall(lane.key[1], lane)
-                elif (
-                    type(job) is Job
-                    and job.plain
-                    and not job.handling.notes
-                    and not self._held.rows
-                ):
-                    # Nearly every job, and nearly every receiver waits for nothing: no coroutine
-                    # of this library stands between the runner and the receiver.
-                    answer = attempt(job.subscription, job.envelope)
-                    if type(answer) is Done:
-                        self._verdicts.done(job, answer)
-                        self._finish(lane)
-                    else:
-                        await self._go_on_with(lane, job, answer)
-                        # All runners whose calls have ended meanwhile go on in the same turn of
-                        # the loop.
-                        sharing = slots.busy
-                else:
-                    await self._run_first(lane)
+                rest = self._begin(lane)
+                if rest is not None:
+                    await rest
+                    # All runners whose calls have ended meanwhile go on in the same turn of the
+                    # loop.
                     sharing = slots.busy
             elif not self._in_hand.is_full() or not batches.close():
                 # In a full hand, nothing is read that could fill a batch. A batch that is larger
                 # than what may be in hand would stand still, and with it the other receivers.
                 return
+
+    def _begin(self, lane: Lane[Work]) -> Coroutine[Any, Any, None] | None:
+        """Run the first job of a lane; return the rest of the work, or None if nothing is left."""
+        job, receiver = lane.jobs[0], lane.key[1]
+        if receiver in self._receivers.full:
+            self._stall(receiver, lane)
+            return None
+        if type(job) is not Job or not job.plain or job.handling.notes or self._held.rows:
+            return self._run_first(lane)
+        # Nearly every job, and nearly every receiver waits for nothing: no coroutine of this
+        # library stands between the runner and the receiver.
+        answer = attempt(job.subscription, job.envelope)
+        if type(answer) is not Done:
+            return self._go_on_with(lane, job, answer)
+        self._verdicts.done(job, answer)
+        self._finish(lane)
+        return None
 
     async def _run_special(self) -> None:
         """Run work for which a slot of its receiver is kept, or a batch."""
@@ -299,16 +303,5 @@ class Scheduler:
 
     def _postpone(self, lane: Lane[Work], job: Job, wait: float) -> None:
         """Let a lane wait for some seconds before its first job is called."""
-        if self._term.stopping:
-            # The timers were stopped; the next owner of the partition has this entry.
-            return
-        self._lanes.block(lane)
+        self._postponed.add(lane, job, wait)
         self._in_hand.check_room()
-        # By the clock of the loop, which nobody sets: the job does not ask for the time again.
-        job.waited = True
-        self._postponed[lane] = asyncio.get_running_loop().call_later(wait, self._resume, lane)
-
-    def _resume(self, lane: Lane[Work]) -> None:
-        del self._postponed[lane]
-        self._lanes.unblock(lane)
-        self.pump()

@@ -30,7 +30,7 @@ _muted: ContextVar[frozenset["_Connections"]] = ContextVar("edgy_bus_muted", def
 
 
 class _Connections:
-    """The receivers of a signal; a signal that is declared twice has two objects, and one of this.
+    """The receivers of a signal. The two objects of a signal that is declared twice share them.
 
     Attributes:
         own: receivers by the identity of their function, in the order of connecting.

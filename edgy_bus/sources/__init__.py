@@ -16,8 +16,8 @@ from edgy_bus.sources.base import (
 )
 from edgy_bus.sources.changes import Changes, changes_of
 from edgy_bus.sources.expressions import Expression, is_computed
+from edgy_bus.sources.seam import EventWriter, LocalWriter, OnModel, Source
 from edgy_bus.sources.sets import ChangeSet
-from edgy_bus.sources.writer import EventWriter, LocalWriter, OnModel, Source
 from edgy_bus.sources.writes import (
     PAGE,
     DeleteRow,

@@ -639,6 +639,28 @@ class PartitionReleased(Notice):
 
 
 @_entry
+class GroupPaused(Notice):
+    """An operator has paused the group: this worker begins no call, and what runs finishes.
+
+    `until` is in UTC; None: until `edgy-bus resume`.
+    """
+
+    name: ClassVar[str] = "group.paused"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    until: str | None
+    note: str
+
+
+@_entry
+class GroupResumed(Notice):
+    """The pause of a group has ended."""
+
+    name: ClassVar[str] = "group.resumed"
+    group: str
+
+
+@_entry
 class PartitionDraining(Notice):
     """Another worker waits for a partition: no call begins here until the running calls have ended.
 

@@ -9,7 +9,7 @@ The rules are those of docs/models.md, written down a second time, without a dat
   that were assigned since.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from edgy_bus.sources.changes import differ
 
 Row = dict[str, Any]
-State = tuple[Row, Row | None, Row, frozenset[str]]
+State = tuple[Row, Row | None, Row, Row]
 """What `Known` contains."""
 
 
@@ -56,16 +56,18 @@ class Known:
     remembered: Row | None = None
     checked: Row = field(default_factory=dict)
     """The attributes of a new row that were validated already."""
-    defaults: frozenset[str] = frozenset()
-    """The fields of a new row that nobody has assigned yet. They need no validation."""
+    defaults: Row = field(default_factory=dict)
+    """The defaults of the fields of a new row that were never assigned: valid values, too."""
 
     def is_valid(self, name: str, value: Any) -> bool:
         """Return whether a value needs no validation."""
-        if self.remembered is not None:
-            return not differ(value, self.remembered[name])
-        return name in self.defaults or (
-            name in self.checked and not differ(value, self.checked[name])
-        )
+        parts = (self.remembered or {}, self.checked, self.defaults)
+        return any(name in part and not differ(value, part[name]) for part in parts)
+
+    def without_defaults(self, names: Iterable[str]) -> Row:
+        """Return the defaults of the fields that are not among `names`."""
+        assigned = set(names)
+        return {name: value for name, value in self.defaults.items() if name not in assigned}
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ class _Undo:
 
     def run(self) -> None:
         attributes, remembered, checked, defaults = self.before
-        for name, value in attributes.items():
-            if not differ(self.known.attributes[name], self.after[name]):
-                self.known.attributes[name] = value
+        current = self.known.attributes
+        since = {name for name in current if differ(current[name], self.after[name])}
+        current |= {name: value for name, value in attributes.items() if name not in since}
         self.known.remembered, self.known.checked = remembered, checked
         self.known.defaults = defaults
+        self.known.defaults = self.known.without_defaults(since)
 
 
 @dataclass
@@ -109,12 +112,18 @@ class Reference:
 
     # Instances
 
-    def create(self, values: Row, defaults: Row, hook: Hook, key: int) -> None:
-        known = Known({**defaults, **self._validated(values), "id": None})
+    def construct(self, values: Row, defaults: Row) -> Known:
+        known = Known({**deepcopy(defaults), **self._validated(values), "id": None})
         known.checked = {name: deepcopy(known.attributes[name]) for name in values}
-        known.defaults = frozenset(defaults.keys() - values.keys())
+        known.defaults = deepcopy(defaults)
+        known.defaults = known.without_defaults(values)
         self._check(known.attributes)
-        self._insert(known, hook, key)
+        return known
+
+    def create(self, values: Row, defaults: Row, hook: Hook, key: int) -> None:
+        known = self.construct(values, defaults)
+        if self._passes(hook):
+            self._insert(known, hook, key, self._state(known))
         self.instances.append(known)
 
     def load(self, key: int) -> None:
@@ -123,15 +132,26 @@ class Reference:
 
     def assign(self, known: Known, values: Row) -> None:
         known.attributes |= deepcopy(values)
-        known.defaults -= values.keys()
+        known.defaults = known.without_defaults(values)
 
-    def save(self, known: Known, hook: Hook, key: int) -> None:
-        """Write every field; insert the row, with `key`, if the instance was never saved."""
-        if known.remembered is None:
-            self._insert(known, hook, key)
-        elif self._passes(hook):
-            row = self._written(known, hook)
-            self._write(known, "post_save", row)
+    def save(self, known: Known, hook: Hook, key: int, values: Row | None = None) -> None:
+        """Assign `values`, and write every field; insert the row, with `key`, if it is new."""
+        before = self._state(known)
+        written = False
+        try:
+            self.assign(known, values or {})
+            written = self._passes(hook)
+            if written and known.remembered is None:
+                self._insert(known, hook, key, before)
+            elif written:
+                self._write(known, "post_save", self._written(known, hook), before)
+        except (Invalid, Refused, Gone):
+            written = False
+            raise
+        finally:
+            # A refused, skipped or failed operation leaves the instance as it was.
+            if not written:
+                known.attributes, known.remembered, known.checked, known.defaults = before
 
     def update(self, known: Known, values: Row, hook: Hook) -> None:
         if known.remembered is None:
@@ -140,16 +160,28 @@ class Reference:
             return
         given = self._validated(values)
         # The rule of the row comes after the receivers, which may complete a change.
-        if self._passes(hook):
-            # An assignment of the same value changes nothing.
-            assigned = {
-                name: value
-                for name, value in hook.assigns.items()
-                if differ(value, known.attributes[name])
-            }
-            changed = self._validated(assigned) | given | self._validated(hook.values)
-            self._check(known.remembered | changed)
-            self._write(known, "post_update", changed)
+        if not self._passes(hook):
+            return
+        before = self._state(known)
+        # An assignment of the same value changes nothing.
+        assigned = {
+            name: value
+            for name, value in hook.assigns.items()
+            if name not in given
+            and differ(value, known.attributes[name])
+            and not known.is_valid(name, value)
+        }
+        put = {
+            name: value
+            for name, value in hook.values.items()
+            if name not in given or differ(value, given[name])
+        }
+        changed = self._validated(assigned) | given | self._validated(put)
+        self._check(known.remembered | changed)
+        if known.attributes["id"] not in self.rows:
+            raise Gone
+        known.attributes |= deepcopy(hook.assigns)
+        self._write(known, "post_update", changed, before)
 
     def delete(self, known: Known, hook: Hook) -> None:
         if known.remembered is None:
@@ -217,52 +249,45 @@ class Reference:
             raise Refused
         return not hook.skips
 
-    def _insert(self, known: Known, hook: Hook, key: int) -> None:
-        if not self._passes(hook):
-            return
-        before = self._state(known)
-        known.defaults -= hook.assigns.keys()
-        try:
-            row = self._written(known, hook) | {"id": key}
-        except Invalid:
-            known.defaults = before[3]
-            raise
+    def _checked(self, known: Known, values: Row) -> Row:
+        """Return values as they are written: those that are not valid already are validated."""
+        new = {name: value for name, value in values.items() if not known.is_valid(name, value)}
+        return deepcopy(values) | self._validated(new)
+
+    def _insert(self, known: Known, hook: Hook, key: int, before: State) -> None:
+        row = self._written(known, hook) | {"id": key}
         self.rows[key] = deepcopy(row)
         self._report("post_save", row, None, ())
         self._take(known, row, before)
 
     def _written(self, known: Known, hook: Hook) -> Row:
-        """Return the whole row as a save writes it: values that changed are validated."""
+        """Return the whole row as a save writes it."""
         attributes = known.attributes
-        row = attributes | deepcopy(hook.assigns)
-        assigned = {
-            name: value
-            for name, value in row.items()
-            if name != "id" and not known.is_valid(name, value)
-        }
         # `values` is a plain dictionary: putting an equal value into it cannot be seen.
         put = {
             name: value for name, value in hook.values.items() if differ(value, attributes[name])
         }
-        row |= self._validated(assigned) | self._validated(put)
+        known.defaults = known.without_defaults(hook.assigns)
+        row = attributes | hook.assigns | put
+        key = row.pop("id")
+        row = {"id": key} | self._checked(known, row)
         self._check(row)
         return row
 
-    def _write(self, known: Known, signal: str, values: Row) -> None:
+    def _write(self, known: Known, signal: str, values: Row, before: State) -> None:
         key = known.attributes["id"]
         if key not in self.rows:
             raise Gone
-        before = self._state(known)
         old = self.rows[key]
         self.rows[key] = old | deepcopy(values)
         names = tuple(name for name in values if name != "id")
         self._report(signal, self.rows[key], old, names)
         # What was assigned and not written stays assigned.
-        attributes, remembered, *_ = before
+        remembered = known.remembered or {}
         kept = {
             name: value
-            for name, value in attributes.items()
-            if name not in values and differ(value, (remembered or {}).get(name))
+            for name, value in known.attributes.items()
+            if name not in values and differ(value, remembered.get(name))
         }
         self._take(known, self.rows[key], before)
         known.attributes |= kept
@@ -270,6 +295,7 @@ class Reference:
 
     def _take(self, known: Known, row: Row, before: State) -> None:
         known.attributes, known.remembered = deepcopy(row), deepcopy(row)
+        known.checked, known.defaults = {}, {}
         self._undo.append(_Undo(known, before, deepcopy(row)))
 
     def _state(self, known: Known) -> State:

@@ -133,7 +133,7 @@ class Stream:
 
     async def is_done(self) -> bool:
         return all(
-            one.pending == 0 and one.lag == 0 for one in await self.broker.backlog(PARTITION)
+            one.unfinished == 0 and one.unread == 0 for one in await self.broker.backlog(PARTITION)
         )
 
     async def letters(self) -> list[Fields]:

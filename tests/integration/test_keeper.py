@@ -114,7 +114,7 @@ async def test_a_call_that_was_never_made_is_no_attempt(redis_url: str, prefix: 
     assert sorted(begun) == list("0123")
     assert told.of("tenure.lost") == []
     (backlog,) = await broker.backlog(PARTITION)
-    assert (backlog.pending, backlog.dead) == (0, 0)
+    assert (backlog.unfinished, backlog.dead) == (0, 0)
     await broker.close()
 
 

@@ -109,7 +109,7 @@ class Accounts:
             one for partition in partitions for one in await self.bus.broker.backlog(partition)
         ]
         return await count_pending(self.store) + sum(
-            one.pending + (one.lag or 0) for one in backlogs
+            one.unfinished + (one.unread or 0) for one in backlogs
         )
 
 

@@ -31,8 +31,10 @@ from edgy_bus.operations import (
     Selection,
     discard_dead,
     held,
+    pause,
     release,
     replay_dead,
+    resume,
     status,
 )
 from edgy_bus.signals import post_save
@@ -176,7 +178,7 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     async with looking(server) as broker:
         view = await look(broker)
     assert view["declared"] == {"accounts.User": 1}
-    assert view["backlog"] == [Backlog("mail", pending=1, lag=1, dead=1)]
+    assert view["backlog"] == [Backlog("mail", unfinished=1, unread=1, dead=1)]
     assert [letter.reason for letter in view["dead"]] == ["no"]
     ((group,),) = (stream.groups for stream in view["survey"])
     assert (group.unread, group.dead, group.held) == (1, 1, 0)
@@ -201,6 +203,10 @@ async def operate(broker: RedisBroker) -> None:
     (row,) = (await held(broker, "mail")).rows
     assert row.released
     await release(broker, [row])
+    paused = await pause(broker, "mail", seconds=60, note="ana")
+    assert (await broker.members("mail")).pause == (paused.until, "ana")
+    assert await pause(broker, "mail", seconds=None, note="ana")
+    assert (await resume(broker, "mail")).was_paused
     assert (await status(Parts(broker, "accounts"))).size
 
 
@@ -254,6 +260,8 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.announce(PARTITION, [pack(event("1", 4))], 1),
         lambda broker: broker.forget(PARTITION, "mail"),
         lambda broker: broker.nudge("mail"),
+        lambda broker: broker.pause("mail", None, ""),
+        lambda broker: broker.resume("mail"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
         lambda broker: broker.erase(),
     ],

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 PRIVATE_NAMES_USED = (
+    "alembic",
     "aiosqlite",
     "asyncpg",
     "databases",
@@ -49,7 +50,7 @@ def bound(requirement: Requirement, operator: str) -> Version | None:
     return Version(versions[0]) if versions else None
 
 
-TESTED = requirements("embedded", "opentelemetry", "test")
+TESTED = requirements("embedded", "opentelemetry", "migrations", "test")
 LOWEST = pins("constraints-lowest.txt")
 CURRENT = pins("constraints.txt")
 

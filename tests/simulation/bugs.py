@@ -19,7 +19,8 @@ from edgy_bus.errors import BrokerNotReady, BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox import relay as relay_module
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.publishing import Packer, Publisher
+from edgy_bus.outbox.packing import Packer
+from edgy_bus.outbox.publishing import Publisher
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.repairing import Repairer
 from edgy_bus.outbox.store import Chunk, PageSize, Pending, Recognised, Standing

@@ -205,8 +205,8 @@ class Store:
     def pending_rows(self) -> list[Row]:
         return [replace(row) for _, row in sorted(self._db.rows.items()) if row.status == PENDING]
 
-    async def relabel(self, labels: Mapping[int, str]) -> None:
-        raise AssertionError(f"nothing has a wrong label here: {labels}")
+    async def repartition(self, names: Mapping[int, str]) -> None:
+        raise AssertionError(f"every row is in its partition here: {names}")
 
     async def mark(self, marked: Sequence[Chunk]) -> list[bool]:
         done: list[bool] = await self._step("mark", lambda: [self._mark(one) for one in marked])
@@ -370,7 +370,7 @@ class InboxTables:
 class Positions:
     """What a pruner in one process works with: models `runtime.inbox.Positions`."""
 
-    place = "inbox"
+    database_id = "inbox"
 
     def __init__(self, tables: InboxTables, process: Process, pause: Pause) -> None:
         self.tables = tables

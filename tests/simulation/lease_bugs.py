@@ -7,7 +7,7 @@ from typing import Any
 from edgy_bus.runtime import keeper
 from edgy_bus.runtime.hosts import InTask
 from edgy_bus.runtime.keeper import Keeper
-from edgy_bus.runtime.keeping import Limits, Renewing, Watch
+from edgy_bus.runtime.keeping import Limits, LoopWatch, Renewing
 from edgy_bus.runtime.leases import LeaseRenewal, Membership
 from edgy_bus.runtime.tenure import Tenure
 from tests.simulation import world
@@ -18,11 +18,11 @@ _is_due = keeper.is_due
 _wake = Keeper._wake
 
 
-def _renews_for_ever(renewing: Renewing, watch: Watch, limits: Limits) -> bool:
+def _renews_for_ever(renewing: Renewing, watch: LoopWatch, limits: Limits) -> bool:
     return _is_due(renewing, replace(watch, beat=watch.looked), limits)
 
 
-def _counts_from_the_last_renewal(renewing: Renewing, watch: Watch, limits: Limits) -> bool:
+def _counts_from_the_last_renewal(renewing: Renewing, watch: LoopWatch, limits: Limits) -> bool:
     return _is_due(renewing, replace(watch, beat=max(watch.beat, renewing.asked)), limits)
 
 

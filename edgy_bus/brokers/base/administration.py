@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from edgy_bus.brokers.base.values import Backlog, EntryId, Members, Protocol
+from edgy_bus.brokers.base.values import Backlog, EntryId, Members, Pause, Protocol
 from edgy_bus.events import Partition
 
 
@@ -40,6 +40,22 @@ class Administration(ABC):
         The workers look at their held rows then, and find the rows that an operator has released
         or replayed.
         """
+
+    @abstractmethod
+    async def pause(self, group: str, seconds: float | None, note: str) -> Pause:
+        """Pause a group, in place of an earlier pause.
+
+        The workers of the group receive the pause when they `join`, and begin no call. The pause
+        ends by the broker's clock after `seconds`, or with `resume`; with None only with `resume`.
+        """
+
+    @abstractmethod
+    async def pause_of(self, group: str) -> Pause | None:
+        """Return the pause of a group, if the group is paused."""
+
+    @abstractmethod
+    async def resume(self, group: str) -> bool:
+        """End the pause of a group; return whether the group was paused."""
 
     @abstractmethod
     async def backlog(self, partition: Partition) -> list[Backlog]:

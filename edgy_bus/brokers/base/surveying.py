@@ -17,7 +17,7 @@ class GroupSurvey:
 
     Attributes:
         group: the name of the group.
-        pending: entries that are read and unfinished.
+        unfinished: entries that are read and unfinished.
         unread: entries that are not read; None where the broker cannot count them.
         oldest: the oldest entry that the group has not finished; None if there is no such entry.
         dead: dead letters.
@@ -26,7 +26,7 @@ class GroupSurvey:
     """
 
     group: str
-    pending: int
+    unfinished: int
     unread: int | None
     oldest: EntryId | None
     dead: int

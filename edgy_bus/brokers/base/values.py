@@ -254,15 +254,26 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Count the entries of a group: `lag` are unread, `pending` are read and unfinished.
+    """Count the entries of a group that are unread, and those that are read and unfinished.
 
-    `lag` is None where the broker cannot count.
+    `unread` is None where the broker cannot count.
     """
 
     group: str
-    pending: int
-    lag: int | None
+    unfinished: int
+    unread: int | None
     dead: int
+
+
+class Pause(NamedTuple):
+    """Tell that the workers of a group begin no call, and until when.
+
+    `until` is in seconds since 1970 by the broker's clock; None: until an operator resumes the
+    group. `note` says who paused the group and why.
+    """
+
+    until: float | None
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +281,14 @@ class Members:
     """List the live workers of a group, and the last report of every worker seen lately.
 
     The names are text of any program that may write to the broker. `nudge` changes with each call
-    of `Administration.nudge`; only workers receive this value.
+    of `Administration.nudge`; only workers receive this value. `pause`: an operator has paused the
+    group.
     """
 
     alive: Sequence[str]
     reports: Mapping[str, bytes] = field(default_factory=dict)
     nudge: str = ""
+    pause: Pause | None = None
 
 
 class Protocol(NamedTuple):

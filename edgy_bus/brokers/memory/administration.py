@@ -1,6 +1,6 @@
 """Members, backlogs and the removal of data in memory."""
 
-from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Protocol
+from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Group
 from edgy_bus.events import Partition
@@ -21,7 +21,8 @@ class MemoryAdministration(MemoryCore, Administration):
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
         _, last_report = self._workers[group].get(worker, (0.0, b""))
         self._workers[group][worker] = (self._clock() + ttl, report or last_report)
-        return Members((await self.members(group)).alive, nudge=str(self._nudges[group]))
+        members = await self.members(group)
+        return Members(members.alive, nudge=str(self._nudges[group]), pause=members.pause)
 
     async def leave(self, group: str, worker: str) -> None:
         # The report outlives the worker: an operator wants to see the last words of a worker.
@@ -37,18 +38,35 @@ class MemoryAdministration(MemoryCore, Administration):
         }
         self._workers[group] = recent
         alive = [worker for worker, (until, _) in recent.items() if until > now]
-        return Members(alive, {worker: report for worker, (_, report) in recent.items() if report})
+        reports = {worker: report for worker, (_, report) in recent.items() if report}
+        return Members(alive, reports, pause=await self.pause_of(group))
 
     async def nudge(self, group: str) -> None:
         self._nudges[group] += 1
+
+    async def pause(self, group: str, seconds: float | None, note: str) -> Pause:
+        until = None if seconds is None else self._clock() + seconds
+        self._pauses[group] = Pause(until, note)
+        return self._pauses[group]
+
+    async def pause_of(self, group: str) -> Pause | None:
+        pause = self._pauses.get(group)
+        if pause is None or pause.until is None or pause.until > self._clock():
+            return pause
+        return None
+
+    async def resume(self, group: str) -> bool:
+        was_paused = await self.pause_of(group) is not None
+        self._pauses.pop(group, None)
+        return was_paused
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         stream = self._streams[partition]
         backlogs = []
         for name, group in stream.groups.items():
             if group.exists:
-                lag = sum(entry > group.position for entry in stream.entries)
-                backlogs.append(Backlog(name, len(group.pending), lag, len(group.dead)))
+                unread = sum(entry > group.position for entry in stream.entries)
+                backlogs.append(Backlog(name, len(group.pending), unread, len(group.dead)))
         return backlogs
 
     async def oldest_unfinished(self, partition: Partition, group: str) -> EntryId | None:
@@ -76,4 +94,5 @@ class MemoryAdministration(MemoryCore, Administration):
         self._models.clear()
         self._workers.clear()
         self._nudges.clear()
+        self._pauses.clear()
         self._protocol = Protocol(0, 0)

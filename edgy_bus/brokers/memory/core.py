@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from edgy_bus.brokers.base import Kept, Lease, Protocol, lease_lost, rolled_back
+from edgy_bus.brokers.base import Kept, Lease, Pause, Protocol, lease_lost, rolled_back
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
 from edgy_bus.services import PerLoop
@@ -25,6 +25,7 @@ class MemoryCore:
         self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
         """Group to worker to the time until which the worker is alive, and its report."""
         self._nudges: dict[str, int] = defaultdict(int)
+        self._pauses: dict[str, Pause] = {}
         self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:

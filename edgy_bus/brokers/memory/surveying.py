@@ -34,7 +34,7 @@ class MemorySurveying(MemoryCore, Surveying):
         holder, until = stream.leases.get(name, ("", 0.0))
         return GroupSurvey(
             group=name,
-            pending=len(group.pending),
+            unfinished=len(group.pending),
             unread=len(unread),
             oldest=min(group.pending, default=None) or next(iter(unread), None),
             dead=len(group.dead),

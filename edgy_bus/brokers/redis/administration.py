@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Protocol
+from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore
 from edgy_bus.brokers.redis.encoding import milliseconds, text_of
@@ -11,6 +11,9 @@ from edgy_bus.brokers.redis.scripts import pairs
 from edgy_bus.events import Partition
 
 _ERASE_TIMEOUT = 60.0
+
+_DIGITS = 14
+"""Digits of the end of a pause in milliseconds, which is before the year 5138."""
 
 
 class RedisAdministration(RedisCore, Administration):
@@ -30,17 +33,35 @@ class RedisAdministration(RedisCore, Administration):
         return await self._members(group, "", 0, b"")
 
     async def _members(self, group: str, worker: str, ttl: int, report: bytes) -> Members:
-        keys = (self.keys.seen(group), self.keys.reports(group), self.keys.nudge(group))
+        keys = (
+            self.keys.seen(group),
+            self.keys.reports(group),
+            self.keys.nudge(group),
+            self.keys.paused(group),
+        )
         answer = await self._scripts.call("join", keys, (worker, ttl, report))
         reports = pairs(answer[b"reports"])
         return Members(
             [text_of(name) for name in answer[b"alive"]],
             {text_of(name): report for name, report in reports.items()},
             text_of(answer[b"nudge"]),
+            _pause_of(text_of(answer[b"paused"])),
         )
 
     async def nudge(self, group: str) -> None:
         await self._look("INCR", self.keys.nudge(group))
+
+    async def pause(self, group: str, seconds: float | None, note: str) -> Pause:
+        ttl = 0 if seconds is None else milliseconds(seconds)
+        answer = await self._scripts.call("pause", (self.keys.paused(group),), (ttl, note))
+        return Pause(_end_of(int(answer[b"until"])), note)
+
+    async def pause_of(self, group: str) -> Pause | None:
+        text = await self._look("GET", self.keys.paused(group))
+        return None if text is None else _pause_of(text_of(text))
+
+    async def resume(self, group: str) -> bool:
+        return bool(await self._look("DEL", self.keys.paused(group)))
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         key = self.keys.events(partition)
@@ -54,13 +75,13 @@ class RedisAdministration(RedisCore, Administration):
 
     async def _backlog(self, partition: Partition, group: Mapping[bytes, Any]) -> Backlog:
         name = text_of(group[b"name"])
-        lag = group.get(b"lag")
-        if lag is None:
+        unread = group.get(b"lag")
+        if unread is None:
             # Servers before 7.0 count no lag, and newer servers not after every trimming.
             after = "(" + text_of(group[b"last-delivered-id"])
-            lag = len(await self._look("XRANGE", self.keys.events(partition), after, "+"))
+            unread = len(await self._look("XRANGE", self.keys.events(partition), after, "+"))
         dead = await self._look("XLEN", self.keys.dead(partition, name))
-        return Backlog(name, int(group[b"pending"]), int(lag), int(dead))
+        return Backlog(name, int(group[b"pending"]), int(unread), int(dead))
 
     async def _look(self, *command: Argument) -> Any:
         """Return the reply to a command. A value of another type stays where it is."""
@@ -88,3 +109,14 @@ class RedisAdministration(RedisCore, Administration):
                 await self._look("UNLINK", *keys)
             if cursor == b"0":
                 return
+
+
+def _pause_of(text: str) -> Pause | None:
+    """Read a pause. What another program wrote pauses nobody."""
+    end, _, note = text.partition(" ")
+    is_end = end.isascii() and end.isdigit() and len(end) <= _DIGITS
+    return Pause(_end_of(int(end)), note) if is_end else None
+
+
+def _end_of(ends: int) -> float | None:
+    return ends / 1000 if ends else None

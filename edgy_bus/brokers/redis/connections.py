@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from hiredis import pack_command
+from redis import __version__ as redis_version
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -225,8 +226,13 @@ def _make_pool(address: Address) -> Pool:
     if not address.url.startswith("unix:"):
         settings["socket_keepalive"] = True
     with suppress(ValueError, TypeError):
-        return cast(Pool, _Pool.from_url(address.url, **settings))
+        pool: Any = _Pool.from_url(address.url, **settings)
+        # Opens nothing. An older redis-py knows fewer parameters, and would refuse the others at
+        # the first call only.
+        pool.make_connection()
+        return cast(Pool, pool)
     # Raised here, and not where the error of redis-py is caught: its text may quote the URL.
     raise ConfigurationError(
-        "a parameter of the Redis URL has a value that redis-py cannot use (docs/security.md)"
+        "a parameter of the Redis URL, or its value, is one that redis-py "
+        f"{redis_version} cannot use (docs/security.md)"
     )

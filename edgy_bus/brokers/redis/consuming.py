@@ -41,8 +41,8 @@ class RedisConsuming(RedisCore, Consuming):
         most_bytes: int = ANY_SIZE,
     ) -> Fetched:
         keys = (self.keys.events(lease.partition), *self._tenure_keys(lease))
-        place = (int(inherit), str(after), most_bytes, OVERSHOOT)
-        arguments = (lease.role, *tenure_arguments(lease), count, *place)
+        bounds = (int(inherit), str(after), most_bytes, OVERSHOOT)
+        arguments = (lease.role, *tenure_arguments(lease), count, *bounds)
         answer = await self._scripts.call("fetch", keys, arguments)
         require_tenure(answer, lease)
         return _inherited(answer) if b"inherited" in answer else _fresh(answer)

@@ -107,6 +107,10 @@ class Keys:
         """Return the key of a hash: worker to its last report."""
         return Key.hash(f"{self.prefix}:{{group:{group}}}:reports")
 
+    def paused(self, group: str) -> Key:
+        """Return the key of a group's pause: when it ends, and a note. Expires with the pause."""
+        return Key.string(f"{self.prefix}:{{group:{group}}}:paused")
+
     def nudge(self, group: str) -> Key:
         """Return the key of a counter, which rises to make workers look at their held rows."""
         return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")

@@ -58,10 +58,10 @@ def _stream(partition: Partition, answer: Answer) -> StreamSurvey:
 
 
 def _group(row: Sequence[Any]) -> GroupSurvey:
-    name, pending, unread, oldest, dead, held, holder = row
+    name, unfinished, unread, oldest, dead, held, holder = row
     return GroupSurvey(
         group=text_of(name),
-        pending=int(pending),
+        unfinished=int(unfinished),
         unread=None if int(unread) < 0 else int(unread),
         oldest=EntryId.parse(oldest) if oldest else None,
         dead=int(dead),

@@ -1,6 +1,8 @@
 """Compile statements for asyncpg, and convert the values that asyncpg does not convert."""
 
 import json
+import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, cast
 
@@ -80,5 +82,24 @@ class _Dialect(PGDialect_asyncpg):
 
 def compiling_dialect() -> Dialect:
     """Return the dialect of the statements, without a connection."""
-    construct = cast("type[Dialect]", _Dialect)
-    return construct()
+    construct = cast("Callable[..., Dialect]", _Dialect)
+    return construct(json_serializer=json_text)
+
+
+_TEXT_OR_LARGE_FLOAT = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9.]+e\+[0-9]+')
+
+
+def json_text(value: object) -> str:
+    """Return the JSON of a value, from which JSONB returns floats as floats.
+
+    JSONB has decimal numbers. It returns 1e+16 as a whole number, but keeps the point of
+    10000000000000000.0.
+    """
+    text = json.dumps(value)
+    return _TEXT_OR_LARGE_FLOAT.sub(_with_point, text) if "e+" in text else text
+
+
+def _with_point(match: re.Match[str]) -> str:
+    token = match[0]
+    # Python writes an exponent above 0 from 1e16 on, where every float is a whole number.
+    return token if token.startswith('"') else f"{Decimal(token):f}.0"

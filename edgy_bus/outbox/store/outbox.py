@@ -32,7 +32,7 @@ from edgy_bus.telemetry import catalogue
 _INSERT = insert(outbox)
 _EMPTY: Mapping[str, Any] = dict.fromkeys(statements.WRITTEN)
 # Only pending rows: another relay may have published a row since the page was read.
-_RELABEL = (
+_REPARTITION = (
     update(outbox)
     .where(outbox.c.id == bindparam("number"), outbox.c.id.in_(select(pending.c.id)))
     .values(label=bindparam("new"))
@@ -41,8 +41,8 @@ _OLDEST_PENDING = select((DatabaseClock() - outbox.c.created).label("age")).wher
     outbox.c.id == select(func.min(pending.c.id)).scalar_subquery()
 )
 
-Place = tuple[str, str]
-"""Model and label of a partition, as rows contain them."""
+_Key = tuple[str, str]
+"""Model and name of a partition, the columns `model` and `label` of a row."""
 
 
 class OutboxStore:
@@ -113,9 +113,9 @@ class OutboxStore:
 
     async def add_stream(self, partition: Partition) -> None:
         """Begin to keep the head of a stream. Two relays may do so at once."""
-        place = {"model": partition.model, "label": partition.name}
+        key = {"model": partition.model, "label": partition.name}
         head = {"epoch": "", "head_ms": 0, "head_seq": 0, "head_event": ""}
-        await self.database.run(statements.adding(self._dialect, streams), place | head)
+        await self.database.run(statements.adding(self._dialect, streams), key | head)
 
     # Reading and marking
 
@@ -148,31 +148,31 @@ class OutboxStore:
             parameters |= statements.names_for(self._dialect, [str(name) for name in avoiding])
         if self._shared:
             parameters["service"] = self.service
-        heads: dict[Place, Pending] = {}
-        events: dict[Place, list[PendingRow]] = {}
+        heads: dict[_Key, Pending] = {}
+        events: dict[_Key, list[PendingRow]] = {}
         # Ids whose events are deleted: they would fill the page for ever.
         orphans: list[int] = []
         for row in await self.database.read(statement, parameters):
-            place = (row[0], row[1])
+            key = (row[0], row[1])
             if row[2] is None:
-                heads[place] = _pending(row)
+                heads[key] = _pending(row)
             elif row[0] is None:
                 orphans.append(row[2])
-            elif place in events:
-                events[place].append(PendingRow._make(row[2:]))
+            elif key in events:
+                events[key].append(PendingRow._make(row[2:]))
             else:
-                events[place] = [PendingRow._make(row[2:])]
+                events[key] = [PendingRow._make(row[2:])]
         await steps.take_pending(self.database, orphans)
-        of_service = {place: rows for place, rows in events.items() if self._owns(place[0])}
+        of_service = {key: rows for key, rows in events.items() if self._owns(key[0])}
         return _joined(heads, of_service), len(of_service) < len(events)
 
     def _owns(self, model: str) -> bool:
         return service_of(model) == self.service
 
-    async def relabel(self, labels: Mapping[int, str]) -> None:
-        """Give pending rows (outbox id to label) another partition of their model."""
-        rows = [{"number": number, "new": label} for number, label in labels.items()]
-        await self.database.run_many(_RELABEL, rows)
+    async def repartition(self, names: Mapping[int, str]) -> None:
+        """Give pending rows another partition of their model, named by the id of the row."""
+        rows = [{"number": number, "new": name} for number, name in names.items()]
+        await self.database.run_many(_REPARTITION, rows)
 
     async def mark(self, chunks: Sequence[Chunk]) -> list[bool]:
         """Note that the rows of these chunks, each of another stream, stand at their entries.
@@ -235,11 +235,11 @@ class OutboxStore:
 
 
 def _joined(
-    heads: Mapping[Place, Pending], events: Mapping[Place, Iterable[PendingRow]]
+    heads: Mapping[_Key, Pending], events: Mapping[_Key, Iterable[PendingRow]]
 ) -> dict[Partition, Pending]:
     page: dict[Partition, Pending] = {}
-    for place, rows in events.items():
-        page[Partition(*place)] = stream = heads.get(place) or Pending(None, Incarnations())
+    for key, rows in events.items():
+        page[Partition(*key)] = stream = heads.get(key) or Pending(None, Incarnations())
         stream.rows = sorted(rows)
     return page
 
@@ -249,7 +249,7 @@ def _arrays_of(chunks: Sequence[Chunk]) -> Parameters:
     rows = [
         (
             number,
-            *_place_of(chunk.partition),
+            *_key_of(chunk.partition),
             *_columns_of(chunk.old),
             *_columns_of(chunk.new),
             ledger.encode(chunk.placed),
@@ -263,7 +263,7 @@ def _arrays_of(chunks: Sequence[Chunk]) -> Parameters:
     return arrays
 
 
-def _place_of(partition: Partition) -> Place:
+def _key_of(partition: Partition) -> _Key:
     return partition.model, partition.name
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from edgy_bus.brokers.base import Broker, Protocol
+from edgy_bus.brokers.base import Broker, Pause, Protocol
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
     acquire,
@@ -30,6 +30,33 @@ class AdministrationTopic:
         # A worker leaves by the broker's clock, which counts milliseconds.
         await asyncio.sleep(0.01)
         assert list((await broker.members("mail")).alive) == []
+
+    async def test_a_pause_reaches_workers_and_lookers_until_it_ends(self, broker: Broker) -> None:
+        assert not await broker.resume("mail")
+        made = await broker.pause("mail", None, "ana: é mends it")
+        assert made == Pause(None, "ana: é mends it")
+        # Workers stop for it, and lookers show it.
+        assert (await broker.join("mail", "w", 30, b"")).pause == made
+        assert (await broker.members("mail")).pause == made
+        assert await broker.pause_of("mail") == made
+        assert await broker.pause_of("other") is None
+        assert (await broker.members("other")).pause is None
+        assert await broker.resume("mail")
+        assert (await broker.join("mail", "w", 30, b"")).pause is None
+
+    async def test_a_pause_ends_by_the_clock_of_the_broker(self, broker: Broker) -> None:
+        # A pause takes the place of another one, also if it ends earlier.
+        await broker.pause("mail", None, "for ever")
+        short = await broker.pause("mail", 0.05, "")
+        long = await broker.pause("mail", 3600, "")
+        assert short.until is not None
+        assert long.until is not None
+        assert 3590 < long.until - short.until < 3660
+        await broker.pause("mail", 0.05, "")
+        await asyncio.sleep(0.1)
+        assert (await broker.members("mail")).pause is None
+        assert await broker.pause_of("mail") is None
+        assert not await broker.resume("mail")
 
     async def test_a_protocol_only_rises(self, broker: Broker) -> None:
         assert await broker.keep_protocol(Protocol(2, 1)) == Protocol(2, 1)

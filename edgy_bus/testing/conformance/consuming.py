@@ -12,8 +12,8 @@ class ConsumingTopic:
         mail, search = await acquire(broker, "w"), await acquire(broker, "w", group="search")
         assert await fetch_ids(broker, mail) == ["a"]
         assert await fetch_ids(broker, search) == ["a"]
-        pending = {group.group: group.pending for group in await broker.backlog(PARTITION)}
-        assert pending == {"mail": 1, "search": 1}
+        unfinished = {group.group: group.unfinished for group in await broker.backlog(PARTITION)}
+        assert unfinished == {"mail": 1, "search": 1}
 
     async def test_the_position_stays_when_there_is_nothing_new(self, broker: Broker) -> None:
         head = await append(broker, "a", "b")

@@ -38,10 +38,10 @@ class SurveyTopic:
         stream, nothing = await broker.survey([PARTITION, UNKNOWN])
         mail, done = sorted(stream.groups, key=lambda group: group.group, reverse=True)
         assert (stream.partition, stream.entries) == (PARTITION, 4)
-        assert (mail.group, mail.pending, mail.unread) == ("mail", 2, 1)
+        assert (mail.group, mail.unfinished, mail.unread) == ("mail", 2, 1)
         assert (mail.oldest, mail.dead, mail.held) == (b.id, 1, 1)
         assert mail.holder == lease.holder
-        assert (done.group, done.pending, done.unread, done.oldest) == ("idle", 0, 0, None)
+        assert (done.group, done.unfinished, done.unread, done.oldest) == ("idle", 0, 0, None)
         assert done.holder == ""
         assert abs(stream.now - c.id.ms) < 60_000, "the clock that also numbers entries"
         assert (nothing.entries, nothing.groups) == (0, [])

@@ -38,6 +38,7 @@ KEYS = {
     "seen": lambda keys: keys.seen("mail"),
     "reports": lambda keys: keys.reports("mail"),
     "nudge": lambda keys: keys.nudge("mail"),
+    "paused": lambda keys: keys.paused("mail"),
 }
 VALUES: dict[str, Write] = {
     "string": lambda client, key: client.set(key, b"\xff foreign"),
@@ -60,6 +61,8 @@ async def use(broker: RedisBroker) -> None:
     members = await broker.join("mail", "w", 30, b"report")
     assert "w" in members.alive
     assert (await broker.members("mail")).reports["w"] == b"report"
+    assert (await broker.pause("mail", 30, "note")).note == "note"
+    assert await broker.resume("mail")
     state = await broker.inspect(PARTITION, StreamHead(), "epoch-1")
     head = state.head
     entries = await broker.publish(PARTITION, head, wires("a", "b", "c"))

@@ -15,7 +15,7 @@ from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import subscribe
 
 MANY = 300
-LEASE = 2.0
+LEASE = 5.0
 
 
 @pytest.mark.timeout(60)

@@ -125,7 +125,7 @@ class Both(RuleBasedStateMachine):
             below = min([head.entry, *progress.values()])
             trimmed = await side.broker.trim(PARTITION, head, below) if progress else 0
             backlog = await side.broker.backlog(PARTITION)
-            unfinished = {group.group for group in backlog if group.pending}
+            unfinished = {group.group for group in backlog if group.unfinished}
             # The id before the id after the last read entry is that entry's id.
             last = {
                 group: EntryId(entry.ms, entry.seq - (group not in unfinished))
@@ -214,9 +214,9 @@ class Both(RuleBasedStateMachine):
         async def call(side: Side) -> Any:
             groups = await side.broker.backlog(PARTITION)
             return sorted(
-                (group.group, group.pending, group.lag, group.dead)
+                (group.group, group.unfinished, group.unread, group.dead)
                 for group in groups
-                if group.pending or group.lag
+                if group.unfinished or group.unread
             )
 
         self.both(call)

@@ -5,6 +5,7 @@ import traceback
 from urllib.parse import quote
 
 import pytest
+from redis.asyncio.connection import ConnectionPool
 
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.brokers.redis.connections import Connections
@@ -104,6 +105,20 @@ def test_the_values_of_parameters_are_passed_on(parameter: str) -> None:
 def test_a_value_that_only_redis_py_knows_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="cannot use"):
         RedisBroker("rediss://host?ssl_include_verify_flags=many")
+
+
+def test_a_parameter_that_an_older_redis_py_does_not_know_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(pool: ConnectionPool) -> None:
+        # As the constructor of a connection does.
+        assert "client_name" in pool.connection_kwargs
+        raise TypeError(f"unexpected keyword argument: {SECRET}")
+
+    monkeypatch.setattr(ConnectionPool, "make_connection", refuse)
+    with pytest.raises(ConfigurationError, match="cannot use") as refused:
+        RedisBroker("redis://host?client_name=me")
+    assert SECRET not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize("number", ["²", "٤", "9" * 5_000])

@@ -21,6 +21,11 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "    bus = edgy_bus.Bus(service='inner')\n"
         "bus = edgy_bus.Bus(service='shop')\n"
         "other = 3\n"
+        "def create_bus(): return bus\n"
+        "def make_nothing(): return None\n"
+        "def create_from(url): return bus\n"
+        "async def create_slowly(): return bus\n"
+        "def main(): raise SystemExit('the program ran')\n"
     )
     (package / "broken.py").write_text("import a_module_that_is_not_there\n")
     (package / "empty.py").write_text("")
@@ -34,6 +39,10 @@ def test_a_bus_is_found_in_the_current_folder() -> None:
     assert load_bus("shop_for_loading.app:place.bus").service == "inner"
 
 
+def test_a_function_makes_the_bus() -> None:
+    assert load_bus("shop_for_loading.app:create_bus").service == "shop"
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
@@ -45,8 +54,12 @@ def test_a_bus_is_found_in_the_current_folder() -> None:
         ("shop_for_loading.empty:bus", "has no 'bus'; there is no Bus in that module"),
         (
             "shop_for_loading.app:other",
-            "is not a Bus but a int; it has the bus shop_for_loading.app:bus",
+            "is not a Bus but a value of type int; it has the bus shop_for_loading.app:bus",
         ),
+        ("shop_for_loading.app:main", "is a function; a function that makes the bus is named"),
+        ("shop_for_loading.app:create_from", "without arguments: missing a required argument"),
+        ("shop_for_loading.app:create_slowly", "write it with a plain def"),
+        ("shop_for_loading.app:make_nothing", "does not return a Bus but a value of type NoneType"),
     ],
 )
 def test_what_is_wrong_is_said(target: str, message: str) -> None:

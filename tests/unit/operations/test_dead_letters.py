@@ -27,7 +27,7 @@ from edgy_bus.operations import (
     replay_dead,
     selection_of_ids,
 )
-from edgy_bus.operations.dead_letters import fingerprint
+from edgy_bus.operations.letters import fingerprint
 from tests.support import PARTITION, bury, event, hold
 
 TEAMS = Partition("accounts.Team", "0")
@@ -221,7 +221,7 @@ async def test_an_action_does_not_meet_letters_that_are_given_up_again() -> None
 async def test_a_view_is_bounded_whatever_the_reasons_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edgy_bus.operations.dead_letters.MOST_FAILURES", 2)
+    monkeypatch.setattr("edgy_bus.operations.failures.MOST_FAILURES", 2)
     broker = ticking()
     for word in ("one", "two", "three", "four"):
         await bury(broker, event("1", 1), reason=word)

@@ -82,3 +82,15 @@ async def test_a_group_that_comes_back_is_reported_when_all_its_streams_go_on(
         # And it may be missing again.
         await absences.look(PARTITION, END, at(4), 2 * STILL + 1)
         assert told.names() == ["group.present", "group.absent"]
+
+
+async def test_a_group_that_is_paused_is_not_absent(broker: Asked) -> None:
+    absences = Absences(broker)
+    await broker.pause("mail", None, "ana")
+    with Told() as told:
+        for now in (0, STILL):
+            await absences.look(PARTITION, END, at(3), now)
+        assert not told.all
+        await broker.resume("mail")
+        await absences.look(PARTITION, END, at(3), STILL + AGAIN)
+    assert told.names() == ["group.absent"]

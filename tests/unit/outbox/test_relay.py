@@ -21,7 +21,7 @@ from edgy_bus.events import Partition
 from edgy_bus.outbox import publishing
 from edgy_bus.outbox.leading import Leader
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.publishing import SLOW
+from edgy_bus.outbox.paging import SLOW
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import Chunk, OutboxStore, PageSize
 from tests.support import PARTITION, Told, eventually

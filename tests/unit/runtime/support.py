@@ -101,7 +101,9 @@ class Group:
         await self.broker.release(tenure.lease)
 
     async def pending(self) -> int:
-        return sum(one.pending for one in await self.broker.backlog(PARTITION))
+        return sum(one.unfinished for one in await self.broker.backlog(PARTITION))
 
     async def unfinished(self) -> int:
-        return sum(one.pending + (one.lag or 0) for one in await self.broker.backlog(PARTITION))
+        return sum(
+            one.unfinished + (one.unread or 0) for one in await self.broker.backlog(PARTITION)
+        )

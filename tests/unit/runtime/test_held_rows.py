@@ -4,7 +4,7 @@ import pytest
 
 from edgy_bus.brokers.base import START, EntryId, HeldState, RowKey
 from edgy_bus.runtime import held_rows
-from edgy_bus.runtime.held_rows import Finding, Findings, HeldRow, HeldRows, Phase
+from edgy_bus.runtime.held_rows import Finding, Findings, HeldRows, Hold, Phase
 
 ROW, OTHER = RowKey("r", "1"), RowKey("r", "2")
 FIRST, SECOND = EntryId(0, 1), EntryId(0, 2)
@@ -15,24 +15,24 @@ HELD, RETRYING = HeldState(), HeldState(retrying=True)
 
 
 def test_a_row_whose_event_was_given_up_is_held() -> None:
-    assert held_rows.begin(FIRST, 7) == HeldRow(Phase.HELD, FIRST, 7)
+    assert held_rows.begin(FIRST, 7) == Hold(Phase.HELD, FIRST, 7)
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_later_event_moves_the_tail_and_nothing_else(phase: Phase) -> None:
-    row = HeldRow(phase, FIRST, 7)
-    assert held_rows.park_behind(row, SECOND) == HeldRow(phase, SECOND, 7)
+    row = Hold(phase, FIRST, 7)
+    assert held_rows.park_behind(row, SECOND) == Hold(phase, SECOND, 7)
 
 
 def test_a_released_row_is_retried_and_then_held_again_or_freed() -> None:
-    row = HeldRow(Phase.HELD, FIRST, 1)
+    row = Hold(Phase.HELD, FIRST, 1)
     retrying = held_rows.release(row, 2)
-    assert retrying == HeldRow(Phase.RETRYING, FIRST, 2)
-    assert held_rows.hold_again(retrying, 3) == HeldRow(Phase.HELD, FIRST, 3)
+    assert retrying == Hold(Phase.RETRYING, FIRST, 2)
+    assert held_rows.hold_again(retrying, 3) == Hold(Phase.HELD, FIRST, 3)
     freeing = held_rows.begin_to_free(retrying, 3)
-    assert freeing == HeldRow(Phase.FREEING, FIRST, 3)
-    assert held_rows.free(freeing, 4) == HeldRow(Phase.FREED, FIRST, 4)
-    assert held_rows.release(freeing, 4) == HeldRow(Phase.RETRYING, FIRST, 4)
+    assert freeing == Hold(Phase.FREEING, FIRST, 3)
+    assert held_rows.free(freeing, 4) == Hold(Phase.FREED, FIRST, 4)
+    assert held_rows.release(freeing, 4) == Hold(Phase.RETRYING, FIRST, 4)
 
 
 # Answers of the broker
@@ -56,7 +56,7 @@ def test_a_released_row_is_retried_and_then_held_again_or_freed() -> None:
     ],
 )
 def test_what_an_answer_means(phase: Phase, answer: HeldState | None, finding: Finding) -> None:
-    row = HeldRow(phase, FIRST, since=4)
+    row = Hold(phase, FIRST, since=4)
     assert held_rows.compare(row, answer, question=5) is finding
 
 
@@ -66,7 +66,7 @@ def test_what_an_answer_means(phase: Phase, answer: HeldState | None, finding: F
 def test_an_answer_to_a_question_from_before_the_phase_means_nothing(
     phase: Phase, answer: HeldState | None, since: int
 ) -> None:
-    row = HeldRow(phase, FIRST, since)
+    row = Hold(phase, FIRST, since)
     assert held_rows.compare(row, answer, question=5) is Finding.KEEP
 
 
@@ -130,7 +130,7 @@ def test_a_row_to_which_an_event_was_added_while_it_was_freed_is_handled_on() ->
     rows.begin_to_free(ROW)
     rows.park_behind(ROW, SECOND)
     assert not rows.end_freeing(ROW, is_held=True)
-    assert rows.rows == {ROW: HeldRow(Phase.RETRYING, SECOND, 0)}
+    assert rows.rows == {ROW: Hold(Phase.RETRYING, SECOND, 0)}
 
 
 @pytest.mark.parametrize("is_held", [False, True])
@@ -144,7 +144,7 @@ def test_a_row_that_is_held_anew_before_the_broker_says_it_was_free_stays_held(
     rows.begin_to_free(ROW)
     rows.begin(ROW, SECOND)
     assert rows.end_freeing(ROW, is_held=is_held)
-    assert rows.rows == {ROW: HeldRow(Phase.HELD, SECOND, 0)}
+    assert rows.rows == {ROW: Hold(Phase.HELD, SECOND, 0)}
 
 
 def test_a_row_that_only_the_broker_knows_is_added_and_its_decision_counts_at_once() -> None:
@@ -160,4 +160,4 @@ def test_a_row_that_is_forgotten_while_the_broker_parks_is_held_again() -> None:
     rows = HeldRows()
     assert rows.tail(ROW) == START
     rows.park_behind(ROW, FIRST)
-    assert rows.rows == {ROW: HeldRow(Phase.HELD, FIRST, 0)}
+    assert rows.rows == {ROW: Hold(Phase.HELD, FIRST, 0)}

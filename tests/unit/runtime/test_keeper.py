@@ -117,8 +117,9 @@ async def test_a_worker_that_is_blocked_stays_a_member_and_keeps_its_report() ->
 async def test_a_worker_that_is_not_blocked_is_registered_by_its_rounds_alone() -> None:
     broker = Shared()
     await publish(broker, event("1", 1))
-    async with worker_on(broker, _nothing):
-        await asyncio.sleep(0.6)
+    # A lease so long that no round on a busy machine is late, and two renewals that would join.
+    async with worker_on(broker, _nothing, lease=4.0):
+        await eventually(lambda: broker.renewals >= 2)
     assert {thread for thread, _ in broker.joined} == {threading.get_ident()}
 
 
@@ -338,8 +339,15 @@ def test_an_interpreter_that_ends_without_a_stop_ends_cleanly() -> None:
     assert "Fatal" not in errors
 
 
-def test_a_loop_that_is_closed_without_a_stop_ends_the_thread() -> None:
-    status, output, _ = _python(_LEAVES + _CLOSES)
+_DOES_NOT_ANSWER = """
+from edgy_bus.runtime.keeper import Keeper
+Keeper._answer = lambda self: None
+"""
+
+
+@pytest.mark.parametrize("before", ["", _DOES_NOT_ANSWER], ids=["answers", "owes an answer"])
+def test_a_loop_that_is_closed_without_a_stop_ends_the_thread(before: str) -> None:
+    status, output, _ = _python(before + _LEAVES + _CLOSES)
     assert (status, output) == (0, "1\n0\n")
 
 

@@ -12,11 +12,11 @@ from edgy_bus.runtime.keeping import (
     Freed,
     GivenUp,
     Limits,
+    LoopWatch,
     Renewing,
     Sight,
     Stage,
     StoodStill,
-    Watch,
     is_due,
     look,
 )
@@ -32,7 +32,7 @@ class Looks:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.limits = limits
         self.now = 100.0
-        self.watch = Watch.begin(self.now)
+        self.watch = LoopWatch.begin(self.now)
         self.seen: list[Sight] = []
 
     def for_(self, seconds: float, *, answered: bool) -> "Looks":

@@ -1,4 +1,4 @@
-"""The bytes in hand of a process: room, reservations, and who waits for room."""
+"""The bytes in hand of a process: room, reads under way, and who waits for room."""
 
 import asyncio
 from typing import Any
@@ -12,13 +12,15 @@ from tests.support import event, eventually, publish
 from tests.unit.runtime.support import Group, subscribe
 
 
-def test_there_is_room_up_to_a_number_of_bytes_and_for_anything_if_nothing_is_in_hand() -> None:
+async def test_there_is_room_up_to_a_number_of_bytes_and_for_anything_if_nothing_is_in_hand() -> (
+    None
+):
     load = Load(100, 100)
     assert load.has_room(1_000)
     load.active = 60
     assert load.has_room(40)
     assert not load.has_room(41)
-    load.reserve(30)
+    assert load.stand_in_line(30).result()
     assert load.has_room(10)
     assert not load.has_room(11)
     load.release(30)
@@ -34,25 +36,54 @@ def test_what_waits_is_counted_apart() -> None:
     assert not load.has_room(1)
 
 
-def test_everybody_in_line_is_called_once_and_may_wait_again() -> None:
-    load, called = Load(100, 100), list[str]()
+async def test_those_in_line_get_room_in_the_order_in_which_they_came() -> None:
+    load = Load(100, 100)
+    load.active = 100
+    large, small, later = [load.stand_in_line(size) for size in (50, 10, 40)]
+    load.finished(20)
+    assert not any(turn.done() for turn in (large, small, later)), "nobody passes the head"
+    load.finished(30)
+    assert large.result()
+    assert not small.done()
+    load.release(50)
+    assert small.result()
+    assert later.result()
+    assert load.stand_in_line(10).done() is False
+    load.release(10)
+    load.release(40)
 
-    def again() -> None:
-        called.append("again")
-        load.wait(again)
 
-    def once() -> None:
-        called.append("once")
+async def test_who_leaves_the_line_or_is_cancelled_keeps_no_room() -> None:
+    load = Load(100, 100)
+    load.active = 100
+    stopped, cancelled, next_one = [load.stand_in_line(100) for _ in range(3)]
+    load.leave(stopped)
+    assert stopped.result() is False
+    cancelled.cancel()
+    load.finished(100)
+    assert next_one.result()
+    load.leave(next_one)
+    assert not load.has_room(1), "a turn that has come is given back by its caller"
+    load.release(100)
+    assert load.has_room(100)
 
-    load.wait(again)
-    load.wait(again)
-    load.wait(once)
-    load.finished(0)
-    load.finished(0)
-    assert called == ["again", "once", "again"]
-    load.forget(again)
-    load.finished(0)
-    assert len(called) == 3
+
+async def test_a_change_costs_the_same_with_hundreds_in_line(monkeypatch: Any) -> None:
+    load = Load(100, 100)
+    load.active = 1_000
+    for _ in range(300):
+        load.stand_in_line(100)
+    looks: list[int] = []
+    look = load.has_room
+
+    def count(size: int) -> bool:
+        looks.append(size)
+        return look(size)
+
+    monkeypatch.setattr(load, "has_room", count)
+    for _ in range(50):
+        load.finished(10)
+    assert len(looks) == 50
 
 
 class Measured(MemoryBroker):
@@ -92,6 +123,22 @@ async def test_a_process_reads_no_more_than_it_has_room_for() -> None:
     await eventually(lambda: group.stats.handled == 100)
     await group.end(tenure)
     assert (group.tools.load.active, group.tools.load.waiting) == (0, 0)
+
+
+async def test_a_tenure_that_waits_for_room_stops_at_once_and_keeps_none() -> None:
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None: ...
+
+    broker = Measured()
+    await publish(broker, event("1", 1))
+    group = Group(broker, subscribe(receiver))
+    load, most = group.tools.load, group.tools.settings.in_hand_bytes
+    load.active = most
+    tenure = await group.begin()
+    await asyncio.sleep(0.05)
+    assert broker.sizes == []
+    await asyncio.wait_for(group.end(tenure), 2)
+    load.finished(most)
+    assert load.stand_in_line(most).result()
 
 
 async def test_events_above_every_limit_pass_one_at_a_time() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.runtime import not_ending
 from edgy_bus.runtime import tenure as tenure_module
-from edgy_bus.runtime import watch as watch_module
 from edgy_bus.runtime.executor import execute
 from edgy_bus.runtime.outcome import Failed
 from tests.support import PARTITION, Told, event, eventually, publish
@@ -17,7 +17,7 @@ from tests.unit.runtime.support import Group, envelope, subscribe
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(not_ending, "PATIENCE", 0.05)
     monkeypatch.setattr(tenure_module, "LAST_WORDS", 0.2)
 
 
@@ -79,7 +79,7 @@ async def test_a_tenure_ends_without_a_call_that_does_not_end() -> None:
         await asyncio.sleep(0.01)
     # What the call did after the end of its tenure is nobody's: the next owner repeats it.
     assert not told.of("tenure.failed")
-    assert sum(one.pending for one in await broker.backlog(PARTITION)) == 2
+    assert sum(one.unfinished for one in await broker.backlog(PARTITION)) == 2
 
 
 async def test_a_tenure_that_lost_its_lease_ends_too() -> None:

@@ -218,7 +218,7 @@ FORGOTTEN = (0, 0.0)
 class Memory:
     """The position of a receiver with a row: its last sequence, and when it was handled."""
 
-    place = "memory"
+    database_id = "memory"
 
     def __init__(self) -> None:
         self.now = 1_000_000.0

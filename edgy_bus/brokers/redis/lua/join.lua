@@ -1,12 +1,13 @@
 -- Register a worker as alive, by the server's clock; or return the members of the group.
 -- KEYS    seen (sorted set: worker, milliseconds until which the worker is alive), reports (hash),
---         nudge (counter)
+--         nudge (counter), paused (as in pause.lua)
 -- ARGV    worker ('': only look), milliseconds (0: the worker leaves), report
 -- Answer  alive: the live workers; reports: worker and its report, alternating, for a caller that
---         only looks, a report outlives its worker by an hour; nudge: the counter, for a worker
+--         only looks, a report outlives its worker by an hour; nudge: the counter, for a worker;
+--         paused: the pause, '' without one
 -- Race    Workers with different clocks would disagree about who is alive, and assign partitions
 --         differently. One clock decides, in the step that registers.
-local seen, reports, nudge = unpack(KEYS)
+local seen, reports, nudge, paused = unpack(KEYS)
 local worker, ttl, report = unpack(ARGV)
 
 local time = redis.call('TIME')
@@ -36,4 +37,5 @@ if worker == '' then
     end
   end
 end
-return {'alive', alive, 'reports', read, 'nudge', nudged}
+local pause = redis.call('GET', paused) or ''
+return {'alive', alive, 'reports', read, 'nudge', nudged, 'paused', pause}

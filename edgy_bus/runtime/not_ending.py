@@ -18,8 +18,8 @@ PATIENCE = 2.0
 """Seconds for a cancelled call to clean up before the call is reported."""
 
 
-class Watch:
-    """Watch a call of a receiver.
+class CallWatch:
+    """CallWatch a call of a receiver.
 
     Args:
         subscription: the receiver.

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from edgy_bus.brokers.base import EntryId, StreamHead
 from edgy_bus.events import Partition
 from edgy_bus.outbox.ledger import Placed
-from edgy_bus.outbox.publishing import SLOW, Paging, cut, joined
+from edgy_bus.outbox.paging import SLOW, Paging, cut, joined
 from edgy_bus.outbox.store import Chunk, Incarnations, Pending, PendingRow
 from edgy_bus.settings import RelaySettings
 from tests.support import PARTITION

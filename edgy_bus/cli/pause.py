@@ -1,0 +1,80 @@
+"""`edgy-bus pause` and `edgy-bus resume`: a group whose workers begin no call."""
+
+import getpass
+import socket
+from datetime import UTC, datetime
+
+import typer
+
+from edgy_bus import operations
+from edgy_bus.cli.exits import Exit
+from edgy_bus.cli.moments import duration, in_text
+from edgy_bus.cli.operating import operate
+from edgy_bus.cli.output import answer
+from edgy_bus.cli.place import Place
+from edgy_bus.errors import ConfigurationError
+from edgy_bus.operations import Paused, Resumed
+
+
+def pause(
+    place: Place, words: list[str], *, lasting: str | None, reason: str | None, as_json: bool
+) -> None:
+    """Pause a group; by default that of the bus, and until it is resumed."""
+    group = _group(place, words)
+    # Before the connection: what is misspelt is said while Redis is away as well.
+    seconds = None if lasting is None else duration(lasting).total_seconds()
+    note = _operator() if reason is None else f"{_operator()}: {reason}"
+    paused = operate(
+        place,
+        lambda parts: operations.pause(parts.broker, group, seconds=seconds, note=note),
+    )
+    answer("pause", paused, lambda: _show_paused(paused), as_json=as_json)
+
+
+def resume(place: Place, words: list[str], *, as_json: bool) -> None:
+    """Resume a group; by default that of the bus."""
+    group = _group(place, words)
+    # A misspelt group is not looked for: a group that is not paused has the same answer.
+    resumed = operate(place, lambda parts: operations.resume(parts.broker, group))
+    answer(
+        "resume",
+        resumed,
+        lambda: _show_resumed(resumed),
+        as_json=as_json,
+        status=Exit.FINE if resumed.was_paused else Exit.FINDING,
+    )
+
+
+def _group(place: Place, words: list[str]) -> str:
+    group = words[0] if words else place.group
+    if group is None:  # a broker alone has the groups of many buses
+        raise ConfigurationError("name the group; `edgy-bus groups` lists the groups")
+    return group
+
+
+def _operator() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run with a user id that has no name.
+        user = "?"
+    # Several operators may share the name of a user.
+    return f"{user}@{socket.gethostname()}"
+
+
+def _show_paused(paused: Paused) -> None:
+    if paused.until is None:
+        until = f"until `edgy-bus resume {paused.group}`"
+    else:
+        until = f"until {in_text(datetime.fromtimestamp(paused.until, UTC))}"
+    typer.echo(
+        f"the group {paused.group!r} is paused {until}: its {paused.workers} workers let running "
+        "calls finish, and begin no other"
+    )
+
+
+def _show_resumed(resumed: Resumed) -> None:
+    if resumed.was_paused:
+        typer.echo(f"the group {resumed.group!r} goes on")
+    else:
+        typer.echo(f"the group {resumed.group!r} was not paused", err=True)

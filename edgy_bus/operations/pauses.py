@@ -1,0 +1,56 @@
+"""Pauses: the workers of a group begin no call until an operator resumes the group."""
+
+from dataclasses import dataclass
+
+from edgy_bus.brokers.base import Broker
+from edgy_bus.operations.groups import require_group
+
+LONGEST_NOTE = 200
+"""Characters of a note, which every worker reads in every round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A group whose workers begin no call."""
+
+    group: str
+    until: float | None
+    """Seconds since 1970 by the broker's clock; None: until the group is resumed."""
+    note: str
+    workers: int
+    """Workers that were alive when the group was paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A group whose workers begin calls again."""
+
+    group: str
+    was_paused: bool
+
+
+async def pause(broker: Broker, group: str, *, seconds: float | None, note: str) -> Paused:
+    """Pause a group, in place of an earlier pause. Calls that run finish.
+
+    Workers learn of a pause within a second, also workers that begin later. Workers of releases
+    before pauses go on. Streams keep what the group has not finished.
+
+    Args:
+        broker: the broker.
+        group: a group that has workers, or that has read a stream.
+        seconds: how long the pause lasts; None: until `resume`.
+        note: who paused the group and why; the first 200 characters are kept.
+
+    Raises:
+        ConfigurationError: if there is no such group.
+    """
+    workers = (await broker.members(group)).alive
+    if not workers:
+        await require_group(broker, group)
+    made = await broker.pause(group, seconds, note[:LONGEST_NOTE])
+    return Paused(group, made.until, made.note, len(workers))
+
+
+async def resume(broker: Broker, group: str) -> Resumed:
+    """End the pause of a group."""
+    return Resumed(group, await broker.resume(group))
