@@ -11,6 +11,7 @@ from edgy_bus.http import ServiceView
 from edgy_bus.lifecycle import Hook, Lifecycle
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
+from edgy_bus.origin import context
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.receiver_modules import ReceiverModules
 from edgy_bus.registration import Connect, Registration
@@ -108,12 +109,11 @@ class Bus(Startable):
         return hook
 
     def on_error(self, hook: ErrorHook) -> ErrorHook:
-        """Call `hook(failed)` with each error of a receiver in a worker, in the background.
-
-        `failed` is a `FailedCall`. The hook may be async; a hook that fails or hangs is reported.
-        """
+        """Call `hook` with each `FailedCall` of a receiver in a worker, in the background."""
         self._error_hooks.append(check_hook(hook))
         return hook
+
+    context = staticmethod(context)
 
     async def start(self) -> None:
         """Connect the databases, run the hooks, create missing outbox tables, and start the relay.

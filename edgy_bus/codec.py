@@ -9,6 +9,8 @@ import base64
 import datetime as dt
 import decimal
 import enum
+import math
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from edgy_bus.errors import EventError
-from edgy_bus.events import SCHEMA_VERSION, Event
+from edgy_bus.events import NO_CONTEXT, SCHEMA_VERSION, ContextValue, Event
 
 SPEC_VERSION = "1.0"
 
@@ -52,6 +54,8 @@ class Envelope(NamedTuple):
     incarnation: int
     schema_version: int
     traceparent: str | None
+    causation: str | None
+    context: Mapping[str, ContextValue]
     raw: bytes
     to: str | None = None
     """The receiver that the event is addressed to, as GROUP/RECEIVER; None for all receivers."""
@@ -62,12 +66,12 @@ class Envelope(NamedTuple):
         if type(data) is not dict:
             raise EventError(f"the data of event {self.id} is not a JSON object")
         # The same as `Event(…)` at half the cost; this runs for every event and receiver.
-        before, after = self[:_TIME], self[_TIME + 1 : _TRACEPARENT + 1]
+        before, after = self[:_TIME], self[_TIME + 1 : _CONTEXT + 1]
         return tuple.__new__(Event, (*before, _time(self.time), data, *after))
 
 
 _TIME = Envelope._fields.index("time")
-_TRACEPARENT = Envelope._fields.index("traceparent")
+_CONTEXT = Envelope._fields.index("context")
 
 
 def dumps(value: object) -> bytes:
@@ -131,10 +135,49 @@ RESERVED = frozenset(
     {
         *("specversion", "id", "source", "type", "subject", "time"),
         *("data", "datacontenttype", "dataschema", "schemaversion", "sequence", "incarnation"),
-        *("traceparent", "tracestate", "to", "causationid"),
+        *("traceparent", "tracestate", "to", "causationid", "backfill"),
     }
 )
 """Names of attributes that an event's context cannot set."""
+
+CONTEXT_BYTES = 1024
+"""The most bytes of an event's context, as JSON."""
+
+_CONTEXT_TYPES = (str, int, float, bool)
+_CONTEXT_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def check_context(context: Mapping[str, object]) -> None:
+    """Check that events can carry a context. Raises `EventError`, which contains no value."""
+    for name, value in context.items():
+        if not _CONTEXT_NAME.fullmatch(name):
+            raise EventError(
+                f"a context cannot have the name {name[:80]!r}: names have up to 64 lower-case "
+                "letters, digits and '_', and start with a letter"
+            )
+        if name in RESERVED:
+            raise EventError(f"a context cannot have {name!r}, an attribute of every event")
+        if type(value) not in _CONTEXT_TYPES or not _is_portable(value):
+            raise EventError(
+                f"a context takes text, finite numbers of 64 bits, True and False; {name!r} is "
+                f"a {type(value).__name__} that is none of them"
+            )
+    try:
+        size = len(dumps(context))
+    except EventError as error:
+        raise EventError(f"a context {error}") from None
+    if size > CONTEXT_BYTES:
+        raise EventError(
+            f"a context of {size:,} bytes is larger than the {CONTEXT_BYTES:,} bytes that an event "
+            "carries: give ids, not whole objects"
+        )
+
+
+def _is_portable(value: object) -> bool:
+    """Return whether a number comes back from JSON as it was."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class HeaderPacker:
@@ -178,7 +221,7 @@ class HeaderPacker:
         if causation is not None:
             header["causationid"] = causation
         if context is not None:
-            header |= _context(context)
+            header |= _stored_context(context)
         beginning = self._beginnings.get(signal) or self._beginning(signal)
         return beginning + orjson.dumps(header)[1:]
 
@@ -194,7 +237,7 @@ class HeaderPacker:
         return self._beginnings[signal]
 
 
-def _context(text: str) -> dict[str, Any]:
+def _stored_context(text: str) -> Mapping[str, ContextValue]:
     """Decode a stored context; attributes that CloudEvents does not allow are left out."""
     # No error for an invalid context: an outbox row that an operator has edited must not stop its
     # stream.
@@ -202,11 +245,15 @@ def _context(text: str) -> dict[str, Any]:
         context = loads(text)
     except EventError:
         return {}
-    entries = context.items() if type(context) is dict else ()
+    return _context(context) if type(context) is dict else NO_CONTEXT
+
+
+def _context(attributes: Mapping[str, Any]) -> Mapping[str, ContextValue]:
+    """Return the attributes that are a context."""
     return {
         name: value
-        for name, value in entries
-        if name not in RESERVED and type(value) in (str, int, float, bool)
+        for name, value in attributes.items()
+        if name not in RESERVED and type(value) in _CONTEXT_TYPES
     }
 
 
@@ -220,6 +267,8 @@ def pack(event: Event) -> Wire:
         sequence=event.sequence,
         incarnation=event.incarnation,
         traceparent=event.traceparent,
+        causation=event.causation,
+        context=dumps(event.context).decode() if event.context else None,
     )
     return Wire(event.id, header, dumps(event.data))
 
@@ -243,7 +292,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     get = header.get
     event_id, source, kind, time = get("id"), get("source"), get("type"), get("time")
     subject, traceparent, to = get("subject"), get("traceparent"), get("to")
-    sequence, incarnation = get("sequence"), get("incarnation")
+    sequence, incarnation, causation = get("sequence"), get("incarnation"), get("causationid")
     # One check for valid headers, which are nearly all. `_misfit` finds the reason for the rest.
     if not (
         type(event_id) is type(source) is type(kind) is type(time) is str
@@ -271,6 +320,8 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
             incarnation or 1,
             SCHEMA_VERSION,
             traceparent or None,
+            causation if type(causation) is str else None,
+            NO_CONTEXT if RESERVED.issuperset(header) else _context(header),
             data,
             to,
         ),

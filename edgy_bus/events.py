@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from edgy_bus.errors import ConfigurationError
@@ -23,6 +24,12 @@ PRE = "pre"
 # A name becomes a part of Redis keys. `:` separates the parts of a key and `{}` marks a hash tag of
 # Redis Cluster, so both characters would let two names collide.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+
+
+ContextValue = str | int | float | bool
+"""A value of an event's context."""
+
+NO_CONTEXT: Mapping[str, ContextValue] = MappingProxyType({})
 
 
 class Event(NamedTuple):
@@ -43,6 +50,9 @@ class Event(NamedTuple):
             published, for example by a restore from a backup; compared before `sequence`.
         schema_version: the version of the event header.
         traceparent: the W3C trace context of the operation, if the publisher traces.
+        causation: the id of the event whose receiver wrote this event; None for an event that no
+            receiver caused.
+        context: who acted, as the publisher described it with `bus.context(…)`.
     """
 
     id: str
@@ -56,6 +66,8 @@ class Event(NamedTuple):
     incarnation: int = 1
     schema_version: int = SCHEMA_VERSION
     traceparent: str | None = None
+    causation: str | None = None
+    context: Mapping[str, ContextValue] = NO_CONTEXT
 
     @property
     def type(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from edgy_bus.codec import dumps, key_text
 from edgy_bus.errors import EventError, EventTooLarge, OperationError
 from edgy_bus.events import Event, new_event_id, now, partition_name
+from edgy_bus.origin import current_origin
 from edgy_bus.outbox.smaller_data import smaller_data
 from edgy_bus.settings import EventSettings
 from edgy_bus.sources import Instance, RowChange, SourceModel, Values, changes_of, is_computed
@@ -20,15 +21,18 @@ EventRow = dict[str, Any]
 
 
 class Stamp(NamedTuple):
-    """The time and the trace of events: the same for all events of a call."""
+    """The time, the trace and the origin of events: the same for all events of a call."""
 
     time: str
     traceparent: str | None
+    causation: str | None
+    context: str | None
 
 
 def stamp() -> Stamp:
     """Return the stamp of events that are written now."""
-    return Stamp(now().isoformat(), current_traceparent())
+    origin = current_origin()
+    return Stamp(now().isoformat(), current_traceparent(), origin.causation, origin.stored_context)
 
 
 class EventEncoder:
@@ -110,6 +114,7 @@ class EventEncoder:
             data["instance"] = _stored_if_valid(model, instance.snapshot())
             # A new row has no key yet.
             subject = None if instance.pk is None else key_text(instance.pk)
+        origin = current_origin()
         return Event(
             id=new_event_id(),
             source=self.service,
@@ -119,6 +124,8 @@ class EventEncoder:
             time=now(),
             data=data,
             traceparent=current_traceparent(),
+            causation=origin.causation,
+            context=origin.context,
         )
 
     def too_large(
@@ -160,6 +167,8 @@ class EventEncoder:
             "subject": subject,
             "time": stamped.time,
             "traceparent": stamped.traceparent,
+            "causation": stamped.causation,
+            "context": stamped.context,
             "data": raw.decode(),
         }
 

@@ -61,7 +61,7 @@ Subclasses are included: `BigInteger` of `Integer`, `Text` of `String`."""
 _MOST = 50
 """The most columns of an event: PostgreSQL's functions take 100 arguments, two for a column."""
 
-_STAMP = ("event_id", "time", "traceparent")
+_STAMP = ("event_id", "time", "traceparent", "causation", "context")
 """Columns of the outbox that are parameters of the statement."""
 
 
@@ -131,6 +131,8 @@ def parameters(single: SingleRow, event_id: str, stamp: Stamp) -> Mapping[str, o
         "edgy_bus_event_id": event_id,
         "edgy_bus_time": stamp.time,
         "edgy_bus_traceparent": stamp.traceparent,
+        "edgy_bus_causation": stamp.causation,
+        "edgy_bus_context": stamp.context,
     }
 
 

@@ -25,6 +25,7 @@ from edgy_bus.errors import (
     TryAgain,
 )
 from edgy_bus.events import Event
+from edgy_bus.origin import handle
 from edgy_bus.reasons import describe
 from edgy_bus.retrying import Bury
 from edgy_bus.runtime.answers import meaning, meanings
@@ -257,6 +258,8 @@ def _call(
     if isinstance(opened, Bury):
         return opened
     event, instance = opened
+    # The context of this call only: `attempt` runs every call in a context of its own.
+    handle((event,))
     receiver = subscription.receiver
     if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
         return _SKIPPED
@@ -363,6 +366,7 @@ async def _handle_batch(
             events.append(event)
     if not wanted:
         return outcomes
+    handle(events)
     time.begin()
     answer = await receiver.function(subscription.sender, instances=instances, events=events)
     ids = [envelopes[number].id for number in wanted]

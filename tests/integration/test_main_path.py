@@ -148,6 +148,72 @@ async def test_every_committed_operation_takes_effect_once_and_in_order(accounts
         assert by_user(await accounts.effects()) == lives
 
 
+@pytest.mark.parametrize("behind_inbox", [False, True])
+@pytest.mark.parametrize("as_batch", [False, True])
+async def test_a_receivers_writes_name_their_cause_and_inherit_who_acted(
+    accounts: Accounts, *, behind_inbox: bool, as_batch: bool
+) -> None:
+    User = accounts.User
+    events: list[edgy.Event] = []
+    options: dict[str, Any] = {"inbox": accounts.database} if behind_inbox else {}
+    if as_batch:
+        options["batch"] = edgy.Batch(1)
+
+    async def write_on(event: edgy.Event, key: int) -> None:
+        await asyncio.sleep(0)
+        events.append(event)
+        if event.signal == "post_save":
+            update = User.query.filter(id=key).update(name="caused")
+            # A task that the receiver starts belongs to the call; in a transaction it is refused.
+            await (update if behind_inbox else asyncio.create_task(update))
+
+    if as_batch:
+
+        @post_save(User, name="chain", **options)
+        @post_update(User, name="chain", **options)
+        async def chain(sender: Any, instances: Any, events: Any, **kwargs: Any) -> None:
+            await write_on(events[0], instances[0].id)
+    else:
+
+        @post_save(User, name="chain", **options)
+        @post_update(User, name="chain", **options)
+        async def one(sender: Any, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
+            await write_on(event, instance.id)
+
+    async with accounts.running():
+        with accounts.bus.context(actor="ada"):
+            await User.query.create(name="first")
+        await eventually(lambda: len(events) == 2)
+    saved, updated = events
+    assert (saved.causation, updated.causation) == (None, saved.id)
+    assert saved.context == updated.context == {"actor": "ada"}
+
+
+async def test_the_next_event_has_nothing_of_the_one_before(accounts: Accounts) -> None:
+    User = accounts.User
+    updates: dict[str, edgy.Event] = {}
+
+    @post_save(User)
+    async def on(sender: Any, instance: Any, **kwargs: Any) -> None:
+        await User.query.filter(id=instance.id).update(name=f"{instance.name}!")
+
+    @post_update(User)
+    async def end(sender: Any, instance: Any, event: edgy.Event, **kwargs: Any) -> None:
+        updates[instance.name] = event
+
+    async with AsyncExitStack() as stack:
+        # A worker that is started inside of a block keeps nothing of the block.
+        with accounts.bus.context(actor="whoever starts the worker"):
+            await stack.enter_async_context(accounts.running())
+        with accounts.bus.context(actor="ada"):
+            await User.query.create(name="a")
+        await User.query.create(name="b")
+        await eventually(lambda: len(updates) == 2)
+    assert updates["a!"].context == {"actor": "ada"}
+    assert updates["b!"].context == {}
+    assert updates["a!"].causation != updates["b!"].causation
+
+
 async def test_what_is_rolled_back_was_never_said(accounts: Accounts) -> None:
     accounts.keep_effects()
     async with accounts.running():

@@ -13,6 +13,7 @@ from sqlalchemy import select
 import edgy_bus as edgy
 from edgy_bus.errors import DatabaseError, EventError, IntegrityError, ObjectNotFound
 from edgy_bus.events import Event, partition_number
+from edgy_bus.origin import context
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.table import pending
 from edgy_bus.settings import EventSettings
@@ -249,6 +250,23 @@ async def test_every_event_carries_the_trace_of_its_caller(shop: Shop) -> None:
     traces = [event["traceparent"] for event in await shop.outbox()]
     assert traces == [header] * 6 + [None]
     assert [event.traceparent for event in announced] == [header] * 4 + [None]
+
+
+async def test_every_event_carries_the_context_of_its_caller(shop: Shop) -> None:
+    announced: list[Event] = []
+    writer: Any = shop.registry.writer
+    writer._announcer.put = lambda make: announced.append(make())
+    shop.Item.meta.signals.on_count = edgy.Signal()
+    with context(actor="ada", admin=True):
+        item = await shop.Item.query.create(name="a")
+        await item.update(stock=2)
+        await shop.Item.query.bulk_create([{"name": "b"}, {"name": "c"}])
+        await shop.Item.query.update(stock=3, expand=False)
+        await shop.Item.meta.signals.on_count.send(shop.Item, item)
+    await item.delete()
+    stored = [(event["causation"], event["context"]) for event in await shop.outbox()]
+    assert stored == [(None, '{"actor":"ada","admin":true}')] * 6 + [(None, None)]
+    assert [event.context for event in announced] == [{"actor": "ada", "admin": True}] * 4 + [{}]
 
 
 async def test_rollbacks_take_the_events_along(shop: Shop) -> None:

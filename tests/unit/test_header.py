@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.codec import RESERVED, HeaderPacker, Numbering, dumps, loads, numbering, unpack
+from edgy_bus.codec import (
+    RESERVED,
+    HeaderPacker,
+    Numbering,
+    dumps,
+    loads,
+    numbering,
+    unpack,
+)
+from edgy_bus.codec import pack as encode
 
 PLAIN = (
     b'{"specversion":"1.0","source":"accounts","type":"accounts.User.post_save","schemaversion":1,'
@@ -45,6 +54,16 @@ def test_new_attributes_are_cloudevents_extensions_that_old_readers_pass_over() 
     envelope = unpack({b"head": header, b"data": b"{}"})
     assert (envelope.id, envelope.sequence, envelope.traceparent) == ("e1", 7, "00-abc-def-01")
     assert numbering(header) == Numbering(7, 1, "42")
+    event = envelope.open()
+    assert (event.causation, event.context) == ("e0", {"actor": "ada", "requestid": 9})
+
+
+def test_an_event_with_causation_and_context_is_the_same_after_its_way_as_bytes() -> None:
+    plain = unpack({b"head": PLAIN, b"data": b"{}"}).open()
+    assert (plain.causation, plain.context) == (None, {})
+    event = plain._replace(causation="e0", context={"actor": "ada", "n": 1.5, "admin": True})
+    wire = encode(event)
+    assert unpack({b"head": wire.header, b"data": wire.data}).open() == event
 
 
 @pytest.mark.parametrize(

@@ -508,6 +508,8 @@ class Receiving(RuleBasedStateMachine):
             incarnation,
             1,
             None,
+            None,
+            {},
             b"",
         )
         later = (incarnation, sequence) > self.newest.get((receiver, subject), (0, 0))
