@@ -1,8 +1,9 @@
 """Read addresses: `9000`, `0.0.0.0:9000`, `[::1]:9000`."""
 
-import ipaddress
+import os
 import re
 import socket
+import weakref
 from typing import NamedTuple
 
 from edgy_bus.errors import ConfigurationError
@@ -53,14 +54,19 @@ def listen(address: Address) -> socket.socket:
             f"HTTP cannot be served at {address}: {error.strerror}. "
             "Choose another [HOST:]PORT, or end the program that listens there"
         ) from error
-    # A process that receivers start must not keep the port.
-    listening.set_inheritable(False)
+    _listening.add(listening)
     return listening
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only programs of this machine reach a host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+_listening: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    # A process that a receiver has forked may outlive the program, which needs the port at its next
+    # start. Python closes these sockets by itself where a process runs another program.
+    for listening in tuple(_listening):
+        listening.close()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_close_all)

@@ -1,7 +1,9 @@
 """Count the notices and measurements of this process, as series of the catalogue's metrics."""
 
 import json
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -63,9 +65,11 @@ class Ledger:
             telemetry.listen(self.record),
             telemetry.collect(self.record),
         ]
+        _ledgers.add(self)
 
     def close(self) -> None:
         """Collect nothing any more."""
+        _ledgers.discard(self)
         for stop in self._stops:
             stop()
 
@@ -79,6 +83,22 @@ class Ledger:
         """Return the series as they are now."""
         with self._lock:
             return dict(self._series)
+
+    def unlock(self) -> None:
+        """Forget who holds the lock: in a forked process, that thread does not exist."""
+        self._lock = threading.Lock()
+
+
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
+def _unlock_all() -> None:
+    for ledger in tuple(_ledgers):
+        ledger.unlock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_unlock_all)
 
 
 def series_of(report: Notice | Measurement) -> Series:

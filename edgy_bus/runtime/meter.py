@@ -111,10 +111,8 @@ class Meter:
             times = RECEIVER_TIME.fold(calls.times)
             folded.append(measurements.CallsEnded(group=group, receiver=receiver, times=times))
         if begins:
-            # From the clock of the loop to that of the entries. The clock of a broker may be ahead,
-            # and no time may run backwards.
-            ahead = time.time() - self._clock()
-            delays = START_DELAY.fold([max(0.0, begin + ahead) for begin in begins])
+            # From the clock of the loop to that of the entries.
+            delays = START_DELAY.fold(begins, shift=time.time() - self._clock())
             folded.append(measurements.CallsStarted(group=group, receiver=receiver, delays=delays))
         calls.handled = calls.skipped = 0
         calls.times.clear()

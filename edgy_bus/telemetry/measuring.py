@@ -61,17 +61,23 @@ class Histogram:
     value: str
     bounds: tuple[float, ...]
 
-    def fold(self, values: list[float]) -> Distribution:
-        """Return the distribution of some values, which are sorted in place."""
+    def fold(self, values: list[float], shift: float = 0.0) -> Distribution:
+        """Return the distribution of some values.
+
+        Args:
+            values: the values, which are sorted in place.
+            shift: is added to each value. A value below zero counts for the first bucket.
+        """
         # Sorted once in C: a search for each bucket is cheaper than a search for each value.
         values.sort()
         below, counts = 0, []
         for bound in self.bounds:
-            upto = bisect_right(values, bound, below)
+            upto = bisect_right(values, bound - shift, below)
             counts.append(upto - below)
             below = upto
         counts.append(len(values) - below)
-        return Distribution(tuple(counts), sum(values))
+        # Differences of two clocks may be negative, and a sum of Prometheus never falls.
+        return Distribution(tuple(counts), max(0.0, sum(values) + shift * len(values)))
 
 
 Metric = Counter | Gauge | Histogram

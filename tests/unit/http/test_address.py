@@ -1,6 +1,8 @@
 """Addresses of `--http`: their forms, and the errors of those that cannot be used."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -37,4 +39,27 @@ def test_an_address_that_is_taken_is_named() -> None:
         with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}: Address already in use"):
             listen(Address("127.0.0.1", port))
     with listen(Address("127.0.0.1", 0)) as free:
-        assert not free.get_inheritable()
+        assert free.getsockname()[1] > 0
+
+
+FORKS = """
+import os, signal, sys, time
+from edgy_bus.http.address import Address, listen
+first = listen(Address("127.0.0.1", 0))
+port = first.getsockname()[1]
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(writing, b"x")
+    time.sleep(60)
+os.read(reading, 1)
+first.close()
+try:
+    listen(Address("127.0.0.1", port))
+finally:
+    os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_process_that_was_forked_does_not_keep_the_port() -> None:
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=60)

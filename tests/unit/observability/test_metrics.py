@@ -1,5 +1,7 @@
 """The series of a process: what notices and measurements add, and what outlasts a process."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +65,25 @@ def test_nothing_is_counted_after_the_end(ledger: Ledger) -> None:
     assert ledger.series()["edgy_bus_worker_deaths_total", ()] == 0
     assert (HANDLED, SEND) not in ledger.series()
     assert not telemetry.is_measured()
+
+
+FORKS = """
+import os
+from edgy_bus import telemetry
+from edgy_bus.observability.metrics import Ledger
+from edgy_bus.telemetry import catalogue
+ledger = Ledger()
+with ledger._lock:  # as if another thread read the series at this moment
+    child = os.fork()
+    if child == 0:
+        telemetry.emit(catalogue.WorkerDied(status=1))
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=20)
 
 
 def test_labels_are_bounded_text() -> None:

@@ -25,6 +25,10 @@ def test_a_fold_counts_each_value_in_the_first_bucket_that_holds_it() -> None:
     folded = histogram.fold([50.0, 0.05, 1.0, 0.1, 2.0])
     assert folded == Distribution((2, 1, 1, 1), pytest.approx(53.15))
     assert histogram.fold([]) == Distribution((0, 0, 0, 0), 0)
+    assert histogram.fold([0.0, -9.5], shift=1.0) == Distribution((1, 1, 0, 0), 0)
+    assert histogram.fold([0.0, -0.95], shift=1.0) == Distribution(
+        (1, 1, 0, 0), pytest.approx(1.05)
+    )
     assert folded.plus(histogram.fold([5.0])).counts == (2, 1, 2, 1)
 
 
