@@ -36,6 +36,12 @@ from edgy_bus.operations.overview import (
     streams,
 )
 from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.receivers import (
+    ReceiverStatus,
+    all_receivers,
+    forget_receiver,
+    receivers,
+)
 
 __all__ = [
     "Dead",
@@ -50,6 +56,7 @@ __all__ = [
     "Letter",
     "OutboxStatus",
     "Parts",
+    "ReceiverStatus",
     "Released",
     "Replayed",
     "Selection",
@@ -58,6 +65,7 @@ __all__ = [
     "Status",
     "StreamGroup",
     "StreamStatus",
+    "all_receivers",
     "count_dead",
     "dead",
     "dead_letter",
@@ -65,9 +73,11 @@ __all__ = [
     "doctor",
     "export_dead",
     "forget",
+    "forget_receiver",
     "group_names",
     "held",
     "list_dead",
+    "receivers",
     "release",
     "replay_dead",
     "require_group",

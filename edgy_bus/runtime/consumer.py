@@ -30,6 +30,7 @@ from edgy_bus.runtime.keeper import Keeper
 from edgy_bus.runtime.leases import Membership
 from edgy_bus.runtime.load import Load
 from edgy_bus.runtime.news import NewsWatch
+from edgy_bus.runtime.roster import GroupRoster
 from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.tenure import Tenure
@@ -47,6 +48,9 @@ much later than its lease ends."""
 
 _DECLARED = 1.0
 """Seconds for which the numbers of partitions are remembered. They change with a new model only."""
+
+_FOR_EVER = 1e9
+"""Seconds: no receiver is forgotten, unless an operator forgets the receiver."""
 
 _SOON = 0.2
 """Seconds until the next look while another worker still holds a partition of this share."""
@@ -78,6 +82,7 @@ class Consumer(Service):
         self.group = subscriptions.group
         self.worker = secrets.token_hex(6)
         self.stats = Stats()
+        self._receivers = sorted({each.name for each in subscriptions.all})
         self._broker = broker
         self._subscriptions = subscriptions
         self._settings = settings
@@ -85,6 +90,7 @@ class Consumer(Service):
         self._keeper = keeper
         self._membership = Membership(self.group, self.worker, self._tenures)
         self._news = NewsWatch(settings, self._tenures)
+        self._roster = GroupRoster(broker, subscriptions, settings.receiver_retention or _FOR_EVER)
         self._tools = Tools(
             broker=broker,
             subscriptions=subscriptions,
@@ -234,6 +240,7 @@ class Consumer(Service):
         )
         self._membership.joined = requested
         self._pass_on(members.nudge)
+        await self._roster.renew(members.roster)
         assigned = assign(members.alive, await self._partitions())
         return {partition for partition, owner in assigned.items() if owner == self.worker}
 
@@ -336,6 +343,7 @@ class Consumer(Service):
                 "retries": stats.retries,
                 "dead": stats.dead,
                 "partitions": len(self._tenures),
+                "receivers": self._receivers,
             }
         )
 

@@ -472,6 +472,45 @@ class ReceiverListed(Notice):
 
 
 @_entry
+class ReceiversAdded(Notice):
+    """A group has new receivers, which begin with the oldest kept event, or with events to come.
+
+    `start` is "kept" or "now". The option `start=` of a receiver decides; by default receivers of a
+    new group begin with the oldest kept event, and new receivers of an older group with events to
+    come.
+    """
+
+    name: ClassVar[str] = "roster.added"
+    group: str
+    receivers: Sequence[str]
+    start: str
+
+
+@_entry
+class ReceiversMissing(Notice):
+    """A group has receivers that no running program has.
+
+    Perhaps a receiver was renamed or removed, or the module of the receiver is not imported.
+    Remedy: start the program that has the receivers, or `edgy-bus receiver forget`.
+    """
+
+    name: ClassVar[str] = "roster.missing"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receivers: Sequence[str]
+
+
+@_entry
+class ReceiversForgotten(Notice):
+    """A group has forgotten receivers, because no program had them for `receiver_retention`."""
+
+    name: ClassVar[str] = "roster.forgotten"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receivers: Sequence[str]
+
+
+@_entry
 class WorkerStarted(Notice):
     """A worker runs the receivers of these groups; each receiver is a line `worker.receiver`."""
 

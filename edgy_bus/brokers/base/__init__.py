@@ -15,6 +15,7 @@ from edgy_bus.brokers.base.consuming import ANY_SIZE, OVERSHOOT, Bell, Consuming
 from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
 from edgy_bus.brokers.base.publishing import PAGE, Publishing
+from edgy_bus.brokers.base.rostering import Enlisted, Listed, Roster, Rostering, Start
 from edgy_bus.brokers.base.side_streams import SideStreams
 from edgy_bus.brokers.base.surveying import BrokerFacts, GroupSurvey, StreamSurvey, Surveying
 from edgy_bus.brokers.base.values import (
@@ -57,6 +58,7 @@ __all__ = [
     "Consuming",
     "DeadLetter",
     "DeadLetters",
+    "Enlisted",
     "Entry",
     "EntryId",
     "Fetched",
@@ -67,12 +69,16 @@ __all__ = [
     "Lease",
     "Leasing",
     "LetterPage",
+    "Listed",
     "Members",
     "Parked",
     "Protocol",
     "Publishing",
+    "Roster",
+    "Rostering",
     "RowKey",
     "SideStreams",
+    "Start",
     "StreamHead",
     "StreamState",
     "StreamSurvey",

@@ -270,12 +270,14 @@ class Members:
     """List the live workers of a group, and the last report of every worker seen lately.
 
     The names are text of any program that may write to the broker. `nudge` changes with each call
-    of `Administration.nudge`; only workers receive this value.
+    of `Administration.nudge`, and `roster` is the version of the group's roster; only workers
+    receive these values.
     """
 
     alive: Sequence[str]
     reports: Mapping[str, bytes] = field(default_factory=dict)
     nudge: str = ""
+    roster: str = ""
 
 
 class Protocol(NamedTuple):

@@ -21,7 +21,11 @@ class MemoryAdministration(MemoryCore, Administration):
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
         _, last_report = self._workers[group].get(worker, (0.0, b""))
         self._workers[group][worker] = (self._clock() + ttl, report or last_report)
-        return Members((await self.members(group)).alive, nudge=str(self._nudges[group]))
+        return Members(
+            (await self.members(group)).alive,
+            nudge=str(self._nudges[group]),
+            roster=self._roster_versions[group],
+        )
 
     async def leave(self, group: str, worker: str) -> None:
         # The report outlives the worker: an operator wants to see the last words of a worker.
@@ -76,4 +80,6 @@ class MemoryAdministration(MemoryCore, Administration):
         self._models.clear()
         self._workers.clear()
         self._nudges.clear()
+        self._rosters.clear()
+        self._roster_versions.clear()
         self._protocol = Protocol(0, 0)

@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from edgy_bus.brokers.base import Kept, Lease, Protocol, lease_lost, rolled_back
+from edgy_bus.brokers.base import Kept, Lease, Listed, Protocol, lease_lost, rolled_back
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
 from edgy_bus.services import PerLoop
@@ -25,6 +25,9 @@ class MemoryCore:
         self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
         """Group to worker to the time until which the worker is alive, and its report."""
         self._nudges: dict[str, int] = defaultdict(int)
+        self._rosters: dict[str, dict[str, Listed]] = defaultdict(dict)
+        """Group to receiver to its line in the roster."""
+        self._roster_versions: dict[str, str] = defaultdict(str)
         self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:

@@ -30,13 +30,19 @@ class RedisAdministration(RedisCore, Administration):
         return await self._members(group, "", 0, b"")
 
     async def _members(self, group: str, worker: str, ttl: int, report: bytes) -> Members:
-        keys = (self.keys.seen(group), self.keys.reports(group), self.keys.nudge(group))
+        keys = (
+            self.keys.seen(group),
+            self.keys.reports(group),
+            self.keys.nudge(group),
+            self.keys.receivers(group),
+        )
         answer = await self._scripts.call("join", keys, (worker, ttl, report))
         reports = pairs(answer[b"reports"])
         return Members(
             [text_of(name) for name in answer[b"alive"]],
             {text_of(name): report for name, report in reports.items()},
             text_of(answer[b"nudge"]),
+            text_of(answer[b"roster"]),
         )
 
     async def nudge(self, group: str) -> None:

@@ -10,6 +10,7 @@ from edgy_bus.brokers.redis.dead_letters import RedisDeadLetters
 from edgy_bus.brokers.redis.encoding import text_of
 from edgy_bus.brokers.redis.leasing import RedisLeasing
 from edgy_bus.brokers.redis.publishing import RedisPublishing
+from edgy_bus.brokers.redis.rostering import RedisRostering
 from edgy_bus.brokers.redis.scripts import pairs
 from edgy_bus.brokers.redis.side_streams import RedisSideStreams
 from edgy_bus.brokers.redis.surveying import RedisSurveying
@@ -30,6 +31,7 @@ class RedisBroker(
     RedisDeadLetters,
     RedisSurveying,
     RedisAdministration,
+    RedisRostering,
     Broker,
 ):
     """Use Redis 6.2 or newer, or Valkey. Every atomic step is one Lua script of `lua/`.

@@ -103,6 +103,10 @@ class Keys:
         """Return the key of a hash: worker to its last report."""
         return Key.hash(f"{self.prefix}:{{group:{group}}}:reports")
 
+    def receivers(self, group: str) -> Key:
+        """Return the key of a hash: receiver of the group to its line in the roster."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:receivers")
+
     def nudge(self, group: str) -> Key:
         """Return the key of a counter, which rises to make workers look at their held rows."""
         return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")
