@@ -51,6 +51,7 @@ def forget(
     new receiver. Needs Redis only.
     """
     place, words = place_of([target, receiver], broker, prefix)
+    # Without MODULE:BUS, the first word is the receiver.
     if len(words) != 1:
         raise typer.BadParameter("name the receiver; `edgy-bus receiver list` lists all")
     from edgy_bus.cli.receivers import forget_receiver

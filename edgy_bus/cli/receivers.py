@@ -26,6 +26,7 @@ def show_receivers(place: Place, group: str | None, *, as_json: bool) -> None:
         return await operations.receivers(parts.broker, chosen)
 
     views = operate(place, look)
+    # For scripts, as for people: a deployment may ask whether its receivers are complete.
     is_missing = any(view.missing for view in views)
     answer(
         "receiver list",
@@ -41,6 +42,7 @@ def forget_receiver(place: Place, group: str | None, name: str, *, as_json: bool
     chosen = group or place.group
     if chosen is None:
         raise ConfigurationError("name the group of the receiver: --group GROUP")
+    # Redis alone knows receivers, so this works while the databases are away.
     view = operate(place, lambda parts: operations.forget_receiver(parts.broker, chosen, name))
     answer(
         "receiver forget",
@@ -57,13 +59,7 @@ def _show(views: Sequence[ReceiverStatus]) -> None:
     show(
         _COLUMNS,
         [
-            (
-                view.group,
-                view.name,
-                " ".join(view.signals),
-                str(len(view.workers)),
-                _note(view),
-            )
+            (view.group, view.name, " ".join(view.signals), str(len(view.workers)), _note(view))
             for view in views
         ],
     )

@@ -495,6 +495,7 @@ class ReceiversMissing(Notice):
     """
 
     name: ClassVar[str] = "roster.missing"
+    # WARNING: a deployment that starts one program after the other ends by itself.
     level: ClassVar[int] = logging.WARNING
     group: str
     receivers: Sequence[str]
@@ -505,6 +506,7 @@ class ReceiversForgotten(Notice):
     """A group has forgotten receivers, because no program had them for `receiver_retention`."""
 
     name: ClassVar[str] = "roster.forgotten"
+    # WARNING: a program that brings such a receiver back has a new receiver.
     level: ClassVar[int] = logging.WARNING
     group: str
     receivers: Sequence[str]

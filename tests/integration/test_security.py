@@ -13,6 +13,7 @@ import edgy_bus as edgy
 from edgy_bus.brokers.base import (
     Backlog,
     DeadLetter,
+    Enlisted,
     EntryId,
     Members,
     Protocol,
@@ -30,7 +31,9 @@ from edgy_bus.operations import (
     Replayed,
     Selection,
     discard_dead,
+    forget_receiver,
     held,
+    receivers,
     release,
     replay_dead,
     status,
@@ -153,6 +156,7 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "held": await broker.held(PARTITION, "mail"),
         "letters": await broker.letters(PARTITION, "mail"),
         "survey": await broker.survey([PARTITION]),
+        "receivers": await receivers(broker, "mail"),
     }
 
 
@@ -168,6 +172,9 @@ async def stream(server: Server, admin: Redis) -> AsyncIterator[None]:
         await worker.settle(lease, [first.id])
         await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields))
         await worker.join("mail", "w", 60, b"a report")
+        await worker.enlist(
+            "mail", [Enlisted("send", ("accounts.User.post_save",))], 60, begins=True
+        )
     yield
     await admin.flushall()
 
@@ -202,6 +209,7 @@ async def operate(broker: RedisBroker) -> None:
     assert row.released
     await release(broker, [row])
     assert (await status(Parts(broker, "accounts"))).size
+    await forget_receiver(broker, "mail", "send")
 
 
 async def test_an_operator_replays_releases_and_discards(
@@ -254,6 +262,7 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.announce(PARTITION, [pack(event("1", 4))], 1),
         lambda broker: broker.forget(PARTITION, "mail"),
         lambda broker: broker.nudge("mail"),
+        lambda broker: broker.dismiss("mail", "send"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
         lambda broker: broker.erase(),
     ],

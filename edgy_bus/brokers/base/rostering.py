@@ -29,6 +29,7 @@ class Enlisted:
     start: Start | None = None
 
 
+# A receiver that was forgotten stays listed: workers learn from the list what to forget.
 @dataclass(frozen=True, slots=True)
 class Listed:
     """Describe a receiver of a group.

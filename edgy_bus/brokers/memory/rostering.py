@@ -15,16 +15,19 @@ class MemoryRostering(MemoryCore, Rostering):
         self, group: str, receivers: Sequence[Enlisted], forget_after: float, *, begins: bool
     ) -> Roster:
         now, listed = self._clock(), self._rosters[group]
+        # Forgotten receivers count: their group is no new group.
         is_new_group = all(each.since >= now - NEW_GROUP for each in listed.values())
         before, added, dropped = dict(listed), [], []
         for receiver in receivers:
-            known = listed.get(receiver.name)
-            if known is None or known.forgotten:
+            line = listed.get(receiver.name)
+            if line is None or line.forgotten:
                 start = receiver.start or ("kept" if is_new_group else "now")
-                known = Listed(receiver.signals, start, now, now)
+                line = Listed(receiver.signals, start, now, now)
                 added.append(receiver.name)
-            signals = receiver.signals if begins else known.signals
-            listed[receiver.name] = replace(known, signals=signals, seen=now)
+            # Programs that run on do not undo the signals of a newer program.
+            signals = receiver.signals if begins else line.signals
+            listed[receiver.name] = replace(line, signals=signals, seen=now)
+        # The line stays: streams of models that only this receiver read are still read.
         for name, each in listed.items():
             if not each.forgotten and each.seen < now - forget_after:
                 listed[name] = replace(each, forgotten=True)
@@ -37,10 +40,10 @@ class MemoryRostering(MemoryCore, Rostering):
         return Roster(dict(self._rosters[group]), self._clock(), self._roster_versions[group])
 
     async def dismiss(self, group: str, receiver: str) -> bool:
-        known = self._rosters[group].get(receiver)
-        if known is None or known.forgotten:
+        line = self._rosters[group].get(receiver)
+        if line is None or line.forgotten:
             return False
-        self._rosters[group][receiver] = replace(known, forgotten=True)
+        self._rosters[group][receiver] = replace(line, forgotten=True)
         self._change_roster(group)
         return True
 

@@ -35,6 +35,7 @@ class RedisRostering(RedisCore, Rostering):
         )
 
     async def roster(self, group: str) -> Roster:
+        # Only a look: a value of another type stays where it is.
         commands = [("HGETALL", self.keys.receivers(group)), ("TIME",)]
         flat, moment = await self._scripts.ask(commands)
         lines = pairs(flat)
@@ -54,6 +55,7 @@ def _listed(lines: Mapping[bytes, bytes]) -> dict[str, Listed]:
     listed = {}
     for name, text in lines.items():
         if line := _LINE.fullmatch(text_of(text)):
+            # The pattern admits the two values of `Start` only.
             start, since, seen, forgotten, signals = line.groups()
             listed[text_of(name)] = Listed(
                 tuple(signals.split()),

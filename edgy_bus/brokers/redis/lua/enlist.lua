@@ -1,11 +1,13 @@
 -- List the receivers that a program has, forget those that no program had for long, and return the
 -- list.
--- KEYS    receivers (hash: receiver to 'START SINCE SEEN FORGOTTEN SIGNAL...', times in milliseconds,
---         FORGOTTEN '0' for a receiver of the group; the empty name to the version of the list)
+-- KEYS    receivers (hash: receiver to 'START SINCE SEEN FORGOTTEN SIGNAL...', times in
+--         milliseconds, FORGOTTEN '0' for a receiver of the group; the empty name to the version
+--         of the list)
 -- ARGV    milliseconds after which a receiver is forgotten, milliseconds for which a group is new,
 --         '1' to take over signals; then for each receiver: name, start ('': by the group's age),
 --         signals with spaces between
--- Answer  now: milliseconds; version; added, dropped: names; receivers: names and values, alternating
+-- Answer  now: milliseconds; version; added, dropped: names; receivers: names and values,
+--         alternating
 -- Race    Two programs of a new group start at once: both find no list, and the second would take
 --         itself for a late-comer of an old group, or overwrite the first.
 local receivers = KEYS[1]
