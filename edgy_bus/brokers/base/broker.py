@@ -10,6 +10,7 @@ from edgy_bus.brokers.base.dead_letters import DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing
 from edgy_bus.brokers.base.publishing import Publishing
 from edgy_bus.brokers.base.rostering import Rostering
+from edgy_bus.brokers.base.setting_aside import SettingAside
 from edgy_bus.brokers.base.side_streams import SideStreams
 from edgy_bus.brokers.base.surveying import Surveying
 
@@ -23,6 +24,7 @@ class Broker(
     Surveying,
     Administration,
     Rostering,
+    SettingAside,
 ):
     """Store streams of events for publishers and groups of consumers.
 

@@ -41,7 +41,13 @@ class MemoryCore:
         # The lease ends with the epoch: in a new epoch, an id may belong to another event.
         if not self._holds(lease) or stream.epoch != lease.epoch:
             raise lease_lost(lease)
-        group = stream.groups.setdefault(lease.role, Group())
+        # The own group of a receiver is made when the receiver is set aside, and never by a late
+        # call: it would keep the stream.
+        group = stream.groups.get(lease.role)
+        if group is None:
+            group = Group()
+            if not lease.receiver:
+                stream.groups[lease.role] = group
         if group.writes < lease.confirmed.write:
             raise rolled_back(lease)
         return stream, group
@@ -57,6 +63,10 @@ class MemoryCore:
         if not group.kept.issuperset(kept):
             raise rolled_back(lease)
         return group
+
+    def _side(self, lease: Lease) -> Group:
+        """Return the group that keeps the dead letters and held rows of a lease's receivers."""
+        return self._streams[lease.partition].groups.setdefault(lease.group, Group())
 
     def _group(self, partition: Partition, group: str) -> Group | None:
         """Return a group of a stream."""

@@ -83,6 +83,14 @@ class Keys:
         """
         return Key.hash(f"{self.tag(partition)}:notes:{group}")
 
+    def aside(self, partition: Partition, group: str) -> Key:
+        """Return the key of a hash: receiver that is set aside to its state (`arrange.lua`)."""
+        return Key.hash(f"{self.tag(partition)}:aside:{group}")
+
+    def here(self, partition: Partition, group: str) -> Key:
+        """Return the key of a hash: receiver that takes part to its floor (`arrange.lua`)."""
+        return Key.hash(f"{self.tag(partition)}:here:{group}")
+
     def dead(self, partition: Partition, group: str) -> Key:
         """Return the key of a stream: the dead letters of a group."""
         return Key.stream(f"{self.tag(partition)}:dead:{group}")
