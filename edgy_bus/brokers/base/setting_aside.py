@@ -60,8 +60,8 @@ class Arrangement:
 
     aside: frozenset[str] = frozenset()
     floors: Mapping[str, EntryId] = field(default_factory=dict)
-    set_aside: Sequence[str] = ()
-    returned: Sequence[str] = ()
+    set_aside: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
     dropped: Mapping[str, int | None] = field(default_factory=dict)
     more: bool = False
     near: bool = False

@@ -162,12 +162,8 @@ class Step:
             self._move_one(name, entry)
         if len(page) < MOVED:
             del self.attendance.moving[name]
-            self._moved_last = True
         else:
             self.attendance.moving[name] = page[-1]
-
-    _moved_last = False
-    """Whether the step has completed a receiver's own group."""
 
     def answer(self) -> Arrangement:
         """Return what the caller learns."""
@@ -176,10 +172,10 @@ class Step:
         return Arrangement(
             aside=frozenset(attendance.asides),
             floors={name: floor for name, floor in floors.items() if floor != START},
-            set_aside=self._set_aside,
-            returned=self._returned,
+            set_aside=tuple(self._set_aside),
+            returned=tuple(self._returned),
             dropped=self._dropped,
-            more=bool(attendance.moving) or self._moved_last,
+            more=bool(attendance.moving),
             near=self._near,
         )
 

@@ -58,7 +58,8 @@ class RedisSettingAside(RedisCore, SettingAside):
 
 def _arrangement(answer: Answer) -> Arrangement:
     aside, set_aside, returned = (
-        [text_of(name) for name in answer[field]] for field in (b"aside", b"set_aside", b"returned")
+        tuple(text_of(name) for name in answer[field])
+        for field in (b"aside", b"set_aside", b"returned")
     )
     floors = pairs(answer[b"floors"])
     # Numbers and names alternate, so that the pairs have two types.

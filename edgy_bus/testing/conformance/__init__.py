@@ -26,6 +26,7 @@ from edgy_bus.testing.conformance.losses import LossTopic
 from edgy_bus.testing.conformance.parking import ParkingTopic
 from edgy_bus.testing.conformance.publishing import PublishingTopic
 from edgy_bus.testing.conformance.rosters import RosterTopic
+from edgy_bus.testing.conformance.setting_aside import SettingAsideTopic
 from edgy_bus.testing.conformance.sharing import SharingTopic
 from edgy_bus.testing.conformance.sizes import SizeTopic
 from edgy_bus.testing.conformance.surveying import SurveyTopic
@@ -49,6 +50,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     LossTopic,
     AdministrationTopic,
     RosterTopic,
+    SettingAsideTopic,
 )
 
 

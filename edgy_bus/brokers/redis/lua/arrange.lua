@@ -5,9 +5,9 @@
 --         here (hash: receiver to 'EPOCH FLOOR'; the empty name to the time of the first call)
 -- ARGV    group, holder, epoch, the tenure's last confirmed write, the beginning of every key of
 --         the partition, '1' if receivers may be set aside, entries that are moved at most,
---         milliseconds by which a new receiver may be listed before the first call, reason, number of receivers
---         that take part, number of receivers that are left out; then name, start, time of
---         listing of each; then the names of receivers that are forgotten
+--         milliseconds by which a new receiver may be listed before the first call, reason, number
+--         of receivers that take part, number of receivers that are left out; then name, start,
+--         time of listing of each; then the names of receivers that are forgotten
 -- Answer  aside: names; floors: name and floor, alternating; set_aside, returned: names, of this
 --         call; dropped: names and unfinished entries (-1: unknown), alternating; more: 1 if the
 --         script is to be called again before anything is read; near: 1 if a receiver comes back as
@@ -243,13 +243,14 @@ local function move(name, state)
   if moved == #rows and #rows < page then state.state, state.entry = 'aside', position end
   save(name, state)
 end
-local more = 0
+-- One receiver and one page at a time.
+local moves, more = false, 0
 for name, state in pairs(states) do
-  if state.state == 'moving' then
-    if more == 0 then move(name, state) end
-    -- One receiver and one page at a time.
-    more = 1
+  if state.state == 'moving' and not moves then
+    moves = true
+    move(name, state)
   end
+  if state.state == 'moving' then more = 1 end
 end
 
 local names, listed = {}, {}
