@@ -513,6 +513,46 @@ class ReceiversForgotten(Notice):
 
 
 @_entry
+class ReceiverSetAside(Notice):
+    """A receiver that the owner of a partition does not have reads in a group of its own.
+
+    Or a new receiver begins with the oldest kept event. Workers that have the receiver handle its
+    events; without such a worker, the events wait, and the stream is not trimmed.
+    """
+
+    name: ClassVar[str] = "receiver.set_aside"
+    group: str
+    receiver: str
+    partition: str
+
+
+@_entry
+class ReceiverReturned(Notice):
+    """A receiver that was set aside has caught up, and reads with its group again."""
+
+    name: ClassVar[str] = "receiver.returned"
+    group: str
+    receiver: str
+    partition: str
+
+
+@_entry
+class ReceiverDropped(Notice):
+    """A receiver that was set aside is forgotten; `count` events were not handled by it.
+
+    None: the broker cannot count them. The events stay in the outbox for its retention.
+    """
+
+    name: ClassVar[str] = "receiver.dropped"
+    # WARNING: these events are not handled, as an operator or the retention has decided.
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receiver: str
+    partition: str
+    count: int | None
+
+
+@_entry
 class WorkerStarted(Notice):
     """A worker runs the receivers of these groups; each receiver is a line `worker.receiver`."""
 
