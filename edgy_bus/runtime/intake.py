@@ -236,7 +236,10 @@ class Intake:
         """Make a job for each receiver that has not finished with the entry."""
         handling = Handling(entry, {}, size=sum(map(len, entry.fields.values())))
         if entry.notes:
-            handling.notes = unpack_notes(handling.event_id, entry.notes)
+            notes = unpack_notes(handling.event_id, entry.notes)
+            # A receiver that is set aside takes its own note along; the proofs that other notes
+            # name are not in its own group.
+            handling.notes = {name: notes[name] for name in notes if self._takes(name)}
         for name in entry.kept:
             attempts = handling.notes.get(name, NOTHING).attempts
             handling.notes[name] = Note(attempts, done=True, kept=True)
@@ -280,6 +283,9 @@ class Intake:
         # After a crash, this event would come again alone, and leave a receiver with an older row.
         if has_skipped or not handling.unfinished:
             self._in_hand.acknowledger.owe(handling)
+
+    def _takes(self, receiver: str) -> bool:
+        return self._term.lease.receiver in ("", receiver)
 
     def _admit_foreign(self, handling: Handling, error: Exception) -> None:
         """Make a job of an entry that is not an event, which puts it into the dead letters.

@@ -5,6 +5,8 @@ a canary has. Every receiver has a program at last: each program has all of them
 share them for ever.
 """
 
+import asyncio
+
 from edgy_bus.brokers.base import Enlisted
 from edgy_bus.runtime.subscriptions import Subscription
 from tests.simulation.loop import Process
@@ -47,7 +49,9 @@ class Programs(World):
 
     async def _chaos(self) -> None:
         await self._list_all()
+        deploying = asyncio.create_task(self._deploy())
         await super()._chaos()
+        deploying.cancel()
         self.writing = False
         # The programs that run at last.
         workers = [member for member in self.members if member.process in self.workers]
@@ -55,6 +59,20 @@ class Programs(World):
             await self._kill(member)
         while not self.all_back and len(self._running()) < 2:
             self.members.append(self.start_worker())
+
+    async def _deploy(self) -> None:
+        """Replace a worker now and then by a program with other receivers."""
+        while True:
+            await asyncio.sleep(self.random.expovariate(0.3))
+            workers = [member for member in self.members if member.process in self.workers]
+            if not workers:
+                continue
+            member = self.random.choice(workers)
+            if self.random.random() < 0.5:
+                # In an orderly way, before the process ends.
+                self.loop.spawn(member.process, self.workers[member.process].stop())
+                await asyncio.sleep(2.0)
+            await self._kill(member)
 
     def _running(self) -> list[Process]:
         return [member.process for member in self.members if member.process in self.workers]
