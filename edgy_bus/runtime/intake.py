@@ -128,8 +128,11 @@ class Intake:
         # read without `inherit` if it finds some. They came back with an older copy of the stream.
         inherit, after = True, START
         while not self._term.stopping:
-            if self._attendance.is_due and not await self._arrange_again():
-                return
+            if self._attendance.is_due:
+                if not await self._arrange_again():
+                    return
+                # The tenure may be stopping by now, and nothing would end a wait for room.
+                continue
             if not self._in_hand.has_room():
                 await self._in_hand.wait_for_room()
                 continue
