@@ -22,18 +22,20 @@ class Programs(World):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.all_back = self.random.random() < 0.7
-        self._starts = 0
+        self._halves: dict[Process, int] = {}
+        """Worker to its program, of two that share a group."""
 
     def _subscriptions(self, process: Process) -> list[Subscription]:
         subscriptions = super()._subscriptions(process)
-        self._starts += 1
         if self.writing:
             wanted = [each for each in subscriptions if self.random.random() < 0.6]
         elif self.all_back:
             wanted = subscriptions
         else:
-            # Two programs, one after the other.
-            wanted = subscriptions[self._starts % 2 :: 2]
+            # Two programs, each of them as long as the other has no worker.
+            running = {self._halves.get(each) for each in self._running()}
+            half = self._halves[process] = 1 if 0 in running else 0
+            wanted = subscriptions[half::2]
         return wanted or subscriptions
 
     async def _fault(self, kind: str) -> None:
@@ -51,8 +53,8 @@ class Programs(World):
         await self._list_all()
         deploying = asyncio.create_task(self._deploy())
         await super()._chaos()
-        deploying.cancel()
         self.writing = False
+        await deploying
         # The programs that run at last.
         workers = [member for member in self.members if member.process in self.workers]
         for member in workers:
@@ -62,7 +64,7 @@ class Programs(World):
 
     async def _deploy(self) -> None:
         """Replace a worker now and then by a program with other receivers."""
-        while True:
+        while self.writing:
             await asyncio.sleep(self.random.expovariate(0.3))
             workers = [member for member in self.members if member.process in self.workers]
             if not workers:
