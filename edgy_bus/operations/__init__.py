@@ -27,6 +27,7 @@ from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
 from edgy_bus.operations.overview import (
+    AsideStatus,
     GroupStatus,
     OutboxStatus,
     Status,
@@ -44,6 +45,7 @@ from edgy_bus.operations.receivers import (
 )
 
 __all__ = [
+    "AsideStatus",
     "Dead",
     "Diagnosis",
     "Discarded",

@@ -83,7 +83,7 @@ async def doctor(parts: Parts, *, seconds: float = 5.0, unreachable: str = "") -
         *_of_clocks(difference),
         *_of_groups(second),
         *_of_lags(first, second),
-        *_of_receivers(await all_receivers(parts.broker)),
+        *_of_receivers(await all_receivers(parts.broker), second),
         *_of_outboxes(second, unreachable),
     ]
     findings.sort(key=lambda finding: -finding.severity)
@@ -246,14 +246,19 @@ def _of_lags(first: Status, second: Status) -> Iterator[Finding]:
             )
 
 
-def _of_receivers(receivers: Iterable[ReceiverStatus]) -> Iterator[Finding]:
+def _of_receivers(receivers: Iterable[ReceiverStatus], view: Status) -> Iterator[Finding]:
+    groups = {group.name: group for group in view.groups}
     for receiver in receivers:
         if receiver.missing:
+            aside = groups[receiver.group].aside.get(receiver.name)
+            waits = ""
+            if aside is not None:
+                waits = f"; {aside.lag} events wait, and keep {aside.size} bytes of streams"
             yield Finding(
                 "receiver.missing",
                 Severity.WARNING,
                 f"receiver {receiver.name} of group {receiver.group}",
-                f"no program that runs has the receiver, for {receiver.seconds:.0f} s",
+                f"no program that runs has the receiver, for {receiver.seconds:.0f} s{waits}",
                 "start the program that has the receiver, or `edgy-bus receiver forget "
                 f"MODULE:BUS {receiver.name}`",
             )

@@ -124,6 +124,29 @@ async def test_service_and_worker_need_no_other_rights(
         assert await consumers.release(first)
         assert await consumers.release(second, skip=True)
         await eventually(lambda: _held(consumers, 0), "the rows are released")
+        others = edgy.Bus(url_of(server, "worker"), service="mail", working=WORKING)
+        late: list[str] = []
+
+        @others.receiver("accounts.User", "post_save", name="late", start="kept")
+        async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
+            late.append(instance.name)
+
+        async with others, others.worker():
+            await User.query.create(name="last")
+            await eventually(lambda: "last" in late and "post_save last" in received)
+            await eventually(lambda: _own_groups(admin), "receivers are set aside")
+        await eventually(lambda: _only_aside(admin, "mail/late"), "the others come back")
+
+
+async def _own_groups(admin: Redis) -> set[str]:
+    """Return the own groups of receivers that are set aside, of any stream."""
+    keys = await _keys(admin, "edgy:{accounts.User:*}:events")
+    groups = [group for key in keys for group in await admin.xinfo_groups(key)]
+    return {name for group in groups if "/" in (name := group["name"].decode())}
+
+
+async def _only_aside(admin: Redis, name: str) -> bool:
+    return await _own_groups(admin) <= {name}
 
 
 async def _held(bus: edgy.Bus, count: int) -> bool:
@@ -309,7 +332,6 @@ async def _trimmed(admin: Redis) -> bool:
     [
         ("worker", ("XADD", "edgy:{accounts.User:0}:events", "*", "id", "forged")),
         ("worker", ("XTRIM", "edgy:{accounts.User:0}:events", "MAXLEN", "0")),
-        ("worker", ("XGROUP", "DESTROY", "edgy:{accounts.User:0}:events", "mail")),
         ("worker", ("XDEL", "edgy:{accounts.User:0}:events", "1-1")),
         ("worker", ("XDEL", "edgy:{accounts.User:0}:dead:mail", "1-1")),
         ("worker", ("FLUSHALL",)),

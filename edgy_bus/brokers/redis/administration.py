@@ -79,7 +79,7 @@ class RedisAdministration(RedisCore, Administration):
 
     async def forget(self, partition: Partition, group: str) -> None:
         aside, here = self.keys.aside(partition, group), self.keys.here(partition, group)
-        receivers = [text_of(name) for name in await self._look("HKEYS", aside)]
+        receivers = [text_of(name) for name in pairs(await self._look("HGETALL", aside))]
         roles = [group, *(f"{group}/{receiver}" for receiver in receivers)]
         if await self._look("EXISTS", self.keys.events(partition)):
             for role in roles:

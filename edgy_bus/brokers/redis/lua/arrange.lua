@@ -97,7 +97,8 @@ local function take_part(name, floor)
 end
 -- `entry` is up to where the receiver has nothing unfinished in the group.
 local function set_aside(name, state, at, entry, why)
-  redis.call('XGROUP', 'DESTROY', events, role_of(name))
+  -- What an older copy of the data has brought back.
+  if infos[role_of(name)] then redis.call('XGROUP', 'DESTROY', events, role_of(name)) end
   redis.call('DEL', notes_of(name))
   redis.call('XGROUP', 'CREATE', events, role_of(name), at)
   redis.call('HDEL', here, name)

@@ -33,11 +33,22 @@ local function is_behind(one, other)
   return entry < other_entry or (entry == other_entry and not one.is_done)
 end
 
+-- With a right that services of earlier releases have.
+local function receivers_aside(name)
+  local names, cursor = {}, '0'
+  repeat
+    local page = redis.call('HSCAN', tag .. ':aside:' .. name, cursor)
+    cursor = page[1]
+    for i = 1, #page[2], 2 do names[#names + 1] = page[2][i] end
+  until cursor == '0'
+  return names
+end
+
 local unfinished, read = {}, {}
 for name, group in pairs(groups) do
   -- The groups of receivers that are set aside count as part of their group, and no others.
   if not string.find(name, '/', 1, true) then
-    for _, receiver in ipairs(redis.call('HKEYS', tag .. ':aside:' .. name)) do
+    for _, receiver in ipairs(receivers_aside(name)) do
       -- A group that is missing has finished nothing.
       local own = groups[name .. '/' .. receiver] or {is_done = false, entry = '0-1'}
       if is_behind(own, group) then group = own end

@@ -30,8 +30,9 @@ end
 
 local oldest = oldest_of(group_of_all)
 -- A receiver that is set aside has unfinished entries of its own.
-for _, receiver in ipairs(redis.call('HKEYS', aside)) do
-  local entry = oldest_of(group_of_all .. '/' .. receiver)
+local states = redis.call('HGETALL', aside)
+for i = 1, #states, 2 do
+  local entry = oldest_of(group_of_all .. '/' .. states[i])
   if entry and (not oldest or padded(entry) < padded(oldest)) then oldest = entry end
 end
 return oldest and {'oldest', oldest} or {}
