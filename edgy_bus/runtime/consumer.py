@@ -85,7 +85,6 @@ class Consumer(Service):
         self.group = subscriptions.group
         self.worker = secrets.token_hex(6)
         self.stats = Stats()
-        self._receivers = sorted({each.name for each in subscriptions.all})
         self._peers = Peers(broker, self.group)
         self._asides = AsideWatch(broker, subscriptions, self._peers)
         self._broker = broker
@@ -372,7 +371,7 @@ class Consumer(Service):
                 "retries": stats.retries,
                 "dead": stats.dead,
                 "partitions": len(self._tenures),
-                "receivers": self._receivers,
+                "receivers": sorted({each.name for each in self._subscriptions.all}),
             }
         )
 

@@ -126,6 +126,7 @@ class Step:
             attendance.due.discard(name)
         elif not self._sets_aside:
             return
+        # All receivers of a first arrangement were there before.
         elif listed is None or name in attendance.floors or attendance.established is None:
             floor = attendance.floor(name, self._lease.epoch)
             self._put(name, position, self._reason)
@@ -142,6 +143,7 @@ class Step:
             unread = 0 if group is None else sum(entry > group.position for entry in entries)
             self._dropped[name] = None if group is None else len(group.pending) + unread
             self._remove(name)
+        # Also a receiver that takes part: it may subscribe to nothing of the stream any more.
         self.changed = self.attendance.floors.pop(name, None) is not None or self.changed
 
     def establish(self) -> None:
@@ -157,6 +159,7 @@ class Step:
             return
         self.changed = True
         after = self.attendance.moving[name]
+        # In order, so that the last entry tells what was moved.
         page = [entry for entry in sorted(self._group.pending) if entry > after][:MOVED]
         for entry in page:
             self._move_one(name, entry)
@@ -188,6 +191,7 @@ class Step:
         self.changed = True
 
     def _put(self, name: str, position: EntryId, reason: str) -> None:
+        # A receiver that is set aside has no floor: its own group has nothing below.
         self.attendance.floors.pop(name, None)
         self.attendance.asides[name] = Aside(position, self._now, reason, readable=True)
         self._stream.groups[self._role(name)] = Group(position=position)
@@ -195,6 +199,7 @@ class Step:
         self.changed = True
 
     def _bring_back(self, name: str) -> None:
+        # Its own group is not complete yet.
         if name in self.attendance.moving:
             return
         self.changed = self.changed or name not in self.attendance.due
@@ -202,6 +207,7 @@ class Step:
         own = self._own(name)
         if own is None or own.position < self._group.position:
             return
+        # A tenure of the own group may call the receiver, for a released row as well.
         _, until = self._stream.leases.get(self._role(name), ("", 0.0))
         if own.pending or until > self._now:
             self._near = True
@@ -218,7 +224,7 @@ class Step:
     def _move_one(self, name: str, entry: EntryId) -> None:
         fields = self._stream.entries.get(entry)
         if fields is None:
-            return
+            return  # trimmed or lost: no receiver can handle it
         event_id, note = fields.get(b"id", b""), self._group.notes.get(entry)
         if Kept(entry, name, event_id) in self._group.kept:
             return

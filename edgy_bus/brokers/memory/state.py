@@ -131,6 +131,7 @@ class Stream:
         """Return a group and the own groups of its receivers; None for a group that is lost."""
         attendance = self.attendances.get(group, Attendance())
         roles = [group, *(f"{group}/{receiver}" for receiver in attendance.asides)]
+        # A loss may take a group, and leave what is known of its receivers.
         states = [self.groups.get(role) for role in roles]
         return [state if state is not None and state.exists else None for state in states]
 

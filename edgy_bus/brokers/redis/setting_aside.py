@@ -48,6 +48,7 @@ class RedisSettingAside(RedisCore, SettingAside):
     async def asides(
         self, partitions: Sequence[Partition], group: str
     ) -> Mapping[Partition, Mapping[str, Aside]]:
+        # A conversation without commands is an error.
         if not partitions:
             return {}
         commands = [("HGETALL", self.keys.aside(each, group)) for each in partitions]
@@ -61,6 +62,7 @@ def _arrangement(answer: Answer) -> Arrangement:
         tuple(text_of(name) for name in answer[field])
         for field in (b"aside", b"set_aside", b"returned")
     )
+    # Floors of this epoch only; the script leaves the others out.
     floors = pairs(answer[b"floors"])
     # Numbers and names alternate, so that the pairs have two types.
     dropped = zip(answer[b"dropped"][::2], answer[b"dropped"][1::2], strict=True)
@@ -78,6 +80,7 @@ def _arrangement(answer: Answer) -> Arrangement:
 def _asides(lines: Mapping[bytes, bytes]) -> dict[str, Aside]:
     """Return the receivers of a hash. A line of another form was written by another program."""
     asides = {}
+    # The words of the state are those of `arrange.lua`.
     for name, text in lines.items():
         if line := _LINE.fullmatch(text_of(text)):
             state, entry, since, reason = line.groups()

@@ -21,6 +21,7 @@ class RosterTopic:
         assert (await broker.roster("search")).receivers == {}
 
     async def test_workers_learn_that_the_roster_has_changed(self, broker: Broker) -> None:
+        # Another version for each change, and the same version otherwise.
         versions = []
         for receivers in ([SEND], [SEND], [INDEX], [SEND, INDEX]):
             roster = await broker.enlist("mail", receivers, LONG, begins=True)
@@ -62,6 +63,7 @@ class RosterTopic:
         again = await broker.enlist("mail", [INDEX], 0.004, begins=False)
         assert again.dropped == []
         assert again.version == roster.version
+        # The program comes back.
         back = await broker.enlist("mail", [SEND], LONG, begins=True)
         assert back.added == ["app.send"]
         assert not back.receivers["app.send"].forgotten

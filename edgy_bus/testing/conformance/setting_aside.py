@@ -93,6 +93,7 @@ class SettingAsideTopic:
         await arrange(broker, lease)
         (first,) = await fetch_new(broker, lease)
         await broker.settle(lease, [first.id])
+        # The next owner is a program without B.
         lease = await next_tenure(broker, lease)
         arrangement = await arrange(broker, lease, without=True)
         assert arrangement.aside == {B}
@@ -111,8 +112,8 @@ class SettingAsideTopic:
         await broker.note(lease, {a.id: note("a", B), b.id: note("b", A), c.id: note("x", B)})
         lease = await next_tenure(broker, lease)
         await arrange(broker, lease, without=True)
-        own = await own_lease(broker)
-        fetched = await broker.fetch(own, 10, inherit=True)
+        apart = await own_lease(broker)
+        fetched = await broker.fetch(apart, 10, inherit=True)
         # The note of "c" is about another event.
         assert [entry.fields[b"id"] for entry in fetched.entries] == [b"b", b"c", b"d"]
         assert [entry.notes for entry in fetched.entries] == [note("b", A), note("x", B), None]
@@ -141,12 +142,12 @@ class SettingAsideTopic:
         lease = await next_tenure(broker, lease)
         assert (await broker.arrange(lease, ONE, OTHER)).more
         # Nobody reads what is not complete; the next tenure goes on, with or without the receiver.
-        own = await own_lease(broker)
-        assert (await broker.fetch(own, 10, inherit=True)).ended
+        apart = await own_lease(broker)
+        assert (await broker.fetch(apart, 10, inherit=True)).ended
         assert not (await broker.asides([PARTITION], "mail"))[PARTITION][B].readable
         lease = await next_tenure(broker, lease)
         await arrange(broker, lease)
-        assert len(await take_over(broker, own, count=100)) == 450
+        assert len(await take_over(broker, apart, count=100)) == 450
 
     async def test_a_receiver_comes_back_when_it_has_finished_everything(
         self, broker: Broker
@@ -158,21 +159,21 @@ class SettingAsideTopic:
         await broker.settle(lease, [a.id], left_out={B: a.id})
         lease = await next_tenure(broker, lease)
         assert (await arrange(broker, lease)).aside == {B}, "it has read nothing"
-        own = await own_lease(broker)
-        (entry,) = await fetch_new(broker, own)
+        apart = await own_lease(broker)
+        (entry,) = await fetch_new(broker, apart)
         assert (await arrange(broker, lease)).near, "it has not finished the entry"
-        await broker.settle(own, [entry.id])
+        await broker.settle(apart, [entry.id])
         assert (await arrange(broker, lease)).near, "a tenure may call it"
-        assert (await broker.fetch(own, 10, inherit=False)).ended
-        await broker.release(own)
+        assert (await broker.fetch(apart, 10, inherit=False)).ended
+        await broker.release(apart)
         arrangement = await arrange(broker, lease)
         assert arrangement.returned == (B,)
         assert arrangement.aside == set()
         assert arrangement.floors == {B: a.id}
         assert await broker.asides([PARTITION], "mail") == {}
         # A late call of a former tenure does not make the group again.
-        own = await own_lease(broker)
-        assert (await broker.fetch(own, 10, inherit=True)).ended
+        apart = await own_lease(broker)
+        assert (await broker.fetch(apart, 10, inherit=True)).ended
         assert await finished(broker) == a.id.next
 
     async def test_a_receiver_that_is_to_come_back_reads_no_further_than_its_group(
@@ -185,15 +186,15 @@ class SettingAsideTopic:
         lease = await next_tenure(broker, lease)
         await arrange(broker, lease)
         await append(broker, "b", "c")
-        own = await own_lease(broker)
-        assert await fetch_ids(broker, own, count=2) == ["a", "b"]
+        apart = await own_lease(broker)
+        assert await fetch_ids(broker, apart, count=2) == ["a", "b"]
         # The tenure has something unfinished, and goes on.
-        fetched = await broker.fetch(own, 10, inherit=False)
+        fetched = await broker.fetch(apart, 10, inherit=False)
         assert (len(fetched.entries), fetched.ended) == (0, False)
         # The next owner of the partition leaves the receiver out again.
         lease = await next_tenure(broker, lease)
         await arrange(broker, lease, without=True)
-        assert await fetch_ids(broker, own) == ["c"]
+        assert await fetch_ids(broker, apart) == ["c"]
 
     async def test_a_receiver_is_behind_or_at_its_group_before_it_comes_back(
         self, broker: Broker
@@ -202,10 +203,10 @@ class SettingAsideTopic:
         lease = await acquire(broker, "w1")
         await arrange(broker, lease, without=True)
         await fetch_new(broker, lease)
-        own = await own_lease(broker)
-        (entry,) = await fetch_new(broker, own, count=1)
-        await broker.settle(own, [entry.id])
-        await broker.release(own)
+        apart = await own_lease(broker)
+        (entry,) = await fetch_new(broker, apart, count=1)
+        await broker.settle(apart, [entry.id])
+        await broker.release(apart)
         lease = await next_tenure(broker, lease)
         arrangement = await arrange(broker, lease)
         assert arrangement.aside == {B}
@@ -228,10 +229,10 @@ class SettingAsideTopic:
         lease = await acquire(broker, "w1")
         await arrange(broker, lease, without=True)
         a, b = await fetch_new(broker, lease)
-        own = await own_lease(broker)
-        for entry in await fetch_new(broker, own):
-            await broker.settle(own, [entry.id])
-        await broker.release(own)
+        apart = await own_lease(broker)
+        for entry in await fetch_new(broker, apart):
+            await broker.settle(apart, [entry.id])
+        await broker.release(apart)
         lease = await next_tenure(broker, lease)
         assert (await arrange(broker, lease)).floors == {B: b.id}
         await broker.settle(lease, [a.id], left_out={B: a.id})
@@ -252,8 +253,8 @@ class SettingAsideTopic:
         )
         assert arrangement.aside == {B, "app.kept"}
         assert arrangement.floors == {"app.now": a.id}
-        own = await acquire(broker, "own", group="mail/app.kept")
-        assert await fetch_ids(broker, own, count=1) == ["a"]
+        apart = await acquire(broker, "own", group="mail/app.kept")
+        assert await fetch_ids(broker, apart, count=1) == ["a"]
 
     async def test_a_new_receiver_of_another_program_begins_likewise(self, broker: Broker) -> None:
         await append(broker, "a")
@@ -264,8 +265,8 @@ class SettingAsideTopic:
         assert arrangement.aside == {"app.kept", "app.now"}
         await append(broker, "b")
         for name, events in {"app.kept": ["a", "b"], "app.now": ["b"]}.items():
-            own = await acquire(broker, "own", group=f"mail/{name}")
-            assert await fetch_ids(broker, own, inherit=True) == events
+            apart = await acquire(broker, "own", group=f"mail/{name}")
+            assert await fetch_ids(broker, apart, inherit=True) == events
 
     async def test_a_receiver_that_the_caller_does_not_know_is_left_out(
         self, broker: Broker
@@ -292,12 +293,13 @@ class SettingAsideTopic:
         await broker.settle(lease, [a.id, b.id], left_out={B: b.id})
         assert await finished(broker) < a.id
         assert await broker.oldest_unfinished(PARTITION, "mail") == a.id
-        own = await own_lease(broker)
-        first, second = await fetch_new(broker, own)
-        await broker.settle(own, [second.id])
+        # What is finished out of order counts up to the first gap.
+        apart = await own_lease(broker)
+        first, second = await fetch_new(broker, apart)
+        await broker.settle(apart, [second.id])
         assert await finished(broker) == a.id
         assert await broker.oldest_unfinished(PARTITION, "mail") == a.id
-        await broker.settle(own, [first.id])
+        await broker.settle(apart, [first.id])
         assert await finished(broker) == b.id.next
         assert await broker.oldest_unfinished(PARTITION, "mail") is None
 
@@ -321,18 +323,19 @@ class SettingAsideTopic:
         await park(broker, lease, a)
         lease = await next_tenure(broker, lease)
         await arrange(broker, lease, without=True)
-        own = await own_lease(broker)
-        (b,) = await fetch_new(broker, own)
+        apart = await own_lease(broker)
+        (b,) = await fetch_new(broker, apart)
+        # The row was held in the group of all.
         assert ROW in await broker.held(PARTITION, "mail")
         last = (await broker.parked(PARTITION, "mail", ROW))[0].id
-        assert await broker.park(own, ROW, letter_of(b), begin=False, after=last)
+        assert await broker.park(apart, ROW, letter_of(b), begin=False, after=last)
         assert await parked_ids(broker) == ["a", "b"]
         for _ in range(2):
             (first,) = await broker.parked(PARTITION, "mail", ROW)
-            await broker.unpark(own, ROW, first, first.letter)
+            await broker.unpark(apart, ROW, first, first.letter)
         assert await broker.held(PARTITION, "mail") == {}
         assert len(await broker.dead_letters(PARTITION, "mail")) == 2
-        await broker.settle(own, [b.id], [Kept(b.id, B, b"b")])
+        await broker.settle(apart, [b.id], [Kept(b.id, B, b"b")])
 
     async def test_an_observer_sees_the_groups_of_receivers_apart(self, broker: Broker) -> None:
         await append(broker, "a")
@@ -349,6 +352,7 @@ class SettingAsideTopic:
         await append(broker, "a")
         lease = await acquire(broker, "w")
         await arrange(broker, lease, without=True)
+        # Nothing of the group may keep the stream.
         await broker.forget(PARTITION, "mail")
         (stream,) = await broker.survey([PARTITION])
         assert (stream.groups, stream.asides) == ([], [])
@@ -367,8 +371,10 @@ class SettingAsideTopic:
         lease = await acquire(broker, "w1")
         await arrange(broker, lease)
         (a,) = await fetch_new(broker, lease)
+        # A new receiver that begins with events to come has a floor.
         late = {**BOTH, "app.now": LATER}
         assert (await broker.arrange(lease, late, {})).floors == {"app.now": a.id}
+        # A publisher that misses its head begins another epoch.
         lost = type(head)(head.epoch, head.entry, "another event")
         await broker.inspect(PARTITION, lost, "epoch-2")
         lease = await next_tenure(broker, lease)
