@@ -44,13 +44,15 @@ async def pause(broker: Broker, group: str, *, seconds: float | None, note: str)
     Raises:
         ConfigurationError: if there is no such group.
     """
+    # A new group has workers before it has read anything; an old one may have none at the moment.
     workers = (await broker.members(group)).alive
     if not workers:
         await require_group(broker, group)
-    made = await broker.pause(group, seconds, note[:LONGEST_NOTE])
-    return Paused(group, made.until, made.note, len(workers))
+    stored = await broker.pause(group, seconds, note[:LONGEST_NOTE])
+    return Paused(group, stored.until, stored.note, len(workers))
 
 
 async def resume(broker: Broker, group: str) -> Resumed:
     """End the pause of a group."""
+    # No look at the groups: an operator in a hurry who misspells the group reads "was not paused".
     return Resumed(group, await broker.resume(group))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.errors import BrokerError
-from edgy_bus.events import Partition
+from edgy_bus.runtime.assignment import Post
 from edgy_bus.runtime.keeping import Limits, Renewing
 from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.services import failure_of
@@ -29,7 +29,7 @@ class Membership:
 
     group: str
     worker: str
-    tenures: Mapping[Partition, Tenure]
+    tenures: Mapping[Post, Tenure]
     joined: float = _NEVER
     has_left: bool = False
 
