@@ -47,7 +47,8 @@ class Peers:
 
     def having(self, receiver: str) -> list[str]:
         """Return the live workers that have a receiver."""
-        return [name for name, peer in self._peers.items() if peer and receiver in peer.receivers]
+        having = (name for name, peer in self._peers.items() if peer and receiver in peer.receivers)
+        return sorted(having)
 
 
 def _read(report: bytes) -> Peer | None:

@@ -253,6 +253,37 @@ async def test_held_rows_go_with_their_receiver(programs: Programs) -> None:
         await eventually(lambda: programs.has_all("a", "b"))
 
 
+async def test_a_receiver_needs_no_proofs_of_the_others(programs: Programs) -> None:
+    once = Retry(attempts=1)
+    long = Retry(attempts=100, delay=0.05, factor=1, jitter=0)
+    await programs.publish(1)
+    programs.fails = {"a", "b"}
+    subscriptions = [
+        subscribe(programs._receiver("a"), name="a", retry=once),
+        subscribe(programs._receiver("b"), name="b", retry=long),
+    ]
+    async with Worker(programs.broker, [Subscriptions("mail", subscriptions)], SETTINGS):
+        # The entries have notes that name the dead letters of "a".
+        await eventually(lambda: _dead(programs, len(PARTITIONS)))
+        await eventually(lambda: _noted(programs))
+    programs.fails.clear()
+    async with programs.worker("a"):
+        await eventually(programs.aside)
+        async with programs.worker("b", retry=long):
+            await eventually(lambda: programs.has_all("b"))
+            await eventually(programs.finished)
+
+
+async def _dead(programs: Programs, count: int) -> bool:
+    letters = [await programs.broker.dead_letters(each, "mail") for each in PARTITIONS]
+    return sum(map(len, letters)) == count
+
+
+async def _noted(programs: Programs) -> bool:
+    groups = [programs.broker._group(partition, "mail") for partition in PARTITIONS]
+    return all(group is not None and group.notes for group in groups)
+
+
 async def _is_empty(names: Callable[[], Awaitable[set[str]]]) -> bool:
     return not await names()
 
