@@ -1,4 +1,4 @@
-"""How far groups are, who works for them, and what waits: the views of an operator on call."""
+"""How far groups are, their workers, and the events that wait: the views of an operator on call."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

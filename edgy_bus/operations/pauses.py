@@ -39,7 +39,7 @@ async def pause(broker: Broker, group: str, *, seconds: float | None, note: str)
         broker: the broker.
         group: a group that has workers, or that has read a stream.
         seconds: how long the pause lasts; None: until `resume`.
-        note: who paused the group and why; the first 200 characters are kept.
+        note: the operator and the reason; the first 200 characters are kept.
 
     Raises:
         ConfigurationError: if there is no such group.
@@ -54,5 +54,5 @@ async def pause(broker: Broker, group: str, *, seconds: float | None, note: str)
 
 async def resume(broker: Broker, group: str) -> Resumed:
     """End the pause of a group."""
-    # No look at the groups: an operator in a hurry who misspells the group reads "was not paused".
+    # No look at the groups: for a misspelt group, the answer is that the group was not paused.
     return Resumed(group, await broker.resume(group))
