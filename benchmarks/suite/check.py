@@ -25,7 +25,7 @@ from benchmarks.suite.kept import LOAD, Ratios, fallen, keep, kept
 from benchmarks.suite.limits import Read, Script
 from benchmarks.suite.load import Load, load_of
 from benchmarks.suite.ours import Service
-from benchmarks.suite.ours_consume import by_class, by_name, inboxes, with_metrics
+from benchmarks.suite.ours_consume import by_class, by_name, inboxes
 from benchmarks.suite.ours_publish import relay
 from benchmarks.suite.place import Place, place
 from benchmarks.suite.versions import code
@@ -44,13 +44,6 @@ async def _consume(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]
         await service.backlog(scale.backlog)
         read = Read(place, scale.backlog, 500)
         yield [read, by_name(service, scale.backlog), by_class(service, scale.backlog)]
-
-
-@asynccontextmanager
-async def _metrics(place: Place, scale: Scale) -> AsyncIterator[list[Contender]]:
-    async with Service(place, "check") as service:
-        await service.backlog(scale.backlog)
-        yield [by_name(service, scale.backlog), with_metrics(service, scale.backlog)]
 
 
 @asynccontextmanager
@@ -76,7 +69,6 @@ PARTS = {
     "consume": Part(
         ["consume by name", "consume by class"], _consume, Scale(rounds=11, backlog=40_000)
     ),
-    "metrics": Part(["consume with metrics"], _metrics, Scale(rounds=15, backlog=40_000)),
     "operations": Part(
         ["create", "update", "bulk_create"],
         ours_operations.kept,

@@ -76,7 +76,6 @@ RATIOS = (
     Ratio("drain", "publish.relay", "limits.script"),
     Ratio("consume by name", "consume.name", "limits.read-500"),
     Ratio("consume by class", "consume.class", "limits.read-500"),
-    Ratio("consume with metrics", "consume.name-metrics", "consume.name"),
     Ratio("create", _INSERT + _OUTBOX, _INSERT + _RAW, "us"),
     Ratio("update", _UPDATE + _OUTBOX, _UPDATE + _RAW, "us"),
     Ratio("bulk_create", _BULK + _OUTBOX, _BULK + _RAW, "us"),

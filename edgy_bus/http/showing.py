@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Generic, TypeVar
 
-from edgy_bus.errors import EdgyBusError
+from edgy_bus.errors import DatabaseUnavailable, EdgyBusError
 from edgy_bus.health import Pulse
-from edgy_bus.observability.metrics import Ledger, Series, merged, series_of
+from edgy_bus.observability.metrics import Key, Ledger, Number, Series, merged, series_of
 from edgy_bus.operations import GroupStatus, Parts, Status, status
 from edgy_bus.telemetry import Measurement, measurements
 
@@ -85,7 +85,11 @@ class Showing:
         """
         if not self.groups or self.parts is None:
             return {}
-        return merged(map(series_of, _measured(await self._within(self._status.get()))))
+        series: dict[Key, Number] = {}
+        for state in _states(await self._within(self._status.get())):
+            # Not added: two registries of one database have the same outbox.
+            series.update(series_of(state))
+        return series
 
     async def lag(self) -> Sequence[GroupStatus]:
         """Return how far all groups are.
@@ -96,7 +100,12 @@ class Showing:
         return (await self._within(self._lag.get())).groups
 
     async def _look(self) -> Status:
-        return await status(self._parts())
+        parts = self._parts()
+        try:
+            return await status(parts)
+        except DatabaseUnavailable as error:
+            # The relay reports the outage; the groups are known all the same.
+            return await status(Parts(parts.broker, parts.service), str(error))
 
     async def _look_at_groups(self) -> Status:
         parts = self._parts()
@@ -140,7 +149,7 @@ class _Remembered(Generic[T]):
             return self._seen[1]
 
 
-def _measured(view: Status) -> Iterable[Measurement]:
+def _states(view: Status) -> Iterable[Measurement]:
     for group in view.groups:
         name = group.name
         yield measurements.GroupLag(group=name, count=group.lag)

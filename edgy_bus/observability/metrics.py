@@ -47,6 +47,41 @@ METRICS: Mapping[str, tuple[Metric, str]] = _described()
 """Every metric of the catalogues by name, with its description."""
 
 
+class Sums:
+    """Add series up, within the bound of each metric.
+
+    Attributes:
+        series: the sums.
+    """
+
+    def __init__(self, series: Series | None = None) -> None:
+        self.series: dict[Key, Number] = {}
+        self._counts: dict[str, int] = {}
+        self.add(series or {})
+
+    def add(self, series: Series) -> None:
+        """Add further series."""
+        total = self.series
+        for key, number in series.items():
+            known = key if key in total else self._new(key)
+            before = total.get(known)
+            if isinstance(before, Distribution) and isinstance(number, Distribution):
+                total[known] = before.plus(number)
+            elif isinstance(before, float | int) and isinstance(number, float | int):
+                total[known] = before + number
+            else:
+                total[known] = number
+
+    def _new(self, key: Key) -> Key:
+        """Return a new key, or that of all further series of a metric that has too many."""
+        name, labels = key
+        count = self._counts.get(name, 0)
+        if count >= MOST_SERIES:
+            return name, (OTHER,) * len(labels)
+        self._counts[name] = count + 1
+        return key
+
+
 class Ledger:
     """Collect counters and histograms from its construction until `close`.
 
@@ -55,12 +90,14 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._series: dict[Key, Number] = {
-            (name, ()): 0.0
-            for name, (metric, _) in METRICS.items()
-            # Known from the start: an increase from nothing to 1 is none for Prometheus.
-            if isinstance(metric, Counter) and not metric.labels
-        }
+        self._sums = Sums(
+            {
+                (name, ()): 0.0
+                for name, (metric, _) in METRICS.items()
+                # Known from the start: an increase from nothing to 1 is none for Prometheus.
+                if isinstance(metric, Counter) and not metric.labels
+            }
+        )
         self._stops: list[Callable[[], None]] = [
             telemetry.listen(self.record),
             telemetry.collect(self.record),
@@ -77,12 +114,12 @@ class Ledger:
         """Add what a notice or a measurement contains."""
         series = series_of(report)
         with self._lock:
-            add(self._series, series)
+            self._sums.add(series)
 
     def series(self) -> Series:
         """Return the series as they are now."""
         with self._lock:
-            return dict(self._series)
+            return dict(self._sums.series)
 
     def unlock(self) -> None:
         """Forget who holds the lock: in a forked process, that thread does not exist."""
@@ -115,10 +152,10 @@ def series_of(report: Notice | Measurement) -> Series:
 
 def merged(parts: Iterable[Series]) -> Series:
     """Return the sums of several series, for example of several processes."""
-    total: dict[Key, Number] = {}
+    sums = Sums()
     for part in parts:
-        add(total, part)
-    return total
+        sums.add(part)
+    return sums.series
 
 
 def lasting(series: Series) -> Series:
@@ -149,27 +186,6 @@ def unpacked(raw: bytes) -> Series:
             value = Distribution(tuple(number[0]), number[1]) if type(number) is list else number
             series[name, tuple(labels)] = value
     return series
-
-
-def add(total: dict[Key, Number], part: Series) -> None:
-    """Add series to others, in place."""
-    for key, number in part.items():
-        known = key if key in total else _bounded(total, key)
-        before = total.get(known)
-        if isinstance(before, Distribution) and isinstance(number, Distribution):
-            total[known] = before.plus(number)
-        elif isinstance(before, float | int) and isinstance(number, float | int):
-            total[known] = before + number
-        else:
-            total[known] = number
-
-
-def _bounded(total: Mapping[Key, Number], key: Key) -> Key:
-    """Return a key, or that of all further series of a metric that has too many."""
-    name, labels = key
-    if sum(1 for other, _ in total if other == name) < MOST_SERIES:
-        return key
-    return name, (OTHER,) * len(labels)
 
 
 def _label(value: object) -> str:

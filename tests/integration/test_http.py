@@ -86,6 +86,28 @@ async def test_a_port_that_is_taken_ends_the_start_before_anything_is_connected(
         assert telemetry.is_measured()
 
 
+async def test_a_server_that_fails_is_reported_and_ends_no_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("no server")
+
+    monkeypatch.setattr("uvicorn.Server.serve", fails)
+    with Told() as told:
+        async with edgy.Bus("memory://", http=0):
+            await eventually(lambda: told.of("http.failed"))
+    (failed,) = told.of("http.failed")
+    assert (failed["path"], failed["error"]) == ("*", "RuntimeError: no server")
+
+
+async def test_a_bus_in_local_mode_is_ready_when_it_has_started() -> None:
+    with Told() as told:
+        async with edgy.Bus(http=0):
+            url = address_of(told)
+            await shows(f"{url}/metrics", "edgy_bus_ready 1.0")
+            assert await get(f"{url}/livez") == "ok\n"
+
+
 def test_an_address_is_checked_when_the_bus_is_made() -> None:
     assert edgy.Bus(http="0.0.0.0:9000").view.address == Address("0.0.0.0", 9000)
     assert edgy.Bus().view.address is None

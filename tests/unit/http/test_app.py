@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from starlette.applications import Starlette
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.database import Database
+from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable
 from edgy_bus.health import HEALTH_AGE, Pulse
 from edgy_bus.http import showing as showings
 from edgy_bus.http.app import make_app
@@ -140,6 +142,45 @@ async def test_a_broker_that_does_not_answer_leaves_the_other_metrics(
             assert (status, json.loads(text)) == (503, {"error": "BrokerUnavailable: away"})
     # Once for each path, though scrapes go on.
     assert [fields["path"] for fields in told.of("http.failed")] == ["/metrics", "/lag"]
+
+
+class Outbox:
+    """The outbox of a database; two registries of one database have two such objects."""
+
+    def __init__(self, *, is_away: bool = False) -> None:
+        self.database = SimpleNamespace(url=Database("postgresql://user:secret@db/accounts").url)
+        self._is_away = is_away
+
+    async def count_pending(self) -> int:
+        if self._is_away:
+            raise DatabaseUnavailable("away")
+        return 3
+
+    async def oldest_pending(self) -> float:
+        return 1.5
+
+
+async def test_an_outbox_is_shown_once_and_without_its_password(
+    showing: Showing, page: Page
+) -> None:
+    outboxes: list[Any] = [Outbox(), Outbox()]
+    async with AsyncExitStack() as stack:
+        showing.attach(Parts(await backlog(), "accounts", outboxes), stack)
+        _, text = await page.get("/metrics")
+    label = 'database="postgresql://db/accounts"'
+    assert f"edgy_bus_outbox_pending_events{{{label}}} 3.0" in text
+    assert f"edgy_bus_outbox_oldest_seconds{{{label}}} 1.5" in text
+    assert "secret" not in text
+
+
+async def test_groups_are_shown_while_a_database_is_away(showing: Showing, page: Page) -> None:
+    outboxes: list[Any] = [Outbox(is_away=True)]
+    async with AsyncExitStack() as stack:
+        showing.attach(Parts(await backlog(), "accounts", outboxes), stack)
+        _, text = await page.get("/metrics")
+        assert 'edgy_bus_group_lag_events{group="mail"} 2.0' in text
+        assert "edgy_bus_outbox_pending_events{" not in text
+        assert (await page.get("/lag"))[0] == 200
 
 
 async def test_many_requests_are_one_look(showing: Showing, page: Page) -> None:

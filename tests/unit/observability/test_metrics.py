@@ -9,10 +9,8 @@ import pytest
 from edgy_bus import telemetry
 from edgy_bus.observability.metrics import (
     MOST_SERIES,
-    Key,
     Ledger,
-    Number,
-    add,
+    Sums,
     lasting,
     merged,
     packed,
@@ -93,13 +91,14 @@ def test_labels_are_bounded_text() -> None:
     ((_, (label,)),) = series_of(absent)
     assert label.startswith("a b")
     assert len(label) == 200
-    total: dict[Key, Number] = {}
+    sums = Sums()
     for number in range(MOST_SERIES + 5):
-        add(total, series_of(catalogue.GroupAbsent(group=f"g{number}", partition="p")))
-    add(total, series_of(catalogue.GroupAbsent(group="g0", partition="p")))
-    assert len(total) == MOST_SERIES + 1
-    assert total["edgy_bus_group_absences_total", ("other",)] == 5
-    assert total["edgy_bus_group_absences_total", ("g0",)] == 2
+        sums.add(series_of(catalogue.GroupAbsent(group=f"g{number}", partition="p")))
+    sums.add(series_of(catalogue.GroupAbsent(group="g0", partition="p")))
+    sums.add(series_of(catalogue.WorkerDied(status=1)))  # each metric has a bound of its own
+    assert len(sums.series) == MOST_SERIES + 2
+    assert sums.series["edgy_bus_group_absences_total", ("other",)] == 5
+    assert sums.series["edgy_bus_group_absences_total", ("g0",)] == 2
 
 
 def test_series_pass_to_another_process_unchanged() -> None:

@@ -126,9 +126,12 @@ async def test_a_batch_is_one_call(ledger: Ledger) -> None:
     assert figures(ledger) == {"handled": 5, "skipped": 0, "letters": 0, "times": 1, "delays": 5}
 
 
-async def test_a_full_page_is_folded_without_waiting_for_a_round(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("receiver", [at_once, waits])
+async def test_all_events_are_counted_and_some_calls_are_timed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, receiver: Any
 ) -> None:
-    monkeypatch.setattr(meters, "PAGE", 2)
-    await handle(at_once, *ROWS)
-    assert figures(ledger)["handled"] == 4
+    monkeypatch.setattr(meters, "TIMED", 2)
+    meter = await handle(receiver, *ROWS)
+    expected = {"handled": 5, "skipped": 0, "letters": 0, "times": 2, "delays": 2}
+    meter.fold()
+    assert figures(ledger) == expected
