@@ -44,7 +44,7 @@ async def pause(broker: Broker, group: str, *, seconds: float | None, note: str)
     Raises:
         ConfigurationError: if there is no such group.
     """
-    # A new group has workers before it has read anything; an old one may have none at the moment.
+    # A new group has workers before it has read anything; an old one perhaps has no worker now.
     workers = (await broker.members(group)).alive
     if not workers:
         await require_group(broker, group)
