@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -21,7 +22,6 @@ from edgy_bus.cli.tables import show
 from edgy_bus.codec import dumps
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.operations import Dead, Letter, Parts, Selection, ShownLetter, selection_of_ids
-from edgy_bus.operations.dead_letters import Progress
 
 T = TypeVar("T")
 
@@ -255,8 +255,7 @@ def _act(
         # All letters of the streams: those that do not match are looked at as well.
         total = await operations.count_dead(parts.broker, choice.selection)
         task = bar.add_task(f"{view.count} letters", total=total)
-        progress: Progress = lambda count: bar.advance(task, count)  # noqa: E731
-        return await action(parts.broker, choice.selection, progress)
+        return await action(parts.broker, choice.selection, partial(bar.advance, task))
 
     with Bar(console=Console(stderr=True)) as bar:
         return operate(place, lambda parts: act(parts, bar))

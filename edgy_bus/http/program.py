@@ -1,24 +1,28 @@
 """Serve a program for as long as a stack is open, if the extra is installed."""
 
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.health import Pulse
 from edgy_bus.http.address import Address
 from edgy_bus.http.showing import Showing
 
+Serving = Callable[[Address, Showing], AbstractAsyncContextManager[Address]]
+"""Serve a program, as `server.serving` does."""
+
 _PACKAGES = frozenset({"prometheus_client", "starlette", "uvicorn"})
 
 
-def require() -> None:
-    """Import the packages of the extra.
+def require() -> Serving:
+    """Import the packages of the extra, and return the server.
 
     Raises:
         ConfigurationError: if a package is missing.
     """
     # Not at the top: programs without a server neither need nor load these packages.
     try:
-        import edgy_bus.http.server  # noqa: F401, PLC0415
+        from edgy_bus.http.server import serving  # noqa: PLC0415
     except ModuleNotFoundError as error:
         # A module that a package of the extra misses is a broken installation: show the traceback.
         if error.name not in _PACKAGES:
@@ -27,6 +31,7 @@ def require() -> None:
             f"serving metrics and health needs the package {error.name}, which is not installed: "
             "pip install 'edgy_bus[http]'"
         ) from None
+    return serving
 
 
 async def show(
@@ -43,9 +48,7 @@ async def show(
     Raises:
         ConfigurationError: if a package is missing, or if the address cannot be used.
     """
-    require()
-    from edgy_bus.http.server import serving  # noqa: PLC0415
-
+    serving = require()
     showing = Showing(pulse, groups=groups)
     # Before the server, whose last answers still read the numbers.
     stack.callback(showing.close)

@@ -4,23 +4,18 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
 from edgy_bus.brokers.base import Broker
-from edgy_bus.cli import main
 from tests.support import bury, event, hold
+from tests.unit.cli.support import Ended, run_words
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[Any, str, str]:
-    """Run `dead` on `program:bus`: its exit status, its output, and its errors."""
-    command, *rest = words
-    with pytest.raises(SystemExit) as caught:
-        main(["dead", command, "program:bus", *rest])
-    output = capsys.readouterr()
-    return caught.value.code, output.out, output.err
+def run(capsys: pytest.CaptureFixture[str], command: str, *words: str) -> Ended:
+    """Run `dead` on `program:bus`."""
+    return run_words(capsys, "dead", command, "program:bus", *words)
 
 
 @pytest.fixture

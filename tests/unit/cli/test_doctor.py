@@ -4,25 +4,21 @@ import asyncio
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.cli import main
 from edgy_bus.database import Database
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.operations import diagnosis
 from tests.support import bury, event
+from tests.unit.cli.support import Ended, run_words
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[Any, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(["doctor", "program:bus", "--seconds", "0", *words])
-    output = capsys.readouterr()
-    return caught.value.code, output.out, output.err
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> Ended:
+    return run_words(capsys, "doctor", "program:bus", "--seconds", "0", *words)
 
 
 @pytest.fixture

@@ -1,24 +1,14 @@
 """`edgy-bus held` and `release`: what is shown, what is done, and nothing else."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.cli import main
 from tests.support import hold
+from tests.unit.cli.support import run
 
 ROW = ("accounts.User", "42")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[Any, str, str]:
-    """Run a command on `program:bus`: its exit status, its output, and its errors."""
-    command, *rest = arguments
-    with pytest.raises(SystemExit) as caught:
-        main([command, "program:bus", *rest])
-    output = capsys.readouterr()
-    return caught.value.code, output.out, output.err
 
 
 @pytest.fixture

@@ -2,22 +2,12 @@
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.cli import main
 from tests.support import PARTITION, event, publish
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[Any, str, str]:
-    """Run a command on `program:bus`: its exit status, its output, and its errors."""
-    command, *rest = arguments
-    with pytest.raises(SystemExit) as caught:
-        main([command, "program:bus", *rest])
-    output = capsys.readouterr()
-    return caught.value.code, output.out, output.err
+from tests.unit.cli.support import run
 
 
 @pytest.fixture

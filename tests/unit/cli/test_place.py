@@ -2,25 +2,18 @@
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.cli import main, operating
+from edgy_bus.cli import operating
 from edgy_bus.cli.place import Address, find_place
 from edgy_bus.errors import ConfigurationError
 from tests.support import hold
+from tests.unit.cli.support import run_words as run
 
 SECRET = "redis://:pass-word@127.0.0.1:1/0"
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[Any, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    output = capsys.readouterr()
-    return caught.value.code, output.out, output.err
 
 
 @pytest.fixture

@@ -2,22 +2,14 @@
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
 
 import edgy_bus as edgy
 from edgy_bus.brokers.base import Broker
-from edgy_bus.cli import main
 from edgy_bus.database import Database
 from tests.support import PARTITION, bury, event, publish
-
-
-def run(capsys: pytest.CaptureFixture[str], command: str, *words: str) -> tuple[Any, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main([command, "program:bus", *words])
-    output = capsys.readouterr()
-    return caught.value.code, output.out, output.err
+from tests.unit.cli.support import run
 
 
 @pytest.fixture

@@ -17,11 +17,15 @@ from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
 from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.runtime.window import Window
+from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signals import Options, Receiver
 from tests.support import PARTITION, event
 
 QUICK = Retry(attempts=3, delay=0.01, factor=1, jitter=0)
+
+
+SETTINGS = WorkerSettings(lease=0.6, block=0.05, backoff=0.05, grace=5.0)
 
 
 def read(row: Mapping[str, Any] | None) -> Any:
@@ -33,6 +37,12 @@ def subscribe(function: Any, signal: str = "post_save", **options: Any) -> Subsc
     return Subscription(
         "mail", "accounts.User", signal, Receiver(function, given), "accounts.User", read
     )
+
+
+def worker_on(
+    broker: Broker, function: Any, settings: WorkerSettings = SETTINGS, **options: Any
+) -> Worker:
+    return Worker(broker, [Subscriptions("mail", [subscribe(function, **options)])], settings)
 
 
 def envelope(**changes: Any) -> Envelope:

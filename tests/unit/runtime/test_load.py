@@ -141,6 +141,21 @@ async def test_a_tenure_that_waits_for_room_stops_at_once_and_keeps_none() -> No
     assert load.stand_in_line(most).result()
 
 
+async def test_a_read_that_is_cancelled_just_when_its_turn_comes_keeps_no_room() -> None:
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None: ...
+
+    group = Group(MemoryBroker(), subscribe(receiver))
+    load, most = group.tools.load, group.tools.settings.in_hand_bytes
+    load.active = most
+    tenure = await group.begin()
+    await asyncio.sleep(0.05)
+    # In one step of the loop: the turn comes, and the lease is lost before the read goes on.
+    load.finished(most)
+    tenure.lose()
+    await tenure.wait()
+    assert load.stand_in_line(most).result()
+
+
 async def test_events_above_every_limit_pass_one_at_a_time() -> None:
     async def receiver(sender: Any, event: Any, **kwargs: Any) -> None: ...
 

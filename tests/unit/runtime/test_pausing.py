@@ -4,17 +4,8 @@ import asyncio
 from typing import Any
 
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.runtime.subscriptions import Subscriptions
-from edgy_bus.runtime.worker import Worker
-from edgy_bus.settings import WorkerSettings
 from tests.support import PARTITION, Told, event, eventually, publish
-from tests.unit.runtime.support import subscribe
-
-SETTINGS = WorkerSettings(lease=0.6, block=0.05, backoff=0.05, grace=5.0)
-
-
-def worker_on(broker: MemoryBroker, function: Any, **options: Any) -> Worker:
-    return Worker(broker, [Subscriptions("mail", [subscribe(function, **options)])], SETTINGS)
+from tests.unit.runtime.support import SETTINGS, worker_on
 
 
 async def test_running_calls_finish_and_the_rest_waits_for_the_end_of_the_pause() -> None:

@@ -23,9 +23,7 @@ from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 from tests.support import PARTITION, Told, event, eventually, publish
-from tests.unit.runtime.support import subscribe
-
-SETTINGS = WorkerSettings(lease=0.6, block=0.05, backoff=0.05, grace=5.0)
+from tests.unit.runtime.support import SETTINGS, subscribe, worker_on
 
 
 class Away(MemoryBroker):
@@ -51,12 +49,6 @@ class Away(MemoryBroker):
     async def fetch(self, lease: Lease, count: int, **where: Any) -> Any:
         self._answer()
         return await super().fetch(lease, count, **where)
-
-
-def worker_on(
-    broker: MemoryBroker, function: Any, settings: WorkerSettings = SETTINGS, **options: Any
-) -> Worker:
-    return Worker(broker, [Subscriptions("mail", [subscribe(function, **options)])], settings)
 
 
 async def declare(broker: MemoryBroker, partitions: int) -> list[Partition]:
