@@ -165,6 +165,13 @@ class WorkerSettings(Settings):
         "whose events the receivers handle, plus the longest time for which relays stand still. "
         "None: twice RelaySettings(retention=…) of the bus.",
     )
+    receiver_retention: float | None = Field(
+        None,
+        gt=0,
+        le=316_224_000,
+        description="How long a group waits for a receiver that no program has any more; then the "
+        "receiver is forgotten. None: RelaySettings(retention=…) of the bus.",
+    )
     block: float = Field(2.0, gt=0, le=3_600, description="Longest blocking read of a stream.")
     backoff: float = Field(
         5.0, gt=0, le=3_600, description="Longest pause between attempts while the broker is away."

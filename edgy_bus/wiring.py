@@ -226,6 +226,9 @@ class Wiring:
             # Twice: a relay that stands still keeps rows that are older than its retention.
             retention = 2 * self._relaying.retention
             settings = settings.model_copy(update={"inbox_retention": retention})
+        if settings.receiver_retention is None:
+            retention = self._relaying.retention
+            settings = settings.model_copy(update={"receiver_retention": retention})
         return LoggedWorker(self.broker, groups, settings, alive, self._signer, hooks=hooks)
 
 

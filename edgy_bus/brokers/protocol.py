@@ -11,12 +11,14 @@ from edgy_bus.brokers.base import Broker, Protocol
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.telemetry import catalogue
 
-PROTOCOL = Protocol(version=2, oldest=1)
+PROTOCOL = Protocol(version=3, oldest=1)
 """The protocol of this release.
 
 Version 1 are releases that keep no protocol. Version 2 adds `to`, `causationid` and the attributes
 of a context to the headers of events; programs of version 1 ignore the last two, and give an event
-with `to` to all of their receivers.
+with `to` to all of their receivers. Version 3 sets receivers aside; workers wait with that until no
+live worker of their group speaks an older version. A relay of an older version takes the own group
+of a receiver for a group of the database, which newer relays leave out.
 """
 
 

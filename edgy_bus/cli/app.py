@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgy_bus import __version__
-from edgy_bus.cli import commands, dead_commands
+from edgy_bus.cli import commands, dead_commands, receiver_commands
 from edgy_bus.cli.exits import Exit
 from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable, EdgyBusError
 
@@ -31,6 +31,7 @@ app.command("resume")(commands.resume)
 app.command("held")(commands.held)
 app.command("release")(commands.release)
 app.add_typer(dead_commands.app, name="dead")
+app.add_typer(receiver_commands.app, name="receiver")
 app.command("demo")(commands.demo)
 # `edgy_bus.cli.main` answers probes itself; here the words are passed on as they are.
 app.command(

@@ -115,6 +115,9 @@ def _note(group: GroupStatus) -> str:
         notes.append("`edgy-bus dead list`")
     if group.held:
         notes.append("`edgy-bus held`")
+    if group.aside:
+        lag = sum(aside.lag for aside in group.aside.values())
+        notes.append(f"{len(group.aside)} receivers aside, {lag} events: `receiver list`")
     if group.unowned and group.pause is None:
         notes.append(f"{group.unowned} streams without an owner")
     return ", ".join(notes)

@@ -22,6 +22,7 @@ from edgy_bus.operations.groups import Forgotten, forget, group_names, require_g
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
 from edgy_bus.operations.letters import Letter, Selection, ShownLetter, selection_of_ids
 from edgy_bus.operations.overview import (
+    AsideStatus,
     GroupStatus,
     OutboxStatus,
     Status,
@@ -32,8 +33,15 @@ from edgy_bus.operations.overview import (
 )
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
+from edgy_bus.operations.receivers import (
+    ReceiverStatus,
+    all_receivers,
+    forget_receiver,
+    receivers,
+)
 
 __all__ = [
+    "AsideStatus",
     "Dead",
     "Diagnosis",
     "Discarded",
@@ -47,6 +55,7 @@ __all__ = [
     "OutboxStatus",
     "Parts",
     "Paused",
+    "ReceiverStatus",
     "Released",
     "Replayed",
     "Resumed",
@@ -56,6 +65,7 @@ __all__ = [
     "Status",
     "StreamGroup",
     "StreamStatus",
+    "all_receivers",
     "count_dead",
     "dead",
     "dead_letter",
@@ -63,10 +73,12 @@ __all__ = [
     "doctor",
     "export_dead",
     "forget",
+    "forget_receiver",
     "group_names",
     "held",
     "list_dead",
     "pause",
+    "receivers",
     "release",
     "replay_dead",
     "require_group",

@@ -7,13 +7,14 @@ every code.
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 from edgy_bus.brokers.base import Broker, BrokerFacts
 from edgy_bus.operations.overview import GroupStatus, OutboxStatus, Status, status
 from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.receivers import ReceiverStatus, all_receivers
 
 OLDEST_VERSION = (6, 2)
 
@@ -82,6 +83,7 @@ async def doctor(parts: Parts, *, seconds: float = 5.0, unreachable: str = "") -
         *_of_clocks(difference),
         *_of_groups(second),
         *_of_lags(first, second),
+        *_of_receivers(await all_receivers(parts.broker), second),
         *_of_outboxes(second, unreachable),
     ]
     findings.sort(key=lambda finding: -finding.severity)
@@ -250,6 +252,24 @@ def _of_lags(first: Status, second: Status) -> Iterator[Finding]:
                 f"the lag grew from {earlier.lag} to {group.lag} events, and the oldest waits for "
                 f"{group.seconds:.0f} s",
                 "start more workers, or look for a slow or failing receiver in their logs",
+            )
+
+
+def _of_receivers(receivers: Iterable[ReceiverStatus], view: Status) -> Iterator[Finding]:
+    groups = {group.name: group for group in view.groups}
+    for receiver in receivers:
+        if receiver.missing:
+            aside = groups[receiver.group].aside.get(receiver.name)
+            waits = ""
+            if aside is not None:
+                waits = f"; {aside.lag} events wait, and keep {aside.size} bytes of streams"
+            yield Finding(
+                "receiver.missing",
+                Severity.WARNING,
+                f"receiver {receiver.name} of group {receiver.group}",
+                f"no program that runs has the receiver, for {receiver.seconds:.0f} s{waits}",
+                "start the program that has the receiver, or `edgy-bus receiver forget "
+                f"MODULE:BUS {receiver.name}`",
             )
 
 

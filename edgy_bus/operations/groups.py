@@ -56,6 +56,7 @@ async def forget(parts: Parts, group: str) -> Forgotten:
                 models.add(model)
             # Also where the stream has no such group: the notes of the group may have remained.
             await broker.forget(partition, group)
+    await broker.disband(group)
     # The databases come last: a relay that trims meanwhile notes each group that the broker knows.
     for store in parts.outboxes:
         await store.forget_group(group)

@@ -1,4 +1,4 @@
-"""How far groups are, who works for them, and what waits: the views of an operator on call."""
+"""How far groups are, their workers, and the events that wait: the views of an operator on call."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,20 @@ from edgy_bus.errors import DatabaseError, DatabaseUnavailable
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.surveys import surveyed
 from edgy_bus.outbox.store import OutboxStore
+
+
+@dataclass(frozen=True, slots=True)
+class AsideStatus:
+    """How far a receiver is that reads in a group of its own."""
+
+    streams: int
+    """Streams from which the receiver is set aside."""
+    lag: int
+    """Events that the receiver has not finished, as far as the broker counts them."""
+    seconds: float
+    """The age of the oldest of these events."""
+    size: int
+    """Bytes of these streams, as far as the broker says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,8 @@ class GroupStatus:
     """Streams with unfinished events that no worker owns."""
     pause: Pause | None = None
     """The pause of the group: its workers begin no call."""
+    aside: Mapping[str, "AsideStatus"] = field(default_factory=dict)
+    """The receivers that are set aside, by name."""
 
     @property
     def deserted(self) -> bool:
@@ -121,6 +137,19 @@ class _Sum:
     held: int = 0
     unowned: int = 0
     owners: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    aside: dict[str, AsideStatus] = field(default_factory=dict)
+
+    def set_aside(self, receiver: str, survey: GroupSurvey, now: int, size: int) -> None:
+        before = self.aside.get(receiver, AsideStatus(0, 0, 0.0, 0))
+        age = _age(survey, now)
+        self.aside[receiver] = AsideStatus(
+            before.streams + 1,
+            before.lag + survey.unfinished + (survey.unread or 0),
+            max(before.seconds, age),
+            before.size + size,
+        )
+        # The group has not finished what one of its receivers has not finished.
+        self.seconds = max(self.seconds, age)
 
     def add(self, survey: GroupSurvey, now: int) -> None:
         self.streams += 1
@@ -160,6 +189,9 @@ async def status(parts: Parts, unreachable: str = "") -> Status:
         is_sized = is_sized and stream.size is not None
         for group in stream.groups:
             sums[group.group].add(group, stream.now)
+        for aside in stream.asides:
+            name, _, receiver = aside.group.partition("/")
+            sums[name].set_aside(receiver, aside, stream.now, stream.size or 0)
     # After the streams: a worker that joined in between owns nothing yet, and counts as alive.
     groups = [await _group(broker, name, sums[name]) for name in sorted(sums)]
     outboxes = [await _outbox(store) for store in parts.outboxes]
@@ -209,6 +241,7 @@ async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
         held=total.held,
         unowned=total.unowned,
         pause=members.pause,
+        aside=dict(sorted(total.aside.items())),
     )
 
 

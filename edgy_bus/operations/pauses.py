@@ -39,18 +39,20 @@ async def pause(broker: Broker, group: str, *, seconds: float | None, note: str)
         broker: the broker.
         group: a group that has workers, or that has read a stream.
         seconds: how long the pause lasts; None: until `resume`.
-        note: who paused the group and why; the first 200 characters are kept.
+        note: the operator and the reason; the first 200 characters are kept.
 
     Raises:
         ConfigurationError: if there is no such group.
     """
+    # A new group has workers before it has read anything; an old one perhaps has no worker now.
     workers = (await broker.members(group)).alive
     if not workers:
         await require_group(broker, group)
-    made = await broker.pause(group, seconds, note[:LONGEST_NOTE])
-    return Paused(group, made.until, made.note, len(workers))
+    stored = await broker.pause(group, seconds, note[:LONGEST_NOTE])
+    return Paused(group, stored.until, stored.note, len(workers))
 
 
 async def resume(broker: Broker, group: str) -> Resumed:
     """End the pause of a group."""
+    # No look at the groups: for a misspelt group, the answer is that the group was not paused.
     return Resumed(group, await broker.resume(group))

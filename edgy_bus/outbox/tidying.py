@@ -238,7 +238,8 @@ class Tidier:
 
     def _is_kept_waiting(self, partition: Partition, progress: Progress, groups: set[str]) -> bool:
         """Return whether groups are missing at a stream. Reports a change of the missing groups."""
-        missing = sorted(groups - progress.keys())
+        # A relay of an older protocol has noted the own groups of receivers that were set aside.
+        missing = sorted(name for name in groups - progress.keys() if "/" not in name)
         if missing != self._waits_for.get(partition, []):
             self._waits_for[partition] = missing
             if missing:

@@ -12,10 +12,10 @@ the later.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Broker, EntryId, Kept, Lease
+from edgy_bus.brokers.base import START, Broker, EntryId, Kept, Lease
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.runtime.jobs import Handling
 
@@ -52,15 +52,22 @@ class Acknowledger:
         backoff: longest pause in seconds between attempts that the broker does not answer, or
             refuses.
         reported: called after entries were settled.
+        gone: receivers that were left out of entries, and that the group has forgotten since.
     """
 
     def __init__(
-        self, broker: Broker, lease: Lease, backoff: float, reported: Callable[[], None]
+        self,
+        broker: Broker,
+        lease: Lease,
+        backoff: float,
+        reported: Callable[[], None],
+        gone: Set[str] = frozenset(),
     ) -> None:
         self._broker = broker
         self._lease = lease
         self._backoff = backoff
         self._reported = reported
+        self._gone = gone
         self._finished: Owed = {}
         self._withheld: Owed = {}
         """Finished entries that wait for the note about an earlier entry of their row."""
@@ -217,10 +224,19 @@ class Acknowledger:
         """Settle entries, and take out of `owed` what is settled."""
         for page in _pages(owed):
             entries = [handling.entry.id for handling in page]
-            await self._broker.settle(self._lease, entries, _kept(page))
+            await self._broker.settle(self._lease, entries, _kept(page), self._left_out(page))
             for entry in entries:
                 del owed[entry]
             self._reported()
+
+    def _left_out(self, handlings: Sequence[Handling]) -> Mapping[str, EntryId]:
+        """Return for each receiver that was left out the greatest entry."""
+        entries: dict[str, EntryId] = {}
+        for handling in handlings:
+            for name in handling.left_out:
+                if name not in self._gone:
+                    entries[name] = max(handling.entry.id, entries.get(name, START))
+        return entries
 
     async def _note_all(self, now: _Round) -> bool:
         """Write the notes of a round; False if the broker refuses one of them."""

@@ -6,8 +6,19 @@ few partitions move, and no worker gets more than its share, rounded up.
 
 import hashlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from edgy_bus.events import Partition
+
+
+class Post(NamedTuple):
+    """Name what a tenure holds: a partition, in the role of a group or of a receiver's own group.
+
+    The own group of a receiver that is set aside is `GROUP/RECEIVER`.
+    """
+
+    partition: Partition
+    role: str
 
 
 def assign(members: Iterable[str], partitions: Iterable[Partition]) -> dict[Partition, str]:

@@ -13,6 +13,7 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Members
@@ -22,7 +23,8 @@ from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.portions import Portion
 from edgy_bus.reasons import describe, trace_of
-from edgy_bus.runtime.assignment import assign
+from edgy_bus.runtime.asides import AsideWatch
+from edgy_bus.runtime.assignment import Post, assign
 from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.hooks import ErrorHooks
 from edgy_bus.runtime.jobs import Stats
@@ -32,6 +34,8 @@ from edgy_bus.runtime.load import Load
 from edgy_bus.runtime.meter import Meter
 from edgy_bus.runtime.news import NewsWatch
 from edgy_bus.runtime.pausing import GroupPause
+from edgy_bus.runtime.peers import Peers
+from edgy_bus.runtime.roster import GroupRoster
 from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.tenure import Tenure
@@ -50,6 +54,9 @@ much later than its lease ends."""
 _DECLARED = 1.0
 """Seconds for which the numbers of partitions are remembered. They change with a new model only."""
 
+_FOR_EVER = 1e9
+"""Seconds: no receiver is forgotten, unless an operator forgets the receiver."""
+
 _SOON = 0.2
 """Seconds until the next look while another worker still holds a partition of this share."""
 
@@ -63,6 +70,10 @@ class Consumer(Service):
         stats: the counts of this process for the group.
         ready: whether a round has succeeded: this process takes part in the group.
     """
+
+    ready = False
+    _away = False
+    _nudge = ""
 
     def __init__(
         self,
@@ -80,14 +91,17 @@ class Consumer(Service):
         self.group = subscriptions.group
         self.worker = secrets.token_hex(6)
         self.stats = Stats()
+        self._peers = Peers(broker, self.group)
+        self._asides = AsideWatch(broker, subscriptions, self._peers)
         self._broker = broker
         self._subscriptions = subscriptions
         self._settings = settings
-        self._tenures: dict[Partition, Tenure] = {}
+        self._tenures: dict[Post, Tenure] = {}
         self._keeper = keeper
-        self._membership = Membership(self.group, self.worker, self._tenures)
+        self._membership = Membership(self.group, self.worker, self._tenures, self._report())
         self._news = NewsWatch(settings, self._tenures)
         self._meter = Meter(self.group) if telemetry.is_measured() else None
+        self._roster = GroupRoster(broker, subscriptions, settings.receiver_retention or _FOR_EVER)
         self._tools = Tools(
             broker=broker,
             subscriptions=subscriptions,
@@ -100,24 +114,22 @@ class Consumer(Service):
             window=Window(settings.window),
             idle=self._news.rearm,
             signer=signer,
+            roster=self._roster,
             failures=Failures(hooks),
             meter=self._meter,
         )
         self._ended = asyncio.Event()
-        self._backoff: dict[Partition, float] = {}
+        self._backoff: dict[Post, float] = {}
         self._numbers = itertools.count(1)
-        self._away = False
-        self._nudge = ""
         self._pause = GroupPause(self.group)
         self._declared: Mapping[str, int] = {}
         self._forgotten = 0.0
         """When `_declared` is to be read again."""
-        self.ready = False
 
     @property
     def partitions(self) -> list[Partition]:
         """Return the partitions that this process holds now."""
-        return sorted(self._tenures)
+        return sorted(post.partition for post in self._tenures if post.role == self.group)
 
     def states(self) -> list[Measurement]:
         """Return what this process holds now. May be called from another thread."""
@@ -184,7 +196,7 @@ class Consumer(Service):
             self._away = True
             return min(1.0, self._settings.backoff)
         except Exception as error:  # noqa: BLE001 - no error of a round ends running calls
-            self._report(error)
+            self._report_error(error)
             return self._settings.backoff
         if self._away:
             telemetry.emit(catalogue.BrokerAvailable(part=f"worker of group {self.group}"))
@@ -204,38 +216,38 @@ class Consumer(Service):
             for tenure in self._tenures.values():
                 tenure.finish()
             return False
-        share = await self._share(members.alive)
-        for partition, tenure in self._tenures.items():
+        share = await self._share(members)
+        for post, tenure in self._tenures.items():
             # Never from the other side: a worker that takes a partition while its owner still runs
             # receivers would break the order of rows.
-            tenure.hand_over(partition not in share)
+            tenure.hand_over(post not in share)
         now = asyncio.get_running_loop().time()
         wanted = [
-            partition
-            for partition in sorted(share)
-            if partition not in self._tenures and self._backoff.get(partition, 0) <= now
+            post
+            for post in sorted(share)
+            if post not in self._tenures and self._backoff.get(post, 0) <= now
         ]
         await self._try_each(self._take, wanted)
         return bool(share - self._tenures.keys())
 
     async def _try_each(
-        self, work: Callable[[Partition], Awaitable[None]], partitions: Sequence[Partition]
+        self, work: Callable[[Post], Awaitable[None]], posts: Sequence[Post]
     ) -> None:
         """Do the same for several partitions; an error concerns its own partition alone.
 
         Raises:
             BrokerUnavailable: when all have been tried.
         """
-        answers = await asyncio.gather(*map(work, partitions), return_exceptions=True)
+        answers = await asyncio.gather(*map(work, posts), return_exceptions=True)
         outage = None
-        for partition, error in zip(partitions, answers, strict=True):
+        for post, error in zip(posts, answers, strict=True):
             if isinstance(error, BrokerUnavailable):
                 outage = error
             elif error is not None:
-                self._avoid(partition)
+                self._avoid(post)
                 telemetry.emit(
                     catalogue.PartitionFailed(
-                        group=self.group, partition=str(partition), error=describe(error)
+                        group=post.role, partition=str(post.partition), error=describe(error)
                     )
                 )
         if outage is not None:
@@ -244,23 +256,35 @@ class Consumer(Service):
     async def _announce(self) -> Members:
         """Announce this worker, and note what operators have decided since the last round."""
         requested = asyncio.get_running_loop().time()
-        members = await self._broker.join(
-            self.group, self.worker, self._settings.lease, self._counts()
-        )
+        report = self._membership.report = self._report()
+        members = await self._broker.join(self.group, self.worker, self._settings.lease, report)
         self._membership.joined = requested
         self._pass_on(members.nudge)
         self._pause.note(members.pause)
         return members
 
-    async def _share(self, alive: Sequence[str]) -> set[Partition]:
-        """Return the partitions that this worker should hold."""
-        assigned = assign(alive, await self._partitions())
-        return {partition for partition, owner in assigned.items() if owner == self.worker}
+    async def _share(self, members: Members) -> set[Post]:
+        """Return the partitions that this worker should hold.
+
+        Among them are partitions from which receivers of this program are set aside.
+        """
+        await self._peers.update(members.alive)
+        is_changed = await self._roster.renew(
+            members.roster, sets_aside=self._peers.know_receivers_aside
+        )
+        if is_changed:
+            for tenure in self._tenures.values():
+                tenure.wake()
+        partitions = await self._partitions()
+        assigned = assign(members.alive, partitions).items()
+        whole = {Post(each, self.group) for each, owner in assigned if owner == self.worker}
+        return whole | await self._asides.share(partitions, self.worker)
 
     def _pass_on(self, nudge: str) -> None:
         """Let the tenures look at their held rows if an operator has acted since the last round."""
         if nudge != self._nudge:
             self._nudge = nudge
+            self._asides.look_soon()
             for tenure in self._tenures.values():
                 tenure.nudge()
 
@@ -272,56 +296,67 @@ class Consumer(Service):
         if now >= self._forgotten:
             self._declared = await self._broker.declared()
             self._forgotten = now + _DECLARED
+        ordered: Sequence[str] = self._subscriptions.ordered_models
+        pre: Sequence[str] = self._subscriptions.pre_models
+        if self._roster.sets_aside:
+            # Of the whole group: workers that assign different partitions come to different shares.
+            ordered, pre = self._roster.models(pre=False), self._roster.models(pre=True)
         partitions = [
             partition
-            for model in self._subscriptions.ordered_models
+            for model in ordered
             for partition in partitions_of(model, self._declared.get(model, 0))
         ]
-        return partitions + [Partition(model, PRE) for model in self._subscriptions.pre_models]
+        return partitions + [Partition(model, PRE) for model in pre]
 
-    async def _take(self, partition: Partition) -> None:
+    async def _take(self, post: Post) -> None:
         requested = asyncio.get_running_loop().time()
         # A name that no other tenure ever had: a broker that has lost its data counts tenures from
         # one again, and a call of an old tenure that arrives late must not pass for a call of the
         # new tenure.
         owner = f"{self.worker}.{next(self._numbers)}"
-        lease = await self._broker.acquire(partition, self.group, owner, self._settings.lease)
+        lease = await self._broker.acquire(*post, owner, self._settings.lease)
         if lease is None:
             return
-        tenure = Tenure(lease, end_of(requested, self._settings.lease), self._tools)
-        self._tenures[partition] = tenure
+        tools = self._tools
+        if lease.receiver:
+            tools = replace(tools, subscriptions=self._subscriptions.only(lease.receiver))
+        tenure = Tenure(lease, end_of(requested, self._settings.lease), tools)
+        self._tenures[post] = tenure
         await tenure.start()
         # The lease is given back at once, and not in the next round.
         tenure.when_ended(self._ended.set)
-        telemetry.emit(catalogue.PartitionTaken(group=self.group, partition=str(partition)))
+        telemetry.emit(catalogue.PartitionTaken(group=post.role, partition=str(post.partition)))
 
     async def _give_back_ended(self) -> None:
-        ended = {tenure.partition: tenure for tenure in self._forget_ended()}
+        ended = self._forget_ended()
 
-        async def give_back(partition: Partition) -> None:
+        async def give_back(post: Post) -> None:
             # A call goes on: the next owner must not begin before the lease has run out.
-            if ended[partition].left_calls:
+            if ended[post].left_calls:
                 return
-            await self._broker.release(ended[partition].lease)
-            telemetry.emit(catalogue.PartitionReleased(group=self.group, partition=str(partition)))
+            await self._broker.release(ended[post].lease)
+            partition = str(post.partition)
+            telemetry.emit(catalogue.PartitionReleased(group=post.role, partition=partition))
 
         # A lease that cannot be given back runs out.
         await self._try_each(give_back, list(ended))
 
-    def _forget_ended(self) -> list[Tenure]:
+    def _forget_ended(self) -> dict[Post, Tenure]:
         """Forget the tenures that have ended; return them, because their leases may be held."""
-        ended = [tenure for tenure in self._tenures.values() if not tenure.running]
-        for tenure in ended:
-            del self._tenures[tenure.partition]
+        ended = {post: tenure for post, tenure in self._tenures.items() if not tenure.running}
+        for post, tenure in ended.items():
+            del self._tenures[post]
             # A tenure that fails at once, again and again, must not keep the process busy.
             if tenure.failure is not None:
-                self._avoid(tenure.partition)
+                self._avoid(post)
+            if tenure.caught_up:
+                self._asides.forget(post)
         return ended
 
-    def _avoid(self, partition: Partition) -> None:
+    def _avoid(self, post: Post) -> None:
         """Leave a partition alone for a while."""
         now = asyncio.get_running_loop().time()
-        self._backoff[partition] = now + self._settings.backoff
+        self._backoff[post] = now + self._settings.backoff
 
     async def _step_down(self) -> None:
         """Leave the group, drain, and give every partition back."""
@@ -334,7 +369,7 @@ class Consumer(Service):
         except BrokerUnavailable:
             pass  # the broker forgets this worker when the worker's time has run out
         except Exception as error:  # noqa: BLE001 - what runs is to finish all the same
-            self._report(error)
+            self._report_error(error)
         while self._tenures:
             with suppress(BrokerUnavailable):
                 await self._give_back_ended()
@@ -344,12 +379,12 @@ class Consumer(Service):
         if self._meter is not None:
             self._meter.fold()
 
-    def _report(self, error: Exception) -> None:
+    def _report_error(self, error: Exception) -> None:
         telemetry.emit(
             catalogue.ConsumerFailed(group=self.group, error=describe(error), trace=trace_of(error))
         )
 
-    def _counts(self) -> bytes:
+    def _report(self) -> bytes:
         """Return the report that operators and other programs read about this worker."""
         stats = self.stats
         return dumps(
@@ -360,6 +395,7 @@ class Consumer(Service):
                 "retries": stats.retries,
                 "dead": stats.dead,
                 "partitions": len(self._tenures),
+                "receivers": sorted({each.name for each in self._subscriptions.all}),
             }
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgy_bus.brokers.base import START, DeadLetter, EntryId, HeldState, RowKey
 from edgy_bus.errors import BrokerNotReady, BrokerUnavailable
+from edgy_bus.runtime.attendance import Attendance
 from edgy_bus.runtime.held_rows import HeldRows
 from edgy_bus.runtime.jobs import Job, Work
 from edgy_bus.runtime.lanes import Lanes
@@ -32,15 +33,24 @@ class Detours:
 
     Args:
         lanes: the lanes of the tenure.
+        attendance: knows the receivers whose held rows are this tenure's.
         tasks: the tasks of the tenure, among which the parked events of released rows are handled.
     """
 
-    def __init__(self, term: Term, tools: Tools, lanes: Lanes[Work], tasks: OwnedTasks) -> None:
+    def __init__(
+        self,
+        term: Term,
+        tools: Tools,
+        lanes: Lanes[Work],
+        attendance: Attendance,
+        tasks: OwnedTasks,
+    ) -> None:
         self.held = HeldRows()
         self._term = term
         self._broker = tools.broker
         self._pause = tools.settings.backoff / 4
         self._lanes = lanes
+        self.attendance = attendance
         self._tasks = tasks
         self._course = tools.window.course(term.lease)
         self._releases = Releases(term, tools, self.held, tasks)
@@ -60,12 +70,18 @@ class Detours:
                     raise
 
     async def _load(self) -> None:
-        partition, group = self._term.lease.partition, self._term.group
         # Before anything is read: an event of a row that a former owner held must be parked.
         question = self.held.ask()
-        await self._add(list(await self._broker.held(partition, group)), question)
+        held = await self._held()
+        await self._add([key for key in held if key not in self.held.rows], question)
         if self.held.rows:
             self._changed.set()
+
+    async def _held(self) -> dict[RowKey, HeldState]:
+        """Return the held rows of the receivers that take part in this tenure."""
+        held = await self._broker.held(self._term.lease.partition, self._term.group)
+        # Another tenure, of the receiver's own group, changes the other rows.
+        return {key: held[key] for key in held if self.attendance.handles(key.receiver)}
 
     async def _add(self, rows: Sequence[RowKey], question: int) -> None:
         """Take note of held rows that this tenure does not know."""
@@ -140,12 +156,11 @@ class Detours:
                 await self._look()
 
     async def _look(self) -> None:
-        partition, group = self._term.lease.partition, self._term.group
         question = self.held.ask()
         # Before the question: what changes during the question is the next question's.
         was_nudged, self._nudged = self._nudged, False
         try:
-            answer = await self._broker.held(partition, group)
+            answer = await self._held()
             await self._add([key for key in answer if key not in self.held.rows], question)
         except BrokerUnavailable:
             self._nudged = self._nudged or was_nudged

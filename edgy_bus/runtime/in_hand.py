@@ -3,6 +3,7 @@
 import asyncio
 
 from edgy_bus.runtime.acknowledger import Acknowledger
+from edgy_bus.runtime.attendance import Attendance
 from edgy_bus.runtime.jobs import Work
 from edgy_bus.runtime.lanes import MOST, Lanes
 from edgy_bus.runtime.term import Term
@@ -17,14 +18,14 @@ class InHand:
         acknowledger: reports entries to the broker.
     """
 
-    def __init__(self, term: Term, tools: Tools) -> None:
+    def __init__(self, term: Term, tools: Tools, attendance: Attendance) -> None:
         settings = tools.settings
         self._term = term
         self._load = tools.load
         self._portion = tools.portion
         self.lanes: Lanes[Work] = Lanes(tools.load)
         self.acknowledger = Acknowledger(
-            tools.broker, term.lease, settings.backoff, self.check_room
+            tools.broker, term.lease, settings.backoff, self.check_room, attendance.gone
         )
         self._prefetch = settings.prefetch
         self._worthwhile = max(1, settings.prefetch // 2)

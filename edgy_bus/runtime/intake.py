@@ -13,6 +13,7 @@ from edgy_bus.brokers.base import START, Entry, EntryId, Fetched
 from edgy_bus.codec import Envelope, unpack
 from edgy_bus.errors import BrokerNotReady, BrokerUnavailable, EventError, LeaseLost
 from edgy_bus.reasons import bounded, describe
+from edgy_bus.runtime.detours import Detours
 from edgy_bus.runtime.in_hand import InHand
 from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job
 from edgy_bus.runtime.lanes import Key
@@ -32,16 +33,30 @@ _SLOW = 1.0
 
 _FIRST_PAUSE = 0.05
 
+_RETURN = 0.5
+"""Seconds between two reads of a stream at rest while a receiver is to come back."""
+
 
 class Intake:
     """Read a partition for as long as its tenure lasts.
 
     Attributes:
+        caught_up: whether a receiver that was set aside has finished its own group.
         position: where the stream was read up to, while the intake waits for news; None otherwise.
     """
 
-    def __init__(self, term: Term, tools: Tools, in_hand: InHand, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        term: Term,
+        tools: Tools,
+        in_hand: InHand,
+        scheduler: Scheduler,
+        detours: Detours,
+    ) -> None:
+        self.caught_up = False
         self.position: EntryId | None = None
+        self._attendance = detours.attendance
+        self._detours = detours
         self._term = term
         self._broker = tools.broker
         self._subscriptions = tools.subscriptions
@@ -71,6 +86,39 @@ class Intake:
         self._news.set()
         self._in_hand.stop()
 
+    async def begin(self) -> None:
+        """Arrange the receivers, and learn which rows they hold, before the first read.
+
+        Raises:
+            BrokerUnavailable: the tenure cannot begin.
+            LeaseLost: when the broker refuses the lease.
+        """
+        await self._arrange()
+        await self._detours.load()
+
+    async def _arrange(self) -> bool:
+        """Arrange the receivers; return whether receivers have come back."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._attendance.arrange()
+            except BrokerUnavailable:
+                # Safe to repeat, whether the call took effect or not.
+                if await self._term.pause(pause):
+                    raise
+                pause = min(self._longest_pause, pause * 2)
+
+    async def _arrange_again(self) -> bool:
+        """Arrange the receivers anew; False if the tenure has to end."""
+        try:
+            if await self._arrange():
+                # Before the first event of a receiver that has come back: its row may be held.
+                await self._detours.load()
+        except BrokerUnavailable as error:
+            self._doubt(str(error))
+            return False
+        return True
+
     async def run(self) -> None:
         """Read until the tenure stops, or until the answer to a read is lost.
 
@@ -81,10 +129,20 @@ class Intake:
         # read without `inherit` if it finds some. They came back with an older copy of the stream.
         inherit, after = True, START
         while not self._term.stopping:
+            if self._attendance.is_due:
+                if not await self._arrange_again():
+                    return
+                continue
+            if not self._attendance.may_read():
+                await self._term.pause(_FIRST_PAUSE)
+                continue
             # Before the read: news that arrive during the read must wake the wait after it.
             self._news.clear()
             fetched = await self._fetch(inherit=inherit, after=after)
             if fetched is None:
+                return
+            if fetched.ended:
+                self.caught_up = True
                 return
             self._check(fetched)
             inherit, after = inherit and fetched.inherited, fetched.position
@@ -166,7 +224,9 @@ class Intake:
         # The bell may miss news: a stream may have been replaced by another stream, whose entries
         # have smaller ids than `position`. So the wait has a limit, which grows while nothing
         # comes: a process may have hundreds of streams at rest.
-        if await happens(self._news, self._next_wait):
+        # The return of a receiver rings no bell.
+        wait = _RETURN if self._attendance.may_change else self._next_wait
+        if await happens(self._news, wait):
             self._next_wait = self._first_wait
         else:
             self._next_wait = min(_LONGEST_WAIT, self._next_wait * 2)
@@ -176,7 +236,7 @@ class Intake:
 
     def _admit(self, entry: Entry) -> None:
         """Make a job for each receiver that has not finished with the entry."""
-        handling = _handling_of(entry)
+        handling = _handling_of(entry, self._term.lease.receiver)
         try:
             envelope = self._unpack(entry)
         except Exception as error:  # noqa: BLE001 - nothing on a stream may end a tenure
@@ -185,7 +245,10 @@ class Intake:
         if self._keeps_order:
             handling.row = envelope.subject
         may_skip = self._course.may_skip(envelope.sequence, envelope.subject)
+        handling.left_out = self._attendance.left_out(entry.id)
         subscriptions = self._subscriptions.of(envelope.model, envelope.signal)
+        if handling.left_out:
+            subscriptions = [each for each in subscriptions if each.name not in handling.left_out]
         if envelope.to is not None:
             subscriptions = _addressed(subscriptions, envelope.to)
         share = handling.size // max(1, len(subscriptions))
@@ -231,16 +294,27 @@ class Intake:
         In a lane like other jobs: a broker that cannot take dead letters must not fill this
         process's memory with such entries.
         """
+        handling.left_out = self._attendance.left_out(handling.entry.id)
+        if self._term.lease.receiver:
+            # The tenure of the whole group keeps the entry, once for all receivers.
+            self._in_hand.acknowledger.owe(handling)
+            return
         reason = str(error) if isinstance(error, EventError) else describe(error)
         handling.unfinished = 1
         self._lanes.add((_alone(handling.entry), STREAM), Foreign(handling, bounded(reason)))
 
 
-def _handling_of(entry: Entry) -> Handling:
-    """Return an entry in hand, with what earlier owners have noted about its receivers."""
+def _handling_of(entry: Entry, only: str) -> Handling:
+    """Return an entry in hand, with what earlier owners have noted about its receivers.
+
+    `only` is the receiver whose own group is read; empty for the group of all.
+    """
     handling = Handling(entry, {}, size=sum(map(len, entry.fields.values())))
     if entry.notes:
-        handling.notes = unpack_notes(handling.event_id, entry.notes)
+        notes = unpack_notes(handling.event_id, entry.notes)
+        # A receiver that is set aside takes its own note along; the proofs that other notes name
+        # are not in its own group.
+        handling.notes = {name: notes[name] for name in notes if only in ("", name)}
     for name in entry.kept:
         attempts = handling.notes.get(name, NOTHING).attempts
         handling.notes[name] = Note(attempts, done=True, kept=True)

@@ -34,6 +34,7 @@ class Handling:
         begun: notes that would be true if this process died now, for receivers that are running.
         size: bytes of the entry.
         row: the row of the event, if the events of the row have an order.
+        left_out: the receivers that are not called here, because they read in groups of their own.
     """
 
     entry: Entry
@@ -42,6 +43,7 @@ class Handling:
     begun: dict[str, Note] | None = None
     size: int = 0
     row: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def event_id(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.errors import BrokerError
-from edgy_bus.events import Partition
+from edgy_bus.runtime.assignment import Post
 from edgy_bus.runtime.keeping import Limits, Renewing
 from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.services import failure_of
@@ -23,13 +23,15 @@ class Membership:
         group: the group.
         worker: the name of the worker in the group.
         tenures: the tenures of the consumer, kept up to date by the consumer.
+        report: what other workers read about this worker, kept up to date by the consumer.
         joined: when the worker was registered last; written by the consumer's rounds, too.
         has_left: whether the worker has left the group, and must not be registered again.
     """
 
     group: str
     worker: str
-    tenures: Mapping[Partition, Tenure]
+    tenures: Mapping[Post, Tenure]
+    report: bytes = b""
     joined: float = _NEVER
     has_left: bool = False
 
@@ -142,12 +144,15 @@ class LeaseRenewal:
         """Keep a worker among the live workers while its rounds stand still."""
         if asked - membership.joined < self._limits.pause or membership.has_left:
             return
+        group, worker = membership.group, membership.worker
         try:
-            await self._broker.join(membership.group, membership.worker, self._limits.lease, b"")
+            # With the report: a live worker without a report passes for a worker of an older
+            # release, next to whom no receiver is set aside.
+            await self._broker.join(group, worker, self._limits.lease, membership.report)
             membership.joined = max(membership.joined, asked)
             if membership.has_left:
                 # The worker has left meanwhile, and this request may have come later.
-                await self._broker.leave(membership.group, membership.worker)
+                await self._broker.leave(group, worker)
         except BrokerError:
             return  # tried again with the next renewal
 

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from edgy_bus.brokers.base import Bell
+from edgy_bus.brokers.base import Bell, EntryId
 from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
+from edgy_bus.runtime.assignment import Post
 from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.services import Progress, happens
 from edgy_bus.settings import WorkerSettings
@@ -24,7 +25,7 @@ class NewsWatch:
         progress: noted before each wait.
     """
 
-    def __init__(self, settings: WorkerSettings, tenures: Mapping[Partition, Tenure]) -> None:
+    def __init__(self, settings: WorkerSettings, tenures: Mapping[Post, Tenure]) -> None:
         self._block = settings.block
         self._pause = min(0.5, settings.backoff)
         self._tenures = tenures
@@ -41,11 +42,7 @@ class NewsWatch:
         while True:
             self._stale.clear()
             self.progress.note(rests=self._block)
-            positions = {
-                partition: tenure.position
-                for partition, tenure in self._tenures.items()
-                if tenure.position is not None
-            }
+            positions = self._positions()
             if not positions:
                 await happens(self._stale, self._block)
                 continue
@@ -55,10 +52,19 @@ class NewsWatch:
                 await asyncio.sleep(self._pause)
                 # A broker that cannot wait may still answer reads: each tenure finds out by itself.
                 ringing = positions
-            for partition in sorted(ringing):
-                # Given back during the wait.
-                if partition in self._tenures:
-                    self._tenures[partition].wake()
+            # Not those that were given back during the wait.
+            for post, tenure in sorted(self._tenures.items()):
+                if post.partition in ringing and tenure.position is not None:
+                    tenure.wake()
+
+    def _positions(self) -> dict[Partition, EntryId]:
+        """Return the least position of the idle tenures of each partition."""
+        positions: dict[Partition, EntryId] = {}
+        for post, tenure in self._tenures.items():
+            if tenure.position is not None:
+                before = positions.get(post.partition, tenure.position)
+                positions[post.partition] = min(before, tenure.position)
+        return positions
 
     async def interrupt(self, bell: Bell) -> None:
         """End the bell's wait whenever positions have changed, for ever."""

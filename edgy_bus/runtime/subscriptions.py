@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.events import Partition
 from edgy_bus.signals import Inbox, Receiver
 
 
@@ -63,6 +64,16 @@ class Subscriptions:
                 )
             siblings.append(subscription)
 
+    def only(self, receiver: str) -> "Subscriptions":
+        """Return the subscriptions of one receiver."""
+        return Subscriptions(self.group, [each for each in self.all if each.name == receiver])
+
+    def at(self, partition: Partition) -> frozenset[str]:
+        """Return the names of the receivers that events of a partition concern."""
+        return frozenset(
+            each.name for each in self.all if belongs(each.model, each.signal, partition)
+        )
+
     def __len__(self) -> int:
         return len(self.all)
 
@@ -92,6 +103,11 @@ class Subscriptions:
             if inbox is not None:
                 inboxes[id(inbox)] = inbox
         return tuple(inboxes.values())
+
+
+def belongs(model: str, signal: str, partition: Partition) -> bool:
+    """Return whether events of a signal of a model are on a partition."""
+    return model == partition.model and signal.startswith("pre_") != partition.ordered
 
 
 class Snapshot:

@@ -7,6 +7,7 @@ from edgy_bus import telemetry
 from edgy_bus.brokers.base import EntryId, Lease
 from edgy_bus.errors import BrokerUnavailable, LeaseLost
 from edgy_bus.reasons import describe, trace_of
+from edgy_bus.runtime.attendance import Attendance
 from edgy_bus.runtime.detours import Detours
 from edgy_bus.runtime.handover import Handover, Phase, step
 from edgy_bus.runtime.in_hand import InHand
@@ -30,6 +31,7 @@ class Tenure(Service):
 
     - The partition was handed over to another worker (`handover`): no receiver runs.
     - `finish` was called: the process stops. Running receivers have their grace time.
+    - The receiver whose own group the tenure reads comes back to the group of all.
     - The answer to a read was lost, so that nobody knows which entries the read has taken. The next
       tenure begins with these entries. Running receivers finish, however long they take.
     - The lease is lost: a renewal was not answered in time, the broker refused the lease, or the
@@ -69,12 +71,13 @@ class Tenure(Service):
         self._grace: asyncio.TimerHandle | None = None
         self._drained = asyncio.Event()
         """Set when nothing runs that the end of the tenure waits for, or the grace time is over."""
-        in_hand = InHand(self._term, tools)
+        attendance = Attendance(self._term, tools)
+        in_hand = InHand(self._term, tools, attendance)
         self._acknowledger = in_hand.acknowledger
         self._in_hand = in_hand
-        self._detours = Detours(self._term, tools, in_hand.lanes, self._tasks.calls)
+        self._detours = Detours(self._term, tools, in_hand.lanes, attendance, self._tasks.calls)
         self._scheduler = Scheduler(self._term, tools, in_hand, self._tasks, self._detours)
-        self._intake = Intake(self._term, tools, in_hand, self._scheduler)
+        self._intake = Intake(self._term, tools, in_hand, self._scheduler, self._detours)
         self._error: BaseException | None = None
 
     @property
@@ -97,6 +100,11 @@ class Tenure(Service):
     def wake(self) -> None:
         """Read again: there may be news."""
         self._intake.wake()
+
+    @property
+    def caught_up(self) -> bool:
+        """Return whether the tenure has ended because its receiver comes back to its group."""
+        return self._intake.caught_up
 
     def nudge(self) -> None:
         """Look soon whether an operator has released or replayed rows. Does not wait."""
@@ -236,7 +244,7 @@ class Tenure(Service):
     async def _serve(self, acknowledging: "asyncio.Task[None]") -> None:
         """Read until the tenure is to end, and then drain."""
         try:
-            await self._detours.load()
+            await self._intake.begin()
         except BrokerUnavailable:
             # An event of a row that is held would be handled, and would overtake parked events.
             self.finish()

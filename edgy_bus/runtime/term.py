@@ -46,8 +46,8 @@ class Term:
 
     @property
     def group(self) -> str:
-        """Return the group that the lease was given to."""
-        return self.lease.role
+        """Return the group whose receivers run."""
+        return self.lease.group
 
     def extend(self, requested: float, lease: float) -> None:
         """Record that the lease was renewed. Only the keeper calls this, and `refuse`.

@@ -9,6 +9,7 @@ from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.load import Load
 from edgy_bus.runtime.meter import Meter
+from edgy_bus.runtime.roster import GroupRoster
 from edgy_bus.runtime.slots import ReceiverSlots, Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.window import Window
@@ -33,6 +34,7 @@ class Tools:
         idle: called when a tenure has read everything there is.
         signer: knows the keys of signatures. With a signer, entries without a valid signature are
             dead letters; without, no signature is checked.
+        roster: the receivers that the group has; None where a single program is known to run.
         failures: reports the failed calls of receivers.
         meter: measures calls; None where nobody collects measurements.
     """
@@ -48,5 +50,6 @@ class Tools:
     window: Window
     idle: Callable[[], None]
     signer: Signer | None = None
+    roster: GroupRoster | None = None
     failures: Failures = field(default_factory=Failures)
     meter: Meter | None = None

@@ -81,14 +81,16 @@ class Window:
         self._size = size
         self._young: set[Finished] = set()
         self._old: set[Finished] = set()
-        self._courses: dict[Partition, Course] = {}
+        self._courses: dict[tuple[Partition, str], Course] = {}
+        """The last course of each partition, of the group and of each receiver's own group."""
         self._numbers = itertools.count()
 
     def course(self, lease: Lease) -> Course:
         """Return the course of which a tenure is a part."""
-        course = self._courses.get(lease.partition)
+        place = (lease.partition, lease.role)
+        course = self._courses.get(place)
         if course is None or not course.goes_on(lease):
-            course = self._courses[lease.partition] = Course(self, next(self._numbers), lease)
+            course = self._courses[place] = Course(self, next(self._numbers), lease)
         return course
 
     def add(self, finished: Finished) -> None:

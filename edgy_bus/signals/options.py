@@ -20,6 +20,7 @@ from edgy_bus.retrying import LONGEST, Retry, is_finite, shown
 from edgy_bus.signals.spelling import suggestion
 
 OnExhausted = Literal["dead_letter", "hold"]
+Start = Literal["kept", "now"]
 Filter = Callable[[Any], bool]
 """Returns whether a receiver is to be called with an instance."""
 
@@ -86,6 +87,7 @@ class SharedKeywords(TypedDict, total=False):
     ordered: bool
     retry: Retry | None
     on_exhausted: OnExhausted
+    start: Start | None
     deadline: float | None
     inbox: Inbox | None
     batch: Batch | None
@@ -130,6 +132,9 @@ class Options:
             in the dead letters and goes on with its row; "hold" parks the event, and every later
             event of its row for this receiver, until an operator decides (`edgy-bus held`,
             `edgy-bus release`).
+        start: where the receiver begins when its group does not have it yet. "kept" begins with the
+            oldest event that the streams keep, "now" with events to come. By default, receivers of
+            a new group begin with "kept", and new receivers of an older group with "now".
         deadline: seconds that a call may take; the worker's own by default.
         inbox: the database in whose transaction the receiver runs, once per event and in the order
             of every row.
@@ -151,6 +156,7 @@ class Options:
     ordered: bool = True
     retry: Retry = _DEFAULT_RETRY
     on_exhausted: OnExhausted = "dead_letter"
+    start: Start | None = None
     deadline: float | None = None
     inbox: Inbox | None = None
     batch: Batch | None = None
@@ -234,6 +240,10 @@ def _is_fate(value: object) -> bool:
     return value in get_args(OnExhausted)
 
 
+def _is_start(value: object) -> bool:
+    return value in get_args(Start)
+
+
 def _or_none(accepts: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or accepts(value)
 
@@ -254,6 +264,7 @@ _RULES: Mapping[str, _Rule] = {
     "ordered": _Rule(_is_flag, "True or False"),
     "retry": _Rule(_is_retry, "retry=Retry(attempts=8)"),
     "on_exhausted": _Rule(_is_fate, '"dead_letter" or "hold"'),
+    "start": _Rule(_or_none(_is_start), '"kept" or "now"'),
     "deadline": _Rule(
         _or_none(_is_duration), "seconds of more than 0, up to a year, deadline=30 for example"
     ),
@@ -267,6 +278,7 @@ _ONLY_IN_WORKERS = (
     "ordered",
     "retry",
     "on_exhausted",
+    "start",
     "deadline",
     "inbox",
     "batch",

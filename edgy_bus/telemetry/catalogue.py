@@ -511,6 +511,87 @@ class ReceiverListed(Notice):
 
 
 @_entry
+class ReceiversAdded(Notice):
+    """A group has new receivers, which begin with the oldest kept event, or with events to come.
+
+    `start` is "kept" or "now". The option `start=` of a receiver decides; by default receivers of a
+    new group begin with the oldest kept event, and new receivers of an older group with events to
+    come.
+    """
+
+    name: ClassVar[str] = "roster.added"
+    group: str
+    receivers: Sequence[str]
+    start: str
+
+
+@_entry
+class ReceiversMissing(Notice):
+    """A group has receivers that no running program has.
+
+    Perhaps a receiver was renamed or removed, or the module of the receiver is not imported.
+    Remedy: start the program that has the receivers, or `edgy-bus receiver forget`.
+    """
+
+    name: ClassVar[str] = "roster.missing"
+    # WARNING: a deployment that starts one program after the other ends by itself.
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receivers: Sequence[str]
+
+
+@_entry
+class ReceiversForgotten(Notice):
+    """A group has forgotten receivers, because no program had them for `receiver_retention`."""
+
+    name: ClassVar[str] = "roster.forgotten"
+    # WARNING: a program that brings such a receiver back has a new receiver.
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receivers: Sequence[str]
+
+
+@_entry
+class ReceiverSetAside(Notice):
+    """A receiver that the owner of a partition does not have reads in a group of its own.
+
+    Or a new receiver begins with the oldest kept event. Workers that have the receiver handle its
+    events; without such a worker, the events wait, and the stream is not trimmed.
+    """
+
+    name: ClassVar[str] = "receiver.set_aside"
+    group: str
+    receiver: str
+    partition: str
+
+
+@_entry
+class ReceiverReturned(Notice):
+    """A receiver that was set aside has caught up, and reads with its group again."""
+
+    name: ClassVar[str] = "receiver.returned"
+    group: str
+    receiver: str
+    partition: str
+
+
+@_entry
+class ReceiverDropped(Notice):
+    """A receiver that was set aside is forgotten; `count` events were not handled by it.
+
+    None: the broker cannot count them. The events stay in the outbox for its retention.
+    """
+
+    name: ClassVar[str] = "receiver.dropped"
+    # WARNING: these events are not handled, as an operator or the retention has decided.
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receiver: str
+    partition: str
+    count: int | None
+
+
+@_entry
 class WorkerStarted(Notice):
     """A worker runs the receivers of these groups; each receiver is a line `worker.receiver`."""
 

@@ -13,6 +13,7 @@ import edgy_bus as edgy
 from edgy_bus.brokers.base import (
     Backlog,
     DeadLetter,
+    Enlisted,
     EntryId,
     Members,
     Protocol,
@@ -30,8 +31,10 @@ from edgy_bus.operations import (
     Replayed,
     Selection,
     discard_dead,
+    forget_receiver,
     held,
     pause,
+    receivers,
     release,
     replay_dead,
     resume,
@@ -123,6 +126,29 @@ async def test_service_and_worker_need_no_other_rights(
         assert await consumers.release(first)
         assert await consumers.release(second, skip=True)
         await eventually(lambda: _held(consumers, 0), "the rows are released")
+        others = edgy.Bus(url_of(server, "worker"), service="mail", working=WORKING)
+        late: list[str] = []
+
+        @others.receiver("accounts.User", "post_save", name="late", start="kept")
+        async def hear(sender: Any, instance: Any, **kwargs: Any) -> None:
+            late.append(instance.name)
+
+        async with others, others.worker():
+            await User.query.create(name="last")
+            await eventually(lambda: "last" in late and "post_save last" in received)
+            await eventually(lambda: _own_groups(admin), "receivers are set aside")
+        await eventually(lambda: _only_aside(admin, "mail/late"), "the others come back")
+
+
+async def _own_groups(admin: Redis) -> set[str]:
+    """Return the own groups of receivers that are set aside, of any stream."""
+    keys = await _keys(admin, "edgy:{accounts.User:*}:events")
+    groups = [group for key in keys for group in await admin.xinfo_groups(key)]
+    return {name for group in groups if "/" in (name := group["name"].decode())}
+
+
+async def _only_aside(admin: Redis, name: str) -> bool:
+    return await _own_groups(admin) <= {name}
 
 
 async def _held(bus: edgy.Bus, count: int) -> bool:
@@ -155,6 +181,7 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "held": await broker.held(PARTITION, "mail"),
         "letters": await broker.letters(PARTITION, "mail"),
         "survey": await broker.survey([PARTITION]),
+        "receivers": await receivers(broker, "mail"),
     }
 
 
@@ -170,6 +197,9 @@ async def stream(server: Server, admin: Redis) -> AsyncIterator[None]:
         await worker.settle(lease, [first.id])
         await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields))
         await worker.join("mail", "w", 60, b"a report")
+        await worker.enlist(
+            "mail", [Enlisted("send", ("accounts.User.post_save",))], 60, begins=True
+        )
     yield
     await admin.flushall()
 
@@ -218,6 +248,7 @@ async def operate(broker: RedisBroker) -> None:
     assert await pause(broker, "mail", seconds=None, note="ana")
     assert (await resume(broker, "mail")).was_paused
     assert (await status(Parts(broker, "accounts"))).size
+    await forget_receiver(broker, "mail", "send")
 
 
 async def test_an_operator_replays_releases_and_discards(
@@ -272,6 +303,7 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.nudge("mail"),
         lambda broker: broker.pause("mail", None, ""),
         lambda broker: broker.resume("mail"),
+        lambda broker: broker.dismiss("mail", "send"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
         lambda broker: broker.erase(),
     ],
@@ -318,7 +350,6 @@ async def _trimmed(admin: Redis) -> bool:
     [
         ("worker", ("XADD", "edgy:{accounts.User:0}:events", "*", "id", "forged")),
         ("worker", ("XTRIM", "edgy:{accounts.User:0}:events", "MAXLEN", "0")),
-        ("worker", ("XGROUP", "DESTROY", "edgy:{accounts.User:0}:events", "mail")),
         ("worker", ("XDEL", "edgy:{accounts.User:0}:events", "1-1")),
         ("worker", ("XDEL", "edgy:{accounts.User:0}:dead:mail", "1-1")),
         ("worker", ("FLUSHALL",)),

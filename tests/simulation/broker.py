@@ -19,6 +19,7 @@ from edgy_bus.brokers.base import (
     DeadLetter,
     EntryId,
     Lease,
+    Listed,
     RowKey,
     StreamHead,
 )
@@ -32,7 +33,7 @@ from tests.simulation.loop import Process, VirtualLoop
 GROWING = ("publish", "announce", "bury", "park")
 """The calls that a full Redis refuses."""
 
-State = tuple[dict[Partition, Stream], dict[str, int]]
+State = tuple[dict[Partition, Stream], dict[str, int], dict[str, dict[str, Listed]]]
 
 
 class Redis(MemoryBroker):
@@ -91,15 +92,19 @@ class Redis(MemoryBroker):
 
     def image(self) -> State:
         """Return a copy of the data, as a replica has one."""
-        return copy.deepcopy((dict(self._streams), dict(self._models)))
+        return copy.deepcopy((dict(self._streams), dict(self._models), dict(self._rosters)))
 
     def restore(self, image: State) -> None:
         """Fail over to a replica that had not received everything."""
-        streams, models = copy.deepcopy(image)
+        streams, models, rosters = copy.deepcopy(image)
         at_risk = self._at_risk()
         self._streams.clear()
         self._streams.update(streams)
         self._models = models
+        self._rosters.clear()
+        self._rosters.update(rosters)
+        for group in rosters:
+            self._change_roster(group)
         self._recount(at_risk)
 
     def lose_everything(self) -> None:
@@ -108,6 +113,8 @@ class Redis(MemoryBroker):
         self._streams.clear()
         self._models.clear()
         self._workers.clear()
+        self._rosters.clear()
+        self._roster_versions.clear()
         self._recount(at_risk)
 
     def delete_stream(self, partition: Partition) -> None:
@@ -144,6 +151,19 @@ class Redis(MemoryBroker):
             for group in stream.groups.values()
         )
 
+    def all_aside(self) -> list[str]:
+        """Return the receivers that are set aside, with their partitions."""
+        return [
+            f"{group}/{receiver} at {partition}"
+            for partition, stream in sorted(self._streams.items())
+            for group, attendance in stream.attendances.items()
+            for receiver in attendance.asides
+        ]
+
+    def is_aside(self, partition: Partition, group: str, receiver: str) -> bool:
+        """Return whether a receiver is set aside from a partition."""
+        return receiver in self._streams[partition].attendances[group].asides
+
     def stands_at(self, partition: Partition, head: StreamHead) -> bool:
         """Return whether the newest entry of a stream is the entry of a head."""
         stream = self._streams.get(partition)
@@ -175,11 +195,11 @@ class Redis(MemoryBroker):
         left = []
         for partition in self.partitions():
             stream = self._streams[partition]
-            progress = stream.groups.get(group, Group())
-            for entry, fields in stream.entries.items():
-                unfinished = entry > progress.position or entry in progress.pending
-                if unfinished and unpack(fields).subject not in waiting:
-                    left.append(f"{group}: {fields[b'id'].decode()}")
+            for progress in _progresses(stream, group):
+                for entry, fields in stream.entries.items():
+                    unfinished = entry > progress.position or entry in progress.pending
+                    if unfinished and unpack(fields).subject not in waiting:
+                        left.append(f"{group}: {fields[b'id'].decode()}")
         return left
 
     def untrimmed(self) -> list[str]:
@@ -191,12 +211,12 @@ class Redis(MemoryBroker):
         rows: set[str] = set()
         for partition in self.partitions():
             stream = self._streams[partition]
-            group = stream.groups.get("mail", Group())
-            rows |= {row.subject for row in group.held}
-            for entry, fields in stream.entries.items():
-                unfinished = entry > group.position or entry in group.pending
-                if unfinished and _is_given_up(fields):
-                    rows.add(unpack(fields).subject or "")
+            for group in _progresses(stream, "mail"):
+                rows |= {row.subject for row in group.held}
+                for entry, fields in stream.entries.items():
+                    unfinished = entry > group.position or entry in group.pending
+                    if unfinished and _is_given_up(fields):
+                        rows.add(unpack(fields).subject or "")
         return rows
 
     def _parked(self) -> set[str]:
@@ -217,10 +237,10 @@ class Redis(MemoryBroker):
         """Return the events that the group with held rows has not finished."""
         events = set()
         for stream in self._streams.values():
-            group = stream.groups.get("mail", Group())
-            for entry, fields in stream.entries.items():
-                if entry > group.position or entry in group.pending:
-                    events.add(fields[b"id"].decode())
+            for group in _progresses(stream, "mail"):
+                for entry, fields in stream.entries.items():
+                    if entry > group.position or entry in group.pending:
+                        events.add(fields[b"id"].decode())
         return events
 
     def _recount(self, at_risk: set[str]) -> None:
@@ -238,6 +258,11 @@ class Redis(MemoryBroker):
             if stream.epoch is not None:
                 ids = [fields[b"id"].decode() for fields in stream.entries.values()]
                 self.appended[partition] = ids
+
+
+def _progresses(stream: Stream, group: str) -> list[Group]:
+    """Return the progress of a group, and of its receivers that are set aside."""
+    return [progress or Group() for progress in stream.groups_of(group)]
 
 
 def _event_id(letter: DeadLetter) -> str:
@@ -336,8 +361,9 @@ class Network:
             return True
         # A repeated call changes nothing, and neither does one about a row that is free.
         group = self.redis._group(args[0].partition, args[0].role) or Group()
+        side = self.redis._group(args[0].partition, args[0].group) or Group()
         letter: DeadLetter = args[1] if name == "bury" else args[2]
-        free = name == "park" and not begin and args[1] not in group.held
+        free = name == "park" and not begin and args[1] not in side.held
         return not free and letter.kept not in group.kept
 
     def _timeout(self) -> float:

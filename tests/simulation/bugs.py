@@ -39,6 +39,9 @@ from edgy_bus.runtime.verdicts import Verdicts
 from tests.simulation import world
 from tests.simulation.arrival_bugs import PATCHES
 from tests.simulation.arrivals import Arrivals
+from tests.simulation.aside_bugs import ASIDE_FAULTS
+from tests.simulation.aside_bugs import BROKERS as ASIDE_BROKERS
+from tests.simulation.aside_bugs import PATCHES as ASIDE
 from tests.simulation.broker import Network, Redis
 from tests.simulation.broker_bugs import (
     FetchWithoutLease,
@@ -59,6 +62,7 @@ from tests.simulation.broker_bugs import (
 )
 from tests.simulation.database import Effect, Inbox, Store
 from tests.simulation.lease_bugs import KEEPER, LEASE_FAULTS
+from tests.simulation.programs import Programs
 from tests.simulation.world import Parts, World, simulate
 
 LOSSES = ("flush", "failover", "delete stream", "delete epoch")
@@ -471,4 +475,9 @@ BUGS: dict[str, Bug] = {
         for name, patch in KEEPER.items()
     },
     **{name: Bug(Parts(), [patch], Arrivals) for name, patch in PATCHES.items()},
+    **{
+        name: Bug(Parts(redis=kind, faults=ASIDE_FAULTS.get(name, DEATHS)), world=Programs)
+        for name, kind in ASIDE_BROKERS.items()
+    },
+    **{name: Bug(Parts(faults=DEATHS), [patch], Programs) for name, patch in ASIDE.items()},
 }

@@ -1,11 +1,15 @@
 """Hundreds of runs without a fault; every planted bug found; the same seed, the same run."""
 
+from collections import Counter
+
 import pytest
 
+from edgy_bus import telemetry
 from tests.simulation.__main__ import Sum, run
 from tests.simulation.arrivals import Arrivals
 from tests.simulation.bugs import BUGS, FORGETS_AFTER, KEPT
 from tests.simulation.found import known, search
+from tests.simulation.programs import Programs
 from tests.simulation.world import CHAOS, KINDS, Parts, simulate
 
 LONG, SHORT = range(100), range(1_000_000, 1_000_600)
@@ -41,6 +45,19 @@ def test_a_worker_that_arrives_has_its_share_in_time_and_cancels_no_call() -> No
     outcomes = [simulate(seed, kind=Arrivals) for seed in range(20)]
     assert [outcome.seed for outcome in outcomes if outcome.report.faults] == []
     assert sum(outcome.commits for outcome in outcomes) > 2_000, "calls of receivers"
+
+
+@pytest.mark.timeout(1_200)
+def test_programs_of_a_group_may_have_different_receivers() -> None:
+    aside = Counter[str]()
+    stop = telemetry.listen(lambda notice: aside.update([notice.name]))
+    try:
+        outcomes = [simulate(seed, kind=Programs) for seed in range(12)]
+    finally:
+        stop()
+    assert [outcome.seed for outcome in outcomes if outcome.report.faults] == []
+    assert aside["receiver.set_aside"] > 5 * len(outcomes)
+    assert aside["receiver.returned"] > 2 * len(outcomes)
 
 
 @pytest.mark.timeout(1_800)

@@ -8,7 +8,7 @@ import random as random_module
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from edgy_bus.outbox.relay import Relay
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.retrying import Asked, Retry, RetryLater
 from edgy_bus.runtime import keeper
+from edgy_bus.runtime.assignment import Post
 from edgy_bus.runtime.hosts import InTask, Run
 from edgy_bus.runtime.inbox import Positions as RealPositions
 from edgy_bus.runtime.pruning import InboxPruner
@@ -182,6 +183,8 @@ class World:
         self.left_on_full: list[str] = []
         """What programs that began anew have not drained from a server that is full."""
         self.settled = False
+        self.all_back = True
+        """Whether every program has every receiver, so that none may stay aside."""
         self.outlived_rows: set[str] = set()
         """Rows with an event whose last attempt ended with its process, while the server is full:
         the event cannot be put aside."""
@@ -377,7 +380,8 @@ class World:
         if process is None or self.loop.time() < self.redis.lost_at + LEASE:
             return
         partition = Partition(MODEL, partition_name(event.subject, "", self.partitions))
-        holder = self.redis.holder(partition, "mail")
+        is_aside = self.redis.is_aside(partition, "mail", name)
+        holder = self.redis.holder(partition, f"mail/{name}" if is_aside else "mail")
         mine = [consumer.worker for consumer in self.workers[process].consumers]
         if holder and not any(worker in holder for worker in mine):
             self.zombies.append(f"{name}: {event.id} in {process.name}")
@@ -391,7 +395,7 @@ class World:
         assert process is not None
         rows = frozenset(event.subject for event in events)
         places = {Partition(MODEL, partition_name(row, "", self.partitions)) for row in rows}
-        tenures = [self._tenures(process)[place] for place in sorted(places)]
+        tenures = [self._tenure(process, place, receiver) for place in sorted(places)]
         call = Call(process, receiver, rows, tenures, self.loop.time())
         self._look_for_overlaps(call)
         self.running_calls.append(call)
@@ -403,9 +407,16 @@ class World:
         finally:
             self.running_calls.remove(call)
 
-    def _tenures(self, process: Process, group: str = "mail") -> Mapping[Partition, Tenure]:
-        (consumer,) = (one for one in self.workers[process].consumers if one.group == group)
-        return consumer._tenures
+    def _tenure(self, process: Process, partition: Partition, receiver: str) -> Tenure:
+        """Return the tenure that calls a receiver: of the group, or of the receiver's own group."""
+        (consumer,) = (one for one in self.workers[process].consumers if one.group == "mail")
+        whole = consumer._tenures.get(Post(partition, "mail"))
+        if whole is not None and whole._detours.attendance.handles(receiver):
+            return whole
+        own = consumer._tenures.get(Post(partition, f"mail/{receiver}"))
+        tenure = own if own is not None else whole
+        assert tenure is not None, f"{receiver} is called without a tenure of {partition}"
+        return tenure
 
     def _wrong(self, kind: str, text: str) -> None:
         self.wrongs.append((kind, f"{text} at {self.loop.time():.3f}"))
@@ -475,9 +486,9 @@ class World:
         """
         consumers = [one for one in self.workers[process].consumers if one.running]
         return {f"membership in {consumer.group}" for consumer in consumers} | {
-            f"{partition} for {consumer.group}"
+            f"{post.partition} for {post.role}"
             for consumer in consumers
-            for partition, tenure in consumer._tenures.items()
+            for post, tenure in consumer._tenures.items()
             if tenure.running and tenure.term.may_begin()
         }
 
@@ -724,6 +735,8 @@ class World:
         """Return whether the outbox agrees with all streams, and nothing is left to handle."""
         streams = self.database.streams.items()
         agree = all(self.redis.stands_at(partition, stream.head) for partition, stream in streams)
+        if self.all_back and self.redis.all_aside():
+            return False
         return agree and not self._unfinished() and self.redis.is_finished()
 
     async def _until(self, settled: Callable[[], bool]) -> bool:

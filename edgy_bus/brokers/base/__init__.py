@@ -4,17 +4,19 @@
 
 - publishing: `publish` appends only while the stream stands where the publisher expects.
   `inspect` returns where the stream stands. Safety needs no lease.
-- consuming: `fetch`, `settle`, `note`, `bury` and `park` check the lease in the same atomic step
-  in which they act.
+- consuming: `arrange`, `fetch`, `settle`, `note`, `bury` and `park` check the lease in the same
+  atomic step in which they act.
 """
 
 from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.broker import Broker
 from edgy_bus.brokers.base.capabilities import Capabilities
-from edgy_bus.brokers.base.consuming import ANY_SIZE, OVERSHOOT, Bell, Consuming
+from edgy_bus.brokers.base.consuming import ANY_SIZE, NOBODY, OVERSHOOT, Bell, Consuming
 from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
 from edgy_bus.brokers.base.publishing import PAGE, Publishing
+from edgy_bus.brokers.base.rostering import Enlisted, Listed, Roster, Rostering, Start
+from edgy_bus.brokers.base.setting_aside import Arrangement, Aside, SettingAside
 from edgy_bus.brokers.base.side_streams import SideStreams
 from edgy_bus.brokers.base.surveying import BrokerFacts, GroupSurvey, StreamSurvey, Surveying
 from edgy_bus.brokers.base.values import (
@@ -44,10 +46,13 @@ __all__ = [
     "ANY_SIZE",
     "LETTERS",
     "LETTER_BYTES",
+    "NOBODY",
     "OVERSHOOT",
     "PAGE",
     "START",
     "Administration",
+    "Arrangement",
+    "Aside",
     "Backlog",
     "Bell",
     "Broker",
@@ -58,6 +63,7 @@ __all__ = [
     "Consuming",
     "DeadLetter",
     "DeadLetters",
+    "Enlisted",
     "Entry",
     "EntryId",
     "Fetched",
@@ -68,13 +74,18 @@ __all__ = [
     "Lease",
     "Leasing",
     "LetterPage",
+    "Listed",
     "Members",
     "Parked",
     "Pause",
     "Protocol",
     "Publishing",
+    "Roster",
+    "Rostering",
     "RowKey",
+    "SettingAside",
     "SideStreams",
+    "Start",
     "StreamHead",
     "StreamState",
     "StreamSurvey",

@@ -9,11 +9,23 @@ from edgy_bus.brokers.base.consuming import Consuming
 from edgy_bus.brokers.base.dead_letters import DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing
 from edgy_bus.brokers.base.publishing import Publishing
+from edgy_bus.brokers.base.rostering import Rostering
+from edgy_bus.brokers.base.setting_aside import SettingAside
 from edgy_bus.brokers.base.side_streams import SideStreams
 from edgy_bus.brokers.base.surveying import Surveying
 
 
-class Broker(Publishing, Leasing, Consuming, SideStreams, DeadLetters, Surveying, Administration):
+class Broker(
+    Publishing,
+    Leasing,
+    Consuming,
+    SideStreams,
+    DeadLetters,
+    Surveying,
+    Administration,
+    Rostering,
+    SettingAside,
+):
     """Store streams of events for publishers and groups of consumers.
 
     Every method is one atomic step. Every method may raise `BrokerUnavailable`; afterwards the

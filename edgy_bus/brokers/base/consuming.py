@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from edgy_bus.brokers.base.values import START, DeadLetter, EntryId, Fetched, Kept, Lease
 from edgy_bus.events import Partition
 
+NOBODY: Mapping[str, EntryId] = {}
+"""No receiver was left out."""
+
 ANY_SIZE = 2**50
 """As `most_bytes`: no limit."""
 
@@ -59,16 +62,24 @@ class Consuming(ABC):
         new entries only after them. `after` is the last entry that this tenure has taken over: the
         broker looks no further back. Other unfinished entries of former owners raise `LeaseLost`:
         they can only have come back with an older copy of the stream.
+
+        The own group of a receiver is read only while the receiver is set aside. It is read no
+        further than the group of all once the owner of the partition wants the receiver back.
         """
 
     @abstractmethod
     async def settle(
-        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+        self,
+        lease: Lease,
+        entries: Sequence[EntryId],
+        kept: Sequence[Kept] = (),
+        left_out: Mapping[str, EntryId] = NOBODY,
     ) -> None:
         """Finish entries for the group, some of them because an event was `kept`.
 
-        Works on a broker that is full. Raises `LeaseLost` if the broker lacks the proof of an
-        unfinished entry.
+        `left_out` are receivers that were left out, each with the greatest entry. Works on a broker
+        that is full. Raises `LeaseLost` if the broker lacks the proof of an unfinished entry, or if
+        a receiver that was left out is not set aside and has not come back beyond the entry.
         """
 
     @abstractmethod

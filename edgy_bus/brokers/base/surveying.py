@@ -44,6 +44,7 @@ class StreamSurvey:
         entries: entries of the stream.
         size: bytes of memory that the stream takes; None where the broker does not say.
         groups: the groups that have read the stream.
+        asides: the own groups of receivers that are set aside, by names like `mail/app.send`.
     """
 
     # With each stream: a view of many streams takes a while, and ages are differences.
@@ -52,6 +53,7 @@ class StreamSurvey:
     entries: int
     size: int | None
     groups: Sequence[GroupSurvey]
+    asides: Sequence[GroupSurvey] = ()
 
 
 @dataclass(frozen=True, slots=True)

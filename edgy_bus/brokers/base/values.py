@@ -114,6 +114,16 @@ class Lease:
     confirmed: Confirmed = field(default_factory=Confirmed, compare=False, repr=False)
 
     @property
+    def group(self) -> str:
+        """Return the group, also of the lease of a receiver that is set aside."""
+        return self.role.partition("/")[0]
+
+    @property
+    def receiver(self) -> str:
+        """Return the receiver whose own group the lease is for; empty for the group of all."""
+        return self.role.partition("/")[2]
+
+    @property
     def holder(self) -> str:
         """Return a name that belongs to this tenure alone, also as a consumer of the group."""
         # The owner's name would not be enough: the same worker may hold the lease twice, with a
@@ -143,13 +153,15 @@ class Fetched:
     `inherited`: former owners left the entries unfinished, and more of such entries may follow.
     `position` is the id up to which the group has read, for `Bell.wait`; after inherited entries,
     the id up to which entries were taken over. `missing` are entries that former owners left
-    unfinished and that the stream no longer has.
+    unfinished and that the stream no longer has. `ended`: the receiver whose own group was read is
+    set aside no more, or comes back as soon as its lease is free.
     """
 
     entries: Sequence[Entry]
     inherited: bool
     position: EntryId
     missing: Sequence[EntryId] = ()
+    ended: bool = False
 
 
 class Kept(NamedTuple):
@@ -281,13 +293,14 @@ class Members:
     """List the live workers of a group, and the last report of every worker seen lately.
 
     The names are text of any program that may write to the broker. `nudge` changes with each call
-    of `Administration.nudge`; only workers receive this value. `pause`: an operator has paused the
-    group.
+    of `Administration.nudge`, and `roster` is the version of the group's roster; only workers
+    receive these values. `pause`: an operator has paused the group.
     """
 
     alive: Sequence[str]
     reports: Mapping[str, bytes] = field(default_factory=dict)
     nudge: str = ""
+    roster: str = ""
     pause: Pause | None = None
 
 

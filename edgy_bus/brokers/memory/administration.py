@@ -2,7 +2,7 @@
 
 from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol
 from edgy_bus.brokers.memory.core import MemoryCore
-from edgy_bus.brokers.memory.state import Group
+from edgy_bus.brokers.memory.state import Attendance, Group
 from edgy_bus.events import Partition
 
 REPORTS_KEPT = 3600.0
@@ -22,7 +22,12 @@ class MemoryAdministration(MemoryCore, Administration):
         _, last_report = self._workers[group].get(worker, (0.0, b""))
         self._workers[group][worker] = (self._clock() + ttl, report or last_report)
         members = await self.members(group)
-        return Members(members.alive, nudge=str(self._nudges[group]), pause=members.pause)
+        return Members(
+            members.alive,
+            nudge=str(self._nudges[group]),
+            roster=self._roster_versions[group],
+            pause=members.pause,
+        )
 
     async def leave(self, group: str, worker: str) -> None:
         # The report outlives the worker: an operator wants to see the last words of a worker.
@@ -64,20 +69,26 @@ class MemoryAdministration(MemoryCore, Administration):
         stream = self._streams[partition]
         backlogs = []
         for name, group in stream.groups.items():
-            if group.exists:
+            if group.exists and "/" not in name:
                 unread = sum(entry > group.position for entry in stream.entries)
                 backlogs.append(Backlog(name, len(group.pending), unread, len(group.dead)))
         return backlogs
 
     async def oldest_unfinished(self, partition: Partition, group: str) -> EntryId | None:
-        stream, state = self._streams[partition], self._group(partition, group)
-        if state is None or not state.exists:
-            state = Group()
-        unread = (entry for entry in stream.entries if entry > state.position)
-        return min(state.pending, default=None) or next(unread, None)
+        stream = self._streams[partition]
+        oldest = []
+        for state in stream.groups_of(group):
+            progress = Group() if state is None else state
+            unread = (entry for entry in stream.entries if entry > progress.position)
+            entry = min(progress.pending, default=None) or next(unread, None)
+            oldest += [] if entry is None else [entry]
+        return min(oldest, default=None)
 
     async def forget(self, partition: Partition, group: str) -> None:
         state = self._group(partition, group)
+        attendance = self._streams[partition].attendances.pop(group, Attendance())
+        for receiver in attendance.asides:
+            self._streams[partition].groups.pop(f"{group}/{receiver}", None)
         # Dead letters and held rows wait for an operator, whether or not the group reads on.
         if state is not None:
             self._streams[partition].groups[group] = Group(
@@ -95,4 +106,6 @@ class MemoryAdministration(MemoryCore, Administration):
         self._workers.clear()
         self._nudges.clear()
         self._pauses.clear()
+        self._rosters.clear()
+        self._roster_versions.clear()
         self._protocol = Protocol(0, 0)

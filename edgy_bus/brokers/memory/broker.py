@@ -8,6 +8,8 @@ from edgy_bus.brokers.memory.consuming import MemoryConsuming
 from edgy_bus.brokers.memory.dead_letters import MemoryDeadLetters
 from edgy_bus.brokers.memory.leasing import MemoryLeasing
 from edgy_bus.brokers.memory.publishing import MemoryPublishing
+from edgy_bus.brokers.memory.rostering import MemoryRostering
+from edgy_bus.brokers.memory.setting_aside import MemorySettingAside
 from edgy_bus.brokers.memory.side_streams import MemorySideStreams
 from edgy_bus.brokers.memory.surveying import MemorySurveying
 
@@ -20,6 +22,8 @@ class MemoryBroker(
     MemoryDeadLetters,
     MemorySurveying,
     MemoryAdministration,
+    MemoryRostering,
+    MemorySettingAside,
     Broker,
 ):
     """Keep everything in dictionaries of this process. Events are bytes, as in every broker."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from edgy_bus.brokers.base import (
     ANY_SIZE,
+    NOBODY,
     START,
     Consuming,
     DeadLetter,
@@ -32,6 +33,11 @@ class MemoryConsuming(MemoryCore, Consuming):
         most_bytes: int = ANY_SIZE,
     ) -> Fetched:
         stream, group = self._owned(lease)
+        attendance = stream.attendances[lease.group]
+        if lease.receiver:
+            if lease.receiver not in attendance.asides or lease.receiver in attendance.moving:
+                return Fetched((), False, after, ended=True)
+            stream.groups[lease.role] = group
         # A group that the stream lost comes back at its start, with its notes and proofs.
         group.exists = True
         inherited = self._inherited(group, lease)
@@ -42,6 +48,11 @@ class MemoryConsuming(MemoryCore, Consuming):
         # with an older copy of the stream.
         if inherited:
             raise rolled_back(lease)
+        # A receiver that is to come back reads no further than the group of all.
+        if lease.receiver in attendance.due:
+            (main, *_) = stream.groups_of(lease.group)
+            if main is None or group.position >= main.position:
+                return Fetched((), False, group.position, ended=not group.pending)
         fresh = [entry for entry in stream.entries if entry > group.position][:count]
         fresh = stream.within(fresh, most_bytes)
         for entry in fresh:
@@ -75,9 +86,20 @@ class MemoryConsuming(MemoryCore, Consuming):
         return Fetched(entries, True, inherited[-1], missing)
 
     async def settle(
-        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+        self,
+        lease: Lease,
+        entries: Sequence[EntryId],
+        kept: Sequence[Kept] = (),
+        left_out: Mapping[str, EntryId] = NOBODY,
     ) -> None:
-        _, group = self._owned(lease)
+        stream, group = self._owned(lease)
+        attendance = stream.attendances[lease.group]
+        # An older copy may lack that a receiver was set aside: the entry would be in no group of
+        # the receiver.
+        for receiver, entry in left_out.items():
+            is_aside = receiver in attendance.asides
+            if not is_aside and attendance.floor(receiver, lease.epoch) < entry:
+                raise rolled_back(lease)
         # A repeated call, whose first answer was lost, finds its entries settled.
         if any(proof not in group.kept and proof.entry in group.pending for proof in kept):
             raise rolled_back(lease)
@@ -106,7 +128,7 @@ class MemoryConsuming(MemoryCore, Consuming):
         group = self._proven(lease, kept)
         if letter.kept in group.kept:
             return  # A repeated call, whose first answer was lost.
-        group.bury(letter, self._clock)
+        self._side(lease).bury(letter, self._clock)
         group.kept.add(letter.kept)
         self._wrote(lease, group)
 

@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from edgy_bus.brokers.base import Kept, Lease, Pause, Protocol, lease_lost, rolled_back
+from edgy_bus.brokers.base import Kept, Lease, Listed, Pause, Protocol, lease_lost, rolled_back
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
 from edgy_bus.services import PerLoop
@@ -26,6 +26,9 @@ class MemoryCore:
         """Group to worker to the time until which the worker is alive, and its report."""
         self._nudges: dict[str, int] = defaultdict(int)
         self._pauses: dict[str, Pause] = {}
+        self._rosters: dict[str, dict[str, Listed]] = defaultdict(dict)
+        """Group to receiver to its line in the roster."""
+        self._roster_versions: dict[str, str] = defaultdict(str)
         self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:
@@ -39,7 +42,13 @@ class MemoryCore:
         # The lease ends with the epoch: in a new epoch, an id may belong to another event.
         if not self._holds(lease) or stream.epoch != lease.epoch:
             raise lease_lost(lease)
-        group = stream.groups.setdefault(lease.role, Group())
+        # The own group of a receiver is made when the receiver is set aside, and never by a late
+        # call: it would keep the stream.
+        group = stream.groups.get(lease.role)
+        if group is None:
+            group = Group()
+            if not lease.receiver:
+                stream.groups[lease.role] = group
         if group.writes < lease.confirmed.write:
             raise rolled_back(lease)
         return stream, group
@@ -55,6 +64,10 @@ class MemoryCore:
         if not group.kept.issuperset(kept):
             raise rolled_back(lease)
         return group
+
+    def _side(self, lease: Lease) -> Group:
+        """Return the group that keeps the dead letters and held rows of a lease's receivers."""
+        return self._streams[lease.partition].groups.setdefault(lease.group, Group())
 
     def _group(self, partition: Partition, group: str) -> Group | None:
         """Return a group of a stream."""

@@ -12,7 +12,7 @@ from edgy_bus.brokers.base import (
     StreamState,
 )
 from edgy_bus.brokers.memory.core import MemoryCore
-from edgy_bus.brokers.memory.state import Stream, bytes_of
+from edgy_bus.brokers.memory.state import Group, Stream, bytes_of
 from edgy_bus.codec import Wire
 from edgy_bus.events import Partition
 
@@ -81,11 +81,12 @@ class MemoryPublishing(MemoryCore, Publishing):
         stream = self._streams[partition]
         if not stream.holds(head):
             return None
-        # A group that the stream has lost is missing here, and thereby holds trimming up.
+        # A group that the stream has lost is missing here, and thereby holds trimming up. The group
+        # of a receiver that is set aside counts as part of its group.
         return {
-            name: min(group.pending, default=group.position.next)
+            name: min(map(_finished, stream.groups_of(name)))
             for name, group in stream.groups.items()
-            if group.exists
+            if group.exists and "/" not in name
         }
 
     async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
@@ -105,3 +106,8 @@ class MemoryPublishing(MemoryCore, Publishing):
         async with news:
             news.notify_all()
         return ids
+
+
+def _finished(group: Group | None) -> EntryId:
+    """Return the entry below which a group has finished everything; a lost group, nothing."""
+    return START.next if group is None else min(group.pending, default=group.position.next)

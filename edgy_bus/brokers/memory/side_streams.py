@@ -37,21 +37,21 @@ class MemorySideStreams(MemoryCore, SideStreams):
         begin: bool,
         after: EntryId,
     ) -> EntryId | None:
-        group = self._proven(lease, kept)
-        parked = group.parked.get(row, [])
+        group, side = self._proven(lease, kept), self._side(lease)
+        parked = side.parked.get(row, [])
         last = parked[-1].id if parked else START
         if letter.kept in group.kept:
             return last  # A repeated call, whose first answer was lost.
         # The row was released between the caller's look and this step: behind nothing, the event
         # would never be handled.
-        if not begin and row not in group.held:
+        if not begin and row not in side.held:
             return None
         # Parked events were lost. They come again, and must not stand behind this later event.
         if not _ends_at(parked, after):
             raise rolled_back(lease)
         if begin:
-            group.held[row] = HeldState()
-        new = group.park(row, letter)
+            side.held[row] = HeldState()
+        new = side.park(row, letter)
         group.kept.add(letter.kept)
         self._wrote(lease, group)
         return new
@@ -81,28 +81,30 @@ class MemorySideStreams(MemoryCore, SideStreams):
 
     async def hold(self, lease: Lease, row: RowKey, state: HeldState) -> None:
         _, group = self._owned(lease)
+        side = self._side(lease)
         # A late call for a row without parked events would hold that row for ever.
-        if group.parked.get(row):
-            group.held[row] = state
+        if side.parked.get(row):
+            side.held[row] = state
         self._wrote(lease, group)
 
     async def unpark(
         self, lease: Lease, row: RowKey, first: Parked, letter: DeadLetter | None = None
     ) -> bool:
         _, group = self._owned(lease)
-        before = group.parked.pop(row, [])
+        side = self._side(lease)
+        before = side.parked.pop(row, [])
         # The id alone is not enough: after a loss, the id may belong to another event.
         finished = (first.id, first.event_id)
         after = [parked for parked in before if (parked.id, parked.event_id) != finished]
         if letter is not None and len(after) < len(before):
-            group.bury(letter, self._clock)
+            side.bury(letter, self._clock)
         self._wrote(lease, group)
         if not after:
-            group.held.pop(row, None)
+            side.held.pop(row, None)
             return False
-        group.parked[row] = after
+        side.parked[row] = after
         if len(after) < len(before):
-            group.held[row] = HeldState(retrying=True)
+            side.held[row] = HeldState(retrying=True)
         return True
 
     async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:

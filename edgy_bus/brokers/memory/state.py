@@ -1,10 +1,12 @@
 """The data of the memory broker: streams, and the groups that read them."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import (
     START,
+    Aside,
     DeadLetter,
     EntryId,
     HeldState,
@@ -73,6 +75,35 @@ class Group:
         return [each for each in sorted(self.kept) if each[::2] == (entry, event_id)]
 
 
+@dataclass
+class Attendance:
+    """Keep which receivers of a group take part in a stream, and which are set aside.
+
+    The shapes and words are those of `arrange.lua`.
+    """
+
+    established: float | None = None
+    """The time of the first arrangement."""
+    floors: dict[str, tuple[str, EntryId]] = field(default_factory=dict)
+    """Receiver that takes part to its floor, and the epoch in which the floor counts."""
+    asides: dict[str, Aside] = field(default_factory=dict)
+    due: set[str] = field(default_factory=set)
+    """Receivers that are set aside, and that the owner of the stream wants back."""
+    moving: dict[str, EntryId] = field(default_factory=dict)
+    """Receiver to the last unfinished entry that was moved to the receiver's own group."""
+
+    def floor(self, receiver: str, epoch: str | None) -> EntryId:
+        """Return the entry up to which nothing is the receiver's."""
+        of_epoch, floor = self.floors.get(receiver, ("", START))
+        return floor if of_epoch == epoch else START
+
+    def remove(self, receiver: str) -> None:
+        """Forget that a receiver was set aside."""
+        self.asides.pop(receiver, None)
+        self.due.discard(receiver)
+        self.moving.pop(receiver, None)
+
+
 def bytes_of(fields: Mapping[bytes, bytes]) -> int:
     """Return the size of an entry, as budgets count."""
     return sum(map(len, fields.values()))
@@ -89,10 +120,20 @@ class Stream:
     size: tuple[int, int] = (0, 0)
     """The number of entries and bytes after the last announcement."""
     groups: dict[str, Group] = field(default_factory=dict)
+    attendances: dict[str, Attendance] = field(default_factory=lambda: defaultdict(Attendance))
+    """Group to its receivers."""
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Role to the holder of the lease and the end of the lease."""
     fences: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Role to the number of its tenures, and the last owner."""
+
+    def groups_of(self, group: str) -> list[Group | None]:
+        """Return a group and the own groups of its receivers; None for a group that is lost."""
+        attendance = self.attendances.get(group, Attendance())
+        roles = [group, *(f"{group}/{receiver}" for receiver in attendance.asides)]
+        # A loss may take a group, and leave what is known of its receivers.
+        states = [self.groups.get(role) for role in roles]
+        return [state if state is not None and state.exists else None for state in states]
 
     def newest(self) -> EntryId | None:
         """Return the newest entry."""

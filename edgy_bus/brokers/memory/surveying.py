@@ -27,7 +27,14 @@ class MemorySurveying(MemoryCore, Surveying):
         # The bytes of the values, where a server counts its memory.
         size = sum(map(bytes_of, stream.entries.values()))
         now = int(self._clock() * 1000)
-        return StreamSurvey(partition, now, len(stream.entries), size, groups)
+        return StreamSurvey(
+            partition,
+            now,
+            len(stream.entries),
+            size,
+            [each for each in groups if "/" not in each.group],
+            [each for each in groups if "/" in each.group],
+        )
 
     def _group_survey(self, stream: Stream, name: str, group: Group) -> GroupSurvey:
         unread = [entry for entry in stream.entries if entry > group.position]

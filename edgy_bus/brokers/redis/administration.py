@@ -37,6 +37,7 @@ class RedisAdministration(RedisCore, Administration):
             self.keys.seen(group),
             self.keys.reports(group),
             self.keys.nudge(group),
+            self.keys.receivers(group),
             self.keys.paused(group),
         )
         answer = await self._scripts.call("join", keys, (worker, ttl, report))
@@ -45,6 +46,7 @@ class RedisAdministration(RedisCore, Administration):
             [text_of(name) for name in answer[b"alive"]],
             {text_of(name): report for name, report in reports.items()},
             text_of(answer[b"nudge"]),
+            text_of(answer[b"roster"]),
             _pause_of(text_of(answer[b"paused"])),
         )
 
@@ -68,10 +70,9 @@ class RedisAdministration(RedisCore, Administration):
         # XINFO GROUPS of a missing stream is an error.
         if not await self._look("EXISTS", key):
             return []
-        return [
-            await self._backlog(partition, pairs(row))
-            for row in await self._look("XINFO", "GROUPS", key)
-        ]
+        rows = map(pairs, await self._look("XINFO", "GROUPS", key))
+        # Not the groups of receivers that are set aside, which are parts of a group.
+        return [await self._backlog(partition, row) for row in rows if b"/" not in row[b"name"]]
 
     async def _backlog(self, partition: Partition, group: Mapping[bytes, Any]) -> Backlog:
         name = text_of(group[b"name"])
@@ -89,15 +90,21 @@ class RedisAdministration(RedisCore, Administration):
         return reply
 
     async def oldest_unfinished(self, partition: Partition, group: str) -> EntryId | None:
-        answer = await self._scripts.call("unfinished", (self.keys.events(partition),), (group,))
+        keys = (self.keys.events(partition), self.keys.aside(partition, group))
+        answer = await self._scripts.call("unfinished", keys, (group,))
         return EntryId.parse(answer[b"oldest"]) if b"oldest" in answer else None
 
     async def forget(self, partition: Partition, group: str) -> None:
+        aside, here = self.keys.aside(partition, group), self.keys.here(partition, group)
+        receivers = [text_of(name) for name in pairs(await self._look("HGETALL", aside))]
+        roles = [group, *(f"{group}/{receiver}" for receiver in receivers)]
         if await self._look("EXISTS", self.keys.events(partition)):
-            await self._look("XGROUP", "DESTROY", self.keys.events(partition), group)
+            for role in roles:
+                await self._look("XGROUP", "DESTROY", self.keys.events(partition), role)
         # The notes are about entries that a new group reads anew. Dead letters, held rows and the
         # fence stay: tokens must rise when the group comes back.
-        await self._look("UNLINK", self.keys.notes(partition, group))
+        notes = [self.keys.notes(partition, role) for role in roles]
+        await self._look("UNLINK", *notes, aside, here)
 
     async def erase(self) -> None:
         # SCAN, because KEYS would block the server for all its users.

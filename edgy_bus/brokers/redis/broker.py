@@ -10,7 +10,9 @@ from edgy_bus.brokers.redis.dead_letters import RedisDeadLetters
 from edgy_bus.brokers.redis.encoding import text_of
 from edgy_bus.brokers.redis.leasing import RedisLeasing
 from edgy_bus.brokers.redis.publishing import RedisPublishing
+from edgy_bus.brokers.redis.rostering import RedisRostering
 from edgy_bus.brokers.redis.scripts import pairs
+from edgy_bus.brokers.redis.setting_aside import RedisSettingAside
 from edgy_bus.brokers.redis.side_streams import RedisSideStreams
 from edgy_bus.brokers.redis.surveying import RedisSurveying
 from edgy_bus.errors import BrokerError, BrokerUnavailable, UnsupportedBroker
@@ -30,6 +32,8 @@ class RedisBroker(
     RedisDeadLetters,
     RedisSurveying,
     RedisAdministration,
+    RedisRostering,
+    RedisSettingAside,
     Broker,
 ):
     """Use Redis 6.2 or newer, or Valkey. Every atomic step is one Lua script of `lua/`.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from edgy_bus.brokers.base import (
     ANY_SIZE,
+    NOBODY,
     OVERSHOOT,
     START,
     Consuming,
@@ -40,18 +41,31 @@ class RedisConsuming(RedisCore, Consuming):
         after: EntryId = START,
         most_bytes: int = ANY_SIZE,
     ) -> Fetched:
-        keys = (self.keys.events(lease.partition), *self._tenure_keys(lease))
-        bounds = (int(inherit), str(after), most_bytes, OVERSHOOT)
+        partition = lease.partition
+        aside = self.keys.aside(partition, lease.group)
+        keys = (self.keys.events(partition), *self._tenure_keys(lease), aside)
+        bounds = (int(inherit), str(after), most_bytes, OVERSHOOT, lease.receiver, lease.group)
         arguments = (lease.role, *tenure_arguments(lease), count, *bounds)
         answer = await self._scripts.call("fetch", keys, arguments)
+        if answer.refusal == b"returned":
+            return Fetched((), False, after, ended=True)
         require_tenure(answer, lease)
         return _inherited(answer) if b"inherited" in answer else _fresh(answer)
 
     async def settle(
-        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+        self,
+        lease: Lease,
+        entries: Sequence[EntryId],
+        kept: Sequence[Kept] = (),
+        left_out: Mapping[str, EntryId] = NOBODY,
     ) -> None:
-        keys = (self.keys.events(lease.partition), *self._tenure_keys(lease))
-        arguments = [lease.role, *tenure_arguments(lease), *proofs_arguments(kept)]
+        partition, group = lease.partition, lease.group
+        attendance = (self.keys.aside(partition, group), self.keys.here(partition, group))
+        keys = (self.keys.events(partition), *self._tenure_keys(lease), *attendance)
+        number, *proofs = proofs_arguments(kept)
+        arguments = [lease.role, *tenure_arguments(lease), number, len(left_out), *proofs]
+        for receiver, entry in left_out.items():
+            arguments += (receiver, str(entry))
         arguments += [f"{ms}-{seq}" for ms, seq in entries]
         require_tenure(await self._scripts.call("settle", keys, arguments), lease)
 
@@ -70,7 +84,7 @@ class RedisConsuming(RedisCore, Consuming):
         require_tenure(answer, lease)
 
     async def bury(self, lease: Lease, letter: DeadLetter, kept: Sequence[Kept] = ()) -> None:
-        keys = (*self._tenure_keys(lease), self.keys.dead(lease.partition, lease.role))
+        keys = (*self._tenure_keys(lease), self.keys.dead(lease.partition, lease.group))
         arguments: list[Argument] = [*tenure_arguments(lease), str(letter.entry)]
         arguments += proof_arguments(letter.kept)
         arguments += proofs_arguments(kept)

@@ -87,6 +87,14 @@ class Keys:
         """
         return Key.hash(f"{self.tag(partition)}:notes:{group}")
 
+    def aside(self, partition: Partition, group: str) -> Key:
+        """Return the key of a hash: receiver that is set aside to its state (`arrange.lua`)."""
+        return Key.hash(f"{self.tag(partition)}:aside:{group}")
+
+    def here(self, partition: Partition, group: str) -> Key:
+        """Return the key of a hash: receiver that takes part to its floor (`arrange.lua`)."""
+        return Key.hash(f"{self.tag(partition)}:here:{group}")
+
     def dead(self, partition: Partition, group: str) -> Key:
         """Return the key of a stream: the dead letters of a group."""
         return Key.stream(f"{self.tag(partition)}:dead:{group}")
@@ -110,6 +118,10 @@ class Keys:
     def paused(self, group: str) -> Key:
         """Return the key of a group's pause: when it ends, and a note. Expires with the pause."""
         return Key.string(f"{self.prefix}:{{group:{group}}}:paused")
+
+    def receivers(self, group: str) -> Key:
+        """Return the key of a hash: receiver of the group to its line in the roster."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:receivers")
 
     def nudge(self, group: str) -> Key:
         """Return the key of a counter, which rises to make workers look at their held rows."""

@@ -74,14 +74,18 @@ class RedisPublishing(RedisCore, Publishing):
         self, partition: Partition, head: StreamHead
     ) -> Mapping[str, EntryId] | None:
         keys = self._stream_keys(partition)
-        return _progress(await self._scripts.call("progress", keys, head_arguments(head)))
+        arguments = (*head_arguments(head), self.keys.tag(partition))
+        return _progress(await self._scripts.call("progress", keys, arguments))
 
     async def progress_of_all(
         self, heads: Mapping[Partition, StreamHead]
     ) -> Sequence[Mapping[str, EntryId] | None]:
         # One conversation: with hundreds of streams, the round trips are most of the cost.
         calls = [
-            (self._stream_keys(partition), head_arguments(head))
+            (
+                self._stream_keys(partition),
+                (*head_arguments(head), self.keys.tag(partition)),
+            )
             for partition, head in heads.items()
         ]
         return [_progress(answer) for answer in await self._scripts.call_all("progress", calls)]

@@ -55,7 +55,7 @@ class RedisSideStreams(RedisCore, SideStreams):
         begin: bool,
         after: EntryId,
     ) -> EntryId | None:
-        keys = (*self._tenure_keys(lease), *self._row_keys(lease.partition, lease.role, row))
+        keys = (*self._tenure_keys(lease), *self._row_keys(lease.partition, lease.group, row))
         arguments: list[Argument] = [*tenure_arguments(lease), str(letter.entry)]
         arguments += proof_arguments(letter.kept)
         arguments += (str(row), int(begin), str(after))
@@ -124,7 +124,7 @@ class RedisSideStreams(RedisCore, SideStreams):
         if letter is not None:
             arguments += letter_arguments(letter)
         # Without a letter, the script does not touch the dead letters.
-        keys = (*self._held_row_keys(lease, row), self.keys.dead(lease.partition, lease.role))
+        keys = (*self._held_row_keys(lease, row), self.keys.dead(lease.partition, lease.group))
         answer = await self._scripts.call("unpark", keys, arguments)
         require_tenure(answer, lease)
         return int(answer[b"parked"]) > 0
@@ -140,7 +140,7 @@ class RedisSideStreams(RedisCore, SideStreams):
 
     def _held_row_keys(self, lease: Lease, row: RowKey) -> tuple[Key, ...]:
         """Return the keys of a tenure's lease, and of a held row."""
-        return (*self._tenure_keys(lease), *self._row_keys(lease.partition, lease.role, row))
+        return (*self._tenure_keys(lease), *self._row_keys(lease.partition, lease.group, row))
 
 
 def _read_parked(entry: bytes, fields: list[bytes]) -> Parked:

@@ -48,12 +48,14 @@ class RedisSurveying(RedisCore, Surveying):
 def _stream(partition: Partition, answer: Answer) -> StreamSurvey:
     # A user without the right to MEMORY USAGE sees no size.
     size = int(answer[b"size"])
+    groups = [_group(row) for row in answer[b"groups"]]
     return StreamSurvey(
         partition=partition,
         now=int(answer[b"now"]),
         entries=int(answer[b"entries"]),
         size=None if size < 0 else size,
-        groups=[_group(row) for row in answer[b"groups"]],
+        groups=[each for each in groups if "/" not in each.group],
+        asides=[each for each in groups if "/" in each.group],
     )
 
 

@@ -25,6 +25,8 @@ from edgy_bus.testing.conformance.loops import LoopTopic
 from edgy_bus.testing.conformance.losses import LossTopic
 from edgy_bus.testing.conformance.parking import ParkingTopic
 from edgy_bus.testing.conformance.publishing import PublishingTopic
+from edgy_bus.testing.conformance.rosters import RosterTopic
+from edgy_bus.testing.conformance.setting_aside import SettingAsideTopic
 from edgy_bus.testing.conformance.sharing import SharingTopic
 from edgy_bus.testing.conformance.sizes import SizeTopic
 from edgy_bus.testing.conformance.surveying import SurveyTopic
@@ -47,6 +49,8 @@ _EVERY_BROKER: tuple[type, ...] = (
     HeldRowTopic,
     LossTopic,
     AdministrationTopic,
+    RosterTopic,
+    SettingAsideTopic,
 )
 
 

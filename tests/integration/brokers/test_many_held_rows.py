@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from edgy_bus.brokers.base import HeldState, RowKey
 from edgy_bus.brokers.redis import RedisBroker
+from edgy_bus.runtime.attendance import Attendance
 from edgy_bus.runtime.detours import Detours
 from edgy_bus.runtime.jobs import Work
 from edgy_bus.runtime.lanes import Lanes
@@ -52,7 +53,8 @@ async def test_a_tenure_learns_of_them_and_asks_for_decisions_in_pages(
     failures: list[BaseException] = []
     tools = Group(broker).tools
     term, lanes = Term(lease, time.monotonic() + 60), Lanes[Work](tools.load)
-    detours = Detours(term, tools, lanes, OwnedTasks(failures.append))
+    attendance = Attendance(term, tools)
+    detours = Detours(term, tools, lanes, attendance, OwnedTasks(failures.append))
     assert await turns_during(asyncio.create_task(detours.load())) >= ROWS // PAGE
     assert len(detours.held.rows) == ROWS
     assert await turns_during(asyncio.create_task(detours._look())) >= ROWS // PAGE

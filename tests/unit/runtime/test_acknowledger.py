@@ -39,7 +39,7 @@ class Recorder(MemoryBroker):
         self.open.clear()
 
     async def settle(
-        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = ()
+        self, lease: Lease, entries: Sequence[EntryId], kept: Sequence[Kept] = (), *_: Any
     ) -> None:
         await self.open.wait()
         if self.error is not None:

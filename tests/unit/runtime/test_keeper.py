@@ -12,6 +12,8 @@ import pytest
 
 from edgy_bus.brokers.base import Capabilities, Lease, Members
 from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.brokers.protocol import PROTOCOL
+from edgy_bus.codec import loads
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import partitions_of
 from edgy_bus.runtime import keeper as keeper_module
@@ -108,7 +110,7 @@ async def test_a_worker_that_is_blocked_stays_a_member_and_keeps_its_report() ->
         name = worker.consumers[0].worker
         here = threading.get_ident()
         assert any(thread != here for thread, _ in broker.joined)
-        assert all(bool(report) == (thread == here) for thread, report in broker.joined)
+        assert all(report for _, report in broker.joined)
     assert members[0].alive == [name]
     assert members[0].reports[name]
     assert (await broker.members("mail")).alive == [], "it has left, and does not come back"
@@ -470,3 +472,17 @@ async def test_a_broker_that_is_away_is_asked_again() -> None:
             before = tenure.term.valid_until
             await eventually(lambda: tenure.term.valid_until > before)
     await group.end(tenure)
+
+
+async def test_the_keeper_registers_a_worker_with_its_report() -> None:
+    class Refusing(Shared):
+        async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
+            if threading.current_thread() is threading.main_thread():
+                raise BrokerUnavailable("no answer to the rounds of the consumer")
+            return await super().join(group, worker, ttl, report)
+
+    broker = Refusing()
+    async with worker_on(broker, _nothing, lease=4.0):
+        await eventually(lambda: broker.joined)
+        (report,) = (await broker.members("mail")).reports.values()
+    assert loads(report)["protocol"] == PROTOCOL.version

@@ -219,7 +219,7 @@ async def test_its_report_is_with_the_broker() -> None:
 
 async def _reported(broker: MemoryBroker) -> bool:
     reports = (await broker.members("mail")).reports.values()
-    return any(b'"handled":1' in report and b'"protocol":2' in report for report in reports)
+    return any(b'"handled":1' in report and b'"protocol":3' in report for report in reports)
 
 
 def test_a_worker_with_nothing_to_do_is_refused() -> None:

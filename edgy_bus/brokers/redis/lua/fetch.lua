@@ -1,21 +1,23 @@
 -- Read entries for a group: first the entries that former owners left unfinished, and new entries
 -- only after them.
--- KEYS    events, lease, epoch, notes
+-- KEYS    events, lease, epoch, notes, aside (as in arrange.lua)
 -- ARGV    group, holder, epoch, the tenure's last confirmed write, number of entries, '1' if former
 --         owners may have left entries, the last entry that this tenure has taken over ('0-0':
 --         none), bytes of values after which the read ends, the most entries that are read before
---         their size is looked at
+--         their size is looked at, the receiver whose own group this is ('': the group of all), the
+--         group of all
 -- Answer  fresh: the new entries, position: the last entry that the group has read; or inherited:
 --         the entries of former owners, notes and deliveries: of each of them, kept: of each of
 --         them the receivers and event ids of its proofs, alternating, missing: the entry ids that
 --         are no longer in the stream, position: the last entry that was taken over; or refused:
---         'lost', or 'rolled_back'. Entries are as XREADGROUP returns them: [entry id, [field,
---         value, ...]].
+--         'lost', 'rolled_back', or 'returned' if the receiver is set aside no more, or can come
+--         back. Entries are as XREADGROUP returns them: [entry id, [field, value, ...]].
 -- Race    A lease is valid when checked and lost when the entries are read. Two owners would handle
 --         the events of a row side by side, so the check and the read are one step.
-local events, lease, epoch, notes = unpack(KEYS)
+local events, lease, epoch, notes, aside = unpack(KEYS)
 local group, holder, expected_epoch, confirmed, count, inherit, after = unpack(ARGV, 1, 7)
 local most_bytes, overshoot = tonumber(ARGV[8]), tonumber(ARGV[9])
+local receiver, group_of_all = ARGV[10], ARGV[11]
 -- A server that runs a script does nothing else. Entries that are taken over cost more.
 local most_new, most_inherited, most_removed = 300, 120, 200
 
@@ -24,6 +26,13 @@ if redis.call('GET', lease) ~= holder or redis.call('GET', epoch) ~= expected_ep
 end
 if (tonumber(redis.call('HGET', notes, 'writes')) or 0) < tonumber(confirmed) then
   return {'refused', 'rolled_back'}
+end
+
+-- The group of a receiver that came back would be made again, and keep the stream for ever.
+local state
+if receiver ~= '' then
+  state = string.match(redis.call('HGET', aside, receiver) or '', '^%a+')
+  if state ~= 'aside' and state ~= 'due' then return {'refused', 'returned'} end
 end
 
 local pending = redis.pcall('XPENDING', events, group)
@@ -165,6 +174,27 @@ for _, consumer in ipairs(pending[4] or {}) do
   if consumer[1] ~= holder then return {'refused', 'rolled_back'} end
 end
 
+local function position_of(name)
+  for _, row in ipairs(redis.call('XINFO', 'GROUPS', events)) do
+    local info = {}
+    for i = 1, #row, 2 do info[row[i]] = row[i + 1] end
+    if info['name'] == name then return info['last-delivered-id'] end
+  end
+  return '0-0'
+end
+-- Ids in the order of their entries.
+local function padded(id)
+  return (string.gsub(id, '%d+', function(part) return string.rep('0', 20 - #part) .. part end))
+end
+-- A receiver that is to come back reads no further than the group of all, which waits for that.
+if state == 'due' then
+  local position = position_of(group)
+  if padded(position) >= padded(position_of(group_of_all)) then
+    if pending[1] == 0 then return {'refused', 'returned'} end
+    return {'fresh', {}, 'position', position}
+  end
+end
+
 local entries = in_pieces(math.min(tonumber(count), most_new), function(_, piece)
   local reply = redis.call(
     'XREADGROUP', 'GROUP', group, holder, 'COUNT', piece, 'STREAMS', events, '>'
@@ -173,10 +203,4 @@ local entries = in_pieces(math.min(tonumber(count), most_new), function(_, piece
   return new, #new == piece
 end)
 if #entries > 0 then return {'fresh', entries, 'position', entries[#entries][1]} end
-local position = '0-0'
-for _, row in ipairs(redis.call('XINFO', 'GROUPS', events)) do
-  local info = {}
-  for i = 1, #row, 2 do info[row[i]] = row[i + 1] end
-  if info['name'] == group then position = info['last-delivered-id'] end
-end
-return {'fresh', {}, 'position', position}
+return {'fresh', {}, 'position', position_of(group)}

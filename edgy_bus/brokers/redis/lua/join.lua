@@ -1,20 +1,21 @@
 -- Register a worker as alive, by the server's clock; or return the members of the group.
 -- KEYS    seen (sorted set: worker, milliseconds until which the worker is alive), reports (hash),
---         nudge (counter), paused (as in pause.lua)
+--         nudge (counter), receivers (as in enlist.lua), paused (as in pause.lua)
 -- ARGV    worker ('': only look), milliseconds (0: the worker leaves), report
 -- Answer  alive: the live workers; reports: worker and its report, alternating, for a caller that
---         only looks, a report outlives its worker by an hour; nudge: the counter, for a worker;
---         paused: the pause, '' without one
+--         only looks, a report outlives its worker by an hour; for a worker, nudge: the counter,
+--         and roster: the version of the list of receivers; paused: the pause, '' without one
 -- Race    Workers with different clocks would disagree about who is alive, and assign partitions
 --         differently. One clock decides, in the step that registers.
-local seen, reports, nudge, paused = unpack(KEYS)
+local seen, reports, nudge, receivers, paused = unpack(KEYS)
 local worker, ttl, report = unpack(ARGV)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local nudged = ''
+local nudged, roster = '', ''
 if worker ~= '' then
   nudged = redis.call('GET', nudge) or ''
+  roster = redis.call('HGET', receivers, '') or ''
   -- A server that is full lets a script grow that has removed before.
   redis.call('ZREM', seen, worker)
   redis.call('ZADD', seen, now + ttl, worker)
@@ -38,4 +39,6 @@ if worker == '' then
   end
 end
 local pause = redis.call('GET', paused) or ''
-return {'alive', alive, 'reports', read, 'nudge', nudged, 'paused', pause}
+return {
+  'alive', alive, 'reports', read, 'nudge', nudged, 'roster', roster, 'paused', pause
+}

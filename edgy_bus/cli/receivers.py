@@ -1,0 +1,73 @@
+"""`edgy-bus receiver list` and `receiver forget`: the receivers that groups have."""
+
+from collections.abc import Sequence
+
+import typer
+
+from edgy_bus import operations
+from edgy_bus.cli.exits import Exit
+from edgy_bus.cli.operating import operate
+from edgy_bus.cli.output import answer
+from edgy_bus.cli.place import Place
+from edgy_bus.cli.tables import show
+from edgy_bus.errors import ConfigurationError
+from edgy_bus.operations import Parts, ReceiverStatus
+
+_COLUMNS = ("group", "receiver", "signals", "workers", "note")
+
+
+def show_receivers(place: Place, group: str | None, *, as_json: bool) -> None:
+    """List the receivers of a group; at a broker alone, by default of every group."""
+    chosen = group or place.group
+
+    async def look(parts: Parts) -> tuple[ReceiverStatus, ...]:
+        if chosen is None:
+            return await operations.all_receivers(parts.broker)
+        return await operations.receivers(parts.broker, chosen)
+
+    views = operate(place, look)
+    # For scripts, as for people: a deployment may ask whether its receivers are complete.
+    is_missing = any(view.missing for view in views)
+    answer(
+        "receiver list",
+        {"receivers": views},
+        lambda: _show(views),
+        as_json=as_json,
+        status=Exit.FINDING if is_missing else Exit.FINE,
+    )
+
+
+def forget_receiver(place: Place, group: str | None, name: str, *, as_json: bool) -> None:
+    """Forget a receiver of a group."""
+    chosen = group or place.group
+    if chosen is None:
+        raise ConfigurationError("name the group of the receiver: --group GROUP")
+    # Redis alone knows receivers, so this works while the databases are away.
+    view = operate(place, lambda parts: operations.forget_receiver(parts.broker, chosen, name))
+    answer(
+        "receiver forget",
+        view,
+        lambda: typer.echo(f"the group {chosen!r} has forgotten the receiver {name!r}"),
+        as_json=as_json,
+    )
+
+
+def _show(views: Sequence[ReceiverStatus]) -> None:
+    if not views:
+        typer.echo("no worker has listed a receiver yet")
+        return
+    show(
+        _COLUMNS,
+        [
+            (view.group, view.name, " ".join(view.signals), str(len(view.workers)), _note(view))
+            for view in views
+        ],
+    )
+
+
+def _note(view: ReceiverStatus) -> str:
+    if view.forgotten:
+        return "forgotten"
+    if view.missing:
+        return f"no program has it, for {view.seconds:.0f} s: start one, or `receiver forget`"
+    return ""

@@ -1,0 +1,146 @@
+"""Decide which receivers of the group take part in a tenure, and which are set aside.
+
+A program may lack receivers that its group has. The tenure sets them aside before it reads: they
+read the partition in groups of their own, in tenures of programs that have them, and come back when
+they have caught up and a program that has them owns the partition. The broker keeps the truth; this
+module keeps what the broker has answered last.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import START, Arrangement, EntryId
+from edgy_bus.errors import BrokerError
+from edgy_bus.runtime.term import Term
+from edgy_bus.runtime.tools import Tools
+from edgy_bus.telemetry import catalogue
+
+_AGAIN = 0.2
+"""Seconds between two questions whether a receiver can come back."""
+
+_LONGEST_HOLD = 2.0
+"""Seconds for which a tenure reads nothing so that a receiver can come back."""
+
+_BETWEEN_HOLDS = 30.0
+"""Seconds until it does so again: the receiver may wait for a retry or a slow call."""
+
+
+class Attendance:
+    """Keep the arrangement of a tenure.
+
+    The tenure of a receiver's own group arranges nothing: only this receiver takes part.
+
+    Attributes:
+        gone: receivers that were set aside, and that the group has forgotten since.
+    """
+
+    def __init__(self, term: Term, tools: Tools) -> None:
+        self.gone: set[str] = set()
+        self._term = term
+        self._broker = tools.broker
+        self._partition = term.lease.partition
+        self._only = term.lease.receiver
+        self._roster = None if self._only else tools.roster
+        self._receivers = tools.subscriptions.at(self._partition)
+        self._aside: tuple[str, ...] = ()
+        self._floors: Mapping[str, EntryId] = {}
+        self._highest_floor = START
+        self._arranged: object = None
+        """The state of the roster at the last arrangement."""
+        self._is_near = False
+        self._next = 0.0
+        self._holds_until = self._next_hold = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Return whether the broker is to be asked before the next read."""
+        if self._roster is None:
+            return False
+        if self._roster.state != self._arranged:
+            return True
+        return self.waits_for_return and asyncio.get_running_loop().time() >= self._next
+
+    @property
+    def waits_for_return(self) -> bool:
+        """Return whether a receiver of this program is set aside."""
+        return any(name in self._receivers for name in self._aside)
+
+    @property
+    def may_change(self) -> bool:
+        """Return whether the arrangement may change without news on the stream."""
+        return bool(self._only) or self.waits_for_return
+
+    def may_read(self) -> bool:
+        """Return whether the tenure may read on.
+
+        A receiver that has nearly caught up comes back once both groups stand still. That takes a
+        moment without reads, which a busy stream never has by itself.
+        """
+        now = asyncio.get_running_loop().time()
+        if not self._is_near:
+            return True
+        if now >= self._next_hold:
+            self._holds_until, self._next_hold = now + _LONGEST_HOLD, now + _BETWEEN_HOLDS
+        return now >= self._holds_until
+
+    def handles(self, receiver: str) -> bool:
+        """Return whether held rows of a receiver are this tenure's."""
+        return receiver == self._only if self._only else receiver not in self._aside
+
+    def left_out(self, entry: EntryId) -> tuple[str, ...]:
+        """Return the receivers that are left out of an entry."""
+        if entry > self._highest_floor:
+            return self._aside
+        back = (name for name, floor in self._floors.items() if entry <= floor)
+        return (*self._aside, *back)
+
+    async def arrange(self) -> bool:
+        """Arrange the receivers at the broker; return whether receivers have come back.
+
+        Raises `LeaseLost`, and `BrokerUnavailable`; safe to repeat.
+        """
+        roster = self._roster
+        if roster is None:
+            return False
+        state = roster.state
+        listed = roster.at(self._partition)
+        taking_part = {name: each for name, each in listed.items() if name in self._receivers}
+        missing = {name: each for name, each in listed.items() if name not in self._receivers}
+        arrangement = Arrangement(more=True)
+        returned: set[str] = set()
+        while arrangement.more:
+            arrangement = await self._broker.arrange(
+                self._term.lease,
+                taking_part,
+                missing,
+                roster.gone(self._partition),
+                sets_aside=roster.sets_aside,
+            )
+            self._learn(arrangement)
+            returned.update(arrangement.returned)
+            await self._report(arrangement)
+        self._arranged = state
+        self._next = asyncio.get_running_loop().time() + _AGAIN
+        return bool(returned)
+
+    def _learn(self, arrangement: Arrangement) -> None:
+        self._aside = tuple(sorted(arrangement.aside))
+        self._floors = arrangement.floors
+        self._highest_floor = max(arrangement.floors.values(), default=START)
+        self._is_near = arrangement.near
+        self.gone |= arrangement.dropped.keys()
+
+    async def _report(self, arrangement: Arrangement) -> None:
+        place = {"group": self._term.group, "partition": str(self._partition)}
+        for name in arrangement.set_aside:
+            telemetry.emit(catalogue.ReceiverSetAside(receiver=name, **place))
+        for name in arrangement.returned:
+            telemetry.emit(catalogue.ReceiverReturned(receiver=name, **place))
+        for name, count in arrangement.dropped.items():
+            telemetry.emit(catalogue.ReceiverDropped(receiver=name, count=count, **place))
+        if arrangement.set_aside or arrangement.returned:
+            # Workers look for receivers that are set aside. They look now and then in any case.
+            with suppress(BrokerError):
+                await self._broker.nudge(self._term.group)

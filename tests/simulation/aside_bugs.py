@@ -1,0 +1,169 @@
+"""Planted bugs of receivers that are set aside: each lacks one rule. `bugs.BUGS` names them."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from edgy_bus.brokers.base import (
+    START,
+    EntryId,
+    Fetched,
+    Lease,
+    StreamHead,
+)
+from edgy_bus.brokers.memory.setting_aside import Step
+from edgy_bus.brokers.memory.state import Group, Stream
+from edgy_bus.errors import BrokerError
+from edgy_bus.events import Partition
+from edgy_bus.runtime.attendance import Attendance
+from edgy_bus.runtime.leases import LeaseRenewal, Membership
+from tests.simulation.broker import Redis
+
+
+class Arranges(Redis):
+    """Arrange with a step that lacks something."""
+
+    step: type[Step] = Step
+
+    def _step(
+        self, lease: Lease, stream: Stream, group: Group, reason: str, *, sets_aside: bool
+    ) -> Step:
+        return self.step(lease, stream, group, self._clock(), reason, sets_aside=sets_aside)
+
+
+class FinishedGoesAlong(Arranges):
+    """Give a receiver that is set aside what it has finished."""
+
+    class step(Step):
+        def _move_one(self, name: str, entry: EntryId) -> None:
+            if entry in self._stream.entries:
+                self._stream.groups[self._role(name)].pending[entry] = "aside"
+
+
+class UnfinishedStays(Arranges):
+    """Begin a receiver's own group without what it has not finished."""
+
+    class step(Step):
+        def _move_one(self, name: str, entry: EntryId) -> None:
+            return None
+
+
+class ReturnsUnfinished(Arranges):
+    """Bring a receiver back while something of it is unfinished."""
+
+    class step(Step):
+        def _bring_back(self, name: str) -> None:
+            own = self._own(name)
+            if own is not None:
+                own.pending.clear()
+            super()._bring_back(name)
+
+
+class ReturnsBehind(Arranges):
+    """Bring a receiver back while its group has read further."""
+
+    class step(Step):
+        def _bring_back(self, name: str) -> None:
+            own = self._own(name)
+            if own is not None and not own.pending:
+                own.position = max(own.position, self._group.position)
+            super()._bring_back(name)
+
+
+class ReturnsBesideItsTenure(Arranges):
+    """Bring a receiver back while a tenure of its own group goes on."""
+
+    class step(Step):
+        def _bring_back(self, name: str) -> None:
+            self._stream.leases.pop(self._role(name), None)
+            super()._bring_back(name)
+
+
+class NoFloor(Arranges):
+    """Forget up to which entry a receiver has finished everything."""
+
+    class step(Step):
+        def _be_here(self, name: str, floor: EntryId) -> None:
+            super()._be_here(name, START)
+
+
+class OwnGroupsKeepNothing(Redis):
+    """Trim what a receiver that is set aside has not finished."""
+
+    async def progress(
+        self, partition: Partition, head: StreamHead
+    ) -> Mapping[str, EntryId] | None:
+        stream = self._streams[partition]
+        kept, stream.attendances = stream.attendances, {}  # type: ignore[assignment]
+        try:
+            return await super().progress(partition, head)
+        finally:
+            stream.attendances = kept
+
+
+class MissingOwnGroupsKeepNothing(Redis):
+    """Trim though the own group of a receiver that is set aside is missing."""
+
+    async def progress(
+        self, partition: Partition, head: StreamHead
+    ) -> Mapping[str, EntryId] | None:
+        progress = await super().progress(partition, head)
+        if progress is None:
+            return None
+        groups = self._streams[partition].groups
+        below = {name: groups[name] for name in progress}
+        return {
+            name: min(below[name].pending, default=below[name].position.next)
+            if entry == START.next
+            else entry
+            for name, entry in progress.items()
+        }
+
+
+class OwnGroupsAreMadeAgain(Redis):
+    """Read the own group of a receiver that is set aside no more."""
+
+    async def fetch(self, lease: Lease, count: int, **where: Any) -> Fetched:
+        if not lease.receiver:
+            return await super().fetch(lease, count, **where)
+        attendance = self._streams[lease.partition].attendances[lease.group]
+        if lease.receiver in attendance.asides:
+            return await super().fetch(lease, count, **where)
+        stream, group = self._owned(lease)
+        stream.groups[lease.role] = group
+        return Fetched((), False, group.position)
+
+
+def _leaves_nobody_out(self: Attendance, entry: EntryId) -> tuple[str, ...]:
+    return ()
+
+
+async def _joins_without_a_report(self: LeaseRenewal, membership: Membership, asked: float) -> None:
+    if asked - membership.joined >= self._limits.pause and not membership.has_left:
+        with suppress(BrokerError):
+            await self._broker.join(membership.group, membership.worker, self._limits.lease, b"")
+            membership.joined = asked
+
+
+BROKERS: dict[str, type[Redis]] = {
+    "a receiver takes along what it has finished": FinishedGoesAlong,
+    "a receiver leaves behind what it has not finished": UnfinishedStays,
+    "a receiver returns with something unfinished": ReturnsUnfinished,
+    "a receiver returns behind its group": ReturnsBehind,
+    "a receiver returns beside the tenure of its own group": ReturnsBesideItsTenure,
+    "a receiver returns without a floor": NoFloor,
+    "own groups keep nothing from being trimmed": OwnGroupsKeepNothing,
+    "missing own groups keep nothing from being trimmed": MissingOwnGroupsKeepNothing,
+    "own groups are made again": OwnGroupsAreMadeAgain,
+}
+
+PATCHES: dict[str, tuple[Any, str, Any]] = {
+    "receivers that are set aside are called": (Attendance, "left_out", _leaves_nobody_out),
+    "keepers register workers without a report": (LeaseRenewal, "_join", _joins_without_a_report),
+}
+
+ASIDE_FAULTS: dict[str, tuple[str, ...]] = {
+    "missing own groups keep nothing from being trimmed": ("kill", "destroy group"),
+    "own groups are made again": ("pause", "network"),
+}
+"""The faults under which a bug matters, besides deaths of programs."""

@@ -1,0 +1,80 @@
+"""Simulate programs of one group with different receivers.
+
+A worker that starts has some of the receivers, as an older release, another program of the group or
+a canary has. Every receiver has a program at last: each program has all of them, or two programs
+share them for ever.
+"""
+
+import asyncio
+
+from edgy_bus.brokers.base import Enlisted
+from edgy_bus.runtime.subscriptions import Subscription
+from tests.simulation.loop import Process
+from tests.simulation.world import MODEL, World
+
+SIGNALS = (f"{MODEL}.post_save",)
+RECEIVERS = {"ledger": ("write", "bulk"), "mail": ("held", "batch", "plain", "picky")}
+
+
+class Programs(World):
+    """Run workers that lack receivers of their groups."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.all_back = self.random.random() < 0.7
+        self._halves: dict[Process, int] = {}
+        """Worker to its program, of two that share a group."""
+
+    def _subscriptions(self, process: Process) -> list[Subscription]:
+        subscriptions = super()._subscriptions(process)
+        if self.writing:
+            wanted = [each for each in subscriptions if self.random.random() < 0.6]
+        elif self.all_back:
+            wanted = subscriptions
+        else:
+            # Two programs, each of them as long as the other has no worker.
+            running = {self._halves.get(each) for each in self._running()}
+            half = self._halves[process] = 1 if 0 in running else 0
+            wanted = subscriptions[half::2]
+        return wanted or subscriptions
+
+    async def _fault(self, kind: str) -> None:
+        await super()._fault(kind)
+        if kind == "flush":
+            await self._list_all()
+
+    async def _list_all(self) -> None:
+        """List every receiver: programs that have them run elsewhere, too."""
+        for group, names in RECEIVERS.items():
+            enlisted = [Enlisted(name, SIGNALS) for name in names]
+            await self.redis.enlist(group, enlisted, 1e9, begins=False)
+
+    async def _chaos(self) -> None:
+        await self._list_all()
+        deploying = asyncio.create_task(self._deploy())
+        await super()._chaos()
+        self.writing = False
+        await deploying
+        # The programs that run at last.
+        workers = [member for member in self.members if member.process in self.workers]
+        for member in workers:
+            await self._kill(member)
+        while not self.all_back and len(self._running()) < 2:
+            self.members.append(self.start_worker())
+
+    async def _deploy(self) -> None:
+        """Replace a worker now and then by a program with other receivers."""
+        while self.writing:
+            await asyncio.sleep(self.random.expovariate(0.3))
+            workers = [member for member in self.members if member.process in self.workers]
+            if not workers:
+                continue
+            member = self.random.choice(workers)
+            if self.random.random() < 0.5:
+                # In an orderly way, before the process ends.
+                self.loop.spawn(member.process, self.workers[member.process].stop())
+                await asyncio.sleep(2.0)
+            await self._kill(member)
+
+    def _running(self) -> list[Process]:
+        return [member.process for member in self.members if member.process in self.workers]

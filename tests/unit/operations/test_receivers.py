@@ -1,0 +1,56 @@
+"""Receivers of groups: which programs have them, and forgetting."""
+
+import pytest
+
+from edgy_bus.brokers.base import Enlisted
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import dumps
+from edgy_bus.errors import ConfigurationError
+from edgy_bus.operations import Parts, doctor, forget_receiver, receivers
+from tests.support import PARTITION
+
+SIGNALS = ("accounts.User.post_save",)
+
+
+@pytest.fixture
+async def broker() -> MemoryBroker:
+    """Return a broker with the receivers `send` of a live worker, and `index` of no program."""
+    broker = MemoryBroker()
+    listed = [Enlisted("send", SIGNALS), Enlisted("index", SIGNALS)]
+    await broker.enlist("mail", listed, 60, begins=True)
+    await broker.join("mail", "w1", 60, dumps({"receivers": ["send"]}))
+    await broker.join("mail", "w2", 60, b"text of another program")
+    return broker
+
+
+async def test_each_receiver_is_listed_with_the_workers_that_have_it(broker: MemoryBroker) -> None:
+    index, send = await receivers(broker, "mail")
+    assert (index.name, index.workers, index.missing) == ("index", (), True)
+    assert (send.name, send.workers, send.missing) == ("send", ("w1",), False)
+    assert send.signals == SIGNALS
+
+
+async def test_a_receiver_without_a_worker_is_forgotten(broker: MemoryBroker) -> None:
+    with pytest.raises(ConfigurationError, match=r"1 live workers .* \(w1\)"):
+        await forget_receiver(broker, "mail", "send")
+    with pytest.raises(ConfigurationError, match="its receivers are: index, send"):
+        await forget_receiver(broker, "mail", "indx")
+    assert (await forget_receiver(broker, "mail", "index")).name == "index"
+    index, _ = await receivers(broker, "mail")
+    assert (index.forgotten, index.missing) == (True, False)
+    with pytest.raises(ConfigurationError, match="no receiver 'index'"):
+        await forget_receiver(broker, "mail", "index")
+
+
+async def test_the_doctor_names_receivers_that_no_program_has(broker: MemoryBroker) -> None:
+    await broker.declare("accounts.User", 1)
+    lease = await broker.acquire(PARTITION, "mail", "w1", 60)
+    assert lease is not None
+    await broker.fetch(lease, 1, inherit=False)
+    findings = (await doctor(Parts(broker, "accounts"), seconds=0)).findings
+    assert [each.about for each in findings if each.code == "receiver.missing"] == [
+        "receiver index of group mail"
+    ]
+    await forget_receiver(broker, "mail", "index")
+    findings = (await doctor(Parts(broker, "accounts"), seconds=0)).findings
+    assert "receiver.missing" not in {each.code for each in findings}

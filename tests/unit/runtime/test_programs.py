@@ -1,0 +1,300 @@
+"""Programs of one group with different receivers: no event passes a receiver by."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from edgy_bus.brokers.base import StreamHead
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import dumps, pack
+from edgy_bus.events import Partition, partitions_of
+from edgy_bus.operations import forget_receiver, release
+from edgy_bus.operations import held as held_rows
+from edgy_bus.retrying import Retry
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.worker import Worker
+from edgy_bus.settings import WorkerSettings
+from tests.support import Told, event, eventually
+from tests.unit.runtime.support import subscribe
+
+SETTINGS = WorkerSettings(lease=0.6, block=0.05, backoff=0.05, grace=5.0)
+MODEL = "accounts.User"
+PARTITIONS = partitions_of(MODEL, 4)
+
+
+class Programs:
+    """A broker with events of several partitions, and the programs of the group `mail`."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+        self.heads: dict[Partition, StreamHead] = {}
+        self.heard: dict[str, list[tuple[str, int]]] = {}
+        """Receiver to row and number of each call."""
+        self.fails: set[str] = set()
+        """Receivers that fail."""
+        self.last = 0
+
+    def worker(self, *receivers: str, **options: Any) -> Worker:
+        """Return a program with some receivers."""
+        subscriptions = [
+            subscribe(self._receiver(name), name=name, **options) for name in receivers
+        ]
+        return Worker(self.broker, [Subscriptions("mail", subscriptions)], SETTINGS)
+
+    def _receiver(self, name: str) -> Callable[..., Awaitable[None]]:
+        async def receive(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+            await asyncio.sleep(0)
+            if name in self.fails:
+                raise ValueError("the other side is away")
+            self.heard.setdefault(name, []).append((event.subject, event.sequence))
+
+        return receive
+
+    async def publish(self, count: int = 5) -> None:
+        """Append events of a row to each partition."""
+        await self.broker.declare(MODEL, len(PARTITIONS))
+        for partition in PARTITIONS:
+            head = self.heads.get(partition)
+            if head is None:
+                head = (await self.broker.inspect(partition, StreamHead(), "epoch")).head
+            for _ in range(count):
+                self.last += 1
+                made = event(partition.name, self.last)
+                entries = await self.broker.publish(partition, head, [pack(made)])
+                assert entries is not None
+                head = StreamHead(head.epoch, entries[-1], made.id)
+            self.heads[partition] = head
+
+    def has_all(self, *receivers: str) -> bool:
+        """Return whether receivers have handled every event once, in the order of each row."""
+        return all(self.is_complete(self.heard.get(name, [])) for name in receivers)
+
+    def is_complete(self, calls: list[tuple[str, int]]) -> bool:
+        rows: dict[str, list[int]] = {}
+        for row, number in calls:
+            rows.setdefault(row, []).append(number)
+        assert all(numbers == sorted(set(numbers)) for numbers in rows.values())
+        return len(calls) == self.last
+
+    async def finished(self) -> bool:
+        """Return whether no stream waits for the group."""
+        for partition, head in self.heads.items():
+            progress = await self.broker.progress(partition, head)
+            if not progress or progress["mail"] <= head.entry:
+                return False
+        return True
+
+    async def aside(self) -> set[str]:
+        """Return the receivers that are set aside from any partition."""
+        asides = await self.broker.asides(PARTITIONS, "mail")
+        return {name for names in asides.values() for name in names}
+
+
+@pytest.fixture
+def programs() -> Programs:
+    return Programs()
+
+
+@pytest.fixture
+def old_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no group be new, once it has a receiver."""
+    for module in ("rostering", "setting_aside"):
+        monkeypatch.setattr(f"edgy_bus.brokers.memory.{module}.NEW_GROUP", 0.0)
+
+
+async def test_each_receiver_of_two_programs_handles_every_event(programs: Programs) -> None:
+    await programs.publish()
+    async with programs.worker("a"), programs.worker("b"):
+        await eventually(lambda: programs.has_all("a", "b"))
+        await programs.publish()
+        await eventually(lambda: programs.has_all("a", "b"))
+        assert await programs.aside() == {"a", "b"}
+        await eventually(programs.finished)
+
+
+async def test_what_a_program_lacks_waits_for_the_program_that_has_it(programs: Programs) -> None:
+    await programs.publish()
+    async with programs.worker("a", "b"):
+        await eventually(lambda: programs.has_all("a", "b"))
+    with Told() as told:
+        async with programs.worker("a"):
+            await programs.publish()
+            await eventually(lambda: programs.has_all("a"))
+            assert len(programs.heard["b"]) < programs.last
+            assert not await programs.finished(), "streams wait for the receiver"
+        assert len(told.of("receiver.set_aside")) == len(PARTITIONS)
+        async with programs.worker("a", "b"):
+            await eventually(lambda: programs.has_all("a", "b"))
+            await eventually(lambda: _is_empty(programs.aside), "the receiver comes back")
+            await programs.publish()
+            await eventually(lambda: programs.has_all("a", "b"))
+            await eventually(programs.finished)
+        assert len(told.of("receiver.returned")) == len(PARTITIONS)
+        assert told.of("tenure.lost") == []
+
+
+async def test_a_receiver_comes_back_while_events_keep_coming(programs: Programs) -> None:
+    await programs.publish()
+    async with programs.worker("a", "b"):
+        await eventually(lambda: programs.has_all("a", "b"))
+    async with programs.worker("a"):
+        await programs.publish()
+        await eventually(lambda: programs.has_all("a"))
+
+    async def keep_publishing() -> None:
+        while True:
+            await programs.publish(1)
+            await asyncio.sleep(0.002)
+
+    async with programs.worker("a", "b"):
+        publishing = asyncio.create_task(keep_publishing())
+        await eventually(lambda: _is_empty(programs.aside), "the receiver comes back")
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
+        await eventually(lambda: programs.has_all("a", "b"))
+
+
+async def test_programs_of_one_group_may_have_receivers_of_different_models(
+    programs: Programs,
+) -> None:
+    await programs.publish()
+    await programs.broker.declare("accounts.Order", 4)
+    order = subscribe(programs._receiver("order"), name="order")
+    object.__setattr__(order, "model", "accounts.Order")
+    orders = Worker(programs.broker, [Subscriptions("mail", [order])], SETTINGS)
+    async with orders, programs.worker("a"):
+        await eventually(lambda: programs.has_all("a"))
+        await eventually(programs.finished)
+
+
+@pytest.mark.usefixtures("old_group")
+async def test_a_renamed_receiver_keeps_its_streams_until_it_is_forgotten(
+    programs: Programs,
+) -> None:
+    await programs.publish()
+    async with programs.worker("old"):
+        await eventually(lambda: programs.has_all("old"))
+    with Told() as told:
+        async with programs.worker("new"):
+            await programs.publish()
+            await eventually(lambda: len(programs.heard.get("new", ())) == 20)
+            assert not await programs.finished()
+            await forget_receiver(programs.broker, "mail", "old")
+            await eventually(programs.finished)
+            await eventually(lambda: len(told.of("receiver.dropped")) == len(PARTITIONS))
+        assert sum(notice["count"] for notice in told.of("receiver.dropped")) == 20
+
+
+async def test_a_receiver_that_no_program_had_for_long_keeps_no_stream(programs: Programs) -> None:
+    await programs.publish()
+    async with programs.worker("old"):
+        await eventually(lambda: programs.has_all("old"))
+    settings = SETTINGS.model_copy(update={"receiver_retention": 0.5})
+    subscription = subscribe(programs._receiver("new"), name="new")
+    worker = Worker(programs.broker, [Subscriptions("mail", [subscription])], settings)
+    await asyncio.sleep(0.6)  # as long as the retention
+    async with worker:
+        await programs.publish()
+        await eventually(programs.finished)
+
+
+@pytest.mark.usefixtures("old_group")
+@pytest.mark.parametrize(("start", "count"), [("kept", 40), ("now", 20), (None, 20)])
+async def test_a_new_receiver_of_an_old_group_begins_where_it_says(
+    programs: Programs, start: Any, count: int
+) -> None:
+    await programs.publish()
+    async with programs.worker("a"):
+        await eventually(lambda: programs.has_all("a"))
+    async with programs.worker("a"), programs.worker("a", "late", start=start) as worker:
+        await eventually(lambda: worker.ready)
+        await eventually(lambda: _listed(programs))
+        await asyncio.sleep(0.5)  # both programs know of the receiver after a round
+        await programs.publish()
+        await eventually(lambda: len(programs.heard.get("late", ())) == count)
+        await eventually(lambda: programs.has_all("a"))
+        await eventually(programs.finished)
+
+
+async def test_beside_an_older_worker_nothing_is_set_aside(programs: Programs) -> None:
+    await programs.publish()
+    report = dumps({"protocol": 2})
+    await programs.broker.join("mail", "older", 60, report)
+    async with programs.worker("a"), programs.worker("b"):
+        await asyncio.sleep(0.5)
+        assert await programs.aside() == set()
+        await programs.broker.leave("mail", "older")
+        await eventually(lambda: _is_aside(programs))
+
+
+async def test_held_rows_go_with_their_receiver(programs: Programs) -> None:
+    options: dict[str, Any] = {"on_exhausted": "hold", "retry": Retry(attempts=1)}
+    await programs.publish(1)
+    programs.fails.add("b")
+    async with programs.worker("a", "b", **options):
+        await eventually(lambda: _held(programs, len(PARTITIONS)))
+    async with programs.worker("a", **options):
+        await programs.publish(2)
+        await eventually(lambda: programs.has_all("a"))
+        await release(programs.broker, (await held_rows(programs.broker, "mail")).rows)
+        await programs.broker.nudge("mail")
+        programs.fails.clear()
+        await asyncio.sleep(0.3)
+        assert "b" not in programs.heard
+        # The own groups of the receiver park behind the held rows, and handle what is released.
+        async with programs.worker("b", **options):
+            await eventually(lambda: programs.has_all("b"))
+            await eventually(lambda: _held(programs, 0))
+    async with programs.worker("a", "b", **options):
+        await eventually(lambda: _is_empty(programs.aside))
+        await programs.publish(1)
+        await eventually(lambda: programs.has_all("a", "b"))
+
+
+async def test_a_receiver_needs_no_proofs_of_the_others(programs: Programs) -> None:
+    once = Retry(attempts=1)
+    long = Retry(attempts=100, delay=0.05, factor=1, jitter=0)
+    await programs.publish(1)
+    programs.fails = {"a", "b"}
+    subscriptions = [
+        subscribe(programs._receiver("a"), name="a", retry=once),
+        subscribe(programs._receiver("b"), name="b", retry=long),
+    ]
+    async with Worker(programs.broker, [Subscriptions("mail", subscriptions)], SETTINGS):
+        # The entries have notes that name the dead letters of "a".
+        await eventually(lambda: _dead(programs, len(PARTITIONS)))
+        await eventually(lambda: _noted(programs))
+    programs.fails.clear()
+    async with programs.worker("a"):
+        await eventually(programs.aside)
+        async with programs.worker("b", retry=long):
+            await eventually(lambda: programs.has_all("b"))
+            await eventually(programs.finished)
+
+
+async def _dead(programs: Programs, count: int) -> bool:
+    letters = [await programs.broker.dead_letters(each, "mail") for each in PARTITIONS]
+    return sum(map(len, letters)) == count
+
+
+async def _noted(programs: Programs) -> bool:
+    groups = [programs.broker._group(partition, "mail") for partition in PARTITIONS]
+    return all(group is not None and group.notes for group in groups)
+
+
+async def _is_empty(names: Callable[[], Awaitable[set[str]]]) -> bool:
+    return not await names()
+
+
+async def _is_aside(programs: Programs) -> bool:
+    return bool(await programs.aside())
+
+
+async def _listed(programs: Programs) -> bool:
+    return "late" in (await programs.broker.roster("mail")).receivers
+
+
+async def _held(programs: Programs, count: int) -> bool:
+    return len((await held_rows(programs.broker, "mail")).rows) == count
