@@ -38,6 +38,10 @@ Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs
 Group = Annotated[
     str | None, typer.Option("--group", "-g", help="The group; by default that of the bus.")
 ]
+PausedReceiver = Annotated[
+    str | None,
+    typer.Option("--receiver", help="Only this receiver; `receiver list` shows the names."),
+]
 HealthFile = Annotated[
     Path | None,
     typer.Option(help="Written every few seconds while the program works; see `edgy-bus health`."),
@@ -204,11 +208,14 @@ def pause(
     reason: Annotated[
         str | None, typer.Option(help="Shown by `status` and `doctor`, with your name.")
     ] = None,
+    receiver: PausedReceiver = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
 ) -> None:
     """Let the workers of a group begin no call until `resume`; running calls finish.
+
+    With --receiver, only this receiver waits, and its neighbours go on.
 
     Works within a second, without a deployment, and also for workers that start later. Streams keep
     the events. Needs Redis only.
@@ -216,7 +223,7 @@ def pause(
     from edgy_bus.cli.pause import pause as run
 
     place, words = place_of([target, group], broker, prefix)
-    run(place, words, lasting=lasting, reason=reason, as_json=json)
+    run(place, words, receiver, lasting=lasting, reason=reason, as_json=json)
 
 
 def resume(
@@ -224,15 +231,16 @@ def resume(
     group: Annotated[
         str | None, typer.Argument(metavar="[GROUP]", help="By default the group of the bus.")
     ] = None,
+    receiver: PausedReceiver = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
 ) -> None:
-    """Let the workers of a paused group go on. The exit status is 1 if the group was not paused."""
+    """Let the workers of a paused group go on. The exit status is 1 if there was no pause."""
     from edgy_bus.cli.pause import resume as run
 
     place, words = place_of([target, group], broker, prefix)
-    run(place, words, as_json=json)
+    run(place, words, receiver, as_json=json)
 
 
 def status(

@@ -1,4 +1,4 @@
-"""`edgy-bus pause` and `edgy-bus resume`: a group whose workers begin no call."""
+"""`edgy-bus pause` and `edgy-bus resume`: a group, or a receiver, whose calls wait."""
 
 import getpass
 import socket
@@ -17,25 +17,39 @@ from edgy_bus.operations import Paused, Resumed
 
 
 def pause(
-    place: Place, words: list[str], *, lasting: str | None, reason: str | None, as_json: bool
+    place: Place,
+    words: list[str],
+    receiver: str | None,
+    *,
+    lasting: str | None,
+    reason: str | None,
+    as_json: bool,
 ) -> None:
-    """Pause a group; by default that of the bus, and until it is resumed."""
+    """Pause a group or one of its receivers; by default the group of the bus, without an end."""
     group = _group(place, words)
     # Before the connection: what is misspelt is said while Redis is away as well.
     seconds = None if lasting is None else duration(lasting).total_seconds()
     note = _operator() if reason is None else f"{_operator()}: {reason}"
-    paused = operate(
-        place,
-        lambda parts: operations.pause(parts.broker, group, seconds=seconds, note=note),
-    )
+    if receiver is None:
+        paused = operate(
+            place,
+            lambda parts: operations.pause(parts.broker, group, seconds=seconds, note=note),
+        )
+    else:
+        paused = operate(
+            place,
+            lambda parts: operations.pause_receiver(
+                parts.broker, group, receiver, seconds=seconds, note=note
+            ),
+        )
     answer("pause", paused, lambda: _show_paused(paused), as_json=as_json)
 
 
-def resume(place: Place, words: list[str], *, as_json: bool) -> None:
-    """Resume a group; by default that of the bus."""
+def resume(place: Place, words: list[str], receiver: str | None, *, as_json: bool) -> None:
+    """Resume a group or one of its receivers; by default the group of the bus."""
     group = _group(place, words)
-    # A misspelt group is not looked for: a group that is not paused has the same answer.
-    resumed = operate(place, lambda parts: operations.resume(parts.broker, group))
+    # A misspelt name is not looked for: what is not paused has the same answer.
+    resumed = operate(place, lambda parts: operations.resume(parts.broker, group, receiver or ""))
     answer(
         "resume",
         resumed,
@@ -64,17 +78,24 @@ def _operator() -> str:
 
 def _show_paused(paused: Paused) -> None:
     if paused.until is None:
-        until = f"until `edgy-bus resume {paused.group}`"
+        option = f" --receiver {paused.receiver}" if paused.receiver else ""
+        until = f"until `edgy-bus resume {paused.group}{option}`"
     else:
         until = f"until {in_text(datetime.fromtimestamp(paused.until, UTC))}"
     typer.echo(
-        f"the group {paused.group!r} is paused {until}: its {paused.workers} workers let running "
-        "calls finish, and begin no other"
+        f"{_name(paused)} is paused {until}: its {paused.workers} workers let running calls "
+        "finish, and begin no other"
     )
+
+
+def _name(view: Paused | Resumed) -> str:
+    if view.receiver:
+        return f"the receiver {view.receiver!r} of the group {view.group!r}"
+    return f"the group {view.group!r}"
 
 
 def _show_resumed(resumed: Resumed) -> None:
     if resumed.was_paused:
-        typer.echo(f"the group {resumed.group!r} goes on")
+        typer.echo(f"{_name(resumed)} goes on")
     else:
-        typer.echo(f"the group {resumed.group!r} was not paused", err=True)
+        typer.echo(f"{_name(resumed)} was not paused", err=True)

@@ -68,6 +68,9 @@ def _show(views: Sequence[ReceiverStatus]) -> None:
 def _note(view: ReceiverStatus) -> str:
     if view.forgotten:
         return "forgotten"
+    # First: a receiver may be paused because its program is to be stopped.
+    if view.pause is not None:
+        return f"paused by {view.pause.note}"
     if view.missing:
         return f"no program has it, for {view.seconds:.0f} s: start one, or `receiver forget`"
     return ""

@@ -111,6 +111,9 @@ def _note(group: GroupStatus) -> str:
     notes = []
     if group.pause is not None:
         notes.append(f"paused by {group.pause.note}")
+    # By name: an operator looks for the receiver that waits.
+    if group.paused:
+        notes.append(f"{', '.join(group.paused)} paused")
     if group.dead:
         notes.append("`edgy-bus dead list`")
     if group.held:

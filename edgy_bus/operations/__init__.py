@@ -32,7 +32,7 @@ from edgy_bus.operations.overview import (
     streams,
 )
 from edgy_bus.operations.parts import Parts
-from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
+from edgy_bus.operations.pauses import Paused, Resumed, pause, pause_receiver, resume
 from edgy_bus.operations.receivers import (
     ReceiverStatus,
     all_receivers,
@@ -78,6 +78,7 @@ __all__ = [
     "held",
     "list_dead",
     "pause",
+    "pause_receiver",
     "receivers",
     "release",
     "replay_dead",

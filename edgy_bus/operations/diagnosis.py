@@ -258,15 +258,25 @@ def _of_lags(first: Status, second: Status) -> Iterator[Finding]:
 def _of_receivers(receivers: Iterable[ReceiverStatus], view: Status) -> Iterator[Finding]:
     groups = {group.name: group for group in view.groups}
     for receiver in receivers:
+        about = f"receiver {receiver.name} of group {receiver.group}"
+        aside = groups[receiver.group].aside.get(receiver.name)
+        waits = ""
+        # A receiver that takes part everywhere waits for nothing.
+        if aside is not None:
+            waits = f"; {aside.lag} events wait, and keep {aside.size} bytes of streams"
+        if receiver.pause is not None:
+            yield Finding(
+                "receiver.paused",
+                Severity.WARNING,
+                about,
+                f"no worker calls the receiver ({receiver.pause.note}){waits}",
+                f"`edgy-bus resume {receiver.group} --receiver {receiver.name}`",
+            )
         if receiver.missing:
-            aside = groups[receiver.group].aside.get(receiver.name)
-            waits = ""
-            if aside is not None:
-                waits = f"; {aside.lag} events wait, and keep {aside.size} bytes of streams"
             yield Finding(
                 "receiver.missing",
                 Severity.WARNING,
-                f"receiver {receiver.name} of group {receiver.group}",
+                about,
                 f"no program that runs has the receiver, for {receiver.seconds:.0f} s{waits}",
                 "start the program that has the receiver, or `edgy-bus receiver forget "
                 f"MODULE:BUS {receiver.name}`",

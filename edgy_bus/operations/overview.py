@@ -51,6 +51,8 @@ class GroupStatus:
     """Streams with unfinished events that no worker owns."""
     pause: Pause | None = None
     """The pause of the group: its workers begin no call."""
+    paused: Mapping[str, Pause] = field(default_factory=dict)
+    """The receivers that operators have paused, by name."""
     aside: Mapping[str, "AsideStatus"] = field(default_factory=dict)
     """The receivers that are set aside, by name."""
 
@@ -63,7 +65,7 @@ class GroupStatus:
     @property
     def well(self) -> bool:
         """Return whether an operator has nothing to do for the group."""
-        return not (self.dead or self.held or self.deserted or self.pause)
+        return not (self.dead or self.held or self.deserted or self.pause or self.paused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,7 @@ async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
         held=total.held,
         unowned=total.unowned,
         pause=members.pause,
+        paused=dict(sorted(members.paused.items())),
         aside=dict(sorted(total.aside.items())),
     )
 

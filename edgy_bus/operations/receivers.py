@@ -1,12 +1,11 @@
 """The receivers of groups: which programs have them, and the end of a receiver."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Broker, Listed
-from edgy_bus.codec import loads
-from edgy_bus.errors import ConfigurationError, EventError
+from edgy_bus.brokers.base import Broker, Pause
+from edgy_bus.errors import ConfigurationError
 from edgy_bus.operations.groups import group_names
+from edgy_bus.runtime.peers import read_peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,8 @@ class ReceiverStatus:
     """The live workers that have the receiver."""
     forgotten: bool = False
     """Whether the group does not wait for the receiver any more."""
+    pause: Pause | None = None
+    """The pause of the receiver: no worker calls it."""
 
     @property
     def missing(self) -> bool:
@@ -38,9 +39,25 @@ async def receivers(broker: Broker, group: str) -> tuple[ReceiverStatus, ...]:
     # After the roster: a worker that has just begun may be missing there, and never here.
     members = await broker.members(group)
     alive = {name: members.reports[name] for name in members.alive if name in members.reports}
-    receivers_of = {worker: _receivers_in(report) for worker, report in alive.items()}
+    peers = {worker: read_peer(report) for worker, report in alive.items()}
+    # A report of another program, or of a release that named no receivers, counts for none.
+    workers_of = {
+        name: tuple(
+            sorted(worker for worker, peer in peers.items() if peer and name in peer.receivers)
+        )
+        for name in roster.receivers
+    }
     return tuple(
-        _status(group, name, listed, roster.now, _with(name, receivers_of.items()))
+        ReceiverStatus(
+            group=group,
+            name=name,
+            signals=listed.signals,
+            start=listed.start,
+            seconds=round(max(0.0, roster.now - listed.seen), 3),
+            workers=workers_of[name],
+            forgotten=listed.forgotten,
+            pause=members.paused.get(name),
+        )
         for name, listed in sorted(roster.receivers.items())
     )
 
@@ -53,19 +70,28 @@ async def all_receivers(broker: Broker) -> tuple[ReceiverStatus, ...]:
     return tuple(listed)
 
 
+async def require_receiver(broker: Broker, group: str, name: str) -> ReceiverStatus:
+    """Return a receiver of a group. Only reads.
+
+    Raises:
+        ConfigurationError: if the group does not have the receiver.
+    """
+    by_name = {each.name: each for each in await receivers(broker, group) if not each.forgotten}
+    if name not in by_name:
+        names = ", ".join(by_name) or "none"
+        raise ConfigurationError(
+            f"the group {group!r} has no receiver {name!r}; its receivers are: {names}"
+        )
+    return by_name[name]
+
+
 async def forget_receiver(broker: Broker, group: str, name: str) -> ReceiverStatus:
     """Forget a receiver that does not come back. Nothing of its group waits for it any more.
 
     Raises:
         ConfigurationError: if the group does not have the receiver, or a live worker has it.
     """
-    by_name = {each.name: each for each in await receivers(broker, group) if not each.forgotten}
-    status = by_name.get(name)
-    if status is None:
-        names = ", ".join(by_name) or "none"
-        raise ConfigurationError(
-            f"the group {group!r} has no receiver {name!r}; its receivers are: {names}"
-        )
+    status = await require_receiver(broker, group, name)
     # A live worker would list the receiver again at once, as a new one that has missed events.
     if status.workers:
         raise ConfigurationError(
@@ -74,30 +100,3 @@ async def forget_receiver(broker: Broker, group: str, name: str) -> ReceiverStat
         )
     await broker.dismiss(group, name)
     return status
-
-
-def _status(
-    group: str, name: str, listed: Listed, now: float, workers: tuple[str, ...]
-) -> ReceiverStatus:
-    return ReceiverStatus(
-        group=group,
-        name=name,
-        signals=listed.signals,
-        start=listed.start,
-        seconds=round(max(0.0, now - listed.seen), 3),
-        workers=workers,
-        forgotten=listed.forgotten,
-    )
-
-
-def _with(name: str, receivers_of: Iterable[tuple[str, frozenset[str]]]) -> tuple[str, ...]:
-    return tuple(sorted(worker for worker, names in receivers_of if name in names))
-
-
-def _receivers_in(report: bytes) -> frozenset[str]:
-    """Return the receivers that a worker has, according to its report."""
-    # Workers of older releases name no receivers, and any program may have written a report.
-    try:
-        return frozenset(loads(report)["receivers"])
-    except (EventError, LookupError, TypeError):
-        return frozenset()

@@ -56,7 +56,7 @@ class Absences:
         if await self._broker.is_held(partition, group):
             return False
         # The workers of a paused group hold no stream.
-        return await self._broker.pause_of(group) is None
+        return (await self._broker.members(group)).pause is None
 
     def _has_moved(self, partition: Partition, group: str, position: EntryId, now: float) -> bool:
         before = self._still.get((partition, group))

@@ -1,7 +1,7 @@
 """Find receivers of this program that are set aside, and the share of this worker in them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from edgy_bus.brokers.base import Aside, Broker
 from edgy_bus.events import Partition
@@ -31,8 +31,10 @@ class AsideWatch:
         """Look in the next round: a worker has set a receiver aside, or brought one back."""
         self._next = 0.0
 
-    async def share(self, partitions: Sequence[Partition], worker: str) -> set[Post]:
-        """Return the partitions and receivers that a worker should hold."""
+    async def share(
+        self, partitions: Sequence[Partition], worker: str, paused: Collection[str]
+    ) -> set[Post]:
+        """Return the partitions and receivers that a worker should hold; none that is paused."""
         now = asyncio.get_running_loop().time()
         if now >= self._next:
             self._asides = await self._broker.asides(partitions, self._group)
@@ -41,7 +43,7 @@ class AsideWatch:
         for partition, asides in self._asides.items():
             for receiver in asides.keys() & self._subscriptions.at(partition):
                 # A group that is not complete yet is read by nobody.
-                if asides[receiver].readable:
+                if asides[receiver].readable and receiver not in paused:
                     places.setdefault(receiver, []).append(partition)
         return {
             Post(partition, f"{self._group}/{receiver}")

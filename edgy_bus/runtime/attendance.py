@@ -4,6 +4,11 @@ A program may lack receivers that its group has. The tenure sets them aside befo
 read the partition in groups of their own, in tenures of programs that have them, and come back when
 they have caught up and a program that has them owns the partition. The broker keeps the truth; this
 module keeps what the broker has answered last.
+
+A receiver that an operator has paused is left out as if the program lacked the receiver, with this
+difference: a tenure that began before the pause may be calling the receiver. Such a tenure ends, so
+that the running calls finish before the receiver is set aside. Otherwise, a call in the group of
+all would run beside a call in the receiver's own group.
 """
 
 import asyncio
@@ -13,6 +18,7 @@ from contextlib import suppress
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Arrangement, EntryId
 from edgy_bus.errors import BrokerError
+from edgy_bus.runtime.roster import GroupRoster
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.telemetry import catalogue
@@ -44,6 +50,8 @@ class Attendance:
         self._only = term.lease.receiver
         self._roster = None if self._only else tools.roster
         self._receivers = tools.subscriptions.at(self._partition)
+        self._paused = tools.roster.paused if tools.roster else frozenset()
+        """The paused receivers that this tenure does not call."""
         self._aside: tuple[str, ...] = ()
         self._floors: Mapping[str, EntryId] = {}
         self._highest_floor = START
@@ -64,8 +72,16 @@ class Attendance:
 
     @property
     def waits_for_return(self) -> bool:
-        """Return whether a receiver of this program is set aside."""
-        return any(name in self._receivers for name in self._aside)
+        """Return whether a receiver of this program is set aside, and not paused."""
+        return any(name in self._receivers - self._paused for name in self._aside)
+
+    @property
+    def calls_paused(self) -> bool:
+        """Return whether this tenure may call a receiver that was paused after the first read."""
+        if self._roster is None:
+            return False
+        uncalled = self._paused.union(self._aside)
+        return not self._receivers.isdisjoint(self._roster.paused - uncalled)
 
     @property
     def may_change(self) -> bool:
@@ -106,17 +122,20 @@ class Attendance:
             return False
         state = roster.state
         listed = roster.at(self._partition)
-        taking_part = {name: each for name, each in listed.items() if name in self._receivers}
-        missing = {name: each for name, each in listed.items() if name not in self._receivers}
+        self._paused = self._paused_before_calls(roster)
+        called = self._receivers - self._paused
+        taking_part = {name: each for name, each in listed.items() if name in called}
+        left_out = {name: each for name, each in listed.items() if name not in called}
         arrangement = Arrangement(more=True)
         returned: set[str] = set()
         while arrangement.more:
             arrangement = await self._broker.arrange(
                 self._term.lease,
                 taking_part,
-                missing,
+                left_out,
                 roster.gone(self._partition),
                 sets_aside=roster.sets_aside,
+                paused=self._paused,
             )
             self._learn(arrangement)
             returned.update(arrangement.returned)
@@ -124,6 +143,10 @@ class Attendance:
         self._arranged = state
         self._next = asyncio.get_running_loop().time() + _AGAIN
         return bool(returned)
+
+    def _paused_before_calls(self, roster: GroupRoster) -> frozenset[str]:
+        """Return the receivers that are paused now, and that this tenure cannot have called."""
+        return roster.paused & self._paused.union(self._aside)
 
     def _learn(self, arrangement: Arrangement) -> None:
         self._aside = tuple(sorted(arrangement.aside))

@@ -33,7 +33,7 @@ from edgy_bus.runtime.leases import Membership
 from edgy_bus.runtime.load import Load
 from edgy_bus.runtime.meter import Meter
 from edgy_bus.runtime.news import NewsWatch
-from edgy_bus.runtime.pausing import GroupPause
+from edgy_bus.runtime.pausing import Pauses
 from edgy_bus.runtime.peers import Peers
 from edgy_bus.runtime.roster import GroupRoster
 from edgy_bus.runtime.slots import ReceiverSlots, Slots
@@ -121,7 +121,7 @@ class Consumer(Service):
         self._ended = asyncio.Event()
         self._backoff: dict[Post, float] = {}
         self._numbers = itertools.count(1)
-        self._pause = GroupPause(self.group)
+        self._pauses = Pauses(self.group)
         self._declared: Mapping[str, int] = {}
         self._forgotten = 0.0
         """When `_declared` is to be read again."""
@@ -212,7 +212,7 @@ class Consumer(Service):
         """
         await self._give_back_ended()
         members = await self._announce()
-        if self._pause.holds:
+        if self._pauses.hold_group:
             for tenure in self._tenures.values():
                 tenure.finish()
             return False
@@ -220,7 +220,9 @@ class Consumer(Service):
         for post, tenure in self._tenures.items():
             # Never from the other side: a worker that takes a partition while its owner still runs
             # receivers would break the order of rows.
-            tenure.hand_over(post not in share)
+            # A tenure that may be calling a receiver that was paused ends in the same way, and the
+            # next tenure begins without the receiver.
+            tenure.hand_over(post not in share or tenure.calls_paused)
         now = asyncio.get_running_loop().time()
         wanted = [
             post
@@ -260,7 +262,7 @@ class Consumer(Service):
         members = await self._broker.join(self.group, self.worker, self._settings.lease, report)
         self._membership.joined = requested
         self._pass_on(members.nudge)
-        self._pause.note(members.pause)
+        self._pauses.note(members)
         return members
 
     async def _share(self, members: Members) -> set[Post]:
@@ -270,7 +272,9 @@ class Consumer(Service):
         """
         await self._peers.update(members.alive)
         is_changed = await self._roster.renew(
-            members.roster, sets_aside=self._peers.know_receivers_aside
+            members.roster,
+            sets_aside=self._peers.know_receivers_aside,
+            paused=self._pauses.receivers,
         )
         if is_changed:
             for tenure in self._tenures.values():
@@ -278,7 +282,7 @@ class Consumer(Service):
         partitions = await self._partitions()
         assigned = assign(members.alive, partitions).items()
         whole = {Post(each, self.group) for each, owner in assigned if owner == self.worker}
-        return whole | await self._asides.share(partitions, self.worker)
+        return whole | await self._asides.share(partitions, self.worker, self._roster.paused)
 
     def _pass_on(self, nudge: str) -> None:
         """Let the tenures look at their held rows if an operator has acted since the last round."""

@@ -18,6 +18,11 @@ class Peer:
     protocol: int
     receivers: frozenset[str]
 
+    @property
+    def knows_receivers_aside(self) -> bool:
+        """Return whether the worker's release knows receivers that are set aside."""
+        return self.protocol >= _SETS_ASIDE
+
 
 class Peers:
     """Keep what the live workers of a group have reported. A worker's receivers never change."""
@@ -34,7 +39,7 @@ class Peers:
         if names - known.keys():
             reports = (await self._broker.members(self._group)).reports
             for name in names - known.keys():
-                peer = _read(reports.get(name, b""))
+                peer = read_peer(reports.get(name, b""))
                 if peer is not None:
                     known[name] = peer
         self._peers = {name: known.get(name) for name in names}
@@ -43,7 +48,7 @@ class Peers:
     def know_receivers_aside(self) -> bool:
         """Return whether every live worker knows receivers that are set aside."""
         # A worker without a report may be of any release.
-        return all(peer and peer.protocol >= _SETS_ASIDE for peer in self._peers.values())
+        return all(peer and peer.knows_receivers_aside for peer in self._peers.values())
 
     def having(self, receiver: str) -> list[str]:
         """Return the live workers that have a receiver."""
@@ -51,8 +56,8 @@ class Peers:
         return sorted(having)
 
 
-def _read(report: bytes) -> Peer | None:
-    """Return the worker of a report; None for text of another program."""
+def read_peer(report: bytes) -> Peer | None:
+    """Return the worker of a report; None for a report of another program, or without one."""
     try:
         values = loads(report)
         return Peer(int(values["protocol"]), frozenset(values.get("receivers", ())))

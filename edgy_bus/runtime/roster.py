@@ -31,12 +31,14 @@ class GroupRoster:
         receivers: the receivers of the group, also those that this program does not have.
         forgotten: the receivers that the group does not wait for any more.
         sets_aside: whether receivers may be set aside: every live worker of the group knows them.
+        paused: the receivers that operators have paused, if receivers may be set aside.
     """
 
     def __init__(self, broker: Broker, subscriptions: Subscriptions, retention: float) -> None:
         self.receivers: Mapping[str, Listed] = {}
         self.forgotten: Mapping[str, Listed] = {}
         self.sets_aside = False
+        self.paused: frozenset[str] = frozenset()
         self._broker = broker
         self._group = subscriptions.group
         self._enlisted = enlisted(subscriptions.all)
@@ -48,12 +50,15 @@ class GroupRoster:
         """The receivers that were missing at the last call."""
         self._reported: set[str] = set()
 
-    async def renew(self, version: str, *, sets_aside: bool = True) -> bool:
+    async def renew(
+        self, version: str, *, sets_aside: bool = True, paused: frozenset[str] = frozenset()
+    ) -> bool:
         """Say which receivers this program has, now and then and when the roster has changed.
 
         Args:
             version: the roster's version, as this worker's registration returned it.
             sets_aside: whether every live worker of the group knows receivers that are set aside.
+            paused: the receivers that operators have paused.
 
         Returns:
             Whether the state has changed since the last call.
@@ -61,6 +66,8 @@ class GroupRoster:
         before = self.state
         await self._renew(version)
         self.sets_aside = sets_aside
+        # A receiver that cannot be set aside cannot wait: its events would pass it by.
+        self.paused = paused if sets_aside else frozenset()
         return self.state != before
 
     async def _renew(self, version: str) -> None:
@@ -79,7 +86,7 @@ class GroupRoster:
     @property
     def state(self) -> object:
         """Return a value that changes whenever the receivers are to be arranged anew."""
-        return (self._version, self.sets_aside)
+        return (self._version, self.sets_aside, self.paused)
 
     def at(self, partition: Partition) -> dict[str, Listed]:
         """Return the receivers that events of a partition concern."""

@@ -106,6 +106,11 @@ class Tenure(Service):
         """Return whether the tenure has ended because its receiver comes back to its group."""
         return self._intake.caught_up
 
+    @property
+    def calls_paused(self) -> bool:
+        """Return whether the tenure may call a receiver that an operator has paused meanwhile."""
+        return self._detours.attendance.calls_paused
+
     def nudge(self) -> None:
         """Look soon whether an operator has released or replayed rows. Does not wait."""
         self._detours.nudge()

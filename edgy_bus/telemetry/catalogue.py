@@ -781,6 +781,30 @@ class GroupResumed(Notice):
 
 
 @_entry
+class ReceiverPaused(Notice):
+    """An operator has paused a receiver: its running calls finish, and its events wait.
+
+    `until` is in UTC; None: until `edgy-bus resume --receiver`.
+    """
+
+    name: ClassVar[str] = "receiver.paused"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receiver: str
+    until: str | None
+    note: str
+
+
+@_entry
+class ReceiverResumed(Notice):
+    """The pause of a receiver has ended."""
+
+    name: ClassVar[str] = "receiver.resumed"
+    group: str
+    receiver: str
+
+
+@_entry
 class PartitionDraining(Notice):
     """Another worker waits for a partition: no call begins here until the running calls have ended.
 

@@ -17,6 +17,7 @@ from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 from edgy_bus.runtime.attendance import Attendance
 from edgy_bus.runtime.leases import LeaseRenewal, Membership
+from edgy_bus.runtime.roster import GroupRoster
 from tests.simulation.broker import Redis
 
 
@@ -25,10 +26,8 @@ class Arranges(Redis):
 
     step: type[Step] = Step
 
-    def _step(
-        self, lease: Lease, stream: Stream, group: Group, reason: str, *, sets_aside: bool
-    ) -> Step:
-        return self.step(lease, stream, group, self._clock(), reason, sets_aside=sets_aside)
+    def _step(self, lease: Lease, stream: Stream, group: Group, *, sets_aside: bool) -> Step:
+        return self.step(lease, stream, group, self._clock(), sets_aside=sets_aside)
 
 
 class FinishedGoesAlong(Arranges):
@@ -145,6 +144,10 @@ async def _joins_without_a_report(self: LeaseRenewal, membership: Membership, as
             membership.joined = asked
 
 
+def _paused_beside_calls(self: Attendance, roster: GroupRoster) -> frozenset[str]:
+    return roster.paused
+
+
 BROKERS: dict[str, type[Redis]] = {
     "a receiver takes along what it has finished": FinishedGoesAlong,
     "a receiver leaves behind what it has not finished": UnfinishedStays,
@@ -159,6 +162,11 @@ BROKERS: dict[str, type[Redis]] = {
 
 PATCHES: dict[str, tuple[Any, str, Any]] = {
     "receivers that are set aside are called": (Attendance, "left_out", _leaves_nobody_out),
+    "receivers are paused while they are called": (
+        Attendance,
+        "_paused_before_calls",
+        _paused_beside_calls,
+    ),
     "keepers register workers without a report": (LeaseRenewal, "_join", _joins_without_a_report),
 }
 

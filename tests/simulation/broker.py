@@ -115,6 +115,7 @@ class Redis(MemoryBroker):
         self._workers.clear()
         self._rosters.clear()
         self._roster_versions.clear()
+        self._pauses.clear()
         self._recount(at_risk)
 
     def delete_stream(self, partition: Partition) -> None:

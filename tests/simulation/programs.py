@@ -2,7 +2,7 @@
 
 A worker that starts has some of the receivers, as an older release, another program of the group or
 a canary has. Every receiver has a program at last: each program has all of them, or two programs
-share them for ever.
+share them for ever. Operators pause receivers, and resume all of them at last.
 """
 
 import asyncio
@@ -51,10 +51,10 @@ class Programs(World):
 
     async def _chaos(self) -> None:
         await self._list_all()
-        deploying = asyncio.create_task(self._deploy())
+        meanwhile = [asyncio.create_task(self._deploy()), asyncio.create_task(self._pause())]
         await super()._chaos()
         self.writing = False
-        await deploying
+        await asyncio.gather(*meanwhile)
         # The programs that run at last.
         workers = [member for member in self.members if member.process in self.workers]
         for member in workers:
@@ -75,6 +75,21 @@ class Programs(World):
                 self.loop.spawn(member.process, self.workers[member.process].stop())
                 await asyncio.sleep(2.0)
             await self._kill(member)
+
+    async def _pause(self) -> None:
+        """Pause a receiver now and then, for a while or until it is resumed."""
+        while self.writing:
+            await asyncio.sleep(self.random.expovariate(0.15))
+            group = self.random.choice(sorted(RECEIVERS))
+            receiver = self.random.choice(RECEIVERS[group])
+            seconds = self.random.choice((None, self.random.uniform(0.5, 10.0)))
+            await self.redis.pause(group, seconds, "", receiver=receiver)
+            if seconds is None:
+                await asyncio.sleep(self.random.uniform(0.5, 10.0))
+                await self.redis.resume(group, receiver=receiver)
+        for group, receivers in RECEIVERS.items():
+            for receiver in receivers:
+                await self.redis.resume(group, receiver=receiver)
 
     def _running(self) -> list[Process]:
         return [member.process for member in self.members if member.process in self.workers]

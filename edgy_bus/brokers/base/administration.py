@@ -42,20 +42,19 @@ class Administration(ABC):
         """
 
     @abstractmethod
-    async def pause(self, group: str, seconds: float | None, note: str) -> Pause:
-        """Pause a group, in place of an earlier pause.
+    async def pause(
+        self, group: str, seconds: float | None, note: str, *, receiver: str = ""
+    ) -> Pause:
+        """Pause a group, or one receiver of the group, in place of an earlier pause.
 
         The workers of the group receive the pause when they `join`, and begin no call. The pause
         ends by the broker's clock after `seconds`, or with `resume`; with None only with `resume`.
+        `members` returns the pauses.
         """
 
     @abstractmethod
-    async def pause_of(self, group: str) -> Pause | None:
-        """Return the pause of a group, if the group is paused."""
-
-    @abstractmethod
-    async def resume(self, group: str) -> bool:
-        """End the pause of a group; return whether the group was paused."""
+    async def resume(self, group: str, *, receiver: str = "") -> bool:
+        """End the pause of a group, or of one receiver; return whether there was a pause."""
 
     @abstractmethod
     async def backlog(self, partition: Partition) -> list[Backlog]:

@@ -19,6 +19,9 @@ from edgy_bus.events import Partition
 MISSING = "missing"
 """The reason of receivers that the program of the tenure does not have."""
 
+PAUSED = "paused"
+"""The reason of receivers that an operator has paused."""
+
 BEHIND = "behind"
 """The reason of new receivers that begin with the oldest kept entry."""
 
@@ -79,7 +82,7 @@ class SettingAside(ABC):
         forgotten: Collection[str] = (),
         *,
         sets_aside: bool = True,
-        reason: str = MISSING,
+        paused: Collection[str] = (),
     ) -> Arrangement:
         """Say which receivers take part in a tenure, before the tenure reads.
 
@@ -91,6 +94,9 @@ class SettingAside(ABC):
         A receiver that the partition does not know begins with its `start`. All receivers are known
         to a partition that is arranged for the first time. Receivers that the partition knows, and
         that the caller does not name, are left out.
+
+        `paused`: the receivers among those left out that an operator has paused, which is the
+        reason then; the others are missing. No call of a receiver that is left out may run.
 
         Without `sets_aside`, only receivers that are set aside already are considered.
 

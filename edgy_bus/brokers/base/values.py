@@ -278,10 +278,10 @@ class Backlog:
 
 
 class Pause(NamedTuple):
-    """Tell that the workers of a group begin no call, and until when.
+    """Tell that the workers of a group begin no call, of all receivers or of one, and until when.
 
-    `until` is in seconds since 1970 by the broker's clock; None: until an operator resumes the
-    group. `note` says who paused the group and why.
+    `until` is in seconds since 1970 by the broker's clock; None: until an operator ends the pause.
+    `note` says who paused the group or the receiver, and why.
     """
 
     until: float | None
@@ -294,7 +294,8 @@ class Members:
 
     The names are text of any program that may write to the broker. `nudge` changes with each call
     of `Administration.nudge`, and `roster` is the version of the group's roster; only workers
-    receive these values. `pause`: an operator has paused the group.
+    receive these values. `pause`: an operator has paused the group. `paused`: the receivers that
+    operators have paused, by name.
     """
 
     alive: Sequence[str]
@@ -302,6 +303,7 @@ class Members:
     nudge: str = ""
     roster: str = ""
     pause: Pause | None = None
+    paused: Mapping[str, Pause] = field(default_factory=dict)
 
 
 class Protocol(NamedTuple):

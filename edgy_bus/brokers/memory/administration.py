@@ -27,6 +27,7 @@ class MemoryAdministration(MemoryCore, Administration):
             nudge=str(self._nudges[group]),
             roster=self._roster_versions[group],
             pause=members.pause,
+            paused=members.paused,
         )
 
     async def leave(self, group: str, worker: str) -> None:
@@ -44,25 +45,28 @@ class MemoryAdministration(MemoryCore, Administration):
         self._workers[group] = recent
         alive = [worker for worker, (until, _) in recent.items() if until > now]
         reports = {worker: report for worker, (_, report) in recent.items() if report}
-        return Members(alive, reports, pause=await self.pause_of(group))
+        pauses = self._pauses_of(group)
+        return Members(alive, reports, pause=pauses.pop("", None), paused=pauses)
 
     async def nudge(self, group: str) -> None:
         self._nudges[group] += 1
 
-    async def pause(self, group: str, seconds: float | None, note: str) -> Pause:
+    async def pause(
+        self, group: str, seconds: float | None, note: str, *, receiver: str = ""
+    ) -> Pause:
         until = None if seconds is None else self._clock() + seconds
-        self._pauses[group] = Pause(until, note)
-        return self._pauses[group]
+        pause = self._pauses[group][receiver] = Pause(until, note)
+        return pause
 
-    async def pause_of(self, group: str) -> Pause | None:
-        pause = self._pauses.get(group)
-        if pause is None or pause.until is None or pause.until > self._clock():
-            return pause
-        return None
+    def _pauses_of(self, group: str) -> dict[str, Pause]:
+        """Return the pauses of a group that have not ended; the group's own has an empty name."""
+        now = self._clock()
+        pauses = self._pauses[group].items()
+        return {name: each for name, each in pauses if each.until is None or each.until > now}
 
-    async def resume(self, group: str) -> bool:
-        was_paused = await self.pause_of(group) is not None
-        self._pauses.pop(group, None)
+    async def resume(self, group: str, *, receiver: str = "") -> bool:
+        was_paused = receiver in self._pauses_of(group)
+        self._pauses[group].pop(receiver, None)
         return was_paused
 
     async def backlog(self, partition: Partition) -> list[Backlog]:

@@ -25,7 +25,7 @@ class MemoryCore:
         self._workers: dict[str, dict[str, tuple[float, bytes]]] = defaultdict(dict)
         """Group to worker to the time until which the worker is alive, and its report."""
         self._nudges: dict[str, int] = defaultdict(int)
-        self._pauses: dict[str, Pause] = {}
+        self._pauses: dict[str, dict[str, Pause]] = defaultdict(dict)
         self._rosters: dict[str, dict[str, Listed]] = defaultdict(dict)
         """Group to receiver to its line in the roster."""
         self._roster_versions: dict[str, str] = defaultdict(str)

@@ -13,7 +13,7 @@ from edgy_bus.brokers.base import (
     SettingAside,
 )
 from edgy_bus.brokers.base.rostering import NEW_GROUP
-from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, has_finished
+from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, PAUSED, has_finished
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Attendance, Group, Stream
 from edgy_bus.events import Partition
@@ -30,31 +30,29 @@ class MemorySettingAside(MemoryCore, SettingAside):
         forgotten: Collection[str] = (),
         *,
         sets_aside: bool = True,
-        reason: str = MISSING,
+        paused: Collection[str] = (),
     ) -> Arrangement:
         stream, group = self._owned(lease)
         group.exists = True
-        step = self._step(lease, stream, group, reason, sets_aside=sets_aside)
+        step = self._step(lease, stream, group, sets_aside=sets_aside)
         for name, listed in taking_part.items():
             step.take_part(name, listed)
         for name, listed in left_out.items():
-            step.leave_out(name, listed)
+            step.leave_out(name, listed, PAUSED if name in paused else MISSING)
         for name in forgotten:
             step.drop(name)
         # Another program may have had a receiver whose name the caller has never heard.
         mentioned = {*taking_part, *left_out, *forgotten}
         for name in step.attendance.floors.keys() - mentioned:
-            step.leave_out(name, None)
+            step.leave_out(name, None, MISSING)
         step.establish()
         step.move()
         if step.changed:
             self._wrote(lease, group)
         return step.answer()
 
-    def _step(
-        self, lease: Lease, stream: Stream, group: Group, reason: str, *, sets_aside: bool
-    ) -> "Step":
-        return Step(lease, stream, group, self._clock(), reason, sets_aside=sets_aside)
+    def _step(self, lease: Lease, stream: Stream, group: Group, *, sets_aside: bool) -> "Step":
+        return Step(lease, stream, group, self._clock(), sets_aside=sets_aside)
 
     async def asides(
         self, partitions: Sequence[Partition], group: str
@@ -84,7 +82,6 @@ class Step:
         stream: Stream,
         group: Group,
         now: float,
-        reason: str,
         *,
         sets_aside: bool,
     ) -> None:
@@ -94,7 +91,6 @@ class Step:
         self._stream = stream
         self._group = group
         self._now = now
-        self._reason = reason
         self._sets_aside = sets_aside
         self._set_aside: list[str] = []
         self._returned: list[str] = []
@@ -118,7 +114,7 @@ class Step:
             self._put(name, START, BEHIND)
             attendance.due.add(name)
 
-    def leave_out(self, name: str, listed: Listed | None) -> None:
+    def leave_out(self, name: str, listed: Listed | None, reason: str) -> None:
         """Set a receiver aside; None for a receiver that takes part until now."""
         attendance, position = self.attendance, self._group.position
         if name in attendance.asides:
@@ -129,11 +125,11 @@ class Step:
         # All receivers of a first arrangement were there before.
         elif listed is None or name in attendance.floors or attendance.established is None:
             floor = attendance.floor(name, self._lease.epoch)
-            self._put(name, position, self._reason)
+            self._put(name, position, reason)
             attendance.moving[name] = floor
         else:
             begins = START if self._begins_with_kept(listed) else position
-            self._put(name, begins, self._reason)
+            self._put(name, begins, reason)
 
     def drop(self, name: str) -> None:
         """Remove a forgotten receiver."""

@@ -42,28 +42,30 @@ class RedisAdministration(RedisCore, Administration):
         )
         answer = await self._scripts.call("join", keys, (worker, ttl, report))
         reports = pairs(answer[b"reports"])
+        pauses = _pauses_in(pairs(answer[b"paused"]))
         return Members(
             [text_of(name) for name in answer[b"alive"]],
             {text_of(name): report for name, report in reports.items()},
             text_of(answer[b"nudge"]),
             text_of(answer[b"roster"]),
-            _pause_of(text_of(answer[b"paused"])),
+            pauses.pop("", None),
+            pauses,
         )
 
     async def nudge(self, group: str) -> None:
         await self._look("INCR", self.keys.nudge(group))
 
-    async def pause(self, group: str, seconds: float | None, note: str) -> Pause:
+    async def pause(
+        self, group: str, seconds: float | None, note: str, *, receiver: str = ""
+    ) -> Pause:
         ttl = 0 if seconds is None else milliseconds(seconds)
-        answer = await self._scripts.call("pause", (self.keys.paused(group),), (ttl, note))
+        keys = (self.keys.paused(group),)
+        answer = await self._scripts.call("pause", keys, (receiver, ttl, note))
         return Pause(_end_of(int(answer[b"until"])), note)
 
-    async def pause_of(self, group: str) -> Pause | None:
-        text = await self._look("GET", self.keys.paused(group))
-        return None if text is None else _pause_of(text_of(text))
-
-    async def resume(self, group: str) -> bool:
-        return bool(await self._look("DEL", self.keys.paused(group)))
+    async def resume(self, group: str, *, receiver: str = "") -> bool:
+        answer = await self._scripts.call("resume", (self.keys.paused(group),), (receiver,))
+        return bool(answer[b"paused"])
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         key = self.keys.events(partition)
@@ -118,11 +120,14 @@ class RedisAdministration(RedisCore, Administration):
                 return
 
 
-def _pause_of(text: str) -> Pause | None:
-    """Read a pause. What another program wrote pauses nobody."""
-    end, _, note = text.partition(" ")
-    is_end = end.isascii() and end.isdigit() and len(end) <= _DIGITS
-    return Pause(_end_of(int(end)), note) if is_end else None
+def _pauses_in(lines: Mapping[bytes, bytes]) -> dict[str, Pause]:
+    """Read pauses by receiver. What another program wrote pauses nobody."""
+    pauses = {}
+    for name, text in lines.items():
+        end, _, note = text_of(text).partition(" ")
+        if end.isascii() and end.isdigit() and len(end) <= _DIGITS:
+            pauses[text_of(name)] = Pause(_end_of(int(end)), note)
+    return pauses
 
 
 def _end_of(ends: int) -> float | None:

@@ -116,8 +116,8 @@ class Keys:
         return Key.hash(f"{self.prefix}:{{group:{group}}}:reports")
 
     def paused(self, group: str) -> Key:
-        """Return the key of a group's pause: when it ends, and a note. Expires with the pause."""
-        return Key.string(f"{self.prefix}:{{group:{group}}}:paused")
+        """Return the key of a hash: paused receiver, or "" for the whole group, to its pause."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:paused")
 
     def receivers(self, group: str) -> Key:
         """Return the key of a hash: receiver of the group to its line in the roster."""

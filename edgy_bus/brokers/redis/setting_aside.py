@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from edgy_bus.brokers.base import Arrangement, Aside, EntryId, Lease, Listed, SettingAside
 from edgy_bus.brokers.base.rostering import NEW_GROUP
-from edgy_bus.brokers.base.setting_aside import MISSING, MOVED
+from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, PAUSED
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore, require_tenure
 from edgy_bus.brokers.redis.encoding import milliseconds, tenure_arguments, text_of
@@ -27,7 +27,7 @@ class RedisSettingAside(RedisCore, SettingAside):
         forgotten: Collection[str] = (),
         *,
         sets_aside: bool = True,
-        reason: str = MISSING,
+        paused: Collection[str] = (),
     ) -> Arrangement:
         partition, group = lease.partition, lease.group
         keys = (
@@ -37,10 +37,13 @@ class RedisSettingAside(RedisCore, SettingAside):
             self.keys.here(partition, group),
         )
         arguments: list[Argument] = [group, *tenure_arguments(lease), self.keys.tag(partition)]
-        arguments += (int(sets_aside), MOVED, milliseconds(NEW_GROUP), reason)
+        arguments += (int(sets_aside), MOVED, milliseconds(NEW_GROUP))
         arguments += (len(taking_part), len(left_out))
-        for name, listed in (*taking_part.items(), *left_out.items()):
-            arguments += (name, listed.start, milliseconds(listed.since))
+        for name, listed in taking_part.items():
+            arguments += (name, listed.start, milliseconds(listed.since), BEHIND)
+        for name, listed in left_out.items():
+            reason = PAUSED if name in paused else MISSING
+            arguments += (name, listed.start, milliseconds(listed.since), reason)
         answer = await self._scripts.call("arrange", keys, [*arguments, *forgotten])
         require_tenure(answer, lease)
         return _arrangement(answer)

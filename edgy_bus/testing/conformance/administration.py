@@ -38,8 +38,6 @@ class AdministrationTopic:
         # Workers stop for it, and lookers show it.
         assert (await broker.join("mail", "w", 30, b"")).pause == made
         assert (await broker.members("mail")).pause == made
-        assert await broker.pause_of("mail") == made
-        assert await broker.pause_of("other") is None
         assert (await broker.members("other")).pause is None
         assert await broker.resume("mail")
         assert (await broker.join("mail", "w", 30, b"")).pause is None
@@ -55,8 +53,25 @@ class AdministrationTopic:
         await broker.pause("mail", 0.05, "")
         await asyncio.sleep(0.1)
         assert (await broker.members("mail")).pause is None
-        assert await broker.pause_of("mail") is None
         assert not await broker.resume("mail")
+
+    async def test_receivers_are_paused_beside_each_other_and_their_group(
+        self, broker: Broker
+    ) -> None:
+        assert not await broker.resume("mail", receiver="shop.send")
+        long = await broker.pause("mail", None, "ana: its API is away", receiver="shop.send")
+        short = await broker.pause("mail", 0.05, "", receiver="shop.bill")
+        for members in (await broker.members("mail"), await broker.join("mail", "w", 30, b"")):
+            assert members.pause is None
+            assert members.paused == {"shop.send": long, "shop.bill": short}
+        await asyncio.sleep(0.1)
+        whole = await broker.pause("mail", None, "ana")
+        members = await broker.join("mail", "w", 30, b"")
+        assert (members.pause, members.paused) == (whole, {"shop.send": long})
+        assert not await broker.resume("mail", receiver="shop.bill"), "it has ended by itself"
+        assert await broker.resume("mail", receiver="shop.send")
+        members = await broker.members("mail")
+        assert (members.pause, members.paused) == (whole, {})
 
     async def test_a_protocol_only_rises(self, broker: Broker) -> None:
         assert await broker.keep_protocol(Protocol(2, 1)) == Protocol(2, 1)

@@ -27,7 +27,7 @@ def listed(bus: edgy.Bus) -> edgy.Bus:
 
     async def enlist() -> None:
         await broker.enlist("accounts", names, 60, begins=True)
-        await broker.join("accounts", "w", 60, dumps({"receivers": ["send"]}))
+        await broker.join("accounts", "w", 60, dumps({"protocol": 3, "receivers": ["send"]}))
 
     asyncio.run(enlist())
     return bus

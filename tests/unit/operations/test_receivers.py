@@ -18,7 +18,7 @@ async def broker() -> MemoryBroker:
     broker = MemoryBroker()
     listed = [Enlisted("send", SIGNALS), Enlisted("index", SIGNALS)]
     await broker.enlist("mail", listed, 60, begins=True)
-    await broker.join("mail", "w1", 60, dumps({"receivers": ["send"]}))
+    await broker.join("mail", "w1", 60, dumps({"protocol": 3, "receivers": ["send"]}))
     await broker.join("mail", "w2", 60, b"text of another program")
     return broker
 

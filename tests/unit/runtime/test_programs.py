@@ -298,3 +298,60 @@ async def _listed(programs: Programs) -> bool:
 
 async def _held(programs: Programs, count: int) -> bool:
     return len((await held_rows(programs.broker, "mail")).rows) == count
+
+
+async def test_a_paused_receiver_waits_while_its_neighbours_go_on(programs: Programs) -> None:
+    await programs.publish()
+    async with programs.worker("a", "b") as worker:
+        await eventually(lambda: programs.has_all("a", "b"))
+        await programs.broker.pause("mail", None, "ana", receiver="b")
+        await eventually(lambda: _has(programs.aside, {"b"}), "the receiver is set aside")
+        await eventually(lambda: len(worker.consumers[0].partitions) == len(PARTITIONS))
+        before = len(programs.heard["b"])
+        await programs.publish()
+        await eventually(lambda: programs.has_all("a"))
+        # A worker that begins while the receiver is paused does not call the receiver either.
+        async with programs.worker("a", "b"):
+            await programs.publish()
+            await eventually(lambda: programs.has_all("a"))
+        assert len(programs.heard["b"]) == before
+        await programs.broker.resume("mail", receiver="b")
+        await eventually(lambda: programs.has_all("a", "b"))
+        await eventually(lambda: _is_empty(programs.aside), "the receiver comes back")
+        await eventually(programs.finished)
+
+
+async def test_a_call_that_runs_finishes_before_its_receiver_is_set_aside(
+    programs: Programs,
+) -> None:
+    go, calls = asyncio.Event(), 0
+    receive = programs._receiver("b")
+
+    async def slow(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        await go.wait()
+        await receive(sender, instance=instance, event=event)
+
+    subscriptions = [subscribe(slow, name="b"), subscribe(programs._receiver("a"), name="a")]
+    worker = Worker(programs.broker, [Subscriptions("mail", subscriptions)], SETTINGS)
+    await programs.publish(1)
+    async with worker:
+        await eventually(lambda: calls == len(PARTITIONS))
+        await programs.broker.pause("mail", None, "ana", receiver="b")
+        await programs.publish(1)
+        await eventually(lambda: programs.has_all("a"))
+        assert await programs.aside() == set(), "a call runs"
+        go.set()
+        await eventually(lambda: _has(programs.aside, {"b"}))
+        before = calls
+        assert before == len(programs.heard["b"]), "every call has finished"
+        await programs.publish(1)
+        await eventually(lambda: programs.has_all("a"))
+        assert calls == before
+        await programs.broker.resume("mail", receiver="b")
+        await eventually(lambda: programs.has_all("a", "b"))
+
+
+async def _has(names: Callable[[], Awaitable[set[str]]], wanted: set[str]) -> bool:
+    return await names() == wanted

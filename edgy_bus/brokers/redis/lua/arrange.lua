@@ -5,9 +5,10 @@
 --         here (hash: receiver to 'EPOCH FLOOR'; the empty name to the time of the first call)
 -- ARGV    group, holder, epoch, the tenure's last confirmed write, the beginning of every key of
 --         the partition, '1' if receivers may be set aside, entries that are moved at most,
---         milliseconds by which a new receiver may be listed before the first call, reason, number
---         of receivers that take part, number of receivers that are left out; then name, start,
---         time of listing of each; then the names of receivers that are forgotten
+--         milliseconds by which a new receiver may be listed before the first call, number of
+--         receivers that take part, number of receivers that are left out; then name, start, time
+--         of listing, and why it would be set aside, of each; then the names of receivers that are
+--         forgotten
 -- Answer  aside: names; floors: name and floor, alternating; set_aside, returned: names, of this
 --         call; dropped: names and unfinished entries (-1: unknown), alternating; more: 1 if the
 --         script is to be called again before anything is read; near: 1 if a receiver comes back as
@@ -23,8 +24,7 @@
 local events, lease, epoch, notes, aside, here = unpack(KEYS)
 local group, holder, expected_epoch, confirmed, tag = unpack(ARGV, 1, 5)
 local sets_aside, page, slack = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
-local reason = ARGV[9]
-local taking_part, left_out = tonumber(ARGV[10]), tonumber(ARGV[11])
+local taking_part, left_out = tonumber(ARGV[9]), tonumber(ARGV[10])
 local most_bytes = 4000000
 
 if redis.call('GET', lease) ~= holder or redis.call('GET', epoch) ~= expected_epoch then
@@ -144,10 +144,10 @@ local function bring_back(name)
 end
 
 -- The receivers that take part
-local mentioned, at = {}, 12
+local mentioned, at = {}, 11
 for _ = 1, taking_part do
-  local name, start, since = unpack(ARGV, at, at + 2)
-  at, mentioned[name] = at + 3, true
+  local name, start, since, reason = unpack(ARGV, at, at + 3)
+  at, mentioned[name] = at + 4, true
   if states[name] then
     bring_back(name)
   elseif not floors[name] and sets_aside then
@@ -158,13 +158,13 @@ for _ = 1, taking_part do
     elseif position == '0-0' then
       take_part(name, '0-0')
     else
-      set_aside(name, 'due', '0', '0-0', 'behind')
+      set_aside(name, 'due', '0', '0-0', reason)
     end
   end
 end
 
 -- The receivers that are left out
-local function leave_out(name)
+local function leave_out(name, reason)
   local state = states[name]
   if state then
     if state.state == 'due' then
@@ -176,10 +176,10 @@ local function leave_out(name)
   end
 end
 for _ = 1, left_out do
-  local name, start, since = unpack(ARGV, at, at + 2)
-  at, mentioned[name] = at + 3, true
+  local name, start, since, reason = unpack(ARGV, at, at + 3)
+  at, mentioned[name] = at + 4, true
   if states[name] or floors[name] or not established then
-    leave_out(name)
+    leave_out(name, reason)
   elseif sets_aside then
     local from = begins_with_kept(start, since) and '0-0' or position
     set_aside(name, 'aside', from, from, reason)
@@ -201,7 +201,7 @@ for i = at, #ARGV do
   end
 end
 for name in pairs(floors) do
-  if not mentioned[name] then leave_out(name) end
+  if not mentioned[name] then leave_out(name, 'missing') end
 end
 if not established and sets_aside then
   redis.call('HSET', here, '', string.format('%d', now))

@@ -4,7 +4,8 @@
 -- ARGV    worker ('': only look), milliseconds (0: the worker leaves), report
 -- Answer  alive: the live workers; reports: worker and its report, alternating, for a caller that
 --         only looks, a report outlives its worker by an hour; for a worker, nudge: the counter,
---         and roster: the version of the list of receivers; paused: the pause, '' without one
+--         and roster: the version of the list of receivers; paused: receiver ('': the group) and
+--         its pause, alternating, without the pauses that have ended
 -- Race    Workers with different clocks would disagree about who is alive, and assign partitions
 --         differently. One clock decides, in the step that registers.
 local seen, reports, nudge, receivers, paused = unpack(KEYS)
@@ -38,7 +39,14 @@ if worker == '' then
     end
   end
 end
-local pause = redis.call('GET', paused) or ''
+local pauses, lines = {}, redis.call('HGETALL', paused)
+for i = 1, #lines, 2 do
+  local ends = tonumber(string.match(lines[i + 1], '^%d+'))
+  if ends and (ends == 0 or ends > now) then
+    pauses[#pauses + 1] = lines[i]
+    pauses[#pauses + 1] = lines[i + 1]
+  end
+end
 return {
-  'alive', alive, 'reports', read, 'nudge', nudged, 'roster', roster, 'paused', pause
+  'alive', alive, 'reports', read, 'nudge', nudged, 'roster', roster, 'paused', pauses
 }
