@@ -58,6 +58,7 @@ from edgy_bus.runtime.hooks import FailedCall
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signals import (
     Batch,
+    Breaker,
     Options,
     Signal,
     post_delete,
@@ -76,6 +77,7 @@ __all__ = [
     "BigIntegerField",
     "BinaryField",
     "BooleanField",
+    "Breaker",
     "BrokerError",
     "BrokerUnavailable",
     "Bus",

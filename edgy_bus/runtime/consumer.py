@@ -25,6 +25,7 @@ from edgy_bus.portions import Portion
 from edgy_bus.reasons import describe, trace_of
 from edgy_bus.runtime.asides import AsideWatch
 from edgy_bus.runtime.assignment import Post, assign
+from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.hooks import ErrorHooks
 from edgy_bus.runtime.jobs import Stats
@@ -102,23 +103,26 @@ class Consumer(Service):
         self._news = NewsWatch(settings, self._tenures)
         self._meter = Meter(self.group) if telemetry.is_measured() else None
         self._roster = GroupRoster(broker, subscriptions, settings.receiver_retention or _FOR_EVER)
+        self._ended = asyncio.Event()
+        receivers = ReceiverSlots(settings.concurrency)
+        self._breakers = Breakers(broker, subscriptions, receivers, self._ended.set)
         self._tools = Tools(
             broker=broker,
             subscriptions=subscriptions,
             settings=settings,
             slots=slots,
-            receivers=ReceiverSlots(settings.concurrency),
+            receivers=receivers,
             load=load,
             portion=Portion(settings.fetch_bytes),
             stats=self.stats,
             window=Window(settings.window),
             idle=self._news.rearm,
             signer=signer,
+            breakers=self._breakers,
             roster=self._roster,
             failures=Failures(hooks),
             meter=self._meter,
         )
-        self._ended = asyncio.Event()
         self._backoff: dict[Post, float] = {}
         self._numbers = itertools.count(1)
         self._pauses = Pauses(self.group)
@@ -257,12 +261,14 @@ class Consumer(Service):
 
     async def _announce(self) -> Members:
         """Announce this worker, and note what operators have decided since the last round."""
+        await self._breakers.exchange()
         requested = asyncio.get_running_loop().time()
         report = self._membership.report = self._report()
         members = await self._broker.join(self.group, self.worker, self._settings.lease, report)
         self._membership.joined = requested
         self._pass_on(members.nudge)
         self._pauses.note(members)
+        self._breakers.note(members.tripped)
         return members
 
     async def _share(self, members: Members) -> set[Post]:
@@ -274,7 +280,7 @@ class Consumer(Service):
         is_changed = await self._roster.renew(
             members.roster,
             sets_aside=self._peers.know_receivers_aside,
-            paused=self._pauses.receivers,
+            paused=self._pauses.receivers | self._breakers.open,
         )
         if is_changed:
             for tenure in self._tenures.values():

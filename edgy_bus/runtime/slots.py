@@ -56,6 +56,13 @@ class Slots:
         self.vacate()
         self.offer()
 
+    def limit(self, count: int) -> bool:
+        """Hand out so many slots from now on; return whether that is another number."""
+        before, self._count = self._count, count
+        # Negative while more slots are taken than are handed out now.
+        self._free += count - before
+        return count != before
+
     def forget(self, otherwise: Callable[[], None]) -> None:
         """Remove a caller from the line."""
         if otherwise in self._line:
@@ -134,6 +141,12 @@ class ReceiverSlots:
     def forget(self, receiver: str, otherwise: Callable[[], None]) -> None:
         """Remove a caller from the line of a receiver."""
         self._of(receiver).forget(otherwise)
+
+    def limit(self, receiver: str, count: int | None) -> None:
+        """Hand out so many slots of a receiver from now on; None: as many as at the beginning."""
+        slots = self._of(receiver)
+        if slots.limit(self._count if count is None else count):
+            self.offer(receiver)
 
     def _of(self, receiver: str) -> Slots:
         slots = self._slots.get(receiver)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.portions import Portion
+from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.jobs import Stats
 from edgy_bus.runtime.load import Load
@@ -34,6 +35,7 @@ class Tools:
         idle: called when a tenure has read everything there is.
         signer: knows the keys of signatures. With a signer, entries without a valid signature are
             dead letters; without, no signature is checked.
+        breakers: the breakers of the receivers that fail.
         roster: the receivers that the group has; None where a single program is known to run.
         failures: reports the failed calls of receivers.
         meter: measures calls; None where nobody collects measurements.
@@ -50,6 +52,7 @@ class Tools:
     window: Window
     idle: Callable[[], None]
     signer: Signer | None = None
+    breakers: Breakers | None = None
     roster: GroupRoster | None = None
     failures: Failures = field(default_factory=Failures)
     meter: Meter | None = None

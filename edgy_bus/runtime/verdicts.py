@@ -16,6 +16,7 @@ from edgy_bus.runtime.outcome import (
     Again,
     Decision,
     Done,
+    Failed,
     Finish,
     GiveUp,
     Outcome,
@@ -43,6 +44,8 @@ class Verdicts:
         self._detours = detours
         self._failures = tools.failures
         self._meter = tools.meter
+        self._breakers = tools.breakers
+        self._circuits = tools.breakers.circuits if tools.breakers else {}
 
     def done(self, job: Job, outcome: Done, began: float | None = None) -> None:
         """Record that a receiver has handled an event.
@@ -62,8 +65,11 @@ class Verdicts:
         # An inbox knows repeats better than this process, also after its database was restored.
         if subscription.receiver.options.inbox is None:
             self._course.finish(job.envelope.id, subscription.name)
-        handling.finish(subscription.name)
+        name = subscription.name
+        handling.finish(name)
         self._acknowledger.owe(handling)
+        if name in self._circuits and self._breakers is not None and not outcome.skipped:
+            self._breakers.succeeded(name)
 
     def conclude(self, job: Job, outcome: Outcome, *, shared: bool = False) -> Decision:
         """Decide the consequence of a call, and record the decision unless the event is given up.
@@ -80,6 +86,10 @@ class Verdicts:
         if type(outcome) is Done:
             self.done(job, outcome)
             return _FINISH
+        # The events of a batch that has failed are tried again alone, and count then.
+        if type(outcome) is Failed and self._breakers is not None and not shared:
+            row = job.envelope.subject or job.envelope.id
+            self._breakers.failed(name, row, outcome.reason)
         retry = job.subscription.receiver.options.retry
         decision = decide(outcome, job.note, retry, time.time(), shared=shared)
         if isinstance(decision, Again):

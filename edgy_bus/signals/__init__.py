@@ -20,7 +20,7 @@ from edgy_bus.signals.keywords import (
     complete_keywords,
     is_built_in,
 )
-from edgy_bus.signals.options import Batch, Inbox, NameKeywords, OnExhausted, Options
+from edgy_bus.signals.options import Batch, Breaker, Inbox, NameKeywords, OnExhausted, Options
 from edgy_bus.signals.patterns import matches, misspelt, unmatched
 from edgy_bus.signals.receiver import Receiver, ReceiverFunction, check, check_fits
 from edgy_bus.signals.signal import Fields, Route, Signal, check_before, refuse_namesake
@@ -33,6 +33,7 @@ __all__ = [
     "POST_SIGNALS",
     "PRE_SIGNALS",
     "Batch",
+    "Breaker",
     "Broadcaster",
     "Fields",
     "Inbox",

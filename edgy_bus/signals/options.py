@@ -27,6 +27,9 @@ Filter = Callable[[Any], bool]
 LONGEST_NAME = 200
 """Characters of a durable name: with its group, the name is a key of the inbox (255 characters)."""
 
+LARGEST_BREAKER = 10_000
+"""Rows with failed calls that a breaker may wait for; each process remembers them."""
+
 LONGEST_BATCH = 3_600.0
 """The most seconds for which a batch may wait for more events."""
 
@@ -77,6 +80,39 @@ class Batch:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a receiver waits because its calls fail, whatever the event: its downstream is away.
+
+    The breaker opens when the calls for `failures` different rows have failed in a process, and
+    none has succeeded in between. No worker calls the receiver for `first` seconds then, and no
+    attempt is counted; its neighbours go on. Afterwards each process makes one call at a time. If
+    it fails, the breaker opens for twice as long, up to `most` seconds; if it succeeds, the breaker
+    closes, and the receiver catches up in the order of each row. After `lasting` seconds without a
+    success, the breaker stays closed and `retry` decides again: a bug must end in dead letters.
+
+    Events that the receiver asks to have again (`RetryLater`), or gives up, are not counted.
+    """
+
+    failures: int = 20
+    first: float = 5.0
+    most: float = 60.0
+    lasting: float = 3_600.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.failures, int) or not 1 <= self.failures <= LARGEST_BREAKER:
+            raise SignalError(
+                f"Breaker(failures={shown(self.failures)}): write a whole number from 1 to "
+                f"{LARGEST_BREAKER}"
+            )
+        for name in ("first", "most", "lasting"):
+            seconds = getattr(self, name)
+            if not _is_duration(seconds):
+                raise SignalError(
+                    f"Breaker({name}={shown(seconds)}): write seconds of more than 0, up to a year"
+                )
+
+
 class SharedKeywords(TypedDict, total=False):
     """Options of every receiver."""
 
@@ -87,6 +123,7 @@ class SharedKeywords(TypedDict, total=False):
     ordered: bool
     retry: Retry | None
     on_exhausted: OnExhausted
+    breaker: Breaker | None
     start: Start | None
     deadline: float | None
     inbox: Inbox | None
@@ -132,6 +169,8 @@ class Options:
             in the dead letters and goes on with its row; "hold" parks the event, and every later
             event of its row for this receiver, until an operator decides (`edgy-bus held`,
             `edgy-bus release`).
+        breaker: when the receiver waits because every call fails, for example because a service
+            that it calls is away; never by default. See `Breaker`.
         start: where the receiver begins when its group does not have it yet. "kept" begins with the
             oldest event that the streams keep, "now" with events to come. By default, receivers of
             a new group begin with "kept", and new receivers of an older group with "now".
@@ -156,6 +195,7 @@ class Options:
     ordered: bool = True
     retry: Retry = _DEFAULT_RETRY
     on_exhausted: OnExhausted = "dead_letter"
+    breaker: Breaker | None = None
     start: Start | None = None
     deadline: float | None = None
     inbox: Inbox | None = None
@@ -228,6 +268,10 @@ def _is_batch(value: object) -> bool:
     return isinstance(value, Batch)
 
 
+def _is_breaker(value: object) -> bool:
+    return isinstance(value, Breaker)
+
+
 def _is_retry(value: object) -> bool:
     if not isinstance(value, Retry):
         return False
@@ -264,6 +308,7 @@ _RULES: Mapping[str, _Rule] = {
     "ordered": _Rule(_is_flag, "True or False"),
     "retry": _Rule(_is_retry, "retry=Retry(attempts=8)"),
     "on_exhausted": _Rule(_is_fate, '"dead_letter" or "hold"'),
+    "breaker": _Rule(_or_none(_is_breaker), "breaker=Breaker()"),
     "start": _Rule(_or_none(_is_start), '"kept" or "now"'),
     "deadline": _Rule(
         _or_none(_is_duration), "seconds of more than 0, up to a year, deadline=30 for example"
@@ -278,6 +323,7 @@ _ONLY_IN_WORKERS = (
     "ordered",
     "retry",
     "on_exhausted",
+    "breaker",
     "start",
     "deadline",
     "inbox",

@@ -805,6 +805,30 @@ class ReceiverResumed(Notice):
 
 
 @_entry
+class BreakerOpened(Notice):
+    """Every call of a receiver has failed: no worker calls it for a while, and its events wait.
+
+    `reason` is the last error. Remedy: the service that the receiver calls.
+    """
+
+    name: ClassVar[str] = "breaker.opened"
+    level: ClassVar[int] = logging.WARNING
+    group: str
+    receiver: str
+    seconds: float
+    reason: str
+
+
+@_entry
+class BreakerClosed(Notice):
+    """A call of a receiver whose breaker had opened has succeeded: the receiver catches up."""
+
+    name: ClassVar[str] = "breaker.closed"
+    group: str
+    receiver: str
+
+
+@_entry
 class PartitionDraining(Notice):
     """Another worker waits for a partition: no call begins here until the running calls have ended.
 

@@ -6,6 +6,7 @@ share them for ever. Operators pause receivers, and resume all of them at last.
 """
 
 import asyncio
+import random as random_module
 
 from edgy_bus.brokers.base import Enlisted
 from edgy_bus.runtime.subscriptions import Subscription
@@ -22,6 +23,8 @@ class Programs(World):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.all_back = self.random.random() < 0.7
+        # Drawn from other numbers: what happens otherwise depends on the seed as before.
+        self.pauses = random_module.Random(self.seed) if self.seed % 2 else None
         self._halves: dict[Process, int] = {}
         """Worker to its program, of two that share a group."""
 
@@ -78,14 +81,14 @@ class Programs(World):
 
     async def _pause(self) -> None:
         """Pause a receiver now and then, for a while or until it is resumed."""
-        while self.writing:
-            await asyncio.sleep(self.random.expovariate(0.15))
-            group = self.random.choice(sorted(RECEIVERS))
-            receiver = self.random.choice(RECEIVERS[group])
-            seconds = self.random.choice((None, self.random.uniform(0.5, 10.0)))
+        while self.writing and self.pauses is not None:
+            await asyncio.sleep(self.pauses.expovariate(0.15))
+            group = self.pauses.choice(sorted(RECEIVERS))
+            receiver = self.pauses.choice(RECEIVERS[group])
+            seconds = self.pauses.choice((None, self.pauses.uniform(0.5, 10.0)))
             await self.redis.pause(group, seconds, "", receiver=receiver)
             if seconds is None:
-                await asyncio.sleep(self.random.uniform(0.5, 10.0))
+                await asyncio.sleep(self.pauses.uniform(0.5, 10.0))
                 await self.redis.resume(group, receiver=receiver)
         for group, receivers in RECEIVERS.items():
             for receiver in receivers:

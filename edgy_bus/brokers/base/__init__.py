@@ -40,6 +40,7 @@ from edgy_bus.brokers.base.values import (
     RowKey,
     StreamHead,
     StreamState,
+    Trip,
 )
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "StreamState",
     "StreamSurvey",
     "Surveying",
+    "Trip",
     "lease_lost",
     "rolled_back",
 ]

@@ -57,6 +57,18 @@ class Administration(ABC):
         """End the pause of a group, or of one receiver; return whether there was a pause."""
 
     @abstractmethod
+    async def trip(self, group: str, receiver: str, seconds: float, step: int, reason: str) -> None:
+        """Open the breaker of a receiver for some seconds, for the `step`-th time in a row.
+
+        The workers of the group receive the trip when they `join`, until `reset`. A trip of a lower
+        step than the stored one changes nothing: another worker has opened the breaker meanwhile.
+        """
+
+    @abstractmethod
+    async def reset(self, group: str, receiver: str) -> bool:
+        """Close the breaker of a receiver; return whether it had opened."""
+
+    @abstractmethod
     async def backlog(self, partition: Partition) -> list[Backlog]:
         """Return the backlog of every group of a stream."""
 

@@ -288,6 +288,27 @@ class Pause(NamedTuple):
     note: str
 
 
+class Trip(NamedTuple):
+    """Tell that the breaker of a receiver has opened, and that no call has succeeded since.
+
+    Attributes:
+        remaining: seconds until the breaker is half-open, by the broker's clock; 0 if it is.
+        age: seconds since the breaker opened for the first time after the last success.
+        step: how often the breaker has opened since the last success.
+        reason: the error of the call that opened the breaker.
+    """
+
+    remaining: float
+    age: float
+    step: int
+    reason: str
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether no worker calls the receiver."""
+        return self.remaining > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Members:
     """List the live workers of a group, and the last report of every worker seen lately.
@@ -295,7 +316,7 @@ class Members:
     The names are text of any program that may write to the broker. `nudge` changes with each call
     of `Administration.nudge`, and `roster` is the version of the group's roster; only workers
     receive these values. `pause`: an operator has paused the group. `paused`: the receivers that
-    operators have paused, by name.
+    operators have paused, by name. `tripped`: the receivers whose breakers have opened.
     """
 
     alive: Sequence[str]
@@ -304,6 +325,7 @@ class Members:
     roster: str = ""
     pause: Pause | None = None
     paused: Mapping[str, Pause] = field(default_factory=dict)
+    tripped: Mapping[str, Trip] = field(default_factory=dict)
 
 
 class Protocol(NamedTuple):

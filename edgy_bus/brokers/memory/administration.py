@@ -1,6 +1,6 @@
 """Members, backlogs and the removal of data in memory."""
 
-from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol
+from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol, Trip
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Attendance, Group
 from edgy_bus.events import Partition
@@ -28,6 +28,7 @@ class MemoryAdministration(MemoryCore, Administration):
             roster=self._roster_versions[group],
             pause=members.pause,
             paused=members.paused,
+            tripped=members.tripped,
         )
 
     async def leave(self, group: str, worker: str) -> None:
@@ -46,7 +47,11 @@ class MemoryAdministration(MemoryCore, Administration):
         alive = [worker for worker, (until, _) in recent.items() if until > now]
         reports = {worker: report for worker, (_, report) in recent.items() if report}
         pauses = self._pauses_of(group)
-        return Members(alive, reports, pause=pauses.pop("", None), paused=pauses)
+        trips = {
+            name: Trip(max(0.0, until - now), now - since, step, reason)
+            for name, (until, since, step, reason) in self._trips[group].items()
+        }
+        return Members(alive, reports, pause=pauses.pop("", None), paused=pauses, tripped=trips)
 
     async def nudge(self, group: str) -> None:
         self._nudges[group] += 1
@@ -68,6 +73,15 @@ class MemoryAdministration(MemoryCore, Administration):
         was_paused = receiver in self._pauses_of(group)
         self._pauses[group].pop(receiver, None)
         return was_paused
+
+    async def trip(self, group: str, receiver: str, seconds: float, step: int, reason: str) -> None:
+        now = self._clock()
+        _, since, stored, _ = self._trips[group].get(receiver, (0.0, now, 0, ""))
+        if step > stored:
+            self._trips[group][receiver] = (now + seconds, since, step, reason)
+
+    async def reset(self, group: str, receiver: str) -> bool:
+        return self._trips[group].pop(receiver, None) is not None
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         stream = self._streams[partition]
@@ -110,6 +124,7 @@ class MemoryAdministration(MemoryCore, Administration):
         self._workers.clear()
         self._nudges.clear()
         self._pauses.clear()
+        self._trips.clear()
         self._rosters.clear()
         self._roster_versions.clear()
         self._protocol = Protocol(0, 0)

@@ -26,6 +26,8 @@ class MemoryCore:
         """Group to worker to the time until which the worker is alive, and its report."""
         self._nudges: dict[str, int] = defaultdict(int)
         self._pauses: dict[str, dict[str, Pause]] = defaultdict(dict)
+        self._trips: dict[str, dict[str, tuple[float, float, int, str]]] = defaultdict(dict)
+        """Group and receiver to the end of a trip, its first beginning, step and reason."""
         self._rosters: dict[str, dict[str, Listed]] = defaultdict(dict)
         """Group to receiver to its line in the roster."""
         self._roster_versions: dict[str, str] = defaultdict(str)

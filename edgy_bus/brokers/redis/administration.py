@@ -1,9 +1,9 @@
 """Members, backlogs and the removal of data on Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol
+from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol, Trip
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore
 from edgy_bus.brokers.redis.encoding import milliseconds, text_of
@@ -39,6 +39,7 @@ class RedisAdministration(RedisCore, Administration):
             self.keys.nudge(group),
             self.keys.receivers(group),
             self.keys.paused(group),
+            self.keys.tripped(group),
         )
         answer = await self._scripts.call("join", keys, (worker, ttl, report))
         reports = pairs(answer[b"reports"])
@@ -50,6 +51,7 @@ class RedisAdministration(RedisCore, Administration):
             text_of(answer[b"roster"]),
             pauses.pop("", None),
             pauses,
+            _trips_in(answer[b"tripped"]),
         )
 
     async def nudge(self, group: str) -> None:
@@ -66,6 +68,13 @@ class RedisAdministration(RedisCore, Administration):
     async def resume(self, group: str, *, receiver: str = "") -> bool:
         answer = await self._scripts.call("resume", (self.keys.paused(group),), (receiver,))
         return bool(answer[b"paused"])
+
+    async def trip(self, group: str, receiver: str, seconds: float, step: int, reason: str) -> None:
+        arguments = (receiver, milliseconds(seconds), step, reason)
+        await self._scripts.call("trip", (self.keys.tripped(group),), arguments)
+
+    async def reset(self, group: str, receiver: str) -> bool:
+        return bool(await self._look("HDEL", self.keys.tripped(group), receiver))
 
     async def backlog(self, partition: Partition) -> list[Backlog]:
         key = self.keys.events(partition)
@@ -128,6 +137,15 @@ def _pauses_in(lines: Mapping[bytes, bytes]) -> dict[str, Pause]:
         if end.isascii() and end.isdigit() and len(end) <= _DIGITS:
             pauses[text_of(name)] = Pause(_end_of(int(end)), note)
     return pauses
+
+
+def _trips_in(flat: Sequence[bytes]) -> dict[str, Trip]:
+    """Return the trips of a group by receiver, as `join.lua` answers them."""
+    rows = (flat[at : at + 5] for at in range(0, len(flat), 5))
+    return {
+        text_of(name): Trip(int(remaining) / 1000, int(age) / 1000, int(step), text_of(reason))
+        for name, remaining, age, step, reason in rows
+    }
 
 
 def _end_of(ends: int) -> float | None:

@@ -119,6 +119,10 @@ class Keys:
         """Return the key of a hash: paused receiver, or "" for the whole group, to its pause."""
         return Key.hash(f"{self.prefix}:{{group:{group}}}:paused")
 
+    def tripped(self, group: str) -> Key:
+        """Return the key of a hash: receiver to the trip of its breaker, as in `trip.lua`."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:tripped")
+
     def receivers(self, group: str) -> Key:
         """Return the key of a hash: receiver of the group to its line in the roster."""
         return Key.hash(f"{self.prefix}:{{group:{group}}}:receivers")

@@ -1,14 +1,16 @@
 -- Register a worker as alive, by the server's clock; or return the members of the group.
 -- KEYS    seen (sorted set: worker, milliseconds until which the worker is alive), reports (hash),
---         nudge (counter), receivers (as in enlist.lua), paused (as in pause.lua)
+--         nudge (counter), receivers (as in enlist.lua), paused (as in pause.lua),
+--         tripped (as in trip.lua)
 -- ARGV    worker ('': only look), milliseconds (0: the worker leaves), report
 -- Answer  alive: the live workers; reports: worker and its report, alternating, for a caller that
 --         only looks, a report outlives its worker by an hour; for a worker, nudge: the counter,
 --         and roster: the version of the list of receivers; paused: receiver ('': the group) and
---         its pause, alternating, without the pauses that have ended
+--         its pause, alternating, without the pauses that have ended; tripped: receiver, milliseconds
+--         that remain of its trip, milliseconds since the first trip, step and reason, of each
 -- Race    Workers with different clocks would disagree about who is alive, and assign partitions
 --         differently. One clock decides, in the step that registers.
-local seen, reports, nudge, receivers, paused = unpack(KEYS)
+local seen, reports, nudge, receivers, paused, tripped = unpack(KEYS)
 local worker, ttl, report = unpack(ARGV)
 
 local time = redis.call('TIME')
@@ -47,6 +49,16 @@ for i = 1, #lines, 2 do
     pauses[#pauses + 1] = lines[i + 1]
   end
 end
+local trips, states = {}, redis.call('HGETALL', tripped)
+for i = 1, #states, 2 do
+  local ends, since, step, reason = string.match(states[i + 1], '^(%d+) (%d+) (%d+) (.*)$')
+  if ends then
+    for _, value in ipairs({
+      states[i], math.max(0, ends - now), math.max(0, now - since), tonumber(step), reason
+    }) do trips[#trips + 1] = value end
+  end
+end
 return {
-  'alive', alive, 'reports', read, 'nudge', nudged, 'roster', roster, 'paused', pauses
+  'alive', alive, 'reports', read, 'nudge', nudged, 'roster', roster, 'paused', pauses,
+  'tripped', trips
 }

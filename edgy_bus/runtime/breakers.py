@@ -1,0 +1,113 @@
+"""Keep the breakers of a group's receivers in this process, in step with the broker."""
+
+from collections.abc import Callable, Mapping
+
+from edgy_bus import telemetry
+from edgy_bus.brokers.base import Broker, Trip
+from edgy_bus.runtime.breaker import Circuit, Opening
+from edgy_bus.runtime.slots import ReceiverSlots
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.telemetry import catalogue
+
+_LONGEST_REASON = 200
+"""Characters of an error that every worker reads in every round."""
+
+
+class Breakers:
+    """Hold the breakers that are not closed, or whose last calls have failed.
+
+    Args:
+        slots: limits the calls of a receiver: to none while its breaker is open, and to one while
+            it is half-open.
+        wake: begins the next round of the consumer at once.
+
+    Attributes:
+        circuits: receiver to its breaker. Nearly always empty, and read after every call.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        subscriptions: Subscriptions,
+        slots: ReceiverSlots,
+        wake: Callable[[], None],
+    ) -> None:
+        self.circuits: dict[str, Circuit] = {}
+        self._broker = broker
+        self._group = subscriptions.group
+        self._breakers = {each.name: each.receiver.options.breaker for each in subscriptions.all}
+        self._slots = slots
+        self._wake = wake
+        self._reasons: dict[str, str] = {}
+        """Receivers whose breakers the broker has yet to open, and why."""
+        self._closing: set[str] = set()
+        """Receivers whose breakers the broker has yet to close."""
+
+    @property
+    def open(self) -> frozenset[str]:
+        """Return the receivers that are not to be called."""
+        return frozenset(name for name, circuit in self.circuits.items() if circuit.is_open)
+
+    def failed(self, receiver: str, row: str, reason: str) -> None:
+        """Take note of a call that has failed. An event without a row is a row of its own."""
+        breaker = self._breakers[receiver]
+        if breaker is None:
+            return
+        circuit = self.circuits.setdefault(receiver, Circuit(breaker))
+        if circuit.fail(row):
+            self._reasons[receiver] = reason[:_LONGEST_REASON]
+            # At once: until the broker knows, other calls of this process would fail as well.
+            self._slots.limit(receiver, 0)
+            self._wake()
+
+    def succeeded(self, receiver: str) -> None:
+        """Take note of a call that has succeeded, of a receiver in `circuits`."""
+        circuit = self.circuits[receiver]
+        if circuit.trip is not None or circuit.opening is not None:
+            self._closing.add(receiver)
+            self._wake()
+        self._forget(receiver)
+
+    async def exchange(self) -> None:
+        """Tell the broker what this process has learned. Raises `BrokerUnavailable`."""
+        for receiver in sorted(self._closing):
+            await self._broker.reset(self._group, receiver)
+            self._closing.discard(receiver)
+            telemetry.emit(catalogue.BreakerClosed(group=self._group, receiver=receiver))
+        for receiver, reason in sorted(self._reasons.items()):
+            # A call may succeed while this coroutine waits.
+            circuit = self.circuits.get(receiver)
+            if circuit is not None and circuit.opening is not None:
+                await self._open(receiver, circuit.opening, reason)
+            self._reasons.pop(receiver, None)
+
+    async def _open(self, receiver: str, opening: Opening, reason: str) -> None:
+        seconds, step = opening.seconds, opening.step
+        await self._broker.trip(self._group, receiver, seconds, step, reason)
+        telemetry.emit(
+            catalogue.BreakerOpened(
+                group=self._group, receiver=receiver, seconds=seconds, reason=reason
+            )
+        )
+
+    def note(self, tripped: Mapping[str, Trip]) -> None:
+        """Take note of the trips that the broker has answered after `exchange`."""
+        for receiver, trip in tripped.items():
+            breaker = self._breakers.get(receiver)
+            # A success that the broker does not know yet counts more than its answer.
+            if breaker is not None and receiver not in self._closing:
+                self.circuits.setdefault(receiver, Circuit(breaker)).trip = trip
+        for receiver, circuit in list(self.circuits.items()):
+            if receiver not in self._reasons:
+                circuit.opening = None
+            # Another process, or an operator, has closed the breaker.
+            if circuit.trip is not None and receiver not in tripped:
+                self._forget(receiver)
+            else:
+                self._slots.limit(receiver, circuit.calls)
+
+    def _forget(self, receiver: str) -> None:
+        """Begin to count from zero: a call has succeeded, here or elsewhere."""
+        self.circuits.pop(receiver, None)
+        self._reasons.pop(receiver, None)
+        self._slots.limit(receiver, None)

@@ -1,0 +1,212 @@
+"""When the breaker of a receiver opens and closes, and what its receiver does meanwhile."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from edgy_bus.brokers.base import Trip
+from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.errors import SignalError
+from edgy_bus.retrying import Retry, RetryLater
+from edgy_bus.runtime.breaker import Circuit, Opening
+from edgy_bus.runtime.slots import ReceiverSlots
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.worker import Worker
+from edgy_bus.signals import Breaker
+from tests.support import Told, eventually
+from tests.unit.runtime.support import subscribe
+from tests.unit.runtime.test_programs import PARTITIONS, SETTINGS, Programs
+
+QUICK = Breaker(failures=4, first=0.3, most=0.6, lasting=3600)
+
+
+def failed(circuit: Circuit, *rows: str) -> list[bool]:
+    return [circuit.fail(row) for row in rows]
+
+
+def test_a_breaker_opens_when_the_calls_of_enough_rows_have_failed() -> None:
+    circuit = Circuit(Breaker(failures=3))
+    assert failed(circuit, "1", "2", "1", "2") == [False] * 4, "two bad rows"
+    assert failed(circuit, "3") == [True]
+    assert circuit.opening == Opening(5.0, 1)
+    assert (circuit.is_open, circuit.calls) == (True, 0)
+    assert failed(circuit, "4") == [False], "a call that ran when it opened"
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds"), [(1, 10.0), (2, 20.0), (3, 40.0), (4, 60.0), (5, 60.0), (5_000, 60.0)]
+)
+def test_a_breaker_opens_for_twice_as_long_each_time(step: int, seconds: float) -> None:
+    circuit = Circuit(Breaker(), trip=Trip(0.0, 100.0, step, ""))
+    assert circuit.calls == 1, "half-open"
+    assert circuit.fail("1")
+    assert circuit.opening == Opening(seconds, step + 1)
+
+
+def test_after_long_enough_the_breaker_stays_closed_until_a_call_succeeds() -> None:
+    circuit = Circuit(Breaker(lasting=3600), trip=Trip(0.0, 3600.0, 40, ""))
+    assert circuit.calls is None
+    assert not circuit.fail("1")
+    assert not circuit.is_open
+
+
+def test_a_trip_of_another_process_lets_no_call_begin() -> None:
+    circuit = Circuit(Breaker(), trip=Trip(3.0, 3.0, 1, ""))
+    assert (circuit.is_open, circuit.calls) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"failures": 0},
+        {"failures": 1.5},
+        {"failures": 10_001},
+        {"first": 0},
+        {"most": float("nan")},
+        {"lasting": float("inf")},
+        {"first": "5"},
+    ],
+)
+def test_a_breaker_has_numbers_that_mean_something(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(SignalError, match=rf"Breaker\({name}="):
+        Breaker(**wrong)
+
+
+def test_the_slots_of_a_receiver_follow_its_limit() -> None:
+    slots, called = ReceiverSlots(2), []
+
+    def again() -> None:
+        called.append(slots.take("a", again))
+
+    slots.limit("a", 0)
+    assert "a" in slots.full
+    assert not slots.take("a", again)
+    slots.limit("a", 1)
+    assert called == [True]
+    assert "a" in slots.full
+    slots.limit("a", None)
+    assert "a" not in slots.full
+    slots.occupy("a")
+    slots.limit("a", 0)
+    slots.give_back("a")
+    slots.give_back("a")
+    assert "a" in slots.full
+    slots.limit("a", None)
+    assert "a" not in slots.full
+
+
+# The receiver
+
+
+class Downstream:
+    """A program with the receiver `b`, which calls a service, and its neighbour `a`."""
+
+    def __init__(self, programs: Programs, **options: Any) -> None:
+        self.programs = programs
+        self.attempts: list[str] = []
+        self.answers = False
+        receive = programs._receiver("b")
+
+        async def call(sender: Any, instance: Any, event: Any, **kwargs: Any) -> Any:
+            self.attempts.append(event.id)
+            await asyncio.sleep(0)
+            if not self.answers:
+                raise ConnectionError("the service is away")
+            return await receive(sender, instance=instance, event=event)
+
+        retry = Retry(attempts=1_000, delay=0.01, factor=1)
+        options = {"breaker": QUICK, "retry": retry, **options}
+        self._subscriptions = [
+            subscribe(call, name="b", **options),
+            subscribe(programs._receiver("a"), name="a"),
+        ]
+
+    def worker(self) -> Worker:
+        subscriptions = Subscriptions("mail", self._subscriptions)
+        return Worker(self.programs.broker, [subscriptions], SETTINGS)
+
+
+@pytest.fixture
+def programs() -> Programs:
+    return Programs()
+
+
+async def test_a_downstream_that_is_away_costs_few_attempts_and_no_letter(
+    programs: Programs,
+) -> None:
+    downstream = Downstream(programs)
+    # More rows than the breaker needs: each partition has one.
+    assert len(PARTITIONS) == QUICK.failures
+    await programs.publish(3)
+    with Told() as told:
+        async with downstream.worker(), downstream.worker():
+            await eventually(lambda: told.of("breaker.opened"))
+            await programs.publish(3)
+            await eventually(lambda: programs.has_all("a"), "the neighbour goes on")
+            await eventually(lambda: len(told.of("breaker.opened")) >= 4)
+            before = len(downstream.attempts)
+            downstream.answers = True
+            await eventually(lambda: programs.has_all("a", "b"), "everything, in order")
+            await eventually(lambda: told.of("breaker.closed"))
+            await eventually(lambda: _closed(programs.broker))
+            await eventually(programs.finished)
+    # Up to the first opening every row fails a few times; each later opening costs a call of each
+    # process.
+    assert before < 40, before
+    assert {notice["reason"] for notice in told.of("breaker.opened")} == {
+        "ConnectionError: the service is away"
+    }
+    assert await programs.broker.dead_letters(PARTITIONS[0], "mail") == []
+
+
+async def test_a_worker_that_begins_later_does_not_call_either(programs: Programs) -> None:
+    downstream = Downstream(programs)
+    await programs.publish(1)
+    # The group has the receiver before.
+    async with downstream.worker():
+        await eventually(lambda: downstream.attempts)
+    await programs.broker.trip("mail", "b", 3600, 1_000, "away")
+    before = len(downstream.attempts)
+    async with downstream.worker():
+        await programs.publish(1)
+        await eventually(lambda: programs.has_all("a"))
+        assert len(downstream.attempts) == before
+        # An operator who knows better.
+        downstream.answers = True
+        assert await programs.broker.reset("mail", "b")
+        await eventually(lambda: programs.has_all("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "options", [{"breaker": None}, {"breaker": Breaker(failures=5)}], ids=["none", "higher"]
+)
+async def test_few_bad_rows_open_no_breaker(programs: Programs, options: dict[str, Any]) -> None:
+    downstream = Downstream(programs, **options)
+    await programs.publish(1)
+    with Told() as told:
+        async with downstream.worker():
+            await eventually(lambda: len(downstream.attempts) > 40)
+    assert told.of("breaker.opened") == []
+
+
+async def test_what_a_receiver_asks_for_opens_no_breaker(programs: Programs) -> None:
+    calls = 0
+
+    async def later(sender: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return RetryLater(0.01)
+
+    subscription = subscribe(later, name="b", breaker=QUICK, retry=Retry(attempts=1_000))
+    worker = Worker(programs.broker, [Subscriptions("mail", [subscription])], SETTINGS)
+    await programs.publish(1)
+    with Told() as told:
+        async with worker:
+            await eventually(lambda: calls > 40)
+    assert told.of("breaker.opened") == []
+
+
+async def _closed(broker: MemoryBroker) -> bool:
+    return not (await broker.members("mail")).tripped
