@@ -55,5 +55,6 @@ run(main)
 
 
 def test_a_program_that_its_last_words_end_has_the_status_of_the_signal() -> None:
-    ended = subprocess.run([sys.executable, "-c", SUPERVISOR], capture_output=True, timeout=20)
+    words = [sys.executable, "-c", SUPERVISOR]
+    ended = subprocess.run(words, check=False, capture_output=True, timeout=20)
     assert ended.returncode == 128 + signal.SIGINT, ended.stderr
