@@ -16,7 +16,17 @@ from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, DeadLetter
 from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
 from edgy_bus.brokers.base.publishing import PAGE, Publishing
 from edgy_bus.brokers.base.side_streams import SideStreams
-from edgy_bus.brokers.base.surveying import BrokerFacts, GroupSurvey, StreamSurvey, Surveying
+from edgy_bus.brokers.base.surveying import (
+    SEARCH,
+    SEARCH_BYTES,
+    BrokerFacts,
+    EntrySurvey,
+    GroupAtEntry,
+    GroupSurvey,
+    SearchPage,
+    StreamSurvey,
+    Surveying,
+)
 from edgy_bus.brokers.base.values import (
     START,
     Backlog,
@@ -46,6 +56,8 @@ __all__ = [
     "LETTER_BYTES",
     "OVERSHOOT",
     "PAGE",
+    "SEARCH",
+    "SEARCH_BYTES",
     "START",
     "Administration",
     "Backlog",
@@ -60,7 +72,9 @@ __all__ = [
     "DeadLetters",
     "Entry",
     "EntryId",
+    "EntrySurvey",
     "Fetched",
+    "GroupAtEntry",
     "GroupSurvey",
     "HeldState",
     "Kept",
@@ -74,6 +88,7 @@ __all__ = [
     "Protocol",
     "Publishing",
     "RowKey",
+    "SearchPage",
     "SideStreams",
     "StreamHead",
     "StreamState",
