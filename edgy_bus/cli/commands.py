@@ -312,6 +312,41 @@ def streams(
     show_streams(place, model, group, as_json=json)
 
 
+def trace(
+    target: Where = None,
+    first: Annotated[
+        str | None, typer.Argument(metavar="EVENT_ID | MODEL", help="The event, or accounts.User.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="The key of the row of MODEL.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Events of a row.")] = 20,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Show the data of the event, with values of its row.")
+    ] = False,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Show what became of an event, `trace app:bus EVENT_ID`, or of a row, `… MODEL KEY`.
+
+    When it was written and published, how far each group is with it, dead letters, parked events,
+    who did it and what it caused. Only reads, and starts nothing. The exit status is 1 if nothing
+    is known, and 3 if nothing was met and a place does not answer.
+    """
+    place, words = place_of([target, first, key], broker, prefix)
+    if len(words) not in (1, 2):
+        raise typer.BadParameter("name an event, EVENT_ID, or a row, MODEL KEY")
+    if payload and len(words) > 1:
+        raise typer.BadParameter("--payload is for one event: name it by its id")
+    from edgy_bus.cli.trace import show_event, show_row
+
+    if len(words) == 1:
+        show_event(place, words[0], payload=payload, as_json=json)
+    else:
+        show_row(place, words[0], words[1], limit, as_json=json)
+
+
 def demo(
     fast: Annotated[bool, typer.Option("--fast", help="A tenth of the users.")] = False,
     users: Annotated[int | None, typer.Option(min=25, help="How many users.")] = None,

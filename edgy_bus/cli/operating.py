@@ -1,14 +1,15 @@
 """Runs an operation for a command: with its connections, and with nothing else of a bus."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from edgy_bus.cli.place import Place
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.operations import Parts
-from edgy_bus.wiring import make_broker
+from edgy_bus.operations.parts import outbox_name
+from edgy_bus.wiring import Connections, make_broker
 
 T = TypeVar("T")
 
@@ -45,6 +46,30 @@ def reach(place: Place, operation: Callable[[Parts, str], Awaitable[T]]) -> T:
     except DatabaseUnavailable as error:
         reason = str(error)
     return operate(place, lambda parts: operation(Parts(parts.broker, parts.service), reason))
+
+
+def reach_each(place: Place, operation: Callable[[Parts, Sequence[str]], Awaitable[T]]) -> T:
+    """Return the result of an operation that looks at each database that can be reached.
+
+    Args:
+        place: the bus or the broker that the command names.
+        operation: takes the parts, with the outboxes of the databases that answer, and which of
+            the others do not answer, and why.
+    """
+
+    async def run() -> T:
+        async with _parts(place, databases=False) as parts, AsyncExitStack() as stack:
+            connections, outboxes, unreachable = Connections(), [], []
+            for store in parts.outboxes:
+                try:
+                    await connections.open(stack, [store.database])
+                except DatabaseUnavailable as error:
+                    unreachable.append(f"outbox {outbox_name(store)}: {error}")
+                else:
+                    outboxes.append(store)
+            return await operation(Parts(parts.broker, parts.service, outboxes), unreachable)
+
+    return asyncio.run(run())
 
 
 @asynccontextmanager

@@ -20,6 +20,19 @@ from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
 from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
+from edgy_bus.operations.journeys import (
+    EventSummary,
+    EventTrace,
+    GroupJourney,
+    GroupStage,
+    Journey,
+    OutboxPlace,
+    ParkedEvent,
+    ReceiverState,
+    RowTrace,
+    Stage,
+    StreamPlace,
+)
 from edgy_bus.operations.letters import Letter, Selection, ShownLetter, selection_of_ids
 from edgy_bus.operations.overview import (
     GroupStatus,
@@ -32,29 +45,41 @@ from edgy_bus.operations.overview import (
 )
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
+from edgy_bus.operations.tracing import trace_event, trace_row
 
 __all__ = [
     "Dead",
     "Diagnosis",
     "Discarded",
+    "EventSummary",
+    "EventTrace",
     "Failure",
     "Finding",
     "Forgotten",
+    "GroupJourney",
+    "GroupStage",
     "GroupStatus",
     "Held",
     "HeldRow",
+    "Journey",
     "Letter",
+    "OutboxPlace",
     "OutboxStatus",
+    "ParkedEvent",
     "Parts",
     "Paused",
+    "ReceiverState",
     "Released",
     "Replayed",
     "Resumed",
+    "RowTrace",
     "Selection",
     "Severity",
     "ShownLetter",
+    "Stage",
     "Status",
     "StreamGroup",
+    "StreamPlace",
     "StreamStatus",
     "count_dead",
     "dead",
@@ -74,4 +99,6 @@ __all__ = [
     "selection_of_ids",
     "status",
     "streams",
+    "trace_event",
+    "trace_row",
 ]

@@ -17,3 +17,9 @@ class Parts:
     broker: Broker
     service: str
     outboxes: Sequence[OutboxStore] = ()
+
+
+def outbox_name(store: OutboxStore) -> str:
+    """Return the kind, the host and the name of an outbox's database, without user and password."""
+    url = store.database.url
+    return f"{url.dialect}://{url.hostname or ''}/{url.database}"

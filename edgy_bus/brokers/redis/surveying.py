@@ -49,9 +49,7 @@ class RedisSurveying(RedisCore, Surveying):
     ) -> EntrySurvey:
         # As for `survey`: the script finds the groups.
         arguments = (self.keys.tag(partition), str(entry), int(data))
-        answer = await self._scripts.call(
-            "survey_entry", (self.keys.events(partition),), arguments
-        )
+        answer = await self._scripts.call("survey_entry", (self.keys.events(partition),), arguments)
         groups = [_at_entry(row) for row in answer[b"groups"]]
         return EntrySurvey(read_fields(answer[b"fields"]), groups)
 
