@@ -198,7 +198,7 @@ def _notes(group: GroupJourney) -> Iterator[str]:
     if group.reader and group.reader != group.owner:
         yield f"read by {group.reader}"
     if group.deliveries > 1:
-        yield f"in hand for the {group.deliveries}th time"
+        yield f"delivered {group.deliveries} times"
 
 
 # A row
@@ -248,7 +248,7 @@ def _print_limits(trace: EventTrace | RowTrace, *, is_met: bool) -> None:
     for place in trace.unreachable:
         typer.echo(f"does not answer: {place}", err=True)
     for gap in trace.gaps:
-        typer.echo(f"not known: {gap}", err=True)
+        typer.echo(f"note: {gap}", err=True)
     if not is_met:
         looked = ", ".join(trace.places) or "nowhere"
         typer.echo(f"looked at: {looked}", err=True)

@@ -160,11 +160,13 @@ class SearchStore:
         rows: list[FoundRow] = []
         looked_at = 0
         async for page in self._pages_up(first, ends[1]):
-            if looked_at == CAUSED_PAGES or len(rows) == limit:
+            if looked_at == CAUSED_PAGES:
                 return FoundRows(rows, is_complete=False)
             looked_at += 1
-            caused = outbox.c.causation == event_id
-            rows += await self._rows(page, caused, limit - len(rows))
+            # A row more than wanted tells that there are more.
+            rows += await self._rows(page, outbox.c.causation == event_id, limit + 1 - len(rows))
+            if len(rows) > limit:
+                return FoundRows(rows[:limit], is_complete=False)
         return FoundRows(rows, is_complete=True)
 
     async def of_row(self, model: str, subject: str, limit: int) -> FoundRows:
@@ -174,10 +176,12 @@ class SearchStore:
         looked_at = 0
         of_row = and_(outbox.c.model == model, outbox.c.subject == subject)
         async for page in self._pages_down(0 if ends is None else ends[1]):
-            if looked_at == ROW_PAGES or len(rows) == limit:
+            if looked_at == ROW_PAGES:
                 return FoundRows(rows[::-1], is_complete=False)
             looked_at += 1
-            rows += await self._rows(page, of_row, limit - len(rows), newest_first=True)
+            rows += await self._rows(page, of_row, limit + 1 - len(rows), newest_first=True)
+            if len(rows) > limit:
+                return FoundRows(rows[:limit][::-1], is_complete=False)
         return FoundRows(rows[::-1], is_complete=True)
 
     async def data(self, number: int) -> str | None:
