@@ -246,7 +246,7 @@ def _command(place: Place) -> str:
 
 def _print_limits(trace: EventTrace | RowTrace, *, is_met: bool) -> None:
     for place in trace.unreachable:
-        typer.echo(f"does not answer: {place}", err=True)
+        typer.echo(f"could not be looked at: {place}", err=True)
     for gap in trace.gaps:
         typer.echo(f"note: {gap}", err=True)
     if not is_met:

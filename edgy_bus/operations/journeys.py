@@ -25,7 +25,7 @@ class Stage(StrEnum):
     """How far an event of the outbox is."""
 
     PENDING = "pending"
-    """Not in its stream yet, as far as the database knows."""
+    """Not in its stream yet, as far as the database and the stream tell."""
     PUBLISHED = "published"
     """In its stream, and not finished by every group."""
     CONFIRMED = "confirmed"
@@ -89,7 +89,7 @@ class OutboxPlace:
         number: the id of the row.
         written: when the row was written, by the clock of the database; its transaction committed
             later.
-        stage: how far the event is, as the database knows.
+        stage: how far the event is.
     """
 
     database: str

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from edgy_bus.brokers.base import START, Broker, EntryId, EntrySurvey, StreamSurvey
@@ -300,9 +300,13 @@ class _Joining:
                 groups = await self._groups(event, entry, at_entry)
             if place.present and self._with_data:
                 self.payload = at_entry.fields.get(b"data", b"").decode("utf-8", "replace")
+        outbox = sighting.outbox
+        if outbox is not None and outbox.stage is Stage.PENDING and place and place.present:
+            # The relay has appended the event, and its mark in the database comes next.
+            outbox = replace(outbox, stage=Stage.PUBLISHED)
         return Journey(
             event=event,
-            outbox=sighting.outbox,
+            outbox=outbox,
             stream=place,
             groups=tuple(groups),
             letters=tuple(letter for of, letter in self._side.letters if of.id == event.id),

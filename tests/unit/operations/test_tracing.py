@@ -167,6 +167,18 @@ async def test_what_an_event_caused_is_found_in_outbox_and_streams(
     assert effect.event.causation == cause
 
 
+async def test_an_event_that_is_appended_and_not_marked_yet_is_published(
+    parts: Parts, broker: Fading, store: OutboxStore
+) -> None:
+    appended = event("1", 1)
+    await publish(broker, appended)
+    await write(store, 1, event_id=appended.id)
+    journey = (await trace_event(parts, appended.id)).journey
+    assert journey is not None
+    assert journey.outbox is not None
+    assert journey.outbox.stage is Stage.PUBLISHED
+
+
 async def test_an_entry_that_the_stream_lost_is_named(
     parts: Parts, broker: Fading, store: OutboxStore, relayed: Relayed
 ) -> None:
