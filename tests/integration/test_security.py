@@ -155,6 +155,8 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "held": await broker.held(PARTITION, "mail"),
         "letters": await broker.letters(PARTITION, "mail"),
         "survey": await broker.survey([PARTITION]),
+        "newest": await broker.search(PARTITION, b"accounts", backwards=True),
+        "entry": await broker.survey_entry(PARTITION, EntryId(1, 0)),
     }
 
 
@@ -183,6 +185,8 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     ((group,),) = (stream.groups for stream in view["survey"])
     assert (group.unread, group.dead, group.held) == (1, 1, 0)
     assert len(view["letters"].letters) == 1
+    assert view["newest"].looked_at == 3
+    assert [group.group for group in view["entry"].groups] == ["mail"]
     assert view["members"] == Members(["w"], {"w": b"a report"})
 
 
@@ -266,7 +270,10 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.acquire(PARTITION, "mine", "me", 1),
         lambda broker: broker.join("mail", "me", 1, b""),
         lambda broker: broker.leave("mail", "w"),
-        lambda broker: broker.inspect(PARTITION, StreamHead(), "fresh"),
+        # A head that the stream lacks: a publisher begins another epoch.
+        lambda broker: broker.inspect(
+            PARTITION, StreamHead("epoch", EntryId(1, 0), "lost"), "fresh"
+        ),
         lambda broker: broker.announce(PARTITION, [pack(event("1", 4))], 1),
         lambda broker: broker.forget(PARTITION, "mail"),
         lambda broker: broker.nudge("mail"),

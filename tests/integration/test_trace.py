@@ -78,8 +78,8 @@ async def test_a_trace_goes_from_the_commit_to_what_receivers_caused(accounts: A
                     ("mail", False),
                     ("ship", True),
                 }
-                effects = trace.caused
-                return is_noted and bool(effects and trace.journey.letters)
+                # The announcement of the operation is caused as well.
+                return is_noted and len(trace.caused) == 2 and len(trace.journey.letters) == 1
 
             await eventually(is_handled, "the notes of the receivers")
             trace = await traced(accounts.bus, event_id)
@@ -98,7 +98,8 @@ async def test_a_trace_goes_from_the_commit_to_what_receivers_caused(accounts: A
         [letter] = trace.journey.letters
         assert (letter.receiver, letter.event_id) == ("ship", event_id)
         assert "no address" in letter.reason
-        [effect] = trace.caused
+        announced, effect = trace.caused
+        assert (announced.signal, effect.signal) == ("pre_save", "post_save")
         assert (effect.causation, effect.context) == (event_id, {"actor": "operator-7"})
         assert journey.event.id == event_id
         assert (trace.unreachable, trace.gaps) == ((), ())
