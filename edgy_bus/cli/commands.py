@@ -334,6 +334,7 @@ def trace(
     who did it and what it caused. Only reads, and starts nothing. The exit status is 1 if nothing
     is known, and 3 if nothing was met and a place does not answer.
     """
+    # Which words mean what depends on their number: a broker alone has no MODULE:BUS.
     place, words = place_of([target, first, key], broker, prefix)
     if len(words) not in (1, 2):
         raise typer.BadParameter("name an event, EVENT_ID, or a row, MODEL KEY")

@@ -61,6 +61,7 @@ def reach_each(place: Place, operation: Callable[[Parts, Sequence[str]], Awaitab
         async with _parts(place, databases=False) as parts, AsyncExitStack() as stack:
             connections, outboxes, unreachable = Connections(), [], []
             for store in parts.outboxes:
+                # Each by itself: one database that is away must not hide the others.
                 try:
                     await connections.open(stack, [store.database])
                 except DatabaseUnavailable as error:

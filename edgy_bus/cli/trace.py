@@ -1,7 +1,6 @@
 """`edgy-bus trace`: what became of an event, or of a row."""
 
 from collections.abc import Iterator
-from datetime import UTC
 
 import typer
 
@@ -18,10 +17,13 @@ from edgy_bus.operations import (
     GroupJourney,
     GroupStage,
     Journey,
+    Letter,
+    ParkedEvent,
     ReceiverState,
     RowTrace,
     Stage,
 )
+from edgy_bus.reasons import printable
 
 _GROUPS = ("group", "state", "owner", "receiver", "attempts", "next attempt", "note")
 _LETTERS = ("dead letter", "receiver", "buried", "attempts", "why")
@@ -31,7 +33,7 @@ _ROW = ("event", "written", "signal", "outbox", "groups", "cause")
 
 
 def show_event(place: Place, event_id: str, *, payload: bool, as_json: bool) -> None:
-    """Show one event, what became of it, and what it caused."""
+    """Show an event: its way, and its effects."""
     trace = reach_each(
         place,
         lambda parts, unreachable: operations.trace_event(
@@ -39,9 +41,7 @@ def show_event(place: Place, event_id: str, *, payload: bool, as_json: bool) -> 
         ),
     )
     status = _exit(trace, is_met=trace.journey is not None)
-    answer(
-        "trace", trace, lambda: _print_event(place, event_id, trace), as_json=as_json, status=status
-    )
+    answer("trace", trace, lambda: _print_event(event_id, trace), as_json=as_json, status=status)
 
 
 def show_row(place: Place, model: str, key: str, limit: int, *, as_json: bool) -> None:
@@ -57,61 +57,49 @@ def show_row(place: Place, model: str, key: str, limit: int, *, as_json: bool) -
 
 
 def _exit(trace: EventTrace | RowTrace, *, is_met: bool) -> Exit:
+    # Also with a place that does not answer: the answer names the place.
     if is_met:
         return Exit.FINE
-    # What was not met may be where nobody could look.
+    # The event may be at the place that does not answer.
     return Exit.UNREACHABLE if trace.unreachable else Exit.FINDING
 
 
 # An event
 
 
-def _print_event(place: Place, event_id: str, trace: EventTrace) -> None:
+def _print_event(event_id: str, trace: EventTrace) -> None:
     journey = trace.journey
     if journey is None:
         typer.echo(f"nothing is known of the event {event_id}", err=True)
         _print_limits(trace, is_met=False)
         return
     show(("field", "value"), [*_fields(journey), *_payload(trace)])
-    if journey.groups:
-        show(_GROUPS, [cells for group in journey.groups for cells in _group(group)])
-    if journey.letters:
-        show(
-            _LETTERS,
-            [
-                (
-                    letter.id,
-                    letter.receiver,
-                    in_text(letter.buried),
-                    str(letter.attempts),
-                    letter.reason,
-                )
-                for letter in journey.letters
-            ],
-        )
-    if journey.parked:
-        show(
-            _PARKED,
-            [
-                (
-                    each.group,
-                    each.receiver,
-                    str(each.number),
-                    "released" if each.released else "held",
-                    str(each.attempts),
-                    each.reason,
-                )
-                for each in journey.parked
-            ],
-        )
-    if trace.caused:
-        show(
-            _CAUSED,
-            [(event.id, _signal(event), event.subject or "", event.time) for event in trace.caused],
-        )
-    if journey.event.causation is not None:
-        typer.echo(f"its cause: `{_command(place)} {journey.event.causation}`")
+    tables = (
+        (_GROUPS, [cells for group in journey.groups for cells in _group(group)]),
+        (_LETTERS, list(map(_letter, journey.letters))),
+        (_PARKED, list(map(_parked, journey.parked))),
+        (_CAUSED, list(map(_caused, trace.caused))),
+    )
+    for columns, rows in tables:
+        # Most events have neither letters nor effects: an empty table would only look like news.
+        if rows:
+            show(columns, rows)
     _print_limits(trace, is_met=True)
+
+
+def _letter(letter: Letter) -> tuple[str, ...]:
+    buried, attempts = in_text(letter.buried), str(letter.attempts)
+    return letter.id, letter.receiver, buried, attempts, letter.reason
+
+
+def _parked(parked: ParkedEvent) -> tuple[str, ...]:
+    state = "released" if parked.released else "held"
+    number, attempts = str(parked.number), str(parked.attempts)
+    return parked.group, parked.receiver, number, state, attempts, parked.reason
+
+
+def _caused(event: EventSummary) -> tuple[str, ...]:
+    return event.id, _signal(event), event.subject or "", event.time
 
 
 def _fields(journey: Journey) -> Iterator[tuple[str, str]]:
@@ -124,6 +112,7 @@ def _fields(journey: Journey) -> Iterator[tuple[str, str]]:
         yield "source", event.source
     if event.to is not None:
         yield "to", event.to
+    # A name of the context may be that of a field.
     for name, value in event.context.items():
         yield f"context {name}", str(value)
     if event.causation is not None:
@@ -141,6 +130,7 @@ def _payload(trace: EventTrace) -> Iterator[tuple[str, str]]:
 
 def _outbox(journey: Journey) -> str:
     row = journey.outbox
+    # Nobody knows which: the row tells its service, and there is no row.
     if row is None:
         return "no row: the outbox of another service, pruned, or an announcement (pre_*)"
     text = {
@@ -171,6 +161,7 @@ def _group(group: GroupJourney) -> Iterator[tuple[str, ...]]:
         yield (*first, "", "", "", note)
         return
     for number, receiver in enumerate(group.receivers):
+        # The group stands in the first line of its receivers.
         beginning = ("", "", "") if number else first
         yield (*beginning, *_receiver(receiver), "" if number else note)
 
@@ -182,7 +173,8 @@ def _receiver(state: ReceiverState) -> tuple[str, str, str]:
     elif state.done:
         fate = "done"
     elif state.due is not None:
-        fate = in_text(state.due.astimezone(UTC))
+        # By the clock of the worker that has noted the time.
+        fate = in_text(state.due)
     return state.receiver, str(state.attempts), fate
 
 
@@ -191,10 +183,12 @@ def _notes(group: GroupJourney) -> Iterator[str]:
         yield "paused"
     if group.stage is GroupStage.UNREAD:
         yield "? unread events" if group.unread is None else f"{group.unread} unread events"
+    # Nobody waits for the owner of a stream that is done with the event.
     if group.stage is GroupStage.SETTLED:
         return
     if not group.owner:
         yield "no worker has the stream"
+    # The event waits until the owner takes over, or until another worker takes the stream.
     if group.reader and group.reader != group.owner:
         yield f"read by {group.reader}"
     if group.deliveries > 1:
@@ -245,10 +239,10 @@ def _command(place: Place) -> str:
 
 
 def _print_limits(trace: EventTrace | RowTrace, *, is_met: bool) -> None:
-    for place in trace.unreachable:
-        typer.echo(f"could not be looked at: {place}", err=True)
-    for gap in trace.gaps:
-        typer.echo(f"note: {gap}", err=True)
+    lines = [f"could not be looked at: {place}" for place in trace.unreachable]
+    lines += [f"note: {gap}" for gap in trace.gaps]
     if not is_met:
-        looked = ", ".join(trace.places) or "nowhere"
-        typer.echo(f"looked at: {looked}", err=True)
+        lines.append(f"looked at: {', '.join(trace.places) or 'nowhere'}")
+    for line in lines:
+        # Names of models and groups are text of any program.
+        typer.echo(printable(line), err=True)

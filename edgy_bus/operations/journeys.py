@@ -1,7 +1,7 @@
-"""Journeys: what became of an event, as far as the outbox, the stream and the notes still tell.
+"""Journeys: the way of an event, as far as outbox, stream and notes still tell.
 
-Nothing is written for these views while events are handled. So what is tidied up is no longer
-known, and a view says what it cannot know.
+Nothing is written for these views while events are handled. So a view lacks facts that are tidied
+up, and says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class GroupStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventSummary:
-    """What an event says of itself, without its data.
+    """An event without its data.
 
     Attributes:
         id: the event.
@@ -56,7 +56,7 @@ class EventSummary:
         source: the service that wrote the event.
         sequence: the position among the events of the row.
         causation: the id of the event whose receiver wrote this event.
-        context: who acted, as the publisher described it.
+        context: the actor, as the publisher described the actor.
         traceparent: the W3C trace context, for the tool that keeps traces.
         to: the only receiver, as GROUP/RECEIVER; None for all receivers.
     """
@@ -115,13 +115,13 @@ class StreamPlace:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverState:
-    """What a group has noted about a receiver of an unfinished event.
+    """The note of a group about a receiver of an unfinished event.
 
     Attributes:
         receiver: the receiver's name.
         attempts: calls that failed, or that had begun when their process ended.
         done: whether the receiver has finished with the event.
-        put_aside: whether it has finished because the event is a dead letter or parked.
+        put_aside: whether the receiver has finished because the event is a dead letter or parked.
         due: when the next attempt begins at the earliest; None for at once.
     """
 
@@ -142,7 +142,7 @@ class GroupJourney:
         owner: the worker that has the stream now; empty if no worker has it.
         reader: the worker that has read the unfinished event last.
         deliveries: how many tenures have had the unfinished event in hand.
-        receivers: receivers with a note; the other receivers have not been called in vain.
+        receivers: receivers with a note; no call of another receiver has failed.
         unread: events of the stream that the group has not read; None if unknown.
         paused: whether the group's workers begin no call.
     """
@@ -182,10 +182,10 @@ class ParkedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """What is known of an event.
+    """The way of an event.
 
     Attributes:
-        event: what the event says of itself.
+        event: the event.
         outbox: the row of the event; None if no outbox that was looked at has it.
         stream: the entry of the event; None if the entry is not known.
         groups: the groups of the stream; empty if the entry is not known.
@@ -203,14 +203,14 @@ class Journey:
 
 @dataclass(frozen=True, slots=True)
 class EventTrace:
-    """The answer to "what happened to this event?".
+    """The answer to the question after an event.
 
     Attributes:
-        journey: the event; None if it is nowhere.
+        journey: the event; None if no place knows the event.
         caused: events that receivers of this event wrote, oldest first.
-        places: where was looked.
-        unreachable: what could not be looked at, and why.
-        gaps: what is not known, and why.
+        places: the places that were looked at.
+        unreachable: the places that could not be looked at, each with the reason.
+        gaps: sentences about facts that are not known.
         payload: the data of the event as JSON, if asked for.
     """
 
@@ -224,7 +224,7 @@ class EventTrace:
 
 @dataclass(frozen=True, slots=True)
 class RowTrace:
-    """The answer to "what happened to this row?".
+    """The answer to the question after a row.
 
     Attributes:
         model: the model with its service.
@@ -245,6 +245,7 @@ class RowTrace:
 
 def written_ms(event_id: str) -> int | None:
     """Return the time in a UUIDv7, in milliseconds since 1970; None for another id."""
+    # An operator may type any text, and a publisher of another release may make other ids.
     digits = event_id.replace("-", "")
     if len(digits) != _UUID_DIGITS or digits[12] != "7":
         return None
@@ -298,6 +299,7 @@ def stage_of(*, is_pending: bool, is_placed: bool, is_complete: bool) -> Stage:
         is_placed: whether its id is in a chunk that is not confirmed.
         is_complete: whether all such chunks were looked at.
     """
+    # Only a chunk that was looked for in vain is finished: the ledger forgets confirmed chunks.
     if is_pending:
         return Stage.PENDING
     return Stage.PUBLISHED if is_placed or not is_complete else Stage.CONFIRMED
@@ -305,6 +307,7 @@ def stage_of(*, is_pending: bool, is_placed: bool, is_complete: bool) -> Stage:
 
 def group_stage(entry: EntryId, group: GroupAtEntry) -> GroupStage:
     """Return how far a group is with an entry."""
+    # First: the position of a group passes entries that receivers have not finished.
     if group.reader:
         return GroupStage.UNFINISHED
     return GroupStage.UNREAD if group.position < entry else GroupStage.SETTLED
@@ -329,6 +332,7 @@ def group_journey(
         unread: events that the group has not read.
         paused: whether the group is paused.
     """
+    # A note that came after the end of its entry says nothing any more.
     notes = unpack_notes(event_id, group.notes) if group.reader else {}
     receivers = (
         ReceiverState(

@@ -1,23 +1,25 @@
-"""Notes where an operator's view has looked, and what it could not see."""
+"""Notes the places that a view has looked at, and the places that do not answer."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from edgy_bus.errors import BrokerUnavailable, DatabaseError, DatabaseUnavailable
+from edgy_bus.errors import BrokerError, DatabaseError, DatabaseUnavailable
 
 BROKER = "the broker"
 
 
 @dataclass(slots=True)
 class Look:
-    """Where a view has looked, and what it has not seen.
+    """The places of a view.
 
     Attributes:
-        places: what was looked at.
-        unreachable: what could not be looked at, and why.
-        gaps: what is not known, and why.
+        places: the places that were looked at.
+        unreachable: the places that could not be looked at, each with the reason.
+        gaps: sentences about facts that the view does not know.
     """
+
+    # Changed while the view is read, so that a late failure keeps the earlier entries.
 
     places: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
@@ -26,9 +28,11 @@ class Look:
     @asynccontextmanager
     async def at(self, place: str) -> AsyncIterator[None]:
         """Look at a place. A place that does not answer is noted, and the view goes on."""
+        # A view of an outage is needed during the outage: no failure of a place ends the view.
         try:
             yield
-        except (BrokerUnavailable, DatabaseUnavailable) as error:
+        except (BrokerError, DatabaseUnavailable) as error:
+            # A user of Redis without a right gets no answer either.
             self.unreachable.append(f"{place}: {error}")
         except DatabaseError as error:
             # A service that has never started has no tables; the other places may be well.
@@ -37,5 +41,6 @@ class Look:
             self.places.append(place)
 
     def missed(self, *gaps: str) -> None:
-        """Note what is not known."""
+        """Note facts that are not known."""
+        # Two streams may have the same gap.
         self.gaps += (gap for gap in gaps if gap not in self.gaps)

@@ -1,7 +1,6 @@
-"""Where an event is met at a broker: in streams, as a dead letter, among parked events.
+"""Look for events at a broker: in streams, among dead letters and parked events.
 
-Every function is bounded, and says whether it has seen everything that it was asked to look at.
-Only reads.
+Every search is bounded, and its answer says whether the search reached the end. Only reads.
 """
 
 import asyncio
@@ -55,7 +54,7 @@ class Met(NamedTuple):
 
 
 class MetAll(NamedTuple):
-    """The events that a search has met, and whether it has looked at every entry."""
+    """The events that a search has met, and whether the search has looked at every entry."""
 
     events: list[Met]
     is_complete: bool
@@ -63,12 +62,12 @@ class MetAll(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SideEvents:
-    """The dead letters and parked events that match, each with its event, and what was left out.
+    """The dead letters and parked events that match.
 
     Attributes:
         letters: the letters with their events.
         parked: the parked events with their events.
-        gaps: what was not looked at.
+        gaps: sentences about letters and parked events that were not looked at.
     """
 
     letters: Sequence[tuple[EventSummary, Letter]]
@@ -118,6 +117,8 @@ async def search_all(
     events: list[Met] = []
     looked_at, is_complete = 0, True
     for at in range(0, len(partitions), _AT_ONCE):
+        # Between pages: every stream of a page is searched, so the streams of a small system are
+        # searched in any case.
         if looked_at >= ALL_ENTRIES:
             return MetAll(events, is_complete=False)
         page = partitions[at : at + _AT_ONCE]
@@ -131,6 +132,8 @@ async def search_all(
 
 async def newest_of_row(broker: Broker, partition: Partition, subject: str, limit: int) -> MetAll:
     """Return the newest events of a row in its stream, at most `limit`, oldest first."""
+    # Headers are compact JSON. The same text may stand in a context, whose values cannot be objects
+    # but may be texts: the subjects are compared below.
     text = b'"subject":' + dumps(subject)
     events: list[Met] = []
     at: EntryId | None = None
@@ -140,6 +143,7 @@ async def newest_of_row(broker: Broker, partition: Partition, subject: str, limi
         events += [each for each in met if each.event.subject == subject]
         if page.last is None:
             return MetAll(events[:limit][::-1], is_complete=len(events) <= limit)
+        # Enough, and whether older events follow is not known.
         if len(events) >= limit:
             break
         at = page.last
@@ -163,6 +167,7 @@ async def side_events(
     for stream in streams:
         for group in stream.groups:
             where = f"{stream.partition}, group {group.group}"
+            # The survey has counted: groups without letters and held rows cost no question.
             if group.dead:
                 matching, is_complete = await _letters(
                     broker, stream.partition, group, since, wanted
@@ -171,8 +176,8 @@ async def side_events(
                 if not is_complete:
                     gaps.append(f"{where}: more dead letters than {LETTERS:,} were not looked at")
             if group.held:
-                found, is_complete = await _parked(broker, stream.partition, group, wanted)
-                parked += found
+                waiting, is_complete = await _parked(broker, stream.partition, group, wanted)
+                parked += waiting
                 if not is_complete:
                     gaps.append(f"{where}: not all parked events were looked at")
     return SideEvents(letters, parked, gaps)
@@ -182,7 +187,7 @@ async def _search(
     broker: Broker, partition: Partition, text: str, since: EntryId
 ) -> tuple[list[Met], int, bool]:
     """Return the events of a stream, the number of entries looked at, and whether that was all."""
-    # Without the quotes: the text is a part of a longer one, or a whole one.
+    # As JSON spells the text, without the quotes around.
     raw = dumps(text)[1:-1]
     events: list[Met] = []
     at, looked_at = since, 0
@@ -197,9 +202,10 @@ async def _search(
 
 
 def _met(partition: Partition, landmarks: Sequence[Landmark]) -> list[Met]:
-    """Return the events of landmarks; what is no event of this library is left out."""
+    """Return the events of landmarks; entries of other programs are left out."""
     events = []
     for landmark in landmarks:
+        # Any program with the password may have written the entry.
         try:
             envelope: Envelope = unpack({b"head": landmark.header, b"data": b""})
         except EventError:
@@ -220,6 +226,7 @@ async def _letters(
             event = None if envelope is None else event_in_stream(envelope, partition)
             if event is not None and wanted.matches(event):
                 letters.append((event, letter_of(partition, group.group, buried)))
+        # Other operators may have removed the letters that followed.
         if not page.more or not page.letters:
             return letters, True
         after, looked_at = page.letters[-1].id, looked_at + len(page.letters)
@@ -232,6 +239,7 @@ async def _parked(
     events: list[tuple[EventSummary, ParkedEvent]] = []
     states = await broker.held(partition, group.group)
     rows = [key for key in states if wanted.may_be_in(key)]
+    # With a known row, one or two receivers hold the row; without, all rows are candidates.
     is_complete = len(rows) <= HELD_ROWS
     for key in rows[:HELD_ROWS]:
         parked = await broker.parked(partition, group.group, key, PARKED)
@@ -253,6 +261,7 @@ def _parked_event(
         receiver=key.receiver,
         number=number,
         released=state.retrying,
+        # The state of a row counts the attempts of its first event.
         attempts=state.attempts if number == 1 else 0,
         reason=parked.letter.reason,
         replayed=parked.replayed,

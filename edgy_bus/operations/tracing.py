@@ -55,7 +55,9 @@ class _Sighting:
 
 @dataclass(slots=True)
 class _EventTracing:
-    """What a trace of an event has found so far."""
+    """The state of a trace of an event."""
+
+    # Each place adds to the state, so that the places before a failure count.
 
     event_id: str
     with_payload: bool
@@ -72,7 +74,7 @@ class _EventTracing:
         return None if ms is None else ms - MARGIN
 
     async def look_into(self, store: OutboxStore) -> None:
-        """Look for the event, and for what it caused, in an outbox."""
+        """Look for the event and for its effects in an outbox."""
         outbox = store.searching
         event = await outbox.find(self.event_id, written_ms(self.event_id))
         for sighting in await _placed(store, event.rows, self.look):
@@ -80,6 +82,7 @@ class _EventTracing:
             self.journey = Journey(sighting.event, sighting.outbox)
             if self.with_payload and sighting.outbox is not None:
                 self.payload = await outbox.data(sighting.outbox.number)
+        # Also without the event: its row may be pruned, or belong to another service.
         caused = await outbox.caused_by(self.event_id, self.since, MOST_CAUSED)
         self.caused |= {row.event_id: event_in_row(row) for row in caused.rows}
         name = f"outbox {outbox_name(store)}"
@@ -89,22 +92,21 @@ class _EventTracing:
             self.look.missed(f"{name}: the event may have caused more than is shown")
 
     async def look_at(self, broker: Broker) -> None:
-        """Look for the event, and for what it caused, at the broker."""
+        """Look for the event and for its effects at the broker."""
         await self._search(broker)
-        own = None if self.sighting is None else self.sighting.event
-        declared = await broker.declared()
-        # Nothing is known of an event that is neither in an outbox nor in a stream: its letters
-        # outlive both, and may be on any stream.
+        event = None if self.sighting is None else self.sighting.event
+        # Letters and parked events outlive outbox and stream, and may be on any stream then.
         streams = (
-            [stream async for stream in surveyed(broker, declared)]
-            if own is None
-            else await broker.survey([own.stream])
+            [stream async for stream in surveyed(broker, await broker.declared())]
+            if event is None
+            else await broker.survey([event.stream])
         )
-        wanted = Wanted(self.event_id, None if own is None else own.subject)
+        wanted = Wanted(self.event_id, None if event is None else event.subject)
+        # No receiver gives an event up before the event is written.
         side = await side_events(broker, streams, entry_before(self.since), wanted)
         self.look.missed(*side.gaps)
-        if own is None:
-            events = [event for event, _ in (*side.letters, *side.parked)]
+        if event is None:
+            events = [each for each, _ in (*side.letters, *side.parked)]
             self.sighting = _Sighting(events[0]) if events else None
         if self.sighting is not None:
             joining = _Joining(broker, streams, side, with_data=self.with_payload)
@@ -119,8 +121,10 @@ class _EventTracing:
         ]
         if self.sighting is not None:
             # The stream of the event first: the search is bounded.
-            own = self.sighting.event.stream
-            streams.sort(key=lambda stream: stream != own)
+            first = self.sighting.event.stream
+            streams.sort(key=lambda stream: stream != first)
+        # The id stands in the header of the event, and in the headers of the events that the event
+        # caused: one search meets both.
         met = await search_all(broker, streams, self.event_id, entry_before(self.since))
         for event, entry in met.events:
             if event.id == self.event_id:
@@ -136,33 +140,37 @@ class _EventTracing:
             )
 
     def _explain(self, journey: Journey) -> None:
-        """Note what the journey cannot tell."""
+        """Note why a part of the journey is missing."""
         entry = journey.stream
+        # Between the look into the outbox and the look at the stream, the relay may have trimmed.
         if entry is not None and not entry.present:
             self.look.missed(
                 f"the stream does not have the entry {entry.entry} of the event any more: the "
                 "groups have just finished it, or the stream lost it and the relay repairs it"
             )
         elif entry is None and journey.outbox is None:
-            self.look.missed("the entry of the event was trimmed: every group has finished it")
+            self.look.missed(
+                "no entry of the event was met: streams are trimmed behind the last group"
+            )
 
 
 async def trace_event(
     parts: Parts, event_id: str, *, unreachable: Sequence[str] = (), payload: bool = False
 ) -> EventTrace:
-    """Return what became of an event, and what it caused.
+    """Return the journey of an event, and the events that its receivers wrote.
 
     Only reads, and reads bounded parts of outboxes and streams. A place that does not answer is
-    named in the answer, which has what the other places know.
+    named in the answer, which contains the facts of the other places.
 
     Args:
         parts: the broker, and the outboxes whose databases are connected.
         event_id: the event.
-        unreachable: the databases that could not be connected, and why.
+        unreachable: the databases that could not be connected, each with the reason.
         payload: whether the data of the event is wanted, which contains values of a row.
     """
     look = Look(unreachable=list(unreachable))
     tracing = _EventTracing(event_id, payload, look)
+    # Outboxes first: an event moves from there to the stream, so that no event is passed over.
     for store in parts.outboxes:
         async with look.at(f"outbox {outbox_name(store)}"):
             await tracing.look_into(store)
@@ -181,7 +189,7 @@ async def trace_event(
 async def trace_row(
     parts: Parts, model: str, subject: str, *, limit: int = 20, unreachable: Sequence[str] = ()
 ) -> RowTrace:
-    """Return the newest events of a row, and what became of each.
+    """Return the journeys of the newest events of a row.
 
     Only reads, and reads bounded parts of outboxes and streams. Announcements (`pre_*`) are left
     out: nobody waits for them.
@@ -191,7 +199,7 @@ async def trace_row(
         model: the model with its service, `accounts.User`.
         subject: the key of the row, as text.
         limit: the most events.
-        unreachable: the databases that could not be connected, and why.
+        unreachable: the databases that could not be connected, each with the reason.
     """
     look = Look(unreachable=list(unreachable))
     tracing = _RowTracing(model, subject, limit, look)
@@ -200,6 +208,7 @@ async def trace_row(
             await tracing.look_into(store)
     async with look.at(BROKER):
         await tracing.look_at(parts.broker)
+    # Several outboxes have a limit each, and letters add events.
     journeys = in_order(list(tracing.journeys.values()))
     return RowTrace(
         model=model,
@@ -214,7 +223,7 @@ async def trace_row(
 
 @dataclass(slots=True)
 class _RowTracing:
-    """What a trace of a row has found so far."""
+    """The state of a trace of a row."""
 
     model: str
     subject: str
@@ -230,6 +239,7 @@ class _RowTracing:
         self.more = self.more or not newest.is_complete
         for sighting in await _placed(store, newest.rows, self.look):
             self.sightings[sighting.event.id] = sighting
+            # The whole answer if the broker is away.
             self.journeys[sighting.event.id] = Journey(sighting.event, sighting.outbox)
 
     async def look_at(self, broker: Broker) -> None:
@@ -259,7 +269,8 @@ class _RowTracing:
             self.journeys[sighting.event.id] = await joining.journey(sighting)
 
     def _newest(self) -> Iterable[_Sighting]:
-        """Return the sightings that are shown: each costs questions to the broker."""
+        """Return the sightings that are shown."""
+        # Before their journeys are read: each costs questions to the broker.
         sightings = sorted(
             self.sightings.values(), key=lambda each: (each.event.sequence or 0, each.event.time)
         )
@@ -334,6 +345,7 @@ class _Joining:
         return journeys
 
     async def _is_paused(self, group: str) -> bool:
+        # One question for each group, however many events are shown.
         if group not in self._paused:
             self._paused[group] = await self._broker.pause_of(group) is not None
         return self._paused[group]
@@ -346,6 +358,7 @@ async def _placed(store: OutboxStore, rows: Sequence[FoundRow], look: Look) -> l
         by_stream[row.partition].append(row)
     sightings = []
     for partition, events in by_stream.items():
+        # A pending event has no entry in the ledger.
         numbers = [row.number for row in events if not row.is_pending]
         written = min(row.written for row in events)
         placing = await store.searching.placed(partition, numbers, written)

@@ -68,11 +68,12 @@ class GroupAtEntry:
     Attributes:
         group: the name of the group.
         position: the last entry that the group has read.
-        reader: the tenure that has read the entry and not finished it; empty if there is none.
+        reader: the tenure that has the entry in hand; empty if the entry is unread or finished.
         deliveries: how many tenures have had the unfinished entry in hand.
-        notes: what the group knows of the entry's receivers; None without notes.
+        notes: the state of the entry's receivers; None without notes.
     """
 
+    # The notes are those of the entry id: a lost event may have had the id before.
     group: str
     position: EntryId
     reader: str
@@ -94,7 +95,7 @@ class EntrySurvey:
 
 
 class SearchPage(NamedTuple):
-    """Hold what a step of a search has met.
+    """Hold the matches of a step of a search.
 
     Attributes:
         landmarks: the entries that match, in the order of the search.
@@ -150,8 +151,8 @@ class Surveying(ABC):
         """Return the entries whose event header contains `text`, among the next `count` entries.
 
         The step begins behind `start`, or at the oldest entry; `backwards` before `start`, or at
-        the newest entry. It ends early after `SEARCH_BYTES`. The same text may stand elsewhere in a
-        header than the caller has in mind, so the caller looks at the headers.
+        the newest entry. The step ends early after `SEARCH_BYTES`. The text may stand in another
+        attribute of a header than the caller has in mind, so the caller looks at the headers.
         """
 
     @abstractmethod

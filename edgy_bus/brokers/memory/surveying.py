@@ -40,6 +40,7 @@ class MemorySurveying(MemoryCore, Surveying):
                 group=name,
                 position=group.position,
                 reader=group.pending.get(entry, ""),
+                # An entry that a single tenure had is not in the dictionary.
                 deliveries=group.deliveries.get(entry, 1) if entry in group.pending else 0,
                 notes=group.notes.get(entry),
             )
@@ -58,6 +59,7 @@ class MemorySurveying(MemoryCore, Surveying):
         backwards: bool = False,
     ) -> SearchPage:
         stream = self._streams[partition]
+        # As the script of Redis counts: a page ends once its entries have so many bytes.
         looked_at = stream.within(
             list(islice(_behind(stream, start, backwards=backwards), count)), SEARCH_BYTES
         )

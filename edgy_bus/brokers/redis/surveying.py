@@ -62,6 +62,7 @@ class RedisSurveying(RedisCore, Surveying):
         *,
         backwards: bool = False,
     ) -> SearchPage:
+        # Headers are bytes, and the script compares bytes: the text needs no decoding.
         bound = "" if start is None else str(start)
         arguments = (text, bound, count, SEARCH_BYTES, OVERSHOOT, int(backwards))
         answer = await self._scripts.call("search", (self.keys.events(partition),), arguments)

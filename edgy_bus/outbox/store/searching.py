@@ -50,22 +50,18 @@ _LAST = bindparam("last", type_=BigInteger())
 _AT = bindparam("at", type_=BigInteger())
 _SKIP = bindparam("skip", type_=Integer())
 
-_ENDS = select(func.min(outbox.c.id).label("oldest"), func.max(outbox.c.id).label("newest"))
-_AT_OR_BEHIND = (
-    select(outbox.c.id, outbox.c.created).where(outbox.c.id >= _AT).order_by(outbox.c.id).limit(1)
-)
-_UP = select(outbox.c.id).where(outbox.c.id >= _AT).order_by(outbox.c.id).limit(1).offset(_SKIP)
-_DOWN = (
-    select(outbox.c.id)
-    .where(outbox.c.id <= _AT)
-    .order_by(outbox.c.id.desc())
-    .limit(1)
-    .offset(_SKIP)
-)
+_ID = outbox.c.id
 
+_OLDEST, _NEWEST = func.min(_ID).label("oldest"), func.max(_ID).label("newest")
+_ENDS = select(_OLDEST, _NEWEST)
+_AT_OR_BEHIND = select(_ID, outbox.c.created).where(_ID >= _AT).order_by(_ID).limit(1)
+_UP = select(_ID).where(_ID >= _AT).order_by(_ID).limit(1).offset(_SKIP)
+_DOWN = select(_ID).where(_ID <= _AT).order_by(_ID.desc()).limit(1).offset(_SKIP)
+
+# Without the data: a page would be as large as the events of its rows.
 _COLUMNS = [column for column in outbox.c if column.name != "data"]
-_IS_PENDING = select(pending.c.id).where(pending.c.id == outbox.c.id).exists().label("is_pending")
-_EVENTS = select(*_COLUMNS, _IS_PENDING).where(outbox.c.id.between(_FIRST, _LAST))
+_IS_PENDING = select(pending.c.id).where(pending.c.id == _ID).exists()
+_EVENTS = select(*_COLUMNS, _IS_PENDING.label("is_pending")).where(_ID.between(_FIRST, _LAST))
 
 
 class FoundRow(NamedTuple):
@@ -157,36 +153,23 @@ class SearchStore:
         if ends is None:
             return FoundRows([], is_complete=True)
         first = ends[0] if ms is None else await self._first_since(ms, ends)
-        rows: list[FoundRow] = []
-        looked_at = 0
-        async for page in self._pages_up(first, ends[1]):
-            if looked_at == CAUSED_PAGES:
-                return FoundRows(rows, is_complete=False)
-            looked_at += 1
-            # A row more than wanted tells that there are more.
-            rows += await self._rows(page, outbox.c.causation == event_id, limit + 1 - len(rows))
-            if len(rows) > limit:
-                return FoundRows(rows[:limit], is_complete=False)
-        return FoundRows(rows, is_complete=True)
+        pages = self._pages_up(first, ends[1])
+        return await self._collect(pages, CAUSED_PAGES, outbox.c.causation == event_id, limit)
 
     async def of_row(self, model: str, subject: str, limit: int) -> FoundRows:
         """Return the newest events of a row, at most `limit`; complete if there are no older."""
         ends = await self._ends()
-        rows: list[FoundRow] = []
-        looked_at = 0
+        if ends is None:
+            return FoundRows([], is_complete=True)
         of_row = and_(outbox.c.model == model, outbox.c.subject == subject)
-        async for page in self._pages_down(0 if ends is None else ends[1]):
-            if looked_at == ROW_PAGES:
-                return FoundRows(rows[::-1], is_complete=False)
-            looked_at += 1
-            rows += await self._rows(page, of_row, limit + 1 - len(rows), newest_first=True)
-            if len(rows) > limit:
-                return FoundRows(rows[:limit][::-1], is_complete=False)
-        return FoundRows(rows[::-1], is_complete=True)
+        pages = self._pages_down(ends[1])
+        newest = await self._collect(pages, ROW_PAGES, of_row, limit, newest_first=True)
+        return FoundRows(newest.rows[::-1], newest.is_complete)
 
     async def data(self, number: int) -> str | None:
         """Return the data of an event by the id of its row."""
-        rows = (await self._database.run(select(outbox.c.data).where(outbox.c.id == number))).rows
+        statement = select(outbox.c.data).where(outbox.c.id == number)
+        rows = (await self._database.run(statement)).rows
         return rows[0]["data"] if rows else None
 
     async def placed(
@@ -218,6 +201,29 @@ class SearchStore:
             after = EntryId(rows[-1]["last_ms"], rows[-1]["last_seq"])
         return Placing(entries, is_complete=False)
 
+    async def _collect(
+        self,
+        pages: AsyncIterator[_Range],
+        most_pages: int,
+        condition: ColumnElement[bool],
+        limit: int,
+        *,
+        newest_first: bool = False,
+    ) -> FoundRows:
+        """Return the first rows of some pages that match, in the order of the search."""
+        rows: list[FoundRow] = []
+        looked_at = 0
+        async for page in pages:
+            if looked_at == most_pages:
+                return FoundRows(rows, is_complete=False)
+            looked_at += 1
+            # A row more than wanted tells that there are more.
+            room = limit + 1 - len(rows)
+            rows += await self._rows(page, condition, room, newest_first=newest_first)
+            if len(rows) > limit:
+                return FoundRows(rows[:limit], is_complete=False)
+        return FoundRows(rows, is_complete=True)
+
     async def _rows(
         self,
         page: _Range,
@@ -226,7 +232,7 @@ class SearchStore:
         *,
         newest_first: bool = False,
     ) -> list[FoundRow]:
-        order = outbox.c.id.desc() if newest_first else outbox.c.id
+        order = _ID.desc() if newest_first else _ID
         statement = _EVENTS.where(condition).order_by(order).limit(limit)
         rows = await self._database.run(statement, {"first": page[0], "last": page[1]})
         return [_found(row) for row in rows.rows]

@@ -58,8 +58,9 @@ class SurveyTopic:
         await append(broker, *"abc")
         lease = await acquire(broker, "w")
         a, b, _ = await fetch_new(broker, lease, 3)
-        other = await acquire(broker, "other", group="slow")
-        await fetch_new(broker, other, 1)
+        # A group that has read the first entry alone.
+        behind = await acquire(broker, "behind", group="slow")
+        await fetch_new(broker, behind, 1)
         await broker.note(lease, {b.id: b"notes"})
         await broker.settle(lease, [a.id])
         settled = await broker.survey_entry(PARTITION, a.id)
@@ -67,7 +68,7 @@ class SurveyTopic:
         assert settled.fields == {b"id": b"a", b"head": b'{"id":"a"}'}
         assert (mail.group, mail.reader, mail.deliveries, mail.notes) == ("mail", "", 0, None)
         assert mail.position > a.id
-        assert (slow.group, slow.reader, slow.deliveries) == ("slow", other.holder, 1)
+        assert (slow.group, slow.reader, slow.deliveries) == ("slow", behind.holder, 1)
         unfinished = await broker.survey_entry(PARTITION, b.id, data=True)
         mail, slow = sorted(unfinished.groups, key=lambda group: group.group)
         assert unfinished.fields[b"data"] == b"{}"
@@ -86,13 +87,14 @@ class SurveyTopic:
 
     async def test_a_search_reads_headers_in_pages(self, broker: Broker) -> None:
         await append(broker, "ax", "b", "ay", "c", "az")
-        page = await broker.search(PARTITION, b'"a', count=3)
-        assert [landmark.event_id for landmark in page.landmarks] == ["ax", "ay"]
+        page = await broker.search(PARTITION, b'"a', count=2)
+        assert [landmark.event_id for landmark in page.landmarks] == ["ax"]
         assert page.landmarks[0].header == b'{"id":"ax"}'
-        assert (page.last, page.looked_at) == (page.landmarks[1].entry, 3)
-        page = await broker.search(PARTITION, b'"a', page.last)
-        assert [landmark.event_id for landmark in page.landmarks] == ["az"]
         assert page.looked_at == 2
+        # Behind the last entry of the page, which did not match.
+        page = await broker.search(PARTITION, b'"a', page.last)
+        assert [landmark.event_id for landmark in page.landmarks] == ["ay", "az"]
+        assert (page.last, page.looked_at) == (page.landmarks[1].entry, 3)
         end = await broker.search(PARTITION, b'"a', page.last)
         assert (end.landmarks, end.last, end.looked_at) == ([], None, 0)
 
@@ -110,8 +112,10 @@ class SurveyTopic:
 
     async def test_a_step_of_a_search_ends_after_some_bytes(self, broker: Broker) -> None:
         head = await append(broker, "a")
-        large = [Wire(f"e{n}", b"{}", b"x" * (SEARCH_BYTES // 25)) for n in range(60)]
+        data = b"x" * (SEARCH_BYTES // 25)
+        large = [Wire(f"e{n}", b"{}", data) for n in range(60)]
         assert await broker.publish(PARTITION, head, large) is not None
         page = await broker.search(PARTITION, b"{")
+        # A broker looks at the sizes after some entries at the latest.
         assert 20 <= page.looked_at <= 50
         assert len(page.landmarks) == page.looked_at

@@ -68,7 +68,7 @@ def test_an_event_in_a_stream_is_shown_with_groups_receivers_and_letters(
     assert "search unfinished host-2 index 2 2027-01-15 08:00:00Z" in lines
     assert "mail 1 done" in lines
     assert any("app.send" in line and line.endswith("5 SMTPError: [550]") for line in lines)
-    assert f"its cause: `edgy-bus trace program:bus {CAUSE}`" in lines
+    assert f"cause {CAUSE}" in lines
 
 
 @pytest.mark.usefixtures("bus")

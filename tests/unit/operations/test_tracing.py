@@ -143,7 +143,7 @@ async def test_letters_and_parked_events_outlive_outbox_and_stream(broker: Fadin
     assert trace.journey is not None
     [letter] = trace.journey.letters
     assert (letter.reason, letter.event_id) == ("no such user", buried.id)
-    assert "was trimmed" in trace.gaps[0]
+    assert "no entry of the event was met" in trace.gaps[0]
     parked = (await trace_event(parts, parked_id)).journey
     assert parked is not None
     [place] = parked.parked
