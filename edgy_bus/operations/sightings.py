@@ -132,8 +132,8 @@ async def search_all(
 
 async def newest_of_row(broker: Broker, partition: Partition, subject: str, limit: int) -> MetAll:
     """Return the newest events of a row in its stream, at most `limit`, oldest first."""
-    # Headers are compact JSON. The same text may stand in a context, whose values cannot be objects
-    # but may be texts: the subjects are compared below.
+    # Headers are compact JSON. A header of another program may have the text inside of another
+    # attribute, so the subjects are compared below.
     text = b'"subject":' + dumps(subject)
     events: list[Met] = []
     at: EntryId | None = None

@@ -237,6 +237,8 @@ class _RowTracing:
         """Look for events of the row in an outbox."""
         newest = await store.searching.of_row(self.model, self.subject, self.limit)
         self.more = self.more or not newest.is_complete
+        if not newest.is_complete and len(newest.rows) < self.limit:
+            self.look.missed(f"outbox {outbox_name(store)}: older rows were not looked at")
         for sighting in await _placed(store, newest.rows, self.look):
             self.sightings[sighting.event.id] = sighting
             # The whole answer if the broker is away.
@@ -254,6 +256,8 @@ class _RowTracing:
         if not self.sightings:
             met = await newest_of_row(broker, partition, self.subject, self.limit)
             self.more = self.more or not met.is_complete
+            if not met.is_complete and len(met.events) < self.limit:
+                self.look.missed(f"{partition}: older entries were not looked at")
             for event, entry in met.events:
                 self.sightings[event.id] = _Sighting(event, entry=entry)
         # An event may be older than the present number of partitions.

@@ -1,6 +1,7 @@
 """Searching the outbox on SQLite and PostgreSQL: in pages around the time of an event."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, update
@@ -126,6 +127,8 @@ async def test_the_ledger_tells_the_entries_of_published_events(
     assert placing.is_complete
     monkeypatch.setattr(searching, "_CHUNK_PAGES", 2)
     assert not (await store.searching.placed(PARTITION, [5], row.written)).is_complete
+    later = row.written + timedelta(minutes=5)
+    assert (await store.searching.placed(PARTITION, [5], later)).entries == {}, "older chunks"
     await store.database.run(delete(chunks))
     assert await store.searching.placed(PARTITION, [5], row.written) == ({}, True)
     assert (await store.searching.data(5)) == "{}"

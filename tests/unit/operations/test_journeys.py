@@ -62,7 +62,7 @@ def test_notes_tell_which_receivers_are_done_and_which_wait() -> None:
         "e",
         {
             "mail": Note(2, due=DUE.timestamp(), wait=60.0),
-            "search": Note(1, done=True),
+            "search": Note(1, due=DUE.timestamp(), done=True),
             "ship": Note(3, done=True, kept=True),
         },
     )
@@ -73,6 +73,8 @@ def test_notes_tell_which_receivers_are_done_and_which_wait() -> None:
         ReceiverState("search", 1, done=True, put_aside=False, due=None),
         ReceiverState("ship", 3, done=True, put_aside=True, due=None),
     )
+    finished = group_journey("e", ENTRY, at_entry(ENTRY, "", notes))
+    assert finished.receivers == (), "a note that came after the end of its entry"
     other = group_journey("f", ENTRY, at_entry(ENTRY, "7.host-1.1", notes))
     assert other.receivers == (), "notes about a lost event in the same entry"
 

@@ -305,6 +305,12 @@ async def test_searches_are_bounded_and_say_so(
     row = await trace_row(parts, PARTITION.model, ROW, limit=9)
     assert [each.event.id for each in row.journeys] == ids[-4:]
     assert row.more
+    assert row.gaps[0].endswith("older rows were not looked at")
+    stream = await trace_row(Parts(broker, ""), PARTITION.model, "none")
+    assert (stream.journeys, stream.gaps) == (
+        (),
+        ("accounts.User:0: older entries were not looked at",),
+    )
     await store.database.run(delete(outbox))
     assert (await trace_event(parts, ids[0])).journey is not None
     trace = await trace_event(parts, "order-7")
