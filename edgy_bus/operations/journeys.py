@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from edgy_bus.brokers.base import EntryId, GroupAtEntry
+from edgy_bus.brokers.base import START, EntryId, GroupAtEntry
 from edgy_bus.codec import Envelope, loads
 from edgy_bus.errors import EventError
 from edgy_bus.events import ContextValue, Partition
@@ -354,6 +354,11 @@ def group_journey(
         unread=unread,
         paused=paused,
     )
+
+
+def absent_group(name: str) -> GroupAtEntry:
+    """Return a group that the stream does not have at an entry: the group has read nothing."""
+    return GroupAtEntry(name, START, reader="", deliveries=0, notes=None)
 
 
 def in_order(journeys: Sequence[Journey]) -> tuple[Journey, ...]:

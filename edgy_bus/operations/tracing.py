@@ -1,7 +1,7 @@
 """Trace an event or a row: look into the outboxes and at the broker, and join what they know."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from edgy_bus.operations.journeys import (
     RowTrace,
     Stage,
     StreamPlace,
+    absent_group,
     event_in_row,
     group_journey,
     in_order,
@@ -65,6 +66,7 @@ class _EventTracing:
     sighting: _Sighting | None = None
     journey: Journey | None = None
     payload: str | None = None
+    groups: set[str] = field(default_factory=set)
     caused: dict[str, EventSummary] = field(default_factory=dict)
 
     @property
@@ -80,6 +82,7 @@ class _EventTracing:
         for sighting in await _placed(store, event.rows, self.look):
             self.sighting = sighting
             self.journey = Journey(sighting.event, sighting.outbox)
+            self.groups = (await store.groups()).get(sighting.event.model, set())
             if self.with_payload and sighting.outbox is not None:
                 self.payload = await outbox.data(sighting.outbox.number)
         # Also without the event: its row may be pruned, or belong to another service.
@@ -109,7 +112,9 @@ class _EventTracing:
             events = [each for each, _ in (*side.letters, *side.parked)]
             self.sighting = _Sighting(events[0]) if events else None
         if self.sighting is not None:
-            joining = _Joining(broker, streams, side, with_data=self.with_payload)
+            joining = _Joining(
+                broker, streams, side, groups=self.groups, with_data=self.with_payload
+            )
             self.journey = await joining.journey(self.sighting)
             self.payload = joining.payload or self.payload
             self._explain(self.journey)
@@ -229,6 +234,7 @@ class _RowTracing:
     subject: str
     limit: int
     look: Look
+    groups: set[str] = field(default_factory=set)
     sightings: dict[str, _Sighting] = field(default_factory=dict)
     journeys: dict[str, Journey] = field(default_factory=dict)
     more: bool = False
@@ -236,6 +242,7 @@ class _RowTracing:
     async def look_into(self, store: OutboxStore) -> None:
         """Look for events of the row in an outbox."""
         newest = await store.searching.of_row(self.model, self.subject, self.limit)
+        self.groups |= (await store.groups()).get(self.model, set())
         self.more = self.more or not newest.is_complete
         if not newest.is_complete and len(newest.rows) < self.limit:
             self.look.missed(f"outbox {outbox_name(store)}: older rows were not looked at")
@@ -268,7 +275,7 @@ class _RowTracing:
         self.look.missed(*side.gaps)
         for event, _ in (*side.letters, *side.parked):
             self.sightings.setdefault(event.id, _Sighting(event))
-        joining = _Joining(broker, streams, side)
+        joining = _Joining(broker, streams, side, groups=self.groups)
         for sighting in self._newest():
             self.journeys[sighting.event.id] = await joining.journey(sighting)
 
@@ -291,6 +298,7 @@ class _Joining:
         streams: Iterable[StreamSurvey],
         side: SideEvents,
         *,
+        groups: Collection[str],
         with_data: bool = False,
     ) -> None:
         self.payload: str | None = None
@@ -298,6 +306,7 @@ class _Joining:
         self._broker = broker
         self._surveys = {stream.partition: stream for stream in streams}
         self._side = side
+        self._expected = groups
         self._with_data = with_data
         self._paused: dict[str, bool] = {}
 
@@ -333,8 +342,12 @@ class _Joining:
     ) -> list[GroupJourney]:
         survey = self._surveys.get(event.stream)
         streams = {} if survey is None else {group.group: group for group in survey.groups}
+        # The database remembers the groups that a stream has lost, or that have not begun yet: they
+        # begin with the oldest entry.
+        present = {group.group for group in at_entry.groups}
+        absent = [absent_group(name) for name in self._expected if name not in present]
         journeys = []
-        for group in sorted(at_entry.groups, key=lambda each: each.group):
+        for group in sorted((*at_entry.groups, *absent), key=lambda each: each.group):
             stream = streams.get(group.group)
             journeys.append(
                 group_journey(

@@ -108,6 +108,25 @@ async def test_an_event_waits_for_the_relay_then_for_groups_and_is_confirmed(
     assert (confirmed.outbox.stage, confirmed.stream) == (Stage.CONFIRMED, None)
 
 
+async def test_a_group_that_the_stream_does_not_have_is_unread(
+    parts: Parts, store: OutboxStore, relayed: Relayed
+) -> None:
+    [event_id] = await write(store, 1)
+    await store.add_group(PARTITION.model, "search")
+    await relayed()
+    journey = (await trace_event(parts, event_id)).journey
+    assert journey is not None
+    [group] = journey.groups
+    assert (group.group, group.stage, group.owner, group.unread) == (
+        "search",
+        GroupStage.UNREAD,
+        "",
+        None,
+    )
+    [of_row] = (await trace_row(parts, PARTITION.model, ROW)).journeys
+    assert of_row.groups == (group,)
+
+
 async def test_receivers_that_wait_for_another_attempt_are_shown(broker: Fading) -> None:
     first, second = event("1", 1), event("2", 2)
     await publish(broker, first, second)
