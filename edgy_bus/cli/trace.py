@@ -25,7 +25,7 @@ from edgy_bus.operations import (
 )
 from edgy_bus.reasons import printable
 
-_GROUPS = ("group", "state", "owner", "receiver", "attempts", "next attempt", "note")
+_GROUPS = ("group", "state", "owner", "receiver", "attempts", "next attempt", "why", "note")
 _LETTERS = ("dead letter", "receiver", "buried", "attempts", "why")
 _PARKED = ("parked in", "receiver", "number", "state", "attempts", "why")
 _CAUSED = ("caused", "signal", "row", "time")
@@ -158,7 +158,7 @@ def _group(group: GroupJourney) -> Iterator[tuple[str, ...]]:
     first = (group.group, group.stage.value, group.owner)
     note = ", ".join(_notes(group))
     if not group.receivers:
-        yield (*first, "", "", "", note)
+        yield (*first, "", "", "", "", note)
         return
     for number, receiver in enumerate(group.receivers):
         # The group stands in the first line of its receivers.
@@ -166,7 +166,7 @@ def _group(group: GroupJourney) -> Iterator[tuple[str, ...]]:
         yield (*beginning, *_receiver(receiver), "" if number else note)
 
 
-def _receiver(state: ReceiverState) -> tuple[str, str, str]:
+def _receiver(state: ReceiverState) -> tuple[str, ...]:
     fate = ""
     if state.put_aside:
         fate = "put aside"
@@ -175,7 +175,7 @@ def _receiver(state: ReceiverState) -> tuple[str, str, str]:
     elif state.due is not None:
         # By the clock of the worker that has noted the time.
         fate = in_text(state.due)
-    return state.receiver, str(state.attempts), fate
+    return state.receiver, str(state.attempts), fate, state.reason
 
 
 def _notes(group: GroupJourney) -> Iterator[str]:

@@ -123,6 +123,7 @@ class ReceiverState:
         done: whether the receiver has finished with the event.
         put_aside: whether the receiver has finished because the event is a dead letter or parked.
         due: when the next attempt begins at the earliest; None for at once.
+        reason: why the last call is repeated; empty if unknown.
     """
 
     receiver: str
@@ -130,6 +131,7 @@ class ReceiverState:
     done: bool
     put_aside: bool
     due: datetime | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +343,7 @@ def group_journey(
             done=note.done,
             put_aside=note.kept,
             due=datetime.fromtimestamp(note.due, UTC) if note.due and not note.done else None,
+            reason=note.reason,
         )
         for name, note in sorted(notes.items())
     )

@@ -95,6 +95,7 @@ async def test_a_trace_goes_from_the_commit_to_what_receivers_caused(accounts: A
         mail = next(note for note in group.receivers if note.receiver == "mail")
         assert mail.attempts == 1
         assert mail.due is not None
+        assert mail.reason == "ConnectionError: the mail server is away"
         [letter] = trace.journey.letters
         assert (letter.receiver, letter.event_id) == ("ship", event_id)
         assert "no address" in letter.reason

@@ -45,7 +45,10 @@ async def handled(broker: Broker, first: Event) -> None:
     lease = await broker.acquire(PARTITION, "search", "host-2.1", 60)
     assert lease is not None
     [entry] = (await broker.fetch(lease, 10, inherit=False)).entries
-    notes = {"index": Note(2, due=1_800_000_000.0, wait=60.0), "mail": Note(1, done=True)}
+    notes = {
+        "index": Note(2, due=1_800_000_000.0, wait=60.0, reason="away"),
+        "mail": Note(1, done=True),
+    }
     await broker.note(lease, {entry.id: pack_notes(first.id, notes)})
     other = await broker.acquire(PARTITION, "mail", "host-1.1", 60)
     assert other is not None
@@ -65,7 +68,7 @@ def test_an_event_in_a_stream_is_shown_with_groups_receivers_and_letters(
     assert "context actor ada" in lines
     assert "signal accounts.User.post_save" in lines
     assert "mail settled host-1" in lines
-    assert "search unfinished host-2 index 2 2027-01-15 08:00:00Z" in lines
+    assert "search unfinished host-2 index 2 2027-01-15 08:00:00Z away" in lines
     assert "mail 1 done" in lines
     assert any("app.send" in line and line.endswith("5 SMTPError: [550]") for line in lines)
     assert f"cause {CAUSE}" in lines

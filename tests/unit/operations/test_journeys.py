@@ -61,7 +61,7 @@ def test_notes_tell_which_receivers_are_done_and_which_wait() -> None:
     notes = pack_notes(
         "e",
         {
-            "mail": Note(2, due=DUE.timestamp(), wait=60.0),
+            "mail": Note(2, due=DUE.timestamp(), wait=60.0, reason="away"),
             "search": Note(1, due=DUE.timestamp(), done=True),
             "ship": Note(3, done=True, kept=True),
         },
@@ -69,9 +69,9 @@ def test_notes_tell_which_receivers_are_done_and_which_wait() -> None:
     group = group_journey("e", ENTRY, at_entry(ENTRY, "7.host-1.1", notes), holder="8.host-2.1")
     assert (group.owner, group.reader, group.deliveries) == ("host-2", "host-1", 1)
     assert group.receivers == (
-        ReceiverState("mail", 2, done=False, put_aside=False, due=DUE),
-        ReceiverState("search", 1, done=True, put_aside=False, due=None),
-        ReceiverState("ship", 3, done=True, put_aside=True, due=None),
+        ReceiverState("mail", 2, done=False, put_aside=False, due=DUE, reason="away"),
+        ReceiverState("search", 1, done=True, put_aside=False, due=None, reason=""),
+        ReceiverState("ship", 3, done=True, put_aside=True, due=None, reason=""),
     )
     finished = group_journey("e", ENTRY, at_entry(ENTRY, "", notes))
     assert finished.receivers == (), "a note that came after the end of its entry"
