@@ -153,7 +153,12 @@ class _EventTracing:
                 f"the stream does not have the entry {entry.entry} of the event any more: the "
                 "groups have just finished it, or the stream lost it and the relay repairs it"
             )
-        elif entry is None and journey.outbox is None:
+        if self.with_payload and self.payload is None:
+            self.look.missed(
+                "the data of the event: neither outbox nor stream has it, and `edgy-bus dead show "
+                "ID --payload` shows that of a dead letter"
+            )
+        if entry is None and journey.outbox is None:
             self.look.missed(
                 "no entry of the event was met: streams are trimmed behind the last group"
             )

@@ -163,6 +163,9 @@ async def test_letters_and_parked_events_outlive_outbox_and_stream(broker: Fadin
     [letter] = trace.journey.letters
     assert (letter.reason, letter.event_id) == ("no such user", buried.id)
     assert "no entry of the event was met" in trace.gaps[0]
+    wanted = await trace_event(parts, buried.id, payload=True)
+    assert wanted.payload is None
+    assert "the data of the event" in wanted.gaps[0]
     parked = (await trace_event(parts, parked_id)).journey
     assert parked is not None
     [place] = parked.parked
