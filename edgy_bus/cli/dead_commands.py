@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgy_bus.cli.commands import Broker, Json, Prefix, place_of
+from edgy_bus.cli.commands import As, Broker, Json, Prefix, Yes, place_of
 
 if TYPE_CHECKING:
     from edgy_bus.cli.dead import Choice
@@ -35,7 +35,6 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Buried until; as --since.")]
 Every = Annotated[bool, typer.Option("--all", help="All letters that match the other options.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count the letters and change nothing.")]
 
 
@@ -104,6 +103,7 @@ def replay(
     every: Every = False,
     yes: Yes = False,
     dry_run: DryRun = False,
+    by: As = None,
     group: Group = None,
     receiver: Receiver = None,
     model: Model = None,
@@ -128,7 +128,7 @@ def replay(
     # An action must be meant: `checked` refuses a command that names no letter.
     from edgy_bus.cli.dead import replay as run
 
-    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, as_json=json)
+    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, by=by, as_json=json)
 
 
 @app.command()
@@ -137,6 +137,7 @@ def discard(
     every: Every = False,
     yes: Yes = False,
     dry_run: DryRun = False,
+    by: As = None,
     group: Group = None,
     receiver: Receiver = None,
     model: Model = None,
@@ -157,7 +158,7 @@ def discard(
     choice = _choice(rest, group, receiver, model, key, fingerprint, since, until)
     from edgy_bus.cli.dead import discard as run
 
-    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, as_json=json)
+    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, by=by, as_json=json)
 
 
 @app.command()

@@ -5,9 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import typer
+
+from edgy_bus import telemetry
 from edgy_bus.cli.place import Place
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.operations import Parts
+from edgy_bus.telemetry import Notice
+from edgy_bus.telemetry.catalogue import ActionUnrecorded
 from edgy_bus.wiring import make_broker
 
 T = TypeVar("T")
@@ -25,8 +30,13 @@ def operate(
     """
 
     async def run() -> T:
-        async with _parts(place, databases=databases) as parts:
-            return await operation(parts)
+        # Nothing else of a bus runs here, which would log its notices.
+        stop = telemetry.listen(_warn)
+        try:
+            async with _parts(place, databases=databases) as parts:
+                return await operation(parts)
+        finally:
+            stop()
 
     # The plain loop: a command of a few calls gains nothing from uvloop.
     return asyncio.run(run())
@@ -45,6 +55,13 @@ def reach(place: Place, operation: Callable[[Parts, str], Awaitable[T]]) -> T:
     except DatabaseUnavailable as error:
         reason = str(error)
     return operate(place, lambda parts: operation(Parts(parts.broker, parts.service), reason))
+
+
+def _warn(notice: Notice) -> None:
+    # The action is done, so its answer and its status stay as they are.
+    if isinstance(notice, ActionUnrecorded):
+        text = f"Warning: `{notice.action}` is missing in the log of actions: {notice.error}"
+        typer.secho(text, fg="yellow", err=True)
 
 
 @asynccontextmanager

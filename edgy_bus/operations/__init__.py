@@ -2,10 +2,12 @@
 
 A view is a frozen value that an async function reads from a broker alone, or from `Parts`: a broker
 and the publishers' outboxes. An action takes the same, and returns a frozen value that contains its
-effect. No operation starts a hook, a relay or another background loop, and no view writes. The
-command line shows these values; nothing here prints or parses.
+effect; the broker's log of actions gets an entry. No operation starts a hook, a
+relay or another background loop, and no view writes. The command line shows these values; nothing
+here prints or parses.
 """
 
+from edgy_bus.operations.actions import Actions, RecordedAction, actions, operator_name
 from edgy_bus.operations.dead_letters import (
     Discarded,
     Replayed,
@@ -34,6 +36,7 @@ from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
 
 __all__ = [
+    "Actions",
     "Dead",
     "Diagnosis",
     "Discarded",
@@ -47,6 +50,7 @@ __all__ = [
     "OutboxStatus",
     "Parts",
     "Paused",
+    "RecordedAction",
     "Released",
     "Replayed",
     "Resumed",
@@ -56,6 +60,7 @@ __all__ = [
     "Status",
     "StreamGroup",
     "StreamStatus",
+    "actions",
     "count_dead",
     "dead",
     "dead_letter",
@@ -66,6 +71,7 @@ __all__ = [
     "group_names",
     "held",
     "list_dead",
+    "operator_name",
     "pause",
     "release",
     "replay_dead",

@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 import edgy_bus as edgy
 from edgy_bus.brokers.base import (
+    ActionEntry,
     Backlog,
     DeadLetter,
     EntryId,
@@ -29,6 +30,7 @@ from edgy_bus.operations import (
     Released,
     Replayed,
     Selection,
+    actions,
     discard_dead,
     held,
     pause,
@@ -155,6 +157,7 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "held": await broker.held(PARTITION, "mail"),
         "letters": await broker.letters(PARTITION, "mail"),
         "survey": await broker.survey([PARTITION]),
+        "actions": await broker.actions(),
     }
 
 
@@ -213,10 +216,13 @@ async def operate(broker: RedisBroker) -> None:
     (row,) = (await held(broker, "mail")).rows
     assert row.released
     await release(broker, [row])
-    paused = await pause(broker, "mail", seconds=60, note="ana")
+    paused = await pause(broker, "mail", seconds=60, by="ana")
     assert (await broker.members("mail")).pause == (paused.until, "ana")
-    assert await pause(broker, "mail", seconds=None, note="ana")
+    assert await pause(broker, "mail", seconds=None, by="ana")
     assert (await resume(broker, "mail")).was_paused
+    done = (await actions(broker, 10)).actions
+    recorded = ["dead replay", "release", "pause", "pause", "resume"]
+    assert [action.action for action in done] == recorded
     assert (await status(Parts(broker, "accounts"))).size
 
 
@@ -273,6 +279,7 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.pause("mail", None, ""),
         lambda broker: broker.resume("mail"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
+        lambda broker: broker.record(ActionEntry("eve", "pause")),
         lambda broker: broker.erase(),
     ],
 )

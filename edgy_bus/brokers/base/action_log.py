@@ -1,11 +1,11 @@
-"""The log of actions: what operators did, kept beside the streams."""
+"""The log of actions: the latest actions of operators, kept beside the streams."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 ACTIONS = 1000
-"""Actions that a broker keeps at least. A broker may keep some older ones, a bounded number."""
+"""Actions that a broker keeps at least. A broker may keep a bounded number of older actions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,11 @@ class ActionEntry:
     """Describe an action of an operator.
 
     Attributes:
-        operator: who acted: a name, or USER@HOST.
+        operator: the name of the operator, or USER@HOST.
         action: the words that name the action, for example `dead replay`.
         group: the group concerned; empty if the action names no group.
         receiver: the receivers concerned; empty for all.
-        choice: what else the operator chose, in words.
+        choice: the rest of the choice, in words: a filter, ids, a length of time.
         count: how many letters, rows or models the action changed.
         result: the outcome, in words.
     """
