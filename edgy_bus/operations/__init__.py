@@ -19,6 +19,19 @@ from edgy_bus.operations.dead_letters import (
     replay_dead,
 )
 from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
+from edgy_bus.operations.edits import (
+    Edit,
+    Editable,
+    Edited,
+    FieldEdit,
+    RowReader,
+    checked_edit,
+    data_from,
+    edit_dead,
+    editable,
+    row_reader,
+    with_fields,
+)
 from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
@@ -40,7 +53,11 @@ __all__ = [
     "Dead",
     "Diagnosis",
     "Discarded",
+    "Edit",
+    "Editable",
+    "Edited",
     "Failure",
+    "FieldEdit",
     "Finding",
     "Forgotten",
     "GroupStatus",
@@ -54,6 +71,7 @@ __all__ = [
     "Released",
     "Replayed",
     "Resumed",
+    "RowReader",
     "Selection",
     "Severity",
     "ShownLetter",
@@ -61,11 +79,15 @@ __all__ = [
     "StreamGroup",
     "StreamStatus",
     "actions",
+    "checked_edit",
     "count_dead",
+    "data_from",
     "dead",
     "dead_letter",
     "discard_dead",
     "doctor",
+    "edit_dead",
+    "editable",
     "export_dead",
     "forget",
     "group_names",
@@ -77,7 +99,9 @@ __all__ = [
     "replay_dead",
     "require_group",
     "resume",
+    "row_reader",
     "selection_of_ids",
     "status",
     "streams",
+    "with_fields",
 ]

@@ -62,6 +62,7 @@ class Outcome:
 
 async def actions(log: ActionLog, limit: int) -> Actions:
     """Return up to `limit` of the latest actions of operators, the newest last. Only reads."""
+    # A few hundred bytes each: a page of the log is the whole log.
     return Actions(tuple(_view(at, entry) for at, entry in await log.actions(limit)))
 
 

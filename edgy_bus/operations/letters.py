@@ -142,13 +142,18 @@ def read_address(address: str) -> tuple[str, Partition, EntryId]:
     return group, Partition(model, name), EntryId(int(ms), int(seq))
 
 
+def address_of(partition: Partition, group: str, entry: EntryId) -> str:
+    """Return the id of the letter that a group has on a stream."""
+    return f"{group}/{partition.model}/{partition.name}/{entry}"
+
+
 def letter_of(partition: Partition, group: str, buried: Buried) -> Letter:
     """Return the view of a letter that a group has on a stream."""
     letter, envelope = buried.letter, event_of(buried.letter)
     event_id = letter.fields.get(b"id", b"").decode("utf-8", "replace")
     # The clock of the broker, by which all letters are ordered: those of programs may differ.
     return Letter(
-        id=f"{group}/{partition.model}/{partition.name}/{buried.id}",
+        id=address_of(partition, group, buried.id),
         group=group,
         model=partition.model,
         partition=partition.name,

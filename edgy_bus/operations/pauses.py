@@ -81,6 +81,7 @@ async def resume(broker: Broker, group: str, *, by: str | None = None) -> Resume
 
 
 async def _pause(broker: Broker, group: str, seconds: float | None, note: str) -> Paused:
+    # A group that has workers and has read nothing yet is no mistake.
     workers = (await broker.members(group)).alive
     if not workers:
         await require_group(broker, group)

@@ -26,13 +26,17 @@ from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 from edgy_bus.operations import (
     Discarded,
+    Edit,
     Parts,
     Released,
     Replayed,
     Selection,
     actions,
     discard_dead,
+    edit_dead,
+    editable,
     held,
+    list_dead,
     pause,
     release,
     replay_dead,
@@ -212,6 +216,11 @@ async def test_a_program_with_http_shows_how_far_groups_are(
 async def operate(broker: RedisBroker) -> None:
     """Do everything that an operator may do."""
     await look(broker)
+    (letter,) = [letter async for letter in list_dead(broker, Selection())]
+    parts = Parts(broker, "accounts")
+    original = await editable(parts, letter.id)
+    assert original is not None
+    assert (await edit_dead(parts, Edit(original, original.data, ()))).id
     assert await replay_dead(broker, Selection()) == Replayed(1, 1)
     (row,) = (await held(broker, "mail")).rows
     assert row.released
@@ -221,7 +230,7 @@ async def operate(broker: RedisBroker) -> None:
     assert await pause(broker, "mail", seconds=None, by="ana")
     assert (await resume(broker, "mail")).was_paused
     done = (await actions(broker, 10)).actions
-    recorded = ["dead replay", "release", "pause", "pause", "resume"]
+    recorded = ["dead edit", "dead replay", "release", "pause", "pause", "resume"]
     assert [action.action for action in done] == recorded
     assert (await status(Parts(broker, "accounts"))).size
 

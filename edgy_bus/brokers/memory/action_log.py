@@ -10,6 +10,7 @@ class MemoryActionLog(MemoryCore, ActionLog):
     """Keep the latest actions in a bounded queue."""
 
     async def record(self, entry: ActionEntry) -> None:
+        # The queue drops its oldest action itself.
         self._actions.append((self._clock(), entry))
 
     async def actions(self, count: int = ACTIONS) -> Sequence[tuple[float, ActionEntry]]:

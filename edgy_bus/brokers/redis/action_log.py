@@ -18,6 +18,7 @@ class RedisActionLog(RedisCore, ActionLog):
         for name in _NAMES:
             # Words of an operator may contain lone surrogates, which UTF-8 cannot encode.
             fields += (name, str(getattr(entry, name)).encode("utf-8", "replace"))
+        # Exact trimming would cost the server a walk through a node for every action.
         await self._ask("XADD", self.keys.actions(), "MAXLEN", "~", ACTIONS, "*", *fields)
 
     async def actions(self, count: int = ACTIONS) -> Sequence[tuple[float, ActionEntry]]:
