@@ -129,6 +129,9 @@ async def test_service_and_worker_need_no_other_rights(
         assert await consumers.release(first)
         assert await consumers.release(second, skip=True)
         await eventually(lambda: _held(consumers, 0), "the rows are released")
+        assert consumers.broker is not None
+        done = (await actions(consumers.broker, 10)).actions
+        assert [action.action for action in done] == ["release", "release --skip"]
 
 
 async def _held(bus: edgy.Bus, count: int) -> bool:

@@ -174,13 +174,14 @@ def _nameless() -> str:
     raise KeyError("uid 1234")
 
 
+async def _refuse(entry: ActionEntry) -> None:
+    raise BrokerError("OOM")
+
+
 async def test_a_log_that_cannot_be_written_stops_no_action_and_is_reported(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(entry: ActionEntry) -> None:
-        raise BrokerError("OOM")
-
-    monkeypatch.setattr(parts.broker, "record", refuse)
+    monkeypatch.setattr(parts.broker, "record", _refuse)
     with Told() as told:
         assert await replay_dead(parts.broker, Selection()) == Replayed(2, 2)
     assert told.of("action.unrecorded") == [{"action": "dead replay", "error": "BrokerError: OOM"}]
@@ -195,7 +196,7 @@ async def test_an_action_that_failed_leaves_an_entry_and_its_error(
 
     monkeypatch.setattr(parts.broker, "nudge", fail)
     if log_is_away:
-        monkeypatch.setattr(parts.broker, "record", fail)
+        monkeypatch.setattr(parts.broker, "record", _refuse)
     with pytest.raises(BrokerUnavailable, match="secret"):
         await replay_dead(parts.broker, Selection())
     results = [action.result for action in await recorded(parts.broker)]
