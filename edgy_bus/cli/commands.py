@@ -35,6 +35,15 @@ Broker = Annotated[
 ]
 Prefix = Annotated[str, typer.Option("--prefix", help="The prefix of the keys, with --broker.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="Who acts, for `edgy-bus actions`; by default EDGY_BUS_OPERATOR, or USER@HOST.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")]
 Group = Annotated[
     str | None, typer.Option("--group", "-g", help="The group; by default that of the bus.")
 ]
@@ -113,28 +122,6 @@ def relay(
     publish(target, modules=import_ or [], health_file=health_file, http=http, verbose=verbose)
 
 
-def forget(
-    target: Annotated[
-        str, typer.Argument(metavar="MODULE:BUS", help="Where the publishing service's bus is.")
-    ],
-    group: Annotated[
-        str, typer.Argument(metavar="GROUP", help="The group that no worker runs any more.")
-    ],
-    json: Json = False,
-) -> None:
-    """Forget a group of receivers, so that no stream waits for the group any more.
-
-    A stream is trimmed up to the entry that every group of the stream has read. A group that was
-    renamed or removed has to be forgotten, or the streams grow. Its dead letters stay.
-
-    Needs Redis and the service's databases, and starts nothing. The exit status is 1 if neither
-    knew the group.
-    """
-    from edgy_bus.cli.forget import forget as run
-
-    run(target, group, as_json=json)
-
-
 def held(
     target: Where = None,
     group: Group = None,
@@ -174,6 +161,7 @@ def release(
             help="Move the event that the receiver gave up to the dead letters first.",
         ),
     ] = False,
+    by: As = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
@@ -189,7 +177,7 @@ def release(
         raise typer.BadParameter("name a row, MODEL and ROW, or write --all")
     from edgy_bus.cli.held import release as run
 
-    run(place, words, group=group, receiver=receiver, skip=skip, as_json=json)
+    run(place, words, group=group, receiver=receiver, skip=skip, by=by, as_json=json)
 
 
 def pause(
@@ -204,6 +192,7 @@ def pause(
     reason: Annotated[
         str | None, typer.Option(help="Shown by `status` and `doctor`, with your name.")
     ] = None,
+    by: As = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
@@ -216,7 +205,7 @@ def pause(
     from edgy_bus.cli.pause import pause as run
 
     place, words = place_of([target, group], broker, prefix)
-    run(place, words, lasting=lasting, reason=reason, as_json=json)
+    run(place, words, lasting=lasting, reason=reason, by=by, as_json=json)
 
 
 def resume(
@@ -224,6 +213,7 @@ def resume(
     group: Annotated[
         str | None, typer.Argument(metavar="[GROUP]", help="By default the group of the bus.")
     ] = None,
+    by: As = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
@@ -232,7 +222,24 @@ def resume(
     from edgy_bus.cli.pause import resume as run
 
     place, words = place_of([target, group], broker, prefix)
-    run(place, words, as_json=json)
+    run(place, words, by=by, as_json=json)
+
+
+def actions(
+    target: Where = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most actions.")] = 50,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """List what operators did lately, the newest last: when, who, what, on how many.
+
+    The broker keeps about the last 1,000 actions. Reads Redis only.
+    """
+    from edgy_bus.cli.actions import show_actions
+
+    place, _ = place_of([target], broker, prefix)
+    show_actions(place, limit, as_json=json)
 
 
 def status(
@@ -283,16 +290,6 @@ def doctor(
         raise typer.BadParameter("--fail-on takes warning or error")
     place, _ = place_of([target], broker, prefix)
     examine(place, FailOn(fail_on), seconds, as_json=json)
-
-
-def groups(
-    target: Where = None, broker: Broker = None, prefix: Prefix = "edgy", json: Json = False
-) -> None:
-    """Show the groups, and how many streams each of their workers owns. Reads Redis only."""
-    from edgy_bus.cli.status import show_groups
-
-    place, _ = place_of([target], broker, prefix)
-    show_groups(place, as_json=json)
 
 
 def streams(

@@ -5,10 +5,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+import typer
+
+from edgy_bus import telemetry
 from edgy_bus.cli.place import Place
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.operations import Parts
 from edgy_bus.operations.parts import outbox_name
+from edgy_bus.telemetry import Notice
+from edgy_bus.telemetry.catalogue import ActionUnrecorded
 from edgy_bus.wiring import Connections, make_broker
 
 T = TypeVar("T")
@@ -26,8 +31,13 @@ def operate(
     """
 
     async def run() -> T:
-        async with _parts(place, databases=databases) as parts:
-            return await operation(parts)
+        # Nothing else of a bus runs here, which would log its notices.
+        stop = telemetry.listen(_warn)
+        try:
+            async with _parts(place, databases=databases) as parts:
+                return await operation(parts)
+        finally:
+            stop()
 
     # The plain loop: a command of a few calls gains nothing from uvloop.
     return asyncio.run(run())
@@ -71,6 +81,13 @@ def reach_each(place: Place, operation: Callable[[Parts, Sequence[str]], Awaitab
             return await operation(Parts(parts.broker, parts.service, outboxes), unreachable)
 
     return asyncio.run(run())
+
+
+def _warn(notice: Notice) -> None:
+    # The action is done, so its answer and its status stay as they are.
+    if isinstance(notice, ActionUnrecorded):
+        text = f"Warning: `{notice.action}` is missing in the log of actions: {notice.error}"
+        typer.secho(text, fg="yellow", err=True)
 
 
 @asynccontextmanager

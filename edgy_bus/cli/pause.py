@@ -1,7 +1,5 @@
 """`edgy-bus pause` and `edgy-bus resume`: a group whose workers begin no call."""
 
-import getpass
-import socket
 from datetime import UTC, datetime
 
 import typer
@@ -17,25 +15,30 @@ from edgy_bus.operations import Paused, Resumed
 
 
 def pause(
-    place: Place, words: list[str], *, lasting: str | None, reason: str | None, as_json: bool
+    place: Place,
+    words: list[str],
+    *,
+    lasting: str | None,
+    reason: str | None,
+    by: str | None,
+    as_json: bool,
 ) -> None:
     """Pause a group; by default that of the bus, and until it is resumed."""
     group = _group(place, words)
     # Before the connection: what is misspelt is said while Redis is away as well.
     seconds = None if lasting is None else duration(lasting).total_seconds()
-    note = _operator() if reason is None else f"{_operator()}: {reason}"
     paused = operate(
         place,
-        lambda parts: operations.pause(parts.broker, group, seconds=seconds, note=note),
+        lambda parts: operations.pause(parts.broker, group, seconds=seconds, reason=reason, by=by),
     )
     answer("pause", paused, lambda: _show_paused(paused), as_json=as_json)
 
 
-def resume(place: Place, words: list[str], *, as_json: bool) -> None:
+def resume(place: Place, words: list[str], *, by: str | None, as_json: bool) -> None:
     """Resume a group; by default that of the bus."""
     group = _group(place, words)
     # A misspelt group is not looked for: a group that is not paused has the same answer.
-    resumed = operate(place, lambda parts: operations.resume(parts.broker, group))
+    resumed = operate(place, lambda parts: operations.resume(parts.broker, group, by=by))
     answer(
         "resume",
         resumed,
@@ -48,18 +51,8 @@ def resume(place: Place, words: list[str], *, as_json: bool) -> None:
 def _group(place: Place, words: list[str]) -> str:
     group = words[0] if words else place.group
     if group is None:  # a broker alone has the groups of many buses
-        raise ConfigurationError("name the group; `edgy-bus groups` lists the groups")
+        raise ConfigurationError("name the group; `edgy-bus group list` lists the groups")
     return group
-
-
-def _operator() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run with a user id that has no name.
-        user = "?"
-    # Several operators may share the name of a user.
-    return f"{user}@{socket.gethostname()}"
 
 
 def _show_paused(paused: Paused) -> None:

@@ -86,8 +86,8 @@ class Watch:
         Call this in the event loop, before the loop ends. A thread that a receiver started may run
         on, and the interpreter waits for such threads.
 
-        Race: a supervisor's processes end at the last words, so the supervisor ends by itself, and
-        with another status, while the last words are still being said. It waits here instead.
+        Race: a supervisor's processes end after the last words, so the supervisor ends by itself,
+        and with another status, while the last words are still being said. It waits here instead.
         """
         if self._is_leaving:
             self._thread.join()

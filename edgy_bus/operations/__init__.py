@@ -2,10 +2,12 @@
 
 A view is a frozen value that an async function reads from a broker alone, or from `Parts`: a broker
 and the publishers' outboxes. An action takes the same, and returns a frozen value that contains its
-effect. No operation starts a hook, a relay or another background loop, and no view writes. The
-command line shows these values; nothing here prints or parses.
+effect; the broker's log of actions gets an entry. No operation starts a hook, a
+relay or another background loop, and no view writes. The command line shows these values; nothing
+here prints or parses.
 """
 
+from edgy_bus.operations.actions import Actions, RecordedAction, actions, operator_name
 from edgy_bus.operations.dead_letters import (
     Discarded,
     Replayed,
@@ -17,6 +19,19 @@ from edgy_bus.operations.dead_letters import (
     replay_dead,
 )
 from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
+from edgy_bus.operations.edits import (
+    Edit,
+    Editable,
+    Edited,
+    FieldEdit,
+    RowReader,
+    checked_edit,
+    data_from,
+    edit_dead,
+    editable,
+    row_reader,
+    with_fields,
+)
 from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
@@ -48,12 +63,17 @@ from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
 from edgy_bus.operations.tracing import trace_event, trace_row
 
 __all__ = [
+    "Actions",
     "Dead",
     "Diagnosis",
     "Discarded",
+    "Edit",
+    "Editable",
+    "Edited",
     "EventSummary",
     "EventTrace",
     "Failure",
+    "FieldEdit",
     "Finding",
     "Forgotten",
     "GroupJourney",
@@ -69,9 +89,11 @@ __all__ = [
     "Parts",
     "Paused",
     "ReceiverState",
+    "RecordedAction",
     "Released",
     "Replayed",
     "Resumed",
+    "RowReader",
     "RowTrace",
     "Selection",
     "Severity",
@@ -81,24 +103,32 @@ __all__ = [
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
+    "actions",
+    "checked_edit",
     "count_dead",
+    "data_from",
     "dead",
     "dead_letter",
     "discard_dead",
     "doctor",
+    "edit_dead",
+    "editable",
     "export_dead",
     "forget",
     "group_names",
     "held",
     "list_dead",
+    "operator_name",
     "pause",
     "release",
     "replay_dead",
     "require_group",
     "resume",
+    "row_reader",
     "selection_of_ids",
     "status",
     "streams",
     "trace_event",
     "trace_row",
+    "with_fields",
 ]

@@ -195,7 +195,7 @@ def _of_group(group: GroupStatus) -> Iterator[Finding]:
             about,
             f"{group.lag} events wait for {group.seconds:.0f} s, no worker is alive, and no stream "
             "is trimmed",
-            f"start a worker of the group, or `edgy-bus forget MODULE:BUS {group.name}`",
+            f"start a worker of the group, or `edgy-bus group forget MODULE:BUS {group.name}`",
         )
     if group.pause is not None:
         yield Finding(

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import ActionEntry, Broker
+from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.groups import require_group
 
 LONGEST_NOTE = 200
@@ -29,7 +30,14 @@ class Resumed:
     was_paused: bool
 
 
-async def pause(broker: Broker, group: str, *, seconds: float | None, note: str) -> Paused:
+async def pause(
+    broker: Broker,
+    group: str,
+    *,
+    seconds: float | None,
+    reason: str | None = None,
+    by: str | None = None,
+) -> Paused:
     """Pause a group, in place of an earlier pause. Calls that run finish.
 
     Workers learn of a pause within a second, also workers that begin later. Workers of releases
@@ -39,18 +47,47 @@ async def pause(broker: Broker, group: str, *, seconds: float | None, note: str)
         broker: the broker.
         group: a group that has workers, or that has read a stream.
         seconds: how long the pause lasts; None: until `resume`.
-        note: who paused the group and why; the first 200 characters are kept.
+        reason: the reason, for the note of the pause, of which 200 characters are kept.
+        by: the operator; by default EDGY_BUS_OPERATOR, or the user and the host.
 
     Raises:
         ConfigurationError: if there is no such group.
     """
+    operator = operator_name(by)
+    note = operator if reason is None else f"{operator}: {reason}"
+    # The note is for every worker and every view of the group, the log for the history.
+    lasting = "until it is resumed" if seconds is None else f"for {seconds:.0f} s"
+    entry = ActionEntry(
+        operator, "pause", group, choice=lasting if reason is None else f"{lasting}: {reason}"
+    )
+    return await recorded(
+        broker,
+        entry,
+        _pause(broker, group, seconds, note[:LONGEST_NOTE]),
+        lambda paused: Outcome(paused.workers, f"paused {paused.workers} workers"),
+    )
+
+
+async def resume(broker: Broker, group: str, *, by: str | None = None) -> Resumed:
+    """End the pause of a group; `by` as for `pause`."""
+    return await recorded(
+        broker,
+        ActionEntry(operator_name(by), "resume", group),
+        _resume(broker, group),
+        lambda resumed: Outcome(
+            int(resumed.was_paused), "resumed" if resumed.was_paused else "was not paused"
+        ),
+    )
+
+
+async def _pause(broker: Broker, group: str, seconds: float | None, note: str) -> Paused:
+    # A group that has workers and has read nothing yet is no mistake.
     workers = (await broker.members(group)).alive
     if not workers:
         await require_group(broker, group)
-    made = await broker.pause(group, seconds, note[:LONGEST_NOTE])
+    made = await broker.pause(group, seconds, note)
     return Paused(group, made.until, made.note, len(workers))
 
 
-async def resume(broker: Broker, group: str) -> Resumed:
-    """End the pause of a group."""
+async def _resume(broker: Broker, group: str) -> Resumed:
     return Resumed(group, await broker.resume(group))

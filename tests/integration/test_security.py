@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 import edgy_bus as edgy
 from edgy_bus.brokers.base import (
+    ActionEntry,
     Backlog,
     DeadLetter,
     EntryId,
@@ -25,12 +26,17 @@ from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 from edgy_bus.operations import (
     Discarded,
+    Edit,
     Parts,
     Released,
     Replayed,
     Selection,
+    actions,
     discard_dead,
+    edit_dead,
+    editable,
     held,
+    list_dead,
     pause,
     release,
     replay_dead,
@@ -123,6 +129,9 @@ async def test_service_and_worker_need_no_other_rights(
         assert await consumers.release(first)
         assert await consumers.release(second, skip=True)
         await eventually(lambda: _held(consumers, 0), "the rows are released")
+        assert consumers.broker is not None
+        done = (await actions(consumers.broker, 10)).actions
+        assert [action.action for action in done] == ["release", "release --skip"]
 
 
 async def _held(bus: edgy.Bus, count: int) -> bool:
@@ -157,6 +166,7 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "survey": await broker.survey([PARTITION]),
         "newest": await broker.search(PARTITION, b"accounts", backwards=True),
         "entry": await broker.survey_entry(PARTITION, EntryId(1, 0)),
+        "actions": await broker.actions(),
     }
 
 
@@ -213,14 +223,22 @@ async def test_a_program_with_http_shows_how_far_groups_are(
 async def operate(broker: RedisBroker) -> None:
     """Do everything that an operator may do."""
     await look(broker)
+    (letter,) = [letter async for letter in list_dead(broker, Selection())]
+    parts = Parts(broker, "accounts")
+    original = await editable(parts, letter.id)
+    assert original is not None
+    assert (await edit_dead(parts, Edit(original, original.data, ()))).id
     assert await replay_dead(broker, Selection()) == Replayed(1, 1)
     (row,) = (await held(broker, "mail")).rows
     assert row.released
     await release(broker, [row])
-    paused = await pause(broker, "mail", seconds=60, note="ana")
+    paused = await pause(broker, "mail", seconds=60, by="ana")
     assert (await broker.members("mail")).pause == (paused.until, "ana")
-    assert await pause(broker, "mail", seconds=None, note="ana")
+    assert await pause(broker, "mail", seconds=None, by="ana")
     assert (await resume(broker, "mail")).was_paused
+    done = (await actions(broker, 10)).actions
+    recorded = ["dead edit", "dead replay", "release", "pause", "pause", "resume"]
+    assert [action.action for action in done] == recorded
     assert (await status(Parts(broker, "accounts"))).size
 
 
@@ -280,6 +298,7 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.pause("mail", None, ""),
         lambda broker: broker.resume("mail"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
+        lambda broker: broker.record(ActionEntry("eve", "pause")),
         lambda broker: broker.erase(),
     ],
 )

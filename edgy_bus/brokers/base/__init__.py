@@ -8,6 +8,7 @@
   in which they act.
 """
 
+from edgy_bus.brokers.base.action_log import ACTIONS, ActionEntry, ActionLog
 from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.broker import Broker
 from edgy_bus.brokers.base.capabilities import Capabilities
@@ -51,6 +52,7 @@ from edgy_bus.brokers.base.values import (
 )
 
 __all__ = [
+    "ACTIONS",
     "ANY_SIZE",
     "LETTERS",
     "LETTER_BYTES",
@@ -59,6 +61,8 @@ __all__ = [
     "SEARCH",
     "SEARCH_BYTES",
     "START",
+    "ActionEntry",
+    "ActionLog",
     "Administration",
     "Backlog",
     "Bell",

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import ClassVar
 
+from edgy_bus.brokers.base.action_log import ActionLog
 from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.capabilities import Capabilities
 from edgy_bus.brokers.base.consuming import Consuming
@@ -13,7 +14,16 @@ from edgy_bus.brokers.base.side_streams import SideStreams
 from edgy_bus.brokers.base.surveying import Surveying
 
 
-class Broker(Publishing, Leasing, Consuming, SideStreams, DeadLetters, Surveying, Administration):
+class Broker(
+    Publishing,
+    Leasing,
+    Consuming,
+    SideStreams,
+    DeadLetters,
+    Surveying,
+    Administration,
+    ActionLog,
+):
     """Store streams of events for publishers and groups of consumers.
 
     Every method is one atomic step. Every method may raise `BrokerUnavailable`; afterwards the

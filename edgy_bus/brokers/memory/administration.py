@@ -95,4 +95,5 @@ class MemoryAdministration(MemoryCore, Administration):
         self._workers.clear()
         self._nudges.clear()
         self._pauses.clear()
+        self._actions.clear()
         self._protocol = Protocol(0, 0)

@@ -2,10 +2,19 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
-from edgy_bus.brokers.base import Kept, Lease, Pause, Protocol, lease_lost, rolled_back
+from edgy_bus.brokers.base import (
+    ACTIONS,
+    ActionEntry,
+    Kept,
+    Lease,
+    Pause,
+    Protocol,
+    lease_lost,
+    rolled_back,
+)
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
 from edgy_bus.services import PerLoop
@@ -26,6 +35,7 @@ class MemoryCore:
         """Group to worker to the time until which the worker is alive, and its report."""
         self._nudges: dict[str, int] = defaultdict(int)
         self._pauses: dict[str, Pause] = {}
+        self._actions: deque[tuple[float, ActionEntry]] = deque(maxlen=ACTIONS)
         self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:
