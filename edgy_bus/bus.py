@@ -174,7 +174,7 @@ class Bus(Startable):
         """Hold the connections that operators need, and nothing else; enter with the parts.
 
         Runs no hook and no relay, and creates no table. The broker connects at its first use;
-        `databases` connects the publishers' databases as well, for `forget`.
+        `databases` connects the publishers' databases as well, for `group forget`.
         """
         wiring = required(self._wiring, "an operator")
         chosen = self._registration.publishing_databases() if databases else []

@@ -11,3 +11,6 @@ METRICS_FILE = "EDGY_BUS_METRICS_FILE"
 
 BROKER = "EDGY_BUS_BROKER"
 """The URL of the broker for commands of operators, which a list of processes does not show."""
+
+OPERATOR = "EDGY_BUS_OPERATOR"
+"""The name of the operator for the log of actions; by default USER@HOST."""

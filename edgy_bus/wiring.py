@@ -131,7 +131,7 @@ class Wiring:
     def parts(self) -> Parts:
         """Return the parts that operators work with."""
         outboxes = tuple(outbox.store for outbox in self._outboxes)
-        return Parts(self.broker, self._service, outboxes)
+        return Parts(self.broker, self._service, outboxes, self._signer)
 
     def attach(self, source: Source, publishes: Publishes, names: Names) -> None:
         """Write the events of a source's models to an outbox, and add loops that publish.

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgy_bus import __version__
-from edgy_bus.cli import commands, dead_commands, receiver_commands
+from edgy_bus.cli import commands, dead_commands, group_commands, receiver_commands
 from edgy_bus.cli.exits import Exit
 from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable, EdgyBusError
 
@@ -21,17 +21,18 @@ app = typer.Typer(
 )
 app.command("worker")(commands.worker)
 app.command("relay")(commands.relay)
-app.command("forget")(commands.forget)
 app.command("status")(commands.status)
-app.command("groups")(commands.groups)
 app.command("streams")(commands.streams)
 app.command("doctor")(commands.doctor)
+app.command("trace")(commands.trace)
 app.command("pause")(commands.pause)
 app.command("resume")(commands.resume)
 app.command("held")(commands.held)
 app.command("release")(commands.release)
 app.add_typer(dead_commands.app, name="dead")
 app.add_typer(receiver_commands.app, name="receiver")
+app.add_typer(group_commands.app, name="group")
+app.command("actions")(commands.actions)
 app.command("demo")(commands.demo)
 # `edgy_bus.cli.main` answers probes itself; here the words are passed on as they are.
 app.command(

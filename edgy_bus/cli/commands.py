@@ -35,6 +35,15 @@ Broker = Annotated[
 ]
 Prefix = Annotated[str, typer.Option("--prefix", help="The prefix of the keys, with --broker.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="Who acts, for `edgy-bus actions`; by default EDGY_BUS_OPERATOR, or USER@HOST.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")]
 Group = Annotated[
     str | None, typer.Option("--group", "-g", help="The group; by default that of the bus.")
 ]
@@ -117,28 +126,6 @@ def relay(
     publish(target, modules=import_ or [], health_file=health_file, http=http, verbose=verbose)
 
 
-def forget(
-    target: Annotated[
-        str, typer.Argument(metavar="MODULE:BUS", help="Where the publishing service's bus is.")
-    ],
-    group: Annotated[
-        str, typer.Argument(metavar="GROUP", help="The group that no worker runs any more.")
-    ],
-    json: Json = False,
-) -> None:
-    """Forget a group of receivers, so that no stream waits for the group any more.
-
-    A stream is trimmed up to the entry that every group of the stream has read. A group that was
-    renamed or removed has to be forgotten, or the streams grow. Its dead letters stay.
-
-    Needs Redis and the service's databases, and starts nothing. The exit status is 1 if neither
-    knew the group.
-    """
-    from edgy_bus.cli.forget import forget as run
-
-    run(target, group, as_json=json)
-
-
 def held(
     target: Where = None,
     group: Group = None,
@@ -178,6 +165,7 @@ def release(
             help="Move the event that the receiver gave up to the dead letters first.",
         ),
     ] = False,
+    by: As = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
@@ -193,7 +181,7 @@ def release(
         raise typer.BadParameter("name a row, MODEL and ROW, or write --all")
     from edgy_bus.cli.held import release as run
 
-    run(place, words, group=group, receiver=receiver, skip=skip, as_json=json)
+    run(place, words, group=group, receiver=receiver, skip=skip, by=by, as_json=json)
 
 
 def pause(
@@ -209,6 +197,7 @@ def pause(
         str | None, typer.Option(help="Shown by `status` and `doctor`, with your name.")
     ] = None,
     receiver: PausedReceiver = None,
+    by: As = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
@@ -223,7 +212,7 @@ def pause(
     from edgy_bus.cli.pause import pause as run
 
     place, words = place_of([target, group], broker, prefix)
-    run(place, words, receiver, lasting=lasting, reason=reason, as_json=json)
+    run(place, words, receiver, lasting=lasting, reason=reason, by=by, as_json=json)
 
 
 def resume(
@@ -232,6 +221,7 @@ def resume(
         str | None, typer.Argument(metavar="[GROUP]", help="By default the group of the bus.")
     ] = None,
     receiver: PausedReceiver = None,
+    by: As = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
@@ -240,7 +230,24 @@ def resume(
     from edgy_bus.cli.pause import resume as run
 
     place, words = place_of([target, group], broker, prefix)
-    run(place, words, receiver, as_json=json)
+    run(place, words, receiver, by=by, as_json=json)
+
+
+def actions(
+    target: Where = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most actions.")] = 50,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """List what operators did lately, the newest last: when, who, what, on how many.
+
+    The broker keeps about the last 1,000 actions. Reads Redis only.
+    """
+    from edgy_bus.cli.actions import show_actions
+
+    place, _ = place_of([target], broker, prefix)
+    show_actions(place, limit, as_json=json)
 
 
 def status(
@@ -293,16 +300,6 @@ def doctor(
     examine(place, FailOn(fail_on), seconds, as_json=json)
 
 
-def groups(
-    target: Where = None, broker: Broker = None, prefix: Prefix = "edgy", json: Json = False
-) -> None:
-    """Show the groups, and how many streams each of their workers owns. Reads Redis only."""
-    from edgy_bus.cli.status import show_groups
-
-    place, _ = place_of([target], broker, prefix)
-    show_groups(place, as_json=json)
-
-
 def streams(
     target: Where = None,
     model: Annotated[str | None, typer.Option(help="Streams of this model.")] = None,
@@ -318,6 +315,42 @@ def streams(
 
     place, _ = place_of([target], broker, prefix)
     show_streams(place, model, group, as_json=json)
+
+
+def trace(
+    target: Where = None,
+    first: Annotated[
+        str | None, typer.Argument(metavar="EVENT_ID | MODEL", help="The event, or accounts.User.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="The key of the row of MODEL.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Events of a row.")] = 20,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Show the data of the event, with values of its row.")
+    ] = False,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Show what became of an event, `trace app:bus EVENT_ID`, or of a row, `… MODEL KEY`.
+
+    When it was written and published, how far each group is with it, dead letters, parked events,
+    who did it and what it caused. Only reads, and starts nothing. The exit status is 1 if nothing
+    is known, and 3 if nothing was met and a place does not answer.
+    """
+    # Which words mean what depends on their number: a broker alone has no MODULE:BUS.
+    place, words = place_of([target, first, key], broker, prefix)
+    if len(words) not in (1, 2):
+        raise typer.BadParameter("name an event, EVENT_ID, or a row, MODEL KEY")
+    if payload and len(words) > 1:
+        raise typer.BadParameter("--payload is for one event: name it by its id")
+    from edgy_bus.cli.trace import show_event, show_row
+
+    if len(words) == 1:
+        show_event(place, words[0], payload=payload, as_json=json)
+    else:
+        show_row(place, words[0], words[1], limit, as_json=json)
 
 
 def demo(

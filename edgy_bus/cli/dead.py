@@ -138,10 +138,10 @@ def show_letter(place: Place, address: str, *, payload: bool, as_json: bool) -> 
 # Actions
 
 
-def replay(place: Place, choice: Choice, *, dry_run: bool, as_json: bool) -> None:
+def replay(place: Place, choice: Choice, *, dry_run: bool, by: str | None, as_json: bool) -> None:
     """Replay letters, and say which of them stay."""
     view = _counted(place, choice, "replay", dry_run=dry_run, as_json=as_json)
-    result = _act(place, choice, view, operations.replay_dead)
+    result = _act(place, choice, view, partial(operations.replay_dead, by=by))
     # Letters that another operator has moved in the meantime are neither replayed nor a finding.
     stay = result.waiting + result.foreign + max(0, len(choice.ids) - result.matching)
 
@@ -157,10 +157,10 @@ def replay(place: Place, choice: Choice, *, dry_run: bool, as_json: bool) -> Non
     answer("dead replay", result, report, as_json=as_json, status=status)
 
 
-def discard(place: Place, choice: Choice, *, dry_run: bool, as_json: bool) -> None:
+def discard(place: Place, choice: Choice, *, dry_run: bool, by: str | None, as_json: bool) -> None:
     """Discard letters."""
     view = _counted(place, choice, "discard", dry_run=dry_run, as_json=as_json)
-    result = _act(place, choice, view, operations.discard_dead)
+    result = _act(place, choice, view, partial(operations.discard_dead, by=by))
     missing = len(choice.ids) > result.matching
 
     def report() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgy_bus.cli.commands import Broker, Json, Prefix, place_of
+from edgy_bus.cli.commands import As, Broker, Json, Prefix, Yes, place_of
 
 if TYPE_CHECKING:
     from edgy_bus.cli.dead import Choice
@@ -25,6 +25,10 @@ WordsAndIds = Annotated[
     list[str] | None,
     typer.Argument(metavar="[MODULE:BUS] [ID]...", help="Where the bus is, and ids of letters."),
 ]
+WordsAndId = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="MODULE:BUS ID", help="Where the bus is, and the id of a letter."),
+]
 Group = Annotated[str | None, typer.Option("--group", "-g", help="Letters of this group.")]
 Receiver = Annotated[str | None, typer.Option(help="Letters of this receiver.")]
 Model = Annotated[str | None, typer.Option(help="Letters of this model: accounts.User.")]
@@ -35,7 +39,6 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Buried until; as --since.")]
 Every = Annotated[bool, typer.Option("--all", help="All letters that match the other options.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count the letters and change nothing.")]
 
 
@@ -104,6 +107,7 @@ def replay(
     every: Every = False,
     yes: Yes = False,
     dry_run: DryRun = False,
+    by: As = None,
     group: Group = None,
     receiver: Receiver = None,
     model: Model = None,
@@ -128,7 +132,7 @@ def replay(
     # An action must be meant: `checked` refuses a command that names no letter.
     from edgy_bus.cli.dead import replay as run
 
-    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, as_json=json)
+    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, by=by, as_json=json)
 
 
 @app.command()
@@ -137,6 +141,7 @@ def discard(
     every: Every = False,
     yes: Yes = False,
     dry_run: DryRun = False,
+    by: As = None,
     group: Group = None,
     receiver: Receiver = None,
     model: Model = None,
@@ -157,7 +162,47 @@ def discard(
     choice = _choice(rest, group, receiver, model, key, fingerprint, since, until)
     from edgy_bus.cli.dead import discard as run
 
-    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, as_json=json)
+    run(place, choice.checked(every=every, yes=yes), dry_run=dry_run, by=by, as_json=json)
+
+
+@app.command()
+def edit(
+    words: WordsAndId = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=JSON",
+            help="A new value of the row, for example amount=5 or 'name=\"Ana\"'; may be repeated.",
+        ),
+    ] = None,
+    editor: Annotated[
+        bool, typer.Option("--editor", help="Open the data of the event in $EDITOR, as JSON.")
+    ] = False,
+    yes: Yes = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the difference and change nothing.")
+    ] = False,
+    by: As = None,
+    json: Json = False,
+) -> None:
+    """Change the data of a dead letter, before a replay. Shows the difference first.
+
+    Needs the program, whose model or receiver says whether the result is still an event of the
+    model, and whose signing keys sign the event anew. The edited letter has a new id.
+
+    Needs no database, and starts nothing. The exit status is 1 if there is no such letter, or if
+    nothing would change.
+    """
+    # A broker alone knows no model.
+    place, rest = place_of(words or [], None, "")
+    if place.bus is None or len(rest) != 1:
+        raise typer.BadParameter("name the bus, MODULE:BUS, and one letter by its id")
+    if bool(assignments) == editor:
+        raise typer.BadParameter("write either --set FIELD=JSON or --editor")
+    from edgy_bus.cli.dead_edit import edit as run
+
+    run(place, rest[0], assignments or [], yes=yes, dry_run=dry_run, by=by, as_json=json)
 
 
 @app.command()

@@ -27,6 +27,7 @@ def release(
     group: str | None,
     receiver: str | None,
     skip: bool,
+    by: str | None,
     as_json: bool,
 ) -> None:
     """Release a held row, or without the key all held rows, for their receivers or for one.
@@ -37,6 +38,7 @@ def release(
         group: the group; by default that of the bus.
         receiver: release rows of this receiver only.
         skip: move the first parked event of each row to the dead letters.
+        by: the operator, for the log of actions.
         as_json: whether a program asked.
     """
     model, subject = (*words, None, None)[:2]
@@ -50,7 +52,7 @@ def release(
             for row in await _held(parts, place, group)
             if row.matches(model=model, subject=subject, receiver=receiver)
         ]
-        return rows, await operations.release(parts.broker, rows, skip=skip)
+        return rows, await operations.release(parts.broker, rows, skip=skip, by=by)
 
     # An operator who repeats a command has to learn that the first call had its effect.
     rows, released = operate(place, action)

@@ -1,14 +1,20 @@
 """Runs an operation for a command: with its connections, and with nothing else of a bus."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+import typer
+
+from edgy_bus import telemetry
 from edgy_bus.cli.place import Place
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.operations import Parts
-from edgy_bus.wiring import make_broker
+from edgy_bus.operations.parts import outbox_name
+from edgy_bus.telemetry import Notice
+from edgy_bus.telemetry.catalogue import ActionUnrecorded
+from edgy_bus.wiring import Connections, make_broker
 
 T = TypeVar("T")
 
@@ -25,8 +31,13 @@ def operate(
     """
 
     async def run() -> T:
-        async with _parts(place, databases=databases) as parts:
-            return await operation(parts)
+        # Nothing else of a bus runs here, which would log its notices.
+        stop = telemetry.listen(_warn)
+        try:
+            async with _parts(place, databases=databases) as parts:
+                return await operation(parts)
+        finally:
+            stop()
 
     # The plain loop: a command of a few calls gains nothing from uvloop.
     return asyncio.run(run())
@@ -45,6 +56,38 @@ def reach(place: Place, operation: Callable[[Parts, str], Awaitable[T]]) -> T:
     except DatabaseUnavailable as error:
         reason = str(error)
     return operate(place, lambda parts: operation(Parts(parts.broker, parts.service), reason))
+
+
+def reach_each(place: Place, operation: Callable[[Parts, Sequence[str]], Awaitable[T]]) -> T:
+    """Return the result of an operation that looks at each database that can be reached.
+
+    Args:
+        place: the bus or the broker that the command names.
+        operation: takes the parts, with the outboxes of the databases that answer, and which of
+            the others do not answer, and why.
+    """
+
+    async def run() -> T:
+        async with _parts(place, databases=False) as parts, AsyncExitStack() as stack:
+            connections, outboxes, unreachable = Connections(), [], []
+            for store in parts.outboxes:
+                # Each by itself: one database that is away must not hide the others.
+                try:
+                    await connections.open(stack, [store.database])
+                except DatabaseUnavailable as error:
+                    unreachable.append(f"outbox {outbox_name(store)}: {error}")
+                else:
+                    outboxes.append(store)
+            return await operation(Parts(parts.broker, parts.service, outboxes), unreachable)
+
+    return asyncio.run(run())
+
+
+def _warn(notice: Notice) -> None:
+    # The action is done, so its answer and its status stay as they are.
+    if isinstance(notice, ActionUnrecorded):
+        text = f"Warning: `{notice.action}` is missing in the log of actions: {notice.error}"
+        typer.secho(text, fg="yellow", err=True)
 
 
 @asynccontextmanager

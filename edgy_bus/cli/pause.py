@@ -1,7 +1,5 @@
 """`edgy-bus pause` and `edgy-bus resume`: a group, or a receiver, whose calls wait."""
 
-import getpass
-import socket
 from datetime import UTC, datetime
 
 import typer
@@ -23,33 +21,36 @@ def pause(
     *,
     lasting: str | None,
     reason: str | None,
+    by: str | None,
     as_json: bool,
 ) -> None:
     """Pause a group or one of its receivers; by default the group of the bus, without an end."""
     group = _group(place, words)
     # Before the connection: what is misspelt is said while Redis is away as well.
     seconds = None if lasting is None else duration(lasting).total_seconds()
-    note = _operator() if reason is None else f"{_operator()}: {reason}"
-    if receiver is None:
-        paused = operate(
-            place,
-            lambda parts: operations.pause(parts.broker, group, seconds=seconds, note=note),
-        )
-    else:
-        paused = operate(
-            place,
-            lambda parts: operations.pause_receiver(
-                parts.broker, group, receiver, seconds=seconds, note=note
-            ),
-        )
+    paused = operate(
+        place,
+        lambda parts: operations.pause(
+            parts.broker,
+            group,
+            seconds=seconds,
+            receiver=receiver or "",
+            reason=reason,
+            by=by,
+        ),
+    )
     answer("pause", paused, lambda: _show_paused(paused), as_json=as_json)
 
 
-def resume(place: Place, words: list[str], receiver: str | None, *, as_json: bool) -> None:
+def resume(
+    place: Place, words: list[str], receiver: str | None, *, by: str | None, as_json: bool
+) -> None:
     """Resume a group or one of its receivers; by default the group of the bus."""
     group = _group(place, words)
-    # A misspelt name is not looked for: what is not paused has the same answer.
-    resumed = operate(place, lambda parts: operations.resume(parts.broker, group, receiver or ""))
+    resumed = operate(
+        place,
+        lambda parts: operations.resume(parts.broker, group, receiver=receiver or "", by=by),
+    )
     answer(
         "resume",
         resumed,
@@ -62,18 +63,8 @@ def resume(place: Place, words: list[str], receiver: str | None, *, as_json: boo
 def _group(place: Place, words: list[str]) -> str:
     group = words[0] if words else place.group
     if group is None:  # a broker alone has the groups of many buses
-        raise ConfigurationError("name the group; `edgy-bus groups` lists the groups")
+        raise ConfigurationError("name the group; `edgy-bus group list` lists the groups")
     return group
-
-
-def _operator() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run with a user id that has no name.
-        user = "?"
-    # Several operators may share the name of a user.
-    return f"{user}@{socket.gethostname()}"
 
 
 def _show_paused(paused: Paused) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgy_bus.cli.commands import Broker, Group, Json, Prefix, Where, place_of
+from edgy_bus.cli.commands import As, Broker, Group, Json, Prefix, Where, place_of
 
 app = typer.Typer(
     help="The receivers of groups, with or without a program.",
@@ -41,6 +41,7 @@ def forget(
         str | None, typer.Argument(metavar="RECEIVER", help="The receiver that is gone.")
     ] = None,
     group: Group = None,
+    by: As = None,
     broker: Broker = None,
     prefix: Prefix = "edgy",
     json: Json = False,
@@ -56,4 +57,4 @@ def forget(
         raise typer.BadParameter("name the receiver; `edgy-bus receiver list` lists all")
     from edgy_bus.cli.receivers import forget_receiver
 
-    forget_receiver(place, group, words[0], as_json=json)
+    forget_receiver(place, group, words[0], by=by, as_json=json)

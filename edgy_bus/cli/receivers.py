@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from edgy_bus import operations
+from edgy_bus.brokers.base import Trip
 from edgy_bus.cli.exits import Exit
 from edgy_bus.cli.operating import operate
 from edgy_bus.cli.output import answer
@@ -37,13 +38,17 @@ def show_receivers(place: Place, group: str | None, *, as_json: bool) -> None:
     )
 
 
-def forget_receiver(place: Place, group: str | None, name: str, *, as_json: bool) -> None:
+def forget_receiver(
+    place: Place, group: str | None, name: str, *, by: str | None, as_json: bool
+) -> None:
     """Forget a receiver of a group."""
     chosen = group or place.group
     if chosen is None:
         raise ConfigurationError("name the group of the receiver: --group GROUP")
     # Redis alone knows receivers, so this works while the databases are away.
-    view = operate(place, lambda parts: operations.forget_receiver(parts.broker, chosen, name))
+    view = operate(
+        place, lambda parts: operations.forget_receiver(parts.broker, chosen, name, by=by)
+    )
     answer(
         "receiver forget",
         view,
@@ -71,6 +76,14 @@ def _note(view: ReceiverStatus) -> str:
     # First: a receiver may be paused because its program is to be stopped.
     if view.pause is not None:
         return f"paused by {view.pause.note}"
+    if view.trip is not None:
+        return _shown(view.trip)
     if view.missing:
         return f"no program has it, for {view.seconds:.0f} s: start one, or `receiver forget`"
     return ""
+
+
+def _shown(trip: Trip) -> str:
+    times = "once" if trip.step == 1 else f"{trip.step} times"
+    state = f"for another {trip.remaining:.0f} s" if trip.is_open else "and lets one call try"
+    return f"breaker opened {times} in {trip.age:.0f} s, {state}: {trip.reason}"

@@ -39,7 +39,7 @@ def show_groups(place: Place, *, as_json: bool) -> None:
         if rows:
             show(("group", "worker", "streams", "note"), rows)
 
-    answer("groups", {"groups": view.groups}, report, as_json=as_json, status=_exit(view))
+    answer("group list", {"groups": view.groups}, report, as_json=as_json, status=_exit(view))
 
 
 def show_streams(place: Place, model: str | None, group: str | None, *, as_json: bool) -> None:
@@ -106,7 +106,7 @@ def _group(group: GroupStatus) -> tuple[str, ...]:
 
 def _note(group: GroupStatus) -> str:
     if group.deserted:
-        return "no worker: start one, or `edgy-bus forget`"
+        return "no worker: start one, or `edgy-bus group forget`"
     # Each note is the command that shows more.
     notes = []
     if group.pause is not None:

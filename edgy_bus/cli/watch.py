@@ -48,10 +48,12 @@ class Watch:
         self._lock = threading.Lock()
         self._ask: Callable[[], None] | None = None
         self._last_words: list[LastWords] = []
+        self._is_leaving = False
         # The wake-up descriptor of the event loop, which this watch has replaced.
         self._replaced: int | None = None
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="edgy-bus signals", daemon=True)
 
     def begin(self) -> None:
         """Receive signals from now on, until the process ends."""
@@ -60,7 +62,7 @@ class Watch:
         self._take_descriptor()
         # A child of a fork shares the socket: its signals would end the parent.
         os.register_at_fork(after_in_child=self._forget)
-        threading.Thread(target=self._run, name="edgy-bus signals", daemon=True).start()
+        self._thread.start()
 
     def attach(self, ask: Callable[[], None], patience: float) -> None:
         """Ask for an end in order from now on; call this in the running event loop.
@@ -83,7 +85,12 @@ class Watch:
 
         Call this in the event loop, before the loop ends. A thread that a receiver started may run
         on, and the interpreter waits for such threads.
+
+        Race: a supervisor's processes end after the last words, so the supervisor ends by itself,
+        and with another status, while the last words are still being said. It waits here instead.
         """
+        if self._is_leaving:
+            self._thread.join()
         self._replaced = None
         self._change(lambda state: state.ending(time.monotonic(), within))
 
@@ -155,6 +162,7 @@ class Watch:
                 return
 
     def _leave(self, status: int, reason: str) -> NoReturn:
+        self._is_leaving = True
         # In a thread of its own: the main thread may hold the lock of a logging handler.
         teller = threading.Thread(target=self._say_last_words, args=(reason,), daemon=True)
         teller.start()

@@ -2,10 +2,12 @@
 
 A view is a frozen value that an async function reads from a broker alone, or from `Parts`: a broker
 and the publishers' outboxes. An action takes the same, and returns a frozen value that contains its
-effect. No operation starts a hook, a relay or another background loop, and no view writes. The
-command line shows these values; nothing here prints or parses.
+effect; the broker's log of actions gets an entry. No operation starts a hook, a
+relay or another background loop, and no view writes. The command line shows these values; nothing
+here prints or parses.
 """
 
+from edgy_bus.operations.actions import Actions, RecordedAction, actions, operator_name
 from edgy_bus.operations.dead_letters import (
     Discarded,
     Replayed,
@@ -17,9 +19,35 @@ from edgy_bus.operations.dead_letters import (
     replay_dead,
 )
 from edgy_bus.operations.diagnosis import Diagnosis, Finding, Severity, doctor
+from edgy_bus.operations.edits import (
+    Edit,
+    Editable,
+    Edited,
+    FieldEdit,
+    RowReader,
+    checked_edit,
+    data_from,
+    edit_dead,
+    editable,
+    row_reader,
+    with_fields,
+)
 from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
+from edgy_bus.operations.journeys import (
+    EventSummary,
+    EventTrace,
+    GroupJourney,
+    GroupStage,
+    Journey,
+    OutboxPlace,
+    ParkedEvent,
+    ReceiverState,
+    RowTrace,
+    Stage,
+    StreamPlace,
+)
 from edgy_bus.operations.letters import Letter, Selection, ShownLetter, selection_of_ids
 from edgy_bus.operations.overview import (
     AsideStatus,
@@ -32,59 +60,87 @@ from edgy_bus.operations.overview import (
     streams,
 )
 from edgy_bus.operations.parts import Parts
-from edgy_bus.operations.pauses import Paused, Resumed, pause, pause_receiver, resume
+from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
 from edgy_bus.operations.receivers import (
     ReceiverStatus,
     all_receivers,
     forget_receiver,
     receivers,
 )
+from edgy_bus.operations.tracing import trace_event, trace_row
 
 __all__ = [
+    "Actions",
     "AsideStatus",
     "Dead",
     "Diagnosis",
     "Discarded",
+    "Edit",
+    "Editable",
+    "Edited",
+    "EventSummary",
+    "EventTrace",
     "Failure",
+    "FieldEdit",
     "Finding",
     "Forgotten",
+    "GroupJourney",
+    "GroupStage",
     "GroupStatus",
     "Held",
     "HeldRow",
+    "Journey",
     "Letter",
+    "OutboxPlace",
     "OutboxStatus",
+    "ParkedEvent",
     "Parts",
     "Paused",
+    "ReceiverState",
     "ReceiverStatus",
+    "RecordedAction",
     "Released",
     "Replayed",
     "Resumed",
+    "RowReader",
+    "RowTrace",
     "Selection",
     "Severity",
     "ShownLetter",
+    "Stage",
     "Status",
     "StreamGroup",
+    "StreamPlace",
     "StreamStatus",
+    "actions",
     "all_receivers",
+    "checked_edit",
     "count_dead",
+    "data_from",
     "dead",
     "dead_letter",
     "discard_dead",
     "doctor",
+    "edit_dead",
+    "editable",
     "export_dead",
     "forget",
     "forget_receiver",
     "group_names",
     "held",
     "list_dead",
+    "operator_name",
     "pause",
-    "pause_receiver",
     "receivers",
     "release",
     "replay_dead",
     "require_group",
     "resume",
+    "row_reader",
     "selection_of_ids",
     "status",
     "streams",
+    "trace_event",
+    "trace_row",
+    "with_fields",
 ]

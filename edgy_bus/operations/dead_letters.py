@@ -9,14 +9,16 @@ operator, or by a command that is repeated.
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from edgy_bus.brokers.base import Broker, Buried, EntryId, RowKey
+from edgy_bus.brokers.base import ActionEntry, Broker, Buried, EntryId, RowKey
 from edgy_bus.codec import Envelope
+from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.letter_pages import MatchingLetters, before, letter_streams, pages_of
 from edgy_bus.operations.letters import (
     Letter,
     Selection,
     ShownLetter,
     event_of,
+    in_words,
     letter_of,
     read_address,
     shown,
@@ -115,13 +117,23 @@ async def dead_letter(broker: Broker, address: str, *, data: bool) -> ShownLette
 
 
 async def replay_dead(
-    broker: Broker, selection: Selection, progress: Progress = _in_silence
+    broker: Broker,
+    selection: Selection,
+    progress: Progress = _in_silence,
+    *,
+    by: str | None = None,
 ) -> Replayed:
     """Let workers handle the dead letters that match, in the order of their rows.
 
     Letters that are given up again are dead letters again, later in line: this call passes them
-    over. An interrupted call is completed by another call with the same selection.
+    over. An interrupted call is completed by another call with the same selection. `by` is
+    the operator, by default EDGY_BUS_OPERATOR, or the user and the host.
     """
+    entry = _entry("dead replay", selection, by)
+    return await recorded(broker, entry, _replay(broker, selection, progress), _replay_outcome)
+
+
+async def _replay(broker: Broker, selection: Selection, progress: Progress) -> Replayed:
     result = Replayed()
     async for page in pages_of(broker, selection):
         result = _sum(result, await _replay_page(broker, page))
@@ -130,9 +142,42 @@ async def replay_dead(
 
 
 async def discard_dead(
-    broker: Broker, selection: Selection, progress: Progress = _in_silence
+    broker: Broker,
+    selection: Selection,
+    progress: Progress = _in_silence,
+    *,
+    by: str | None = None,
 ) -> Discarded:
-    """Remove the dead letters that match. Nothing brings them back."""
+    """Remove the dead letters that match. Nothing brings them back. `by` as for `replay_dead`."""
+    return await recorded(
+        broker,
+        _entry("dead discard", selection, by),
+        _discard(broker, selection, progress),
+        lambda done: Outcome(done.discarded, f"discarded {done.discarded} of {done.matching}"),
+    )
+
+
+def _entry(action: str, selection: Selection, by: str | None) -> ActionEntry:
+    return ActionEntry(
+        operator_name(by),
+        action,
+        group=selection.group or "",
+        receiver=selection.receiver or "",
+        choice=in_words(selection),
+    )
+
+
+def _replay_outcome(done: Replayed) -> Outcome:
+    # What stays is why the operator comes back, so the log names the reasons.
+    result = f"replayed {done.replayed} of {done.matching}"
+    if done.waiting:
+        result += f"; {done.waiting} stay: their rows are held"
+    if done.foreign:
+        result += f"; {done.foreign} stay: no event of this library"
+    return Outcome(done.replayed, result)
+
+
+async def _discard(broker: Broker, selection: Selection, progress: Progress) -> Discarded:
     matching = discarded = 0
     async for page in pages_of(broker, selection):
         ids = [buried.id for buried, _ in page.letters]

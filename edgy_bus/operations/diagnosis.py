@@ -197,7 +197,7 @@ def _of_group(group: GroupStatus) -> Iterator[Finding]:
             about,
             f"{group.lag} events wait for {group.seconds:.0f} s, no worker is alive, and no stream "
             "is trimmed",
-            f"start a worker of the group, or `edgy-bus forget MODULE:BUS {group.name}`",
+            f"start a worker of the group, or `edgy-bus group forget MODULE:BUS {group.name}`",
         )
     if group.pause is not None:
         yield Finding(
@@ -271,6 +271,16 @@ def _of_receivers(receivers: Iterable[ReceiverStatus], view: Status) -> Iterator
                 about,
                 f"no worker calls the receiver ({receiver.pause.note}){waits}",
                 f"`edgy-bus resume {receiver.group} --receiver {receiver.name}`",
+            )
+        if receiver.trip is not None:
+            yield Finding(
+                "receiver.breaker",
+                Severity.WARNING,
+                about,
+                f"its calls fail for {receiver.trip.age:.0f} s ({receiver.trip.reason}), so that "
+                f"workers make few of them{waits}",
+                "mend what the receiver calls; then `edgy-bus resume "
+                f"{receiver.group} --receiver {receiver.name}`, or wait for the next try",
             )
         if receiver.missing:
             yield Finding(

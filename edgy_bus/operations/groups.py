@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import ActionEntry, Broker
 from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
 from edgy_bus.events import Partition, service_of
+from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.surveys import streams_of
 from edgy_bus.outbox.store import OutboxStore
@@ -36,15 +37,31 @@ async def require_group(broker: Broker, group: str) -> None:
         raise ConfigurationError(f"no group {group!r} has read a stream; the groups are: {listed}")
 
 
-async def forget(parts: Parts, group: str) -> Forgotten:
+async def forget(parts: Parts, group: str, *, by: str | None = None) -> Forgotten:
     """Forget a group that does not come back: no stream of the service waits for the group.
 
     The dead letters of the group stay. Repeating an interrupted call completes the work. The
-    databases of the outboxes must be connected.
+    databases of the outboxes must be connected. `by` is the operator, by default
+    EDGY_BUS_OPERATOR, or the user and the host.
 
     Raises:
         ConfigurationError: while workers of the group are alive, or if an outbox has no tables.
     """
+    return await recorded(
+        parts.broker,
+        ActionEntry(operator_name(by), "group forget", group, choice=f"of {parts.service}"),
+        _forget(parts, group),
+        lambda forgotten: Outcome(len(forgotten.models), _result_of(forgotten)),
+    )
+
+
+def _result_of(forgotten: Forgotten) -> str:
+    if not forgotten.models:
+        return "no model knew the group"
+    return f"removed from {', '.join(forgotten.models)}"
+
+
+async def _forget(parts: Parts, group: str) -> Forgotten:
     broker = parts.broker
     await _refuse_living(broker, group)
     models = {model for store in parts.outboxes for model in await _models_with(store, group)}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from edgy_bus.brokers.base import Broker, HeldState, RowKey
+from edgy_bus.brokers.base import ActionEntry, Broker, HeldState, RowKey
 from edgy_bus.events import Partition, partitions_of
+from edgy_bus.operations.actions import Outcome, operator_name, recorded
 
 T = TypeVar("T")
 
@@ -79,7 +80,9 @@ async def held(broker: Broker, group: str) -> Held:
     return Held(group, tuple(rows))
 
 
-async def release(broker: Broker, rows: Iterable[HeldRow], *, skip: bool = False) -> Released:
+async def release(
+    broker: Broker, rows: Iterable[HeldRow], *, skip: bool = False, by: str | None = None
+) -> Released:
     """Let workers handle the parked events of rows, in order, and end the holding of these rows.
 
     Args:
@@ -87,8 +90,41 @@ async def release(broker: Broker, rows: Iterable[HeldRow], *, skip: bool = False
         rows: rows of a view; rows that wait no longer for a decision are left out of the result.
         skip: move the first parked event of each row, which its receiver gave up, to the dead
             letters.
+        by: the operator; by default EDGY_BUS_OPERATOR, or the user and the host.
     """
-    rows = list(rows)
+    chosen = tuple(rows)
+    # Nothing was chosen, so there is no action to record.
+    if not chosen:
+        return Released(())
+    entry = ActionEntry(
+        operator_name(by),
+        "release --skip" if skip else "release",
+        group=_names(row.group for row in chosen),
+        receiver=_names(row.receiver for row in chosen),
+        choice=_in_words(chosen),
+    )
+    return await recorded(
+        broker,
+        entry,
+        _release(broker, chosen, skip=skip),
+        lambda released: Outcome(
+            len(released.rows), f"released {len(released.rows)} of {len(chosen)}"
+        ),
+    )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _in_words(rows: Sequence[HeldRow]) -> str:
+    """Return which rows an action chose, for the log of actions."""
+    # Receivers often hold the same row: such rows have a key in common.
+    models, subjects = _names(row.model for row in rows), {row.subject for row in rows}
+    return f"{models} {rows[0].subject}" if len(subjects) == 1 else f"{len(rows)} rows of {models}"
+
+
+async def _release(broker: Broker, rows: Sequence[HeldRow], *, skip: bool) -> Released:
     decided = await _in_pages([partial(_decide, broker, row, skip=skip) for row in rows])
     return Released(tuple(row for row, done in zip(rows, decided, strict=True) if done))
 

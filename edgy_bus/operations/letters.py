@@ -105,6 +105,22 @@ class Selection:
         return is_late and (self.until is None or buried <= self.until)
 
 
+def in_words(selection: Selection) -> str:
+    """Return the choice in words, without group and receiver, for the log of actions."""
+    # Keys of rows are shown by every view of letters as well; the data of events is in no view.
+    if selection.ids is not None:
+        return f"{len(selection.ids)} ids: {', '.join(sorted(selection.ids))}"
+    values = {
+        "model": selection.model,
+        "key": selection.subject,
+        "fingerprint": selection.fingerprint,
+        "since": selection.since and selection.since.isoformat(timespec="seconds"),
+        "until": selection.until and selection.until.isoformat(timespec="seconds"),
+    }
+    words = [f"{name} {value}" for name, value in values.items() if value is not None]
+    return ", ".join(words) or "all"
+
+
 def selection_of_ids(ids: Iterable[str]) -> Selection:
     """Return the selection of these letters. Raises `ConfigurationError` for what is no id."""
     chosen = frozenset(ids)
@@ -126,13 +142,18 @@ def read_address(address: str) -> tuple[str, Partition, EntryId]:
     return group, Partition(model, name), EntryId(int(ms), int(seq))
 
 
+def address_of(partition: Partition, group: str, entry: EntryId) -> str:
+    """Return the id of the letter that a group has on a stream."""
+    return f"{group}/{partition.model}/{partition.name}/{entry}"
+
+
 def letter_of(partition: Partition, group: str, buried: Buried) -> Letter:
     """Return the view of a letter that a group has on a stream."""
     letter, envelope = buried.letter, event_of(buried.letter)
     event_id = letter.fields.get(b"id", b"").decode("utf-8", "replace")
     # The clock of the broker, by which all letters are ordered: those of programs may differ.
     return Letter(
-        id=f"{group}/{partition.model}/{partition.name}/{buried.id}",
+        id=address_of(partition, group, buried.id),
         group=group,
         model=partition.model,
         partition=partition.name,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, StreamSurvey
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
-from edgy_bus.operations.parts import Parts
-from edgy_bus.operations.surveys import surveyed
+from edgy_bus.operations.parts import Parts, outbox_name
+from edgy_bus.operations.surveys import surveyed, worker_of
 from edgy_bus.outbox.store import OutboxStore
 
 
@@ -162,7 +162,7 @@ class _Sum:
         self.seconds = max(self.seconds, _age(survey, now))
         self.dead += survey.dead
         self.held += survey.held
-        if owner := _owner(survey):
+        if owner := worker_of(survey.holder):
             self.owners[owner] += 1
         # A stream at rest needs no owner for what it has.
         elif survey.oldest is not None:
@@ -249,9 +249,7 @@ async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
 
 
 async def _outbox(store: OutboxStore) -> OutboxStatus:
-    # Neither the user nor the password of the URL.
-    url = store.database.url
-    name = f"{url.dialect}://{url.hostname or ''}/{url.database}"
+    name = outbox_name(store)
     try:
         pending, seconds = await store.count_pending(), await store.oldest_pending()
     except DatabaseUnavailable:
@@ -266,7 +264,7 @@ def _stream(stream: StreamSurvey, group: str | None) -> StreamStatus:
     groups = [
         StreamGroup(
             name=survey.group,
-            owner=_owner(survey),
+            owner=worker_of(survey.holder),
             lag=None if survey.unread is None else survey.unread + survey.unfinished,
             seconds=_age(survey, stream.now),
             dead=survey.dead,
@@ -283,10 +281,3 @@ def _age(survey: GroupSurvey, now: int) -> float:
     """Return the seconds for which the oldest unfinished event waits, by the broker's clock."""
     # A server whose clock went back has entries of the future.
     return 0.0 if survey.oldest is None else max(0.0, (now - survey.oldest.ms) / 1000)
-
-
-def _owner(survey: GroupSurvey) -> str:
-    """Return the worker of a tenure's name, TOKEN.WORKER.NUMBER."""
-    # Any program may have written the holder: what has another form is shown as it is.
-    _, _, owner = survey.holder.partition(".")
-    return owner.rpartition(".")[0] or owner

@@ -5,15 +5,24 @@ from dataclasses import dataclass
 
 from edgy_bus.brokers.base import Broker
 from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.signing import Signer
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A broker, and the outboxes of a service where an operation needs its databases.
 
-    The broker connects at its first use. The maker of the parts holds their connections.
+    The broker connects at its first use. The maker of the parts holds their connections. `signer`
+    has the keys of a bus that signs its events.
     """
 
     broker: Broker
     service: str
     outboxes: Sequence[OutboxStore] = ()
+    signer: Signer | None = None
+
+
+def outbox_name(store: OutboxStore) -> str:
+    """Return the kind, the host and the name of an outbox's database, without user and password."""
+    url = store.database.url
+    return f"{url.dialect}://{url.hostname or ''}/{url.database}"

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from edgy_bus.brokers.base import Broker, Pause
+from edgy_bus.brokers.base import ActionEntry, Broker, Pause, Trip
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.groups import group_names
 from edgy_bus.runtime.peers import read_peer
 
@@ -26,6 +27,8 @@ class ReceiverStatus:
     """Whether the group does not wait for the receiver any more."""
     pause: Pause | None = None
     """The pause of the receiver: no worker calls it."""
+    trip: Trip | None = None
+    """The trip of its breaker: its calls have failed, and none has succeeded since."""
 
     @property
     def missing(self) -> bool:
@@ -57,6 +60,7 @@ async def receivers(broker: Broker, group: str) -> tuple[ReceiverStatus, ...]:
             workers=workers_of[name],
             forgotten=listed.forgotten,
             pause=members.paused.get(name),
+            trip=members.tripped.get(name),
         )
         for name, listed in sorted(roster.receivers.items())
     )
@@ -85,12 +89,29 @@ async def require_receiver(broker: Broker, group: str, name: str) -> ReceiverSta
     return by_name[name]
 
 
-async def forget_receiver(broker: Broker, group: str, name: str) -> ReceiverStatus:
+async def forget_receiver(
+    broker: Broker, group: str, name: str, *, by: str | None = None
+) -> ReceiverStatus:
     """Forget a receiver that does not come back. Nothing of its group waits for it any more.
+
+    Args:
+        broker: the broker.
+        group: the group of the receiver.
+        name: the receiver.
+        by: the operator; by default EDGY_BUS_OPERATOR, or the user and the host.
 
     Raises:
         ConfigurationError: if the group does not have the receiver, or a live worker has it.
     """
+    return await recorded(
+        broker,
+        ActionEntry(operator_name(by), "receiver forget", group, name),
+        _forget(broker, group, name),
+        lambda _: Outcome(1, "forgotten"),
+    )
+
+
+async def _forget(broker: Broker, group: str, name: str) -> ReceiverStatus:
     status = await require_receiver(broker, group, name)
     # A live worker would list the receiver again at once, as a new one that has missed events.
     if status.workers:

@@ -25,3 +25,10 @@ async def surveyed(
     for at in range(0, len(partitions), _PAGE):
         for stream in await broker.survey(partitions[at : at + _PAGE]):
             yield stream
+
+
+def worker_of(tenure: str) -> str:
+    """Return the worker of a tenure's name, TOKEN.WORKER.NUMBER."""
+    # Any program may have written the holder: what has another form is shown as it is.
+    _, _, owner = tenure.partition(".")
+    return owner.rpartition(".")[0] or owner

@@ -1,7 +1,8 @@
 """Notice groups that nobody runs: events wait for them, and their streams are not trimmed.
 
 A group that finishes nothing may be slow, or may wait for a retry. A group that finishes nothing
-and has no worker at the stream was perhaps renamed or removed, and waits for `edgy-bus forget`.
+and has no worker at the stream was perhaps renamed or removed, and waits for
+`edgy-bus group forget`.
 """
 
 from collections.abc import Mapping

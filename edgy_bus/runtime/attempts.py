@@ -34,7 +34,7 @@ class Attempts:
         spared = 1 if len(jobs) > 1 else 0
         for job in inherited:
             most = job.subscription.receiver.options.retry.attempts - spared
-            begun = Note(min(job.note.attempts + 1, most))
+            begun = Note(min(job.note.attempts + 1, most), reason=job.note.reason)
             job.handling.begun = {**(job.handling.begun or {}), job.subscription.name: begun}
         await self._acknowledger.assure([job.handling for job in inherited])
         if self._term.may_begin():

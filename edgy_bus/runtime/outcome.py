@@ -1,7 +1,7 @@
 """Decide the consequences of a call: values and pure functions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgy_bus.codec import dumps, loads
@@ -20,6 +20,9 @@ from edgy_bus.retrying import (
 
 _LONGEST_PART = 1_000
 """Characters of the first of two reasons."""
+
+_NOTED = 200
+"""Characters of a reason in a note: as many notes are kept as events wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Note:
         kept: the receiver has finished because the event was put aside, in the dead letters or
             behind a held row.
         wait: the seconds until `due` when the note was written.
+        reason: why the last call is repeated, for operators; no decision depends on the reason.
     """
 
     attempts: int = 0
@@ -80,6 +84,7 @@ class Note:
     done: bool = False
     kept: bool = False
     wait: float = 0.0
+    reason: str = field(default="", compare=False)
 
     def remaining(self, now: float) -> float:
         """Return the seconds until the next call, for an owner who has not waited yet.
@@ -104,6 +109,13 @@ class Again:
 
     note: Note
     reason: str
+
+    @property
+    def noted(self) -> Note:
+        """Return the note with the beginning of the reason."""
+        # The text of an error may be no valid text, and JSON has to hold every note.
+        text = str.encode(self.reason[:_NOTED], "utf-8", "replace")
+        return replace(self.note, reason=text.decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +218,9 @@ def pack_notes(event_id: str, notes: Mapping[str, Note]) -> bytes:
 
 
 def _state(note: Note) -> list[object]:
-    return [note.attempts, note.due, note.done, note.kept, note.wait]
+    state: list[object] = [note.attempts, note.due, note.done, note.kept, note.wait]
+    # Older releases read the first five.
+    return [*state, note.reason] if note.reason else state
 
 
 def unpack_notes(event_id: str, raw: bytes | None) -> dict[str, Note]:
@@ -233,4 +247,5 @@ def _note(state: Sequence[Any]) -> Note:
     wait = float(state[4]) if len(state) > 4 else LONGEST
     if not (is_finite(due) and is_wait(wait)):
         due = wait = 0.0
-    return Note(attempts, due, bool(state[2]), bool(state[3]), wait if due else 0.0)
+    reason = state[5][:_NOTED] if len(state) > 5 and isinstance(state[5], str) else ""
+    return Note(attempts, due, bool(state[2]), bool(state[3]), wait if due else 0.0, reason)

@@ -95,7 +95,7 @@ class Verdicts:
         if isinstance(decision, Again):
             self._stats.retries += 1
             job.again = True
-            handling.notes[name] = decision.note
+            handling.notes[name] = decision.noted
             self._acknowledger.owe(handling)
             self._failures.retried(job.subscription, job.envelope, outcome, decision)
         elif isinstance(decision, GiveUp):

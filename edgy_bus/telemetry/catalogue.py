@@ -378,7 +378,7 @@ class TrimmingWaits(Notice):
     name: ClassVar[str] = "stream.waits"
     level: ClassVar[int] = logging.WARNING
     partition: str
-    # By name, because the remedy is `edgy-bus forget GROUP` for each of these groups.
+    # By name, because the remedy is `edgy-bus group forget` for each of these groups.
     groups: Sequence[str]
 
 
@@ -387,7 +387,7 @@ class GroupAbsent(Notice):
     """Events wait for a group that has no worker, and keep the streams from being trimmed.
 
     Reported once for a group, with one of its streams. Remedy: start a worker of the group, or
-    `edgy-bus forget` for a group that was renamed or removed.
+    `edgy-bus group forget` for a group that was renamed or removed.
     """
 
     name: ClassVar[str] = "group.absent"
@@ -756,6 +756,17 @@ class PartitionReleased(Notice):
     level: ClassVar[int] = logging.DEBUG
     group: str
     partition: str
+
+
+@_entry
+class ActionUnrecorded(Notice):
+    """An operator's action has ended, and the log of actions could not be written."""
+
+    name: ClassVar[str] = "action.unrecorded"
+    # WARNING: other operators do not see the action in the log.
+    level: ClassVar[int] = logging.WARNING
+    action: str
+    error: str
 
 
 @_entry

@@ -29,11 +29,11 @@ class Site:
     def start(self, *words: str) -> Any:
         return program(*words, folder=self.folder, **self.environment)
 
-    def command(self, *words: str) -> tuple[int, Any]:
+    def command(self, *words: str, folder: str | Path = "/") -> tuple[int, Any]:
         """Run a command as an operator does; return its status and its answer."""
         done = subprocess.run(
             [sys.executable, "-m", "edgy_bus", *words, "--json"],
-            cwd="/",
+            cwd=folder,
             env={**self.environment},
             capture_output=True,
             text=True,
@@ -56,6 +56,24 @@ def site(tmp_path: Path, redis_url: str, prefix: str, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     root = str(Path(__file__).parents[2])
     return Site(tmp_path, {**environment, "PYTHONPATH": root})
+
+
+def trace_what_happened(site: Site, operator: tuple[str, ...], order: int) -> None:
+    """Ask for a row and for an event, with the program's bus and with Redis alone."""
+    status, answer = site.command(
+        "trace", "incident:bus", "shop.Order", str(order), folder=site.folder
+    )
+    journeys = answer["data"]["journeys"]
+    assert (status, answer["data"]["unreachable"]) == (0, [])
+    assert [each["event"]["signal"] for each in journeys] == ["post_save", *["post_update"] * 2]
+    assert all(each["letters"][0]["receiver"] == "ship" for each in journeys)
+    event_id = journeys[1]["event"]["id"]
+    for where in (("incident:bus",), operator):
+        status, answer = site.command("trace", *where, event_id, folder=site.folder)
+        (letter,) = answer["data"]["journey"]["letters"]
+        assert (status, letter["event_id"]) == (0, event_id)
+        assert "503" in letter["reason"]
+    assert site.command("trace", *operator, "01890000-0000-7000-8000-000000000000")[0] == 1
 
 
 @pytest.fixture
@@ -87,6 +105,7 @@ async def test_an_incident_ends_with_every_event_handled_in_order(
             assert "503" in failure["reason"]
             assert site.handled() == []
 
+            trace_what_happened(site, operator, orders[0].id)
             (site.folder / "broken").unlink()
             for order in orders:
                 await order.update(state=3)

@@ -191,11 +191,15 @@ AWAY = "postgresql://nobody:hush@127.0.0.1:1/none"
         ),
         (("release", "shop:mail", "shop.Order", "1"), {"SHOP_BROKER": "redis://127.0.0.1:1"}, ""),
         (
-            ("forget", "shop:bus", "mail"),
+            ("group", "forget", "shop:bus", "mail", "--yes"),
             {"SHOP_BROKER": "redis://127.0.0.1:1"},
             "Redis does not answer",
         ),
-        (("forget", "shop:bus", "mail"), {"SHOP_DATABASE": AWAY}, "PostgreSQL cannot be reached"),
+        (
+            ("group", "forget", "shop:bus", "mail", "--yes"),
+            {"SHOP_DATABASE": AWAY},
+            "PostgreSQL cannot be reached",
+        ),
     ],
 )
 def test_an_outage_is_one_message_and_status_3(

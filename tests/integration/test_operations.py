@@ -45,7 +45,7 @@ async def test_looking_changes_nothing(
     assert await content(redis_client, prefix) == before
 
 
-async def test_releasing_changes_the_held_row_alone(
+async def test_releasing_changes_the_held_row_and_the_log_alone(
     broker: RedisBroker, redis_client: Redis, prefix: str
 ) -> None:
     await hold(broker, "1")
@@ -55,7 +55,8 @@ async def test_releasing_changes_the_held_row_alone(
     assert (await release(broker, view.rows)).rows == view.rows
     after = await content(redis_client, prefix)
     assert {key for key in after if after[key] != before.get(key)} == {
-        f"{prefix}:{{accounts.User:0}}:held:mail".encode()
+        f"{prefix}:{{accounts.User:0}}:held:mail".encode(),
+        f"{prefix}:actions".encode(),
     }
 
 

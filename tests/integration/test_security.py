@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 import edgy_bus as edgy
 from edgy_bus.brokers.base import (
+    ActionEntry,
     Backlog,
     DeadLetter,
     Enlisted,
@@ -26,13 +27,18 @@ from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 from edgy_bus.operations import (
     Discarded,
+    Edit,
     Parts,
     Released,
     Replayed,
     Selection,
+    actions,
     discard_dead,
+    edit_dead,
+    editable,
     forget_receiver,
     held,
+    list_dead,
     pause,
     receivers,
     release,
@@ -126,6 +132,9 @@ async def test_service_and_worker_need_no_other_rights(
         assert await consumers.release(first)
         assert await consumers.release(second, skip=True)
         await eventually(lambda: _held(consumers, 0), "the rows are released")
+        assert consumers.broker is not None
+        done = (await actions(consumers.broker, 10)).actions
+        assert [action.action for action in done] == ["release", "release --skip"]
         others = edgy.Bus(url_of(server, "worker"), service="mail", working=WORKING)
         late: list[str] = []
 
@@ -182,6 +191,9 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "letters": await broker.letters(PARTITION, "mail"),
         "survey": await broker.survey([PARTITION]),
         "receivers": await receivers(broker, "mail"),
+        "newest": await broker.search(PARTITION, b"accounts", backwards=True),
+        "entry": await broker.survey_entry(PARTITION, EntryId(1, 0)),
+        "actions": await broker.actions(),
     }
 
 
@@ -213,6 +225,8 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     ((group,),) = (stream.groups for stream in view["survey"])
     assert (group.unread, group.dead, group.held) == (1, 1, 0)
     assert len(view["letters"].letters) == 1
+    assert view["newest"].looked_at == 3
+    assert [group.group for group in view["entry"].groups] == ["mail"]
     assert view["members"] == Members(["w"], {"w": b"a report"})
 
 
@@ -239,16 +253,24 @@ async def test_a_program_with_http_shows_how_far_groups_are(
 async def operate(broker: RedisBroker) -> None:
     """Do everything that an operator may do."""
     await look(broker)
+    (letter,) = [letter async for letter in list_dead(broker, Selection())]
+    parts = Parts(broker, "accounts")
+    original = await editable(parts, letter.id)
+    assert original is not None
+    assert (await edit_dead(parts, Edit(original, original.data, ()))).id
     assert await replay_dead(broker, Selection()) == Replayed(1, 1)
     (row,) = (await held(broker, "mail")).rows
     assert row.released
     await release(broker, [row])
-    paused = await pause(broker, "mail", seconds=60, note="ana")
+    paused = await pause(broker, "mail", seconds=60, by="ana")
     assert (await broker.members("mail")).pause == (paused.until, "ana")
-    assert await pause(broker, "mail", seconds=None, note="ana")
+    assert await pause(broker, "mail", seconds=None, by="ana")
     assert (await resume(broker, "mail")).was_paused
-    assert (await status(Parts(broker, "accounts"))).size
     await forget_receiver(broker, "mail", "send")
+    done = (await actions(broker, 10)).actions
+    words = ["dead edit", "dead replay", "release", "pause", "pause", "resume", "receiver forget"]
+    assert [action.action for action in done] == words
+    assert (await status(Parts(broker, "accounts"))).size
 
 
 async def test_an_operator_replays_releases_and_discards(
@@ -297,7 +319,10 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.acquire(PARTITION, "mine", "me", 1),
         lambda broker: broker.join("mail", "me", 1, b""),
         lambda broker: broker.leave("mail", "w"),
-        lambda broker: broker.inspect(PARTITION, StreamHead(), "fresh"),
+        # A head that the stream lacks: a publisher begins another epoch.
+        lambda broker: broker.inspect(
+            PARTITION, StreamHead("epoch", EntryId(1, 0), "lost"), "fresh"
+        ),
         lambda broker: broker.announce(PARTITION, [pack(event("1", 4))], 1),
         lambda broker: broker.forget(PARTITION, "mail"),
         lambda broker: broker.nudge("mail"),
@@ -305,6 +330,7 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.resume("mail"),
         lambda broker: broker.dismiss("mail", "send"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
+        lambda broker: broker.record(ActionEntry("eve", "pause")),
         lambda broker: broker.erase(),
     ],
 )

@@ -8,6 +8,7 @@
   atomic step in which they act.
 """
 
+from edgy_bus.brokers.base.action_log import ACTIONS, ActionEntry, ActionLog
 from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.broker import Broker
 from edgy_bus.brokers.base.capabilities import Capabilities
@@ -18,7 +19,17 @@ from edgy_bus.brokers.base.publishing import PAGE, Publishing
 from edgy_bus.brokers.base.rostering import Enlisted, Listed, Roster, Rostering, Start
 from edgy_bus.brokers.base.setting_aside import Arrangement, Aside, SettingAside
 from edgy_bus.brokers.base.side_streams import SideStreams
-from edgy_bus.brokers.base.surveying import BrokerFacts, GroupSurvey, StreamSurvey, Surveying
+from edgy_bus.brokers.base.surveying import (
+    SEARCH,
+    SEARCH_BYTES,
+    BrokerFacts,
+    EntrySurvey,
+    GroupAtEntry,
+    GroupSurvey,
+    SearchPage,
+    StreamSurvey,
+    Surveying,
+)
 from edgy_bus.brokers.base.values import (
     START,
     Backlog,
@@ -44,13 +55,18 @@ from edgy_bus.brokers.base.values import (
 )
 
 __all__ = [
+    "ACTIONS",
     "ANY_SIZE",
     "LETTERS",
     "LETTER_BYTES",
     "NOBODY",
     "OVERSHOOT",
     "PAGE",
+    "SEARCH",
+    "SEARCH_BYTES",
     "START",
+    "ActionEntry",
+    "ActionLog",
     "Administration",
     "Arrangement",
     "Aside",
@@ -67,7 +83,9 @@ __all__ = [
     "Enlisted",
     "Entry",
     "EntryId",
+    "EntrySurvey",
     "Fetched",
+    "GroupAtEntry",
     "GroupSurvey",
     "HeldState",
     "Kept",
@@ -84,6 +102,7 @@ __all__ = [
     "Roster",
     "Rostering",
     "RowKey",
+    "SearchPage",
     "SettingAside",
     "SideStreams",
     "Start",

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import ClassVar
 
+from edgy_bus.brokers.base.action_log import ActionLog
 from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.capabilities import Capabilities
 from edgy_bus.brokers.base.consuming import Consuming
@@ -25,6 +26,7 @@ class Broker(
     Administration,
     Rostering,
     SettingAside,
+    ActionLog,
 ):
     """Store streams of events for publishers and groups of consumers.
 

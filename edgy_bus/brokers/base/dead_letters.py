@@ -1,10 +1,10 @@
-"""The operator's role: read dead letters in pages, replay them, and discard them."""
+"""The operator's role: read dead letters in pages, replay, edit and discard letters."""
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from edgy_bus.brokers.base.values import START, EntryId, LetterPage, RowKey
+from edgy_bus.brokers.base.values import START, DeadLetter, EntryId, LetterPage, RowKey
 from edgy_bus.events import Partition
 
 LETTERS = 200
@@ -53,6 +53,15 @@ class DeadLetters(ABC):
         """Return the answer of `replay` for each row, in the order of `rows`."""
         moves = (self.replay(partition, group, row, letters) for row, letters in rows.items())
         return await asyncio.gather(*moves)
+
+    @abstractmethod
+    async def edit(
+        self, partition: Partition, group: str, letter: EntryId, edited: DeadLetter
+    ) -> EntryId | None:
+        """Replace a letter by an edited copy, which comes last, like a letter of this moment.
+
+        Return the id of the copy; None if the letter is gone, and nothing was changed.
+        """
 
     @abstractmethod
     async def discard(self, partition: Partition, group: str, letters: Sequence[EntryId]) -> int:

@@ -127,4 +127,5 @@ class MemoryAdministration(MemoryCore, Administration):
         self._trips.clear()
         self._rosters.clear()
         self._roster_versions.clear()
+        self._actions.clear()
         self._protocol = Protocol(0, 0)

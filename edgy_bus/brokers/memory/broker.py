@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from edgy_bus.brokers.base import Broker, Capabilities
+from edgy_bus.brokers.memory.action_log import MemoryActionLog
 from edgy_bus.brokers.memory.administration import MemoryAdministration
 from edgy_bus.brokers.memory.consuming import MemoryConsuming
 from edgy_bus.brokers.memory.dead_letters import MemoryDeadLetters
@@ -24,6 +25,7 @@ class MemoryBroker(
     MemoryAdministration,
     MemoryRostering,
     MemorySettingAside,
+    MemoryActionLog,
     Broker,
 ):
     """Keep everything in dictionaries of this process. Events are bytes, as in every broker."""

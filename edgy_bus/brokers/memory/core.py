@@ -2,10 +2,20 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
-from edgy_bus.brokers.base import Kept, Lease, Listed, Pause, Protocol, lease_lost, rolled_back
+from edgy_bus.brokers.base import (
+    ACTIONS,
+    ActionEntry,
+    Kept,
+    Lease,
+    Listed,
+    Pause,
+    Protocol,
+    lease_lost,
+    rolled_back,
+)
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
 from edgy_bus.services import PerLoop
@@ -31,6 +41,7 @@ class MemoryCore:
         self._rosters: dict[str, dict[str, Listed]] = defaultdict(dict)
         """Group to receiver to its line in the roster."""
         self._roster_versions: dict[str, str] = defaultdict(str)
+        self._actions: deque[tuple[float, ActionEntry]] = deque(maxlen=ACTIONS)
         self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:

@@ -53,6 +53,16 @@ class MemoryDeadLetters(MemoryCore, DeadLetters):
             state.held[row] = HeldState(retrying=True)
         return len(present)
 
+    async def edit(
+        self, partition: Partition, group: str, letter: EntryId, edited: DeadLetter
+    ) -> EntryId | None:
+        state = self._group(partition, group)
+        # Ids rise: a letter that changes in place would be passed over by a page that is read.
+        if state is None or state.dead.pop(letter, None) is None:
+            return None
+        state.bury(edited, self._clock)
+        return state.last_dead
+
     async def discard(self, partition: Partition, group: str, letters: Sequence[EntryId]) -> int:
         dead = self._dead(partition, group)
         removed = [dead.pop(entry) for entry in letters if entry in dead]

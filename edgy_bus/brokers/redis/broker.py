@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Capabilities
+from edgy_bus.brokers.redis.action_log import RedisActionLog
 from edgy_bus.brokers.redis.administration import RedisAdministration
 from edgy_bus.brokers.redis.consuming import RedisConsuming
 from edgy_bus.brokers.redis.dead_letters import RedisDeadLetters
@@ -34,6 +35,7 @@ class RedisBroker(
     RedisAdministration,
     RedisRostering,
     RedisSettingAside,
+    RedisActionLog,
     Broker,
 ):
     """Use Redis 6.2 or newer, or Valkey. Every atomic step is one Lua script of `lua/`.

@@ -26,7 +26,7 @@ class RedisCore:
         self._scripts = Scripts(self._connections, Conversations(address.connections))
 
     async def _ask(self, name: str, key: Key, *arguments: Argument) -> Any:
-        """Return the reply to a command that reads a key."""
+        """Return the reply to a command about a key. A value of another type is moved away."""
         (reply,) = await self._scripts.ask([(name, key, *arguments)], (key,))
         return reply
 

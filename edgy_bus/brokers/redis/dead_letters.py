@@ -7,13 +7,14 @@ from edgy_bus.brokers.base import (
     LETTERS,
     START,
     Buried,
+    DeadLetter,
     DeadLetters,
     EntryId,
     LetterPage,
     RowKey,
 )
 from edgy_bus.brokers.redis.core import RedisCore
-from edgy_bus.brokers.redis.encoding import read_fields, read_letter
+from edgy_bus.brokers.redis.encoding import letter_arguments, read_fields, read_letter
 from edgy_bus.brokers.redis.keys import Key
 from edgy_bus.brokers.redis.scripts import Answer, Call
 from edgy_bus.events import Partition
@@ -52,6 +53,15 @@ class RedisDeadLetters(RedisCore, DeadLetters):
         # One conversation: with many rows, the round trips are most of the cost.
         calls = [self._move(partition, group, row, letters) for row, letters in rows.items()]
         return [_moved(answer) for answer in await self._scripts.call_all("replay", calls)]
+
+    async def edit(
+        self, partition: Partition, group: str, letter: EntryId, edited: DeadLetter
+    ) -> EntryId | None:
+        keys = (self.keys.dead(partition, group),)
+        # The whole letter, since entries of a stream cannot change.
+        arguments = (str(letter), *letter_arguments(edited))
+        answer = await self._scripts.call("edit", keys, arguments)
+        return None if answer.refusal else EntryId.parse(answer[b"edited"])
 
     async def discard(self, partition: Partition, group: str, letters: Sequence[EntryId]) -> int:
         # XDEL without ids is an error.

@@ -131,6 +131,10 @@ class Keys:
         """Return the key of a counter, which rises to make workers look at their held rows."""
         return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")
 
+    def actions(self) -> Key:
+        """Return the key of a stream: the latest actions of operators."""
+        return Key.stream(f"{self.prefix}:actions")
+
     def protocol(self) -> Key:
         """Return the key of a string: the protocol's version and its oldest version."""
         # Not a field of `models`: releases of protocol 1 take every field there for a model.

@@ -3,10 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgy_bus.brokers.base import BrokerFacts, EntryId, GroupSurvey, StreamSurvey, Surveying
+from edgy_bus.brokers.base import (
+    OVERSHOOT,
+    SEARCH,
+    SEARCH_BYTES,
+    BrokerFacts,
+    EntryId,
+    EntrySurvey,
+    GroupAtEntry,
+    GroupSurvey,
+    SearchPage,
+    StreamSurvey,
+    Surveying,
+)
 from edgy_bus.brokers.base.surveying import SURVEY
 from edgy_bus.brokers.redis.core import RedisCore
-from edgy_bus.brokers.redis.encoding import text_of
+from edgy_bus.brokers.redis.encoding import read_fields, read_landmark, text_of
 from edgy_bus.brokers.redis.scripts import Answer
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
@@ -31,6 +43,32 @@ class RedisSurveying(RedisCore, Surveying):
             answers = await self._scripts.call_all("survey", calls)
             streams += map(_stream, page, answers)
         return streams
+
+    async def survey_entry(
+        self, partition: Partition, entry: EntryId, *, data: bool = False
+    ) -> EntrySurvey:
+        # As for `survey`: the script finds the groups.
+        arguments = (self.keys.tag(partition), str(entry), int(data))
+        answer = await self._scripts.call("survey_entry", (self.keys.events(partition),), arguments)
+        groups = [_at_entry(row) for row in answer[b"groups"]]
+        return EntrySurvey(read_fields(answer[b"fields"]), groups)
+
+    async def search(
+        self,
+        partition: Partition,
+        text: bytes,
+        start: EntryId | None = None,
+        count: int = SEARCH,
+        *,
+        backwards: bool = False,
+    ) -> SearchPage:
+        # Headers are bytes, and the script compares bytes: the text needs no decoding.
+        bound = "" if start is None else str(start)
+        arguments = (text, bound, count, SEARCH_BYTES, OVERSHOOT, int(backwards))
+        answer = await self._scripts.call("search", (self.keys.events(partition),), arguments)
+        last = EntryId.parse(answer[b"last"]) if answer[b"last"] else None
+        landmarks = [read_landmark(raw) for raw in answer[b"landmarks"]]
+        return SearchPage(landmarks, last, int(answer[b"looked_at"]))
 
     async def facts(self) -> BrokerFacts:
         (moment,) = await self._scripts.ask([("TIME",)])
@@ -69,4 +107,15 @@ def _group(row: Sequence[Any]) -> GroupSurvey:
         dead=int(dead),
         held=int(held),
         holder=text_of(holder),
+    )
+
+
+def _at_entry(row: Sequence[Any]) -> GroupAtEntry:
+    name, position, reader, deliveries, notes = row
+    return GroupAtEntry(
+        group=text_of(name),
+        position=EntryId.parse(position),
+        reader=text_of(reader),
+        deliveries=int(deliveries),
+        notes=notes or None,
     )

@@ -9,6 +9,7 @@ one statement. Every change of state compares the head with the head that the ca
 
 from edgy_bus.outbox.store.outbox import OutboxStore
 from edgy_bus.outbox.store.repairs import RepairStore
+from edgy_bus.outbox.store.searching import FoundRow, FoundRows, Placing, SearchStore
 from edgy_bus.outbox.store.tidying import TidyStore
 from edgy_bus.outbox.store.values import (
     Chunk,
@@ -25,14 +26,18 @@ from edgy_bus.outbox.store.values import (
 
 __all__ = [
     "Chunk",
+    "FoundRow",
+    "FoundRows",
     "Incarnations",
     "OutboxStore",
     "PageSize",
     "Pending",
     "PendingRow",
+    "Placing",
     "Recognised",
     "Repair",
     "RepairStore",
+    "SearchStore",
     "Standing",
     "TidyStore",
     "newest_of",

@@ -16,6 +16,7 @@ from edgy_bus.outbox import ledger, statements
 from edgy_bus.outbox.statements import Parameters
 from edgy_bus.outbox.store import identity, steps
 from edgy_bus.outbox.store.repairs import RepairStore
+from edgy_bus.outbox.store.searching import SearchStore
 from edgy_bus.outbox.store.sequence import check_sequence
 from edgy_bus.outbox.store.tidying import TidyStore
 from edgy_bus.outbox.store.values import (
@@ -48,6 +49,8 @@ _Key = tuple[str, str]
 class OutboxStore:
     """The outbox of a service in a database. `repairs` and `tidying` are the parts for those loops.
 
+    `searching` is the part for operators.
+
     Several services may keep their events in the same tables. Each sees the events, streams and
     groups of its own models only: the broker, the keys of signatures and the numbers of partitions
     of another service may be others.
@@ -58,6 +61,7 @@ class OutboxStore:
         self.service = service
         self.repairs = RepairStore(database)
         self.tidying = TidyStore(database)
+        self.searching = SearchStore(database)
         self.id = ""
         """Names the tables among those of all databases; known once the tables are prepared."""
         self._dialect = database.dialect.name

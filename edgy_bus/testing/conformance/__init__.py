@@ -12,6 +12,7 @@ function that returns one more connected broker on the same data. A bounded brok
 """
 
 from edgy_bus.brokers.base import Capabilities
+from edgy_bus.testing.conformance.action_log import ActionLogTopic
 from edgy_bus.testing.conformance.administration import AdministrationTopic
 from edgy_bus.testing.conformance.bells import BellTopic
 from edgy_bus.testing.conformance.consuming import ConsumingTopic
@@ -51,6 +52,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     AdministrationTopic,
     RosterTopic,
     SettingAsideTopic,
+    ActionLogTopic,
 )
 
 

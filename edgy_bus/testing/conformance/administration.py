@@ -2,7 +2,7 @@
 
 import asyncio
 
-from edgy_bus.brokers.base import Broker, Pause, Protocol
+from edgy_bus.brokers.base import ActionEntry, Broker, Pause, Protocol
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
     acquire,
@@ -123,9 +123,11 @@ class AdministrationTopic:
         lease = await acquire(broker, "w")
         (entry,) = await fetch_new(broker, lease)
         await broker.bury(lease, letter_of(entry))
+        await broker.record(ActionEntry("ana", "pause"))
         await broker.erase()
         assert await broker.backlog(PARTITION) == []
         assert await broker.dead_letters(PARTITION, "mail") == []
         assert dict(await broker.declared()) == {}
+        assert list(await broker.actions()) == []
         assert list((await broker.members("mail")).alive) == []
         assert not await broker.renew(lease, 30)

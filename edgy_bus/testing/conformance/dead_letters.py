@@ -1,5 +1,7 @@
 """Dead letters: kept once, with the raw entry, until an operator replays or discards them."""
 
+from dataclasses import replace
+
 from edgy_bus.brokers.base import START, Broker, DeadLetter, HeldState, Lease, RowKey
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
@@ -55,6 +57,23 @@ class DeadLetterTopic:
         assert last.letter.fields[b"data"] == b"{}"
         assert b"data" not in rest.letters[0].letter.fields
         assert last.size == rest.letters[0].size == len(b"b" + b'{"id":"b"}' + b"{}")
+
+    async def test_a_letter_is_edited_once_and_comes_last(self, broker: Broker) -> None:
+        letters = await _bury(broker, await acquire(broker, "w"), *"ab")
+        a, b = [buried.id for buried in (await broker.letters(PARTITION, "mail")).letters]
+        edited = replace(letters[0], fields={**letters[0].fields, b"data": b'{"x":1}'})
+        copy = await broker.edit(PARTITION, "mail", a, edited)
+        assert copy is not None
+        assert b < copy
+        page = await broker.letters(PARTITION, "mail", data=True)
+        assert [buried.id for buried in page.letters] == [b, copy]
+        assert await broker.dead_letters(PARTITION, "mail") == [letters[1], edited]
+        # Another operator was first: nothing comes back.
+        assert await broker.edit(PARTITION, "mail", a, edited) is None
+        assert await broker.edit(PARTITION, "nobody", a, edited) is None
+        await broker.discard(PARTITION, "mail", [b, copy])
+        assert await broker.edit(PARTITION, "mail", copy, edited) is None
+        assert await broker.dead_letters(PARTITION, "mail") == []
 
     async def test_letters_are_discarded_once(self, broker: Broker) -> None:
         await _bury(broker, await acquire(broker, "w"), *"abc")

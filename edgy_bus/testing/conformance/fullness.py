@@ -1,8 +1,9 @@
 """A full broker, for brokers that declare `bounded`: what frees memory works, what grows waits."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from edgy_bus.brokers.base import START, Broker, HeldState, Lease
+from edgy_bus.brokers.base import START, ActionEntry, Broker, HeldState, Lease
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
@@ -123,3 +124,19 @@ class FullTopic:
         assert not await broker.unpark(lease, ROW, second)
         assert await broker.discard(PARTITION, "mail", [c]) == 1
         assert await broker.dead_letters(PARTITION, "mail") == [first.letter]
+
+    async def test_a_letter_is_edited_and_the_action_is_not_recorded(
+        self, broker: Broker, fill: Fill
+    ) -> None:
+        await append(broker, "a")
+        lease = await acquire(broker, "w")
+        (entry,) = await fetch_new(broker, lease)
+        await broker.bury(lease, letter_of(entry))
+        (buried,) = (await broker.letters(PARTITION, "mail")).letters
+        await fill(True)
+        # The letter is deleted first, as for a replay.
+        edited = replace(letter_of(entry), fields={**entry.fields, b"data": b'{"x":1}'})
+        assert await broker.edit(PARTITION, "mail", buried.id, edited) is not None
+        assert await broker.dead_letters(PARTITION, "mail") == [edited]
+        assert await is_refused(broker.record(ActionEntry("ana", "dead edit")))
+        assert list(await broker.actions()) == []

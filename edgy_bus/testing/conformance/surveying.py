@@ -2,7 +2,8 @@
 
 import time
 
-from edgy_bus.brokers.base import START, Broker
+from edgy_bus.brokers.base import SEARCH_BYTES, START, Broker, EntryId, EntrySurvey
+from edgy_bus.codec import Wire
 from edgy_bus.events import Partition
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
@@ -11,6 +12,7 @@ from edgy_bus.testing.conformance.steps import (
     append,
     fetch_new,
     letter_of,
+    pass_on,
 )
 
 UNKNOWN = Partition("accounts.User", "7")
@@ -51,3 +53,69 @@ class SurveyTopic:
         # No script reads the entry to number it, so the read shows its id.
         (d,) = await fetch_new(broker, lease)
         assert mail.oldest == d.id, "the oldest entry was unread"
+
+    async def test_an_entry_is_shown_with_the_way_of_each_group(self, broker: Broker) -> None:
+        await append(broker, *"abc")
+        lease = await acquire(broker, "w")
+        a, b, _ = await fetch_new(broker, lease, 3)
+        # A group that has read the first entry alone.
+        behind = await acquire(broker, "behind", group="slow")
+        await fetch_new(broker, behind, 1)
+        await broker.note(lease, {b.id: b"notes"})
+        await broker.settle(lease, [a.id])
+        settled = await broker.survey_entry(PARTITION, a.id)
+        mail, slow = sorted(settled.groups, key=lambda group: group.group)
+        assert settled.fields == {b"id": b"a", b"head": b'{"id":"a"}'}
+        assert (mail.group, mail.reader, mail.deliveries, mail.notes) == ("mail", "", 0, None)
+        assert mail.position > a.id
+        assert (slow.group, slow.reader, slow.deliveries) == ("slow", behind.holder, 1)
+        unfinished = await broker.survey_entry(PARTITION, b.id, data=True)
+        mail, slow = sorted(unfinished.groups, key=lambda group: group.group)
+        assert unfinished.fields[b"data"] == b"{}"
+        assert (mail.reader, mail.deliveries, mail.notes) == (lease.holder, 1, b"notes")
+        assert (slow.reader, slow.position) == ("", a.id), "the group has not read so far"
+        later = await pass_on(broker, lease)
+        await broker.fetch(later, 10, inherit=True)
+        taken = await broker.survey_entry(PARTITION, b.id)
+        (mail,) = (group for group in taken.groups if group.group == "mail")
+        assert (mail.reader, mail.deliveries) == (later.holder, 2)
+
+    async def test_an_entry_that_is_not_there_has_no_fields(self, broker: Broker) -> None:
+        assert await broker.survey_entry(UNKNOWN, EntryId(1, 0)) == EntrySurvey({}, [])
+        await append(broker, "a")
+        assert (await broker.survey_entry(PARTITION, EntryId(1, 0))).fields == {}
+
+    async def test_a_search_reads_headers_in_pages(self, broker: Broker) -> None:
+        await append(broker, "ax", "b", "ay", "c", "az")
+        page = await broker.search(PARTITION, b'"a', count=2)
+        assert [landmark.event_id for landmark in page.landmarks] == ["ax"]
+        assert page.landmarks[0].header == b'{"id":"ax"}'
+        assert page.looked_at == 2
+        # Behind the last entry of the page, which did not match.
+        page = await broker.search(PARTITION, b'"a', page.last)
+        assert [landmark.event_id for landmark in page.landmarks] == ["ay", "az"]
+        assert (page.last, page.looked_at) == (page.landmarks[1].entry, 3)
+        end = await broker.search(PARTITION, b'"a', page.last)
+        assert (end.landmarks, end.last, end.looked_at) == ([], None, 0)
+
+    async def test_a_search_backwards_begins_with_the_newest(self, broker: Broker) -> None:
+        await append(broker, "ax", "b", "ay")
+        page = await broker.search(PARTITION, b'"a', count=2, backwards=True)
+        assert [landmark.event_id for landmark in page.landmarks] == ["ay"]
+        page = await broker.search(PARTITION, b'"a', page.last, backwards=True)
+        assert [landmark.event_id for landmark in page.landmarks] == ["ax"]
+        assert (await broker.search(UNKNOWN, b"", backwards=True)).last is None
+
+    async def test_a_search_takes_no_text_for_a_pattern(self, broker: Broker) -> None:
+        await append(broker, "a", "b")
+        assert (await broker.search(PARTITION, b".")).landmarks == []
+
+    async def test_a_step_of_a_search_ends_after_some_bytes(self, broker: Broker) -> None:
+        head = await append(broker, "a")
+        data = b"x" * (SEARCH_BYTES // 25)
+        large = [Wire(f"e{n}", b"{}", data) for n in range(60)]
+        assert await broker.publish(PARTITION, head, large) is not None
+        page = await broker.search(PARTITION, b"{")
+        # A broker looks at the sizes after some entries at the latest.
+        assert 20 <= page.looked_at <= 50
+        assert len(page.landmarks) == page.looked_at

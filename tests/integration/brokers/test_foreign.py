@@ -185,3 +185,24 @@ async def test_a_number_of_partitions_is_declared_and_listed_or_neither(
     assert await broker.declare("accounts.User", 8) == number
     assert await broker.declared() == {"accounts.User": number}
     await broker.close()
+
+
+async def test_looking_at_an_entry_leaves_foreign_values_alone(
+    redis_url: str, prefix: str, redis_client: Redis
+) -> None:
+    broker = RedisBroker(redis_url, prefix)
+    await append(broker, "a")
+    await redis_client.xadd(broker.keys.events(PARTITION), {b"\xff": b"\xfe"})
+    lease = await acquire(broker, "w")
+    a, foreign = (await broker.fetch(lease, 10, inherit=False)).entries
+    await redis_client.delete(broker.keys.notes(PARTITION, "mail"))
+    await redis_client.set(broker.keys.notes(PARTITION, "mail"), "foreign")
+    with Told() as told:
+        [group] = (await broker.survey_entry(PARTITION, a.id)).groups
+        assert (group.reader, group.notes) == (lease.holder, None)
+        assert (await broker.survey_entry(PARTITION, foreign.id)).fields == {b"\xff": b"\xfe"}
+        page = await broker.search(PARTITION, b"a")
+        assert ([each.event_id for each in page.landmarks], page.looked_at) == (["a"], 2)
+        assert (await broker.search(PARTITION, b"")).landmarks[1].header == b""
+    assert told.names() == []
+    await broker.close()

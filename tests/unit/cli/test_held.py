@@ -118,38 +118,3 @@ def test_a_release_of_nothing_or_of_a_row_and_all_is_refused(
     status, _, err = run(capsys, "release", *names)
     assert status == 2
     assert "name a row, MODEL and ROW, or write --all" in err
-
-
-def test_forgetting_names_the_models_and_repeats_without_harm(
-    capsys: pytest.CaptureFixture[str], holding: edgy.Bus
-) -> None:
-    store = holding._wiring.parts.outboxes[0]  # type: ignore[union-attr]
-
-    async def prepare() -> None:
-        async with store.database:
-            await store.prepare()
-
-    status, _, err = run(capsys, "forget", "accounts")
-    assert status == 2
-    assert "Start the service once, which creates its tables" in err
-    asyncio.run(prepare())
-    assert run(capsys, "forget", "accounts") == (
-        0,
-        "the group 'accounts' was removed from accounts.User\n",
-        "",
-    )
-    assert run(capsys, "forget", "accounts") == (
-        1,
-        "",
-        "no model of accounts knew the group 'accounts'\n",
-    )
-
-
-@pytest.mark.usefixtures("bus")
-def test_a_bus_without_an_outbox_has_no_group_to_forget(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("program.bus", edgy.Bus("memory://", service="mail"))
-    status, _, err = run(capsys, "forget", "mail")
-    assert status == 2
-    assert "this bus has no registry" in err

@@ -1,4 +1,4 @@
-"""`edgy-bus status`, `groups` and `streams`: what is shown, and with which status."""
+"""`edgy-bus status`, `group list` and `streams`: what is shown, and with which status."""
 
 import asyncio
 import json
@@ -9,7 +9,9 @@ import edgy_bus as edgy
 from edgy_bus.brokers.base import Broker
 from edgy_bus.database import Database
 from tests.support import PARTITION, bury, event, publish
-from tests.unit.cli.support import run
+from tests.unit.cli.support import run, run_words
+
+GROUPS = ("group", "list", "program:bus")
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def test_a_bus_at_rest_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     assert "0 events to publish" in out
     assert "no group has read a stream" in out
-    assert run(capsys, "groups")[:2] == (0, "no group has read a stream\n")
+    assert run_words(capsys, *GROUPS)[:2] == (0, "no group has read a stream\n")
     assert run(capsys, "streams")[:2] == (0, "there is no stream\n")
 
 
@@ -62,11 +64,11 @@ def test_a_group_without_workers_and_the_owners_of_its_streams_are_shown(
     capsys: pytest.CaptureFixture[str], broker: Broker
 ) -> None:
     asyncio.run(_leave_unread(broker))
-    status, out, _ = run(capsys, "groups")
+    status, out, _ = run_words(capsys, *GROUPS)
     assert status == 1
     assert "no worker: start one" in out
     assert out.splitlines()[-1].split() == ["mail", "worker", "1", "not", "alive"]
-    (group,) = json.loads(run(capsys, "groups", "--json")[1])["data"]["groups"]
+    (group,) = json.loads(run_words(capsys, *GROUPS, "--json")[1])["data"]["groups"]
     assert (group["lag"], group["unfinished"], group["owners"]) == (2, 1, {"worker": 1})
 
 

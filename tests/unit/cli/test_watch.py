@@ -1,6 +1,8 @@
 """The watch over signals: its last words, and what a child of a fork inherits."""
 
 import signal
+import subprocess
+import sys
 
 from edgy_bus.cli.watch import Watch
 
@@ -29,3 +31,30 @@ def handlers_after_forgetting(watch: Watch) -> list[object]:
 
 def test_a_child_of_a_fork_keeps_the_handlers_of_the_application(watch: Watch) -> None:
     assert handlers_after_forgetting(watch) == [signal.default_int_handler, signal.SIG_IGN]
+
+
+SUPERVISOR = """
+import asyncio, os, signal, time
+from edgy_bus.cli.running import Stop, run
+
+async def main(stop: Stop) -> None:
+    loop, processes_died = asyncio.get_running_loop(), asyncio.Event()
+
+    def kill(reason: str) -> None:
+        loop.call_soon_threadsafe(processes_died.set)
+        time.sleep(0.5)  # a slow report: the program ends by itself meanwhile
+
+    stop.before_leaving(kill)
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
+    await processes_died.wait()
+
+run(main)
+"""
+
+
+def test_a_program_that_its_last_words_end_has_the_status_of_the_signal() -> None:
+    words = [sys.executable, "-c", SUPERVISOR]
+    ended = subprocess.run(words, check=False, capture_output=True, timeout=20)
+    assert ended.returncode == 128 + signal.SIGINT, ended.stderr

@@ -111,7 +111,7 @@ async def test_a_group_without_workers_or_owners_is_a_finding() -> None:
     await _read(broker)
     found = await examine(broker)
     assert codes(found) == ["group.deserted"]
-    assert "edgy-bus forget MODULE:BUS mail" in found.findings[0].remedy
+    assert "edgy-bus group forget MODULE:BUS mail" in found.findings[0].remedy
     await broker.join("mail", "w", 60, b"")
     assert codes(await examine(broker)) == ["group.unowned"]
 

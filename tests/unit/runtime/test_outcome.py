@@ -61,6 +61,25 @@ def test_notes_travel() -> None:
     assert unpack_notes("e2", pack_notes("e1", notes)) == {}, "they are about another event"
 
 
+def test_a_note_carries_the_beginning_of_the_reason_for_operators() -> None:
+    again = decide(Failed("ValueError: " + "x" * 900), Note(), RETRY, now=100)
+    assert isinstance(again, Again)
+    assert again.noted == again.note
+    [note] = unpack_notes("e1", pack_notes("e1", {"a": again.noted})).values()
+    assert note.reason == "ValueError: " + "x" * 188
+    bare = pack_notes("e1", {"a": Note(1)})
+    assert bare == b'["e1",{"a":[1,0.0,false,false,0.0]}]', "as releases without reasons write"
+    deep = b"[" * 1_000 + b"]" * 1_000
+    [foreign] = unpack_notes("e1", b'["e1",{"a":[1,0,false,false,0,%s]}]' % deep).values()
+    assert (foreign.attempts, foreign.reason) == (1, "")
+
+
+def test_a_reason_that_is_no_text_is_noted_all_the_same() -> None:
+    again = Again(Note(1), "ValueError: \ud800")
+    [note] = unpack_notes("e1", pack_notes("e1", {"a": again.noted})).values()
+    assert note.reason == "ValueError: ?"
+
+
 @pytest.mark.parametrize(
     "raw", [None, b"", b"{", b"[]", b'{"a": 1}', b'{"a": ["x", 0, 0]}', b'{"a": []}']
 )
