@@ -114,6 +114,8 @@ def _note(group: GroupStatus) -> str:
     # By name: an operator looks for the receiver that waits.
     if group.paused:
         notes.append(f"{', '.join(group.paused)} paused")
+    if group.tripped:
+        notes.append(f"breaker of {', '.join(group.tripped)} open")
     if group.dead:
         notes.append("`edgy-bus dead list`")
     if group.held:

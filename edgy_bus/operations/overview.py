@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, StreamSurvey
+from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, StreamSurvey, Trip
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
 from edgy_bus.operations.parts import Parts, outbox_name
 from edgy_bus.operations.surveys import surveyed, worker_of
@@ -53,6 +53,8 @@ class GroupStatus:
     """The pause of the group: its workers begin no call."""
     paused: Mapping[str, Pause] = field(default_factory=dict)
     """The receivers that operators have paused, by name."""
+    tripped: Mapping[str, Trip] = field(default_factory=dict)
+    """The receivers whose breakers have opened, by name."""
     aside: Mapping[str, "AsideStatus"] = field(default_factory=dict)
     """The receivers that are set aside, by name."""
 
@@ -65,7 +67,8 @@ class GroupStatus:
     @property
     def well(self) -> bool:
         """Return whether an operator has nothing to do for the group."""
-        return not (self.dead or self.held or self.deserted or self.pause or self.paused)
+        waits = self.pause or self.paused or self.tripped
+        return not (self.dead or self.held or self.deserted or waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,7 @@ async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
         unowned=total.unowned,
         pause=members.pause,
         paused=dict(sorted(members.paused.items())),
+        tripped=dict(sorted(members.tripped.items())),
         aside=dict(sorted(total.aside.items())),
     )
 

@@ -18,7 +18,6 @@ from contextlib import suppress
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Arrangement, EntryId
 from edgy_bus.errors import BrokerError
-from edgy_bus.runtime.roster import GroupRoster
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.telemetry import catalogue
@@ -122,7 +121,8 @@ class Attendance:
             return False
         state = roster.state
         listed = roster.at(self._partition)
-        self._paused = self._paused_before_calls(roster)
+        # Of the receivers that are paused now, those that this tenure cannot have called.
+        self._paused = roster.paused & self._paused.union(self._aside)
         called = self._receivers - self._paused
         taking_part = {name: each for name, each in listed.items() if name in called}
         left_out = {name: each for name, each in listed.items() if name not in called}
@@ -143,10 +143,6 @@ class Attendance:
         self._arranged = state
         self._next = asyncio.get_running_loop().time() + _AGAIN
         return bool(returned)
-
-    def _paused_before_calls(self, roster: GroupRoster) -> frozenset[str]:
-        """Return the receivers that are paused now, and that this tenure cannot have called."""
-        return roster.paused & self._paused.union(self._aside)
 
     def _learn(self, arrangement: Arrangement) -> None:
         self._aside = tuple(sorted(arrangement.aside))

@@ -17,11 +17,12 @@ class Breakers:
     """Hold the breakers that are not closed, or whose last calls have failed.
 
     Args:
-        slots: limits the calls of a receiver: to none while its breaker is open, and to one while
-            it is half-open.
+        calls: the calls of a receiver that may wait at the same time while its breaker is closed.
         wake: begins the next round of the consumer at once.
 
     Attributes:
+        slots: limits the calls of each receiver: to none while its breaker is open, to one while
+            the breaker is half-open.
         circuits: receiver to its breaker. Nearly always empty, and read after every call.
     """
 
@@ -29,14 +30,14 @@ class Breakers:
         self,
         broker: Broker,
         subscriptions: Subscriptions,
-        slots: ReceiverSlots,
+        calls: int,
         wake: Callable[[], None],
     ) -> None:
         self.circuits: dict[str, Circuit] = {}
         self._broker = broker
         self._group = subscriptions.group
         self._breakers = {each.name: each.receiver.options.breaker for each in subscriptions.all}
-        self._slots = slots
+        self.slots = ReceiverSlots(calls)
         self._wake = wake
         self._reasons: dict[str, str] = {}
         """Receivers whose breakers the broker has yet to open, and why."""
@@ -57,7 +58,7 @@ class Breakers:
         if circuit.fail(row):
             self._reasons[receiver] = reason[:_LONGEST_REASON]
             # At once: until the broker knows, other calls of this process would fail as well.
-            self._slots.limit(receiver, 0)
+            self.slots.limit(receiver, 0)
             self._wake()
 
     def succeeded(self, receiver: str) -> None:
@@ -104,10 +105,10 @@ class Breakers:
             if circuit.trip is not None and receiver not in tripped:
                 self._forget(receiver)
             else:
-                self._slots.limit(receiver, circuit.calls)
+                self.slots.limit(receiver, circuit.calls)
 
     def _forget(self, receiver: str) -> None:
         """Begin to count from zero: a call has succeeded, here or elsewhere."""
         self.circuits.pop(receiver, None)
         self._reasons.pop(receiver, None)
-        self._slots.limit(receiver, None)
+        self.slots.limit(receiver, None)

@@ -37,7 +37,7 @@ from edgy_bus.runtime.news import NewsWatch
 from edgy_bus.runtime.pausing import Pauses
 from edgy_bus.runtime.peers import Peers
 from edgy_bus.runtime.roster import GroupRoster
-from edgy_bus.runtime.slots import ReceiverSlots, Slots
+from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.runtime.term import end_of
@@ -75,6 +75,8 @@ class Consumer(Service):
     ready = False
     _away = False
     _nudge = ""
+    _forgotten = 0.0
+    """When `_declared` is to be read again."""
 
     def __init__(
         self,
@@ -104,14 +106,13 @@ class Consumer(Service):
         self._meter = Meter(self.group) if telemetry.is_measured() else None
         self._roster = GroupRoster(broker, subscriptions, settings.receiver_retention or _FOR_EVER)
         self._ended = asyncio.Event()
-        receivers = ReceiverSlots(settings.concurrency)
-        self._breakers = Breakers(broker, subscriptions, receivers, self._ended.set)
+        self._breakers = Breakers(broker, subscriptions, settings.concurrency, self._ended.set)
         self._tools = Tools(
             broker=broker,
             subscriptions=subscriptions,
             settings=settings,
             slots=slots,
-            receivers=receivers,
+            receivers=self._breakers.slots,
             load=load,
             portion=Portion(settings.fetch_bytes),
             stats=self.stats,
@@ -127,8 +128,6 @@ class Consumer(Service):
         self._numbers = itertools.count(1)
         self._pauses = Pauses(self.group)
         self._declared: Mapping[str, int] = {}
-        self._forgotten = 0.0
-        """When `_declared` is to be read again."""
 
     @property
     def partitions(self) -> list[Partition]:

@@ -1,7 +1,6 @@
 """Planted bugs of receivers that are set aside: each lacks one rule. `bugs.BUGS` names them."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from edgy_bus.brokers.base import (
@@ -13,11 +12,8 @@ from edgy_bus.brokers.base import (
 )
 from edgy_bus.brokers.memory.setting_aside import Step
 from edgy_bus.brokers.memory.state import Group, Stream
-from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 from edgy_bus.runtime.attendance import Attendance
-from edgy_bus.runtime.leases import LeaseRenewal, Membership
-from edgy_bus.runtime.roster import GroupRoster
 from tests.simulation.broker import Redis
 
 
@@ -137,17 +133,6 @@ def _leaves_nobody_out(self: Attendance, entry: EntryId) -> tuple[str, ...]:
     return ()
 
 
-async def _joins_without_a_report(self: LeaseRenewal, membership: Membership, asked: float) -> None:
-    if asked - membership.joined >= self._limits.pause and not membership.has_left:
-        with suppress(BrokerError):
-            await self._broker.join(membership.group, membership.worker, self._limits.lease, b"")
-            membership.joined = asked
-
-
-def _paused_beside_calls(self: Attendance, roster: GroupRoster) -> frozenset[str]:
-    return roster.paused
-
-
 BROKERS: dict[str, type[Redis]] = {
     "a receiver takes along what it has finished": FinishedGoesAlong,
     "a receiver leaves behind what it has not finished": UnfinishedStays,
@@ -162,12 +147,6 @@ BROKERS: dict[str, type[Redis]] = {
 
 PATCHES: dict[str, tuple[Any, str, Any]] = {
     "receivers that are set aside are called": (Attendance, "left_out", _leaves_nobody_out),
-    "receivers are paused while they are called": (
-        Attendance,
-        "_paused_before_calls",
-        _paused_beside_calls,
-    ),
-    "keepers register workers without a report": (LeaseRenewal, "_join", _joins_without_a_report),
 }
 
 ASIDE_FAULTS: dict[str, tuple[str, ...]] = {

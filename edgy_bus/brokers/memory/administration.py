@@ -77,6 +77,7 @@ class MemoryAdministration(MemoryCore, Administration):
     async def trip(self, group: str, receiver: str, seconds: float, step: int, reason: str) -> None:
         now = self._clock()
         _, since, stored, _ = self._trips[group].get(receiver, (0.0, now, 0, ""))
+        # Several workers see the same outage: one of them counts.
         if step > stored:
             self._trips[group][receiver] = (now + seconds, since, step, reason)
 

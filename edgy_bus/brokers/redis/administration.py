@@ -132,6 +132,7 @@ class RedisAdministration(RedisCore, Administration):
 def _pauses_in(lines: Mapping[bytes, bytes]) -> dict[str, Pause]:
     """Read pauses by receiver. What another program wrote pauses nobody."""
     pauses = {}
+    # A program may have written anything into the hash, and such a text must stop no worker.
     for name, text in lines.items():
         end, _, note = text_of(text).partition(" ")
         if end.isascii() and end.isdigit() and len(end) <= _DIGITS:
@@ -141,6 +142,7 @@ def _pauses_in(lines: Mapping[bytes, bytes]) -> dict[str, Pause]:
 
 def _trips_in(flat: Sequence[bytes]) -> dict[str, Trip]:
     """Return the trips of a group by receiver, as `join.lua` answers them."""
+    # Numbers and texts alternate, so that no mapping can be made of them.
     rows = (flat[at : at + 5] for at in range(0, len(flat), 5))
     return {
         text_of(name): Trip(int(remaining) / 1000, int(age) / 1000, int(step), text_of(reason))

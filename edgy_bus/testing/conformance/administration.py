@@ -73,6 +73,32 @@ class AdministrationTopic:
         members = await broker.members("mail")
         assert (members.pause, members.paused) == (whole, {})
 
+    async def test_a_breaker_opens_and_is_half_open_until_it_is_closed(
+        self, broker: Broker
+    ) -> None:
+        assert (await broker.members("mail")).tripped == {}
+        await broker.trip("mail", "shop.send", 60, 1, "HTTP 503: é away")
+        # Another worker, which has seen the same.
+        await broker.trip("mail", "shop.send", 0.05, 1, "late")
+        await broker.trip("mail", "shop.bill", 0.05, 1, "")
+        await asyncio.sleep(0.1)
+        for members in (await broker.members("mail"), await broker.join("mail", "w", 30, b"")):
+            trip, short = members.tripped["shop.send"], members.tripped["shop.bill"]
+            assert (trip.step, trip.reason, trip.is_open) == (1, "HTTP 503: é away", True)
+            assert 50 < trip.remaining <= 60
+            assert (short.remaining, short.is_open) == (0, False)
+        before = trip.age
+        await asyncio.sleep(0.05)
+        await broker.trip("mail", "shop.send", 120, 2, "again")
+        trip = (await broker.members("mail")).tripped["shop.send"]
+        assert (trip.step, trip.reason) == (2, "again")
+        assert 110 < trip.remaining <= 120
+        assert trip.age > before, "since the first time"
+        assert await broker.reset("mail", "shop.send")
+        assert not await broker.reset("mail", "shop.send")
+        assert (await broker.members("mail")).tripped.keys() == {"shop.bill"}
+        assert (await broker.members("other")).tripped == {}
+
     async def test_a_protocol_only_rises(self, broker: Broker) -> None:
         assert await broker.keep_protocol(Protocol(2, 1)) == Protocol(2, 1)
         assert await broker.keep_protocol(Protocol(1, 0)) == Protocol(2, 1)

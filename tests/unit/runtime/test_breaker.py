@@ -10,6 +10,7 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.errors import SignalError
 from edgy_bus.retrying import Retry, RetryLater
 from edgy_bus.runtime.breaker import Circuit, Opening
+from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.slots import ReceiverSlots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
@@ -95,6 +96,46 @@ def test_the_slots_of_a_receiver_follow_its_limit() -> None:
     assert "a" in slots.full
     slots.limit("a", None)
     assert "a" not in slots.full
+
+
+async def test_calls_stop_at_once_and_the_broker_learns_of_it() -> None:
+    broker, woken = MemoryBroker(), asyncio.Event()
+    subscriptions = Subscriptions("mail", [subscribe(_nothing, name="b", breaker=QUICK)])
+    breakers = Breakers(broker, subscriptions, 64, woken.set)
+    for row in range(QUICK.failures):
+        assert "b" not in breakers.slots.full
+        breakers.failed("b", str(row), "away")
+    assert "b" in breakers.slots.full
+    assert breakers.open == {"b"}
+    assert woken.is_set()
+    await breakers.exchange()
+    tripped = (await broker.members("mail")).tripped
+    assert (tripped["b"].step, tripped["b"].is_open) == (1, True)
+    breakers.note(tripped)
+    assert breakers.open == {"b"}
+    # The time is over: a call at a time.
+    breakers.note({"b": Trip(0.0, 1.0, 1, "away")})
+    assert breakers.open == frozenset()
+    breakers.slots.occupy("b")
+    assert "b" in breakers.slots.full
+    breakers.slots.give_back("b")
+    assert "b" not in breakers.slots.full
+    breakers.succeeded("b")
+    await breakers.exchange()
+    assert (await broker.members("mail")).tripped == {}
+    assert breakers.circuits == {}
+
+
+def test_a_breaker_that_another_process_closes_is_closed_here() -> None:
+    subscriptions = Subscriptions("mail", [subscribe(_nothing, name="b", breaker=QUICK)])
+    breakers = Breakers(MemoryBroker(), subscriptions, 64, lambda: None)
+    breakers.note({"b": Trip(3.0, 1.0, 1, "away"), "of another program": Trip(3.0, 1.0, 1, "")})
+    assert (breakers.open, "b" in breakers.slots.full) == ({"b"}, True)
+    breakers.note({})
+    assert (breakers.open, "b" in breakers.slots.full) == (frozenset(), False)
+
+
+async def _nothing(sender: Any, **kwargs: Any) -> None: ...
 
 
 # The receiver

@@ -336,11 +336,13 @@ async def test_a_call_that_runs_finishes_before_its_receiver_is_set_aside(
     subscriptions = [subscribe(slow, name="b"), subscribe(programs._receiver("a"), name="a")]
     worker = Worker(programs.broker, [Subscriptions("mail", subscriptions)], SETTINGS)
     await programs.publish(1)
-    async with worker:
+    with Told() as told:
+        await worker.start()
         await eventually(lambda: calls == len(PARTITIONS))
         await programs.broker.pause("mail", None, "ana", receiver="b")
         await programs.publish(1)
-        await eventually(lambda: programs.has_all("a"))
+        # Each tenure has tried to end several times by then.
+        await eventually(lambda: len(told.of("partition.draining")) == len(PARTITIONS))
         assert await programs.aside() == set(), "a call runs"
         go.set()
         await eventually(lambda: _has(programs.aside, {"b"}))
@@ -351,6 +353,7 @@ async def test_a_call_that_runs_finishes_before_its_receiver_is_set_aside(
         assert calls == before
         await programs.broker.resume("mail", receiver="b")
         await eventually(lambda: programs.has_all("a", "b"))
+        await worker.stop()
 
 
 async def _has(names: Callable[[], Awaitable[set[str]]], wanted: set[str]) -> bool:
