@@ -120,4 +120,5 @@ async def _forget(broker: Broker, group: str, name: str) -> ReceiverStatus:
             f"{name!r} ({', '.join(status.workers)}): stop them, or deploy a program without it"
         )
     await broker.dismiss(group, name)
+    await broker.reset(group, name)
     return status

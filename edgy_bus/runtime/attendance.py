@@ -38,7 +38,7 @@ class Attendance:
     The tenure of a receiver's own group arranges nothing: only this receiver takes part.
 
     Attributes:
-        gone: receivers that were set aside, and that the group has forgotten since.
+        gone: receivers that the group has forgotten, or that do not subscribe to the stream.
     """
 
     def __init__(self, term: Term, tools: Tools) -> None:
@@ -52,6 +52,8 @@ class Attendance:
         self._paused = tools.roster.paused if tools.roster else frozenset()
         """The paused receivers that this tenure does not call."""
         self._aside: tuple[str, ...] = ()
+        self._were_aside: set[str] = set()
+        """The receivers that were aside when the arrangement under way began."""
         self._floors: Mapping[str, EntryId] = {}
         self._highest_floor = START
         self._arranged: object = None
@@ -126,21 +128,26 @@ class Attendance:
         called = self._receivers - self._paused
         taking_part = {name: each for name, each in listed.items() if name in called}
         left_out = {name: each for name, each in listed.items() if name not in called}
+        gone = roster.gone(self._partition)
+        # By the state before and after, not by the answers: the answer that names a receiver may
+        # get lost, and its repetition does not name it.
+        self._were_aside.update(self._aside)
         arrangement = Arrangement(more=True)
-        returned: set[str] = set()
         while arrangement.more:
             arrangement = await self._broker.arrange(
                 self._term.lease,
                 taking_part,
                 left_out,
-                roster.gone(self._partition),
+                gone,
                 sets_aside=roster.sets_aside,
                 paused=self._paused,
             )
             self._learn(arrangement)
-            returned.update(arrangement.returned)
             await self._report(arrangement)
         self._arranged = state
+        self.gone.update(gone)
+        returned = self._were_aside.difference(self._aside)
+        self._were_aside.clear()
         self._next = asyncio.get_running_loop().time() + _AGAIN
         return bool(returned)
 
@@ -149,7 +156,6 @@ class Attendance:
         self._floors = arrangement.floors
         self._highest_floor = max(arrangement.floors.values(), default=START)
         self._is_near = arrangement.near
-        self.gone |= arrangement.dropped.keys()
 
     async def _report(self, arrangement: Arrangement) -> None:
         place = {"group": self._term.group, "partition": str(self._partition)}

@@ -34,13 +34,13 @@ class Circuit:
 
     Attributes:
         breaker: the numbers of the breaker.
-        rows: the rows with a failed call.
+        rows: model and key of the rows with a failed call.
         trip: the state that the broker has answered last; None while the breaker is closed.
         opening: what this process has yet to write to the broker.
     """
 
     breaker: Breaker
-    rows: set[str] = field(default_factory=set)
+    rows: set[tuple[str, str]] = field(default_factory=set)
     trip: Trip | None = None
     opening: Opening | None = None
 
@@ -56,7 +56,7 @@ class Circuit:
             return 0
         return 1 if self.trip is not None and not self._lasts(self.trip) else None
 
-    def fail(self, row: str) -> bool:
+    def fail(self, row: tuple[str, str]) -> bool:
         """Count a failed call; return whether the breaker opens because of this call."""
         # A call that ran when the breaker opened says nothing new.
         if self.is_open:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Trip
+from edgy_bus.codec import Envelope
 from edgy_bus.runtime.breaker import Circuit, Opening
 from edgy_bus.runtime.slots import ReceiverSlots
 from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.signals import Breaker
 from edgy_bus.telemetry import catalogue
 
 _LONGEST_REASON = 200
@@ -36,7 +38,11 @@ class Breakers:
         self.circuits: dict[str, Circuit] = {}
         self._broker = broker
         self._group = subscriptions.group
-        self._breakers = {each.name: each.receiver.options.breaker for each in subscriptions.all}
+        self._breakers: dict[str, Breaker | None] = {}
+        # A receiver may subscribe several times, and name its breaker once.
+        for each in subscriptions.all:
+            known = self._breakers.get(each.name)
+            self._breakers[each.name] = known or each.receiver.options.breaker
         self.slots = ReceiverSlots(calls)
         self._wake = wake
         self._reasons: dict[str, str] = {}
@@ -49,13 +55,24 @@ class Breakers:
         """Return the receivers that are not to be called."""
         return frozenset(name for name, circuit in self.circuits.items() if circuit.is_open)
 
-    def failed(self, receiver: str, row: str, reason: str) -> None:
-        """Take note of a call that has failed. An event without a row is a row of its own."""
+    def failed(self, receiver: str, envelope: Envelope, reason: str, *, shared: bool) -> None:
+        """Take note of a call that has failed.
+
+        Args:
+            receiver: the receiver.
+            envelope: the event.
+            reason: the error.
+            shared: whether the call had other events too. Such a failure is a single call, whose
+                events are tried again alone and count then; it opens a half-open breaker.
+        """
         breaker = self._breakers[receiver]
         if breaker is None:
             return
         circuit = self.circuits.setdefault(receiver, Circuit(breaker))
-        if circuit.fail(row):
+        if shared and circuit.trip is None:
+            return
+        # An event without a row is a row of its own.
+        if circuit.fail((envelope.model, envelope.subject or envelope.id)):
             self._reasons[receiver] = reason[:_LONGEST_REASON]
             # At once: until the broker knows, other calls of this process would fail as well.
             self.slots.limit(receiver, 0)

@@ -215,6 +215,8 @@ class Consumer(Service):
         """
         await self._give_back_ended()
         members = await self._announce()
+        # Also while the group is paused: a receiver that nobody lists is forgotten after a while.
+        await self._take_part_in_roster(members)
         if self._pauses.hold_group:
             for tenure in self._tenures.values():
                 tenure.finish()
@@ -260,7 +262,12 @@ class Consumer(Service):
 
     async def _announce(self) -> Members:
         """Announce this worker, and note what operators have decided since the last round."""
-        await self._breakers.exchange()
+        try:
+            await self._breakers.exchange()
+        except BrokerUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - the error of a receiver keeps no worker away
+            self._report_error(error)
         requested = asyncio.get_running_loop().time()
         report = self._membership.report = self._report()
         members = await self._broker.join(self.group, self.worker, self._settings.lease, report)
@@ -275,6 +282,12 @@ class Consumer(Service):
 
         Among them are partitions from which receivers of this program are set aside.
         """
+        partitions = await self._partitions()
+        assigned = assign(members.alive, partitions).items()
+        whole = {Post(each, self.group) for each, owner in assigned if owner == self.worker}
+        return whole | await self._asides.share(partitions, self.worker, self._roster.paused)
+
+    async def _take_part_in_roster(self, members: Members) -> None:
         await self._peers.update(members.alive)
         is_changed = await self._roster.renew(
             members.roster,
@@ -284,10 +297,6 @@ class Consumer(Service):
         if is_changed:
             for tenure in self._tenures.values():
                 tenure.wake()
-        partitions = await self._partitions()
-        assigned = assign(members.alive, partitions).items()
-        whole = {Post(each, self.group) for each, owner in assigned if owner == self.worker}
-        return whole | await self._asides.share(partitions, self.worker, self._roster.paused)
 
     def _pass_on(self, nudge: str) -> None:
         """Let the tenures look at their held rows if an operator has acted since the last round."""

@@ -166,7 +166,10 @@ class Scheduler:
         receiver, unit = self._stalled.ready.popleft()
         self._receivers.vacate(receiver)
         try:
-            if isinstance(unit, Lane):
+            # A breaker may have opened since the slot was taken.
+            if not self._receivers.has_free(receiver):
+                self._stall(receiver, unit)
+            elif isinstance(unit, Lane):
                 await self._run_first(unit)
             else:
                 await self._make_call(unit)
@@ -201,6 +204,12 @@ class Scheduler:
             with self._waiting(job.subscription.name):
                 self._others()
                 answer = await finish(job.subscription, job.envelope, answer, self._deadline)
+                # With the slot: a failure may open the breaker, and nobody may have the slot then.
+                self._conclude_plain(lane, job, answer, began)
+        else:
+            self._conclude_plain(lane, job, answer, began)
+
+    def _conclude_plain(self, lane: Lane[Work], job: Job, answer: Outcome, began: float) -> None:
         if self._meter is not None:
             self._meter.called([job], [answer], began)
         self._conclude(lane, job, answer)
@@ -229,9 +238,9 @@ class Scheduler:
         """Make one call with the first jobs of these lanes, and conclude each of the jobs."""
         with self._waiting(members[0][1].subscription.name):
             members, outcomes = await self._called(members)
-        shared = len(members) > 1
-        for (lane, job), outcome in zip(members, outcomes, strict=True):
-            self._conclude(lane, job, outcome, shared=shared)
+            shared = len(members) > 1
+            for (lane, job), outcome in zip(members, outcomes, strict=True):
+                self._conclude(lane, job, outcome, shared=shared)
 
     async def _called(self, members: Members) -> tuple[Members, Sequence[Outcome]]:
         """Return the jobs that were called, and the outcome of each."""

@@ -128,6 +128,10 @@ class ReceiverSlots:
         # Still among the full ones: nobody else may have the slot in the meantime.
         self._of(receiver).vacate()
 
+    def has_free(self, receiver: str) -> bool:
+        """Return whether a call may begin, after `vacate`: the limit may have fallen meanwhile."""
+        return not self._of(receiver).is_full
+
     def offer(self, receiver: str) -> None:
         """Offer free slots of a receiver to those in line."""
         self._of(receiver).offer()

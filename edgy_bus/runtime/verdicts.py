@@ -86,10 +86,8 @@ class Verdicts:
         if type(outcome) is Done:
             self.done(job, outcome)
             return _FINISH
-        # The events of a batch that has failed are tried again alone, and count then.
-        if type(outcome) is Failed and self._breakers is not None and not shared:
-            row = job.envelope.subject or job.envelope.id
-            self._breakers.failed(name, row, outcome.reason)
+        if type(outcome) is Failed and self._breakers is not None:
+            self._breakers.failed(name, job.envelope, outcome.reason, shared=shared)
         retry = job.subscription.receiver.options.retry
         decision = decide(outcome, job.note, retry, time.time(), shared=shared)
         if isinstance(decision, Again):

@@ -26,15 +26,6 @@ class Arranges(Redis):
         return self.step(lease, stream, group, self._clock(), sets_aside=sets_aside)
 
 
-class FinishedGoesAlong(Arranges):
-    """Give a receiver that is set aside what it has finished."""
-
-    class step(Step):
-        def _move_one(self, name: str, entry: EntryId) -> None:
-            if entry in self._stream.entries:
-                self._stream.groups[self._role(name)].pending[entry] = "aside"
-
-
 class UnfinishedStays(Arranges):
     """Begin a receiver's own group without what it has not finished."""
 
@@ -72,14 +63,6 @@ class ReturnsBesideItsTenure(Arranges):
         def _bring_back(self, name: str) -> None:
             self._stream.leases.pop(self._role(name), None)
             super()._bring_back(name)
-
-
-class NoFloor(Arranges):
-    """Forget up to which entry a receiver has finished everything."""
-
-    class step(Step):
-        def _be_here(self, name: str, floor: EntryId) -> None:
-            super()._be_here(name, START)
 
 
 class OwnGroupsKeepNothing(Redis):
@@ -134,12 +117,10 @@ def _leaves_nobody_out(self: Attendance, entry: EntryId) -> tuple[str, ...]:
 
 
 BROKERS: dict[str, type[Redis]] = {
-    "a receiver takes along what it has finished": FinishedGoesAlong,
     "a receiver leaves behind what it has not finished": UnfinishedStays,
     "a receiver returns with something unfinished": ReturnsUnfinished,
     "a receiver returns behind its group": ReturnsBehind,
     "a receiver returns beside the tenure of its own group": ReturnsBesideItsTenure,
-    "a receiver returns without a floor": NoFloor,
     "own groups keep nothing from being trimmed": OwnGroupsKeepNothing,
     "missing own groups keep nothing from being trimmed": MissingOwnGroupsKeepNothing,
     "own groups are made again": OwnGroupsAreMadeAgain,

@@ -60,8 +60,9 @@ class Administration(ABC):
     async def trip(self, group: str, receiver: str, seconds: float, step: int, reason: str) -> None:
         """Open the breaker of a receiver for some seconds, for the `step`-th time in a row.
 
-        The workers of the group receive the trip when they `join`, until `reset`. A trip of a lower
-        step than the stored one changes nothing: another worker has opened the breaker meanwhile.
+        The workers of the group receive the trip when they `join`, until `reset`. A trip whose
+        step is not above the stored one changes nothing: another worker has opened the breaker
+        meanwhile.
         """
 
     @abstractmethod

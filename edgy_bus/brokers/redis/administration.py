@@ -62,15 +62,17 @@ class RedisAdministration(RedisCore, Administration):
     ) -> Pause:
         ttl = 0 if seconds is None else milliseconds(seconds)
         keys = (self.keys.paused(group),)
-        answer = await self._scripts.call("pause", keys, (receiver, ttl, note))
-        return Pause(_end_of(int(answer[b"until"])), note)
+        kept = note.encode("utf-8", "replace")
+        answer = await self._scripts.call("pause", keys, (receiver, ttl, kept))
+        return Pause(_end_of(int(answer[b"until"])), text_of(kept))
 
     async def resume(self, group: str, *, receiver: str = "") -> bool:
         answer = await self._scripts.call("resume", (self.keys.paused(group),), (receiver,))
         return bool(answer[b"paused"])
 
     async def trip(self, group: str, receiver: str, seconds: float, step: int, reason: str) -> None:
-        arguments = (receiver, milliseconds(seconds), step, reason)
+        # An error may quote bytes that are no text.
+        arguments = (receiver, milliseconds(seconds), step, reason.encode("utf-8", "replace"))
         await self._scripts.call("trip", (self.keys.tripped(group),), arguments)
 
     async def reset(self, group: str, receiver: str) -> bool:

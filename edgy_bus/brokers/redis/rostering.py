@@ -11,7 +11,7 @@ from edgy_bus.brokers.redis.core import RedisCore
 from edgy_bus.brokers.redis.encoding import milliseconds, text_of
 from edgy_bus.brokers.redis.scripts import pairs
 
-_LINE = re.compile(r"(kept|now) (\d+) (\d+) (\d+) (.+)")
+_LINE = re.compile(r"(kept|now) (\d{1,14}) (\d{1,14}) (\d{1,14}) (.+)")
 """Start, two times, the time of forgetting, signals: as `enlist.lua` writes a receiver."""
 
 

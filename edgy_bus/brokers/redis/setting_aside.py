@@ -12,7 +12,7 @@ from edgy_bus.brokers.redis.encoding import milliseconds, tenure_arguments, text
 from edgy_bus.brokers.redis.scripts import Answer, pairs
 from edgy_bus.events import Partition
 
-_LINE = re.compile(r"(moving|aside|due) \S+ (\d+-\d+) (\d+) (.*)")
+_LINE = re.compile(r"(moving|aside|due) \S+ (\d{1,20}-\d{1,20}) (\d{1,14}) (.*)")
 """State, entry, time and reason, as `arrange.lua` writes a receiver that is set aside."""
 
 

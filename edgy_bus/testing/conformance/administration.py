@@ -99,6 +99,16 @@ class AdministrationTopic:
         assert (await broker.members("mail")).tripped.keys() == {"shop.bill"}
         assert (await broker.members("other")).tripped == {}
 
+    async def test_an_error_or_a_note_may_quote_bytes_that_are_no_text(
+        self, broker: Broker
+    ) -> None:
+        await broker.trip("mail", "shop.send", 60, 1, "no file \udc80")
+        await broker.pause("mail", None, "no file \udc80")
+        members = await broker.members("mail")
+        assert members.tripped["shop.send"].reason.startswith("no file")
+        assert members.pause is not None
+        assert members.pause.note.startswith("no file")
+
     async def test_a_protocol_only_rises(self, broker: Broker) -> None:
         assert await broker.keep_protocol(Protocol(2, 1)) == Protocol(2, 1)
         assert await broker.keep_protocol(Protocol(1, 0)) == Protocol(2, 1)

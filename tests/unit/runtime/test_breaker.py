@@ -16,14 +16,14 @@ from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.signals import Breaker
 from tests.support import Told, eventually
-from tests.unit.runtime.support import subscribe
+from tests.unit.runtime.support import envelope, subscribe
 from tests.unit.runtime.test_programs import PARTITIONS, SETTINGS, Programs
 
 QUICK = Breaker(failures=4, first=0.3, most=0.6, lasting=3600)
 
 
 def failed(circuit: Circuit, *rows: str) -> list[bool]:
-    return [circuit.fail(row) for row in rows]
+    return [circuit.fail(("accounts.User", row)) for row in rows]
 
 
 def test_a_breaker_opens_when_the_calls_of_enough_rows_have_failed() -> None:
@@ -41,14 +41,14 @@ def test_a_breaker_opens_when_the_calls_of_enough_rows_have_failed() -> None:
 def test_a_breaker_opens_for_twice_as_long_each_time(step: int, seconds: float) -> None:
     circuit = Circuit(Breaker(), trip=Trip(0.0, 100.0, step, ""))
     assert circuit.calls == 1, "half-open"
-    assert circuit.fail("1")
+    assert circuit.fail(("accounts.User", "1"))
     assert circuit.opening == Opening(seconds, step + 1)
 
 
 def test_after_long_enough_the_breaker_stays_closed_until_a_call_succeeds() -> None:
     circuit = Circuit(Breaker(lasting=3600), trip=Trip(0.0, 3600.0, 40, ""))
     assert circuit.calls is None
-    assert not circuit.fail("1")
+    assert not circuit.fail(("accounts.User", "1"))
     assert not circuit.is_open
 
 
@@ -104,7 +104,7 @@ async def test_calls_stop_at_once_and_the_broker_learns_of_it() -> None:
     breakers = Breakers(broker, subscriptions, 64, woken.set)
     for row in range(QUICK.failures):
         assert "b" not in breakers.slots.full
-        breakers.failed("b", str(row), "away")
+        breakers.failed("b", envelope(subject=str(row)), "away", shared=False)
     assert "b" in breakers.slots.full
     assert breakers.open == {"b"}
     assert woken.is_set()

@@ -6,8 +6,9 @@
 -- Answer  alive: the live workers; reports: worker and its report, alternating, for a caller that
 --         only looks, a report outlives its worker by an hour; for a worker, nudge: the counter,
 --         and roster: the version of the list of receivers; paused: receiver ('': the group) and
---         its pause, alternating, without the pauses that have ended; tripped: receiver, milliseconds
---         that remain of its trip, milliseconds since the first trip, step and reason, of each
+--         its pause, alternating, without the pauses that have ended; tripped: receiver,
+--         milliseconds that remain of its trip, milliseconds since the first trip, step and reason,
+--         of each
 -- Race    Workers with different clocks would disagree about who is alive, and assign partitions
 --         differently. One clock decides, in the step that registers.
 local seen, reports, nudge, receivers, paused, tripped = unpack(KEYS)
