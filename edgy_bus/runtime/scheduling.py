@@ -15,7 +15,7 @@ event is put aside (`SideWriter`).
 import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -200,19 +200,15 @@ class Scheduler:
         self, lane: Lane[Work], job: Job, answer: Outcome | Begun, began: float
     ) -> None:
         """Run the rest of a plain job, and conclude it."""
-        if isinstance(answer, Begun):
-            with self._waiting(job.subscription.name):
+        waits = isinstance(answer, Begun)
+        with self._waiting(job.subscription.name) if waits else nullcontext():
+            if isinstance(answer, Begun):
                 self._others()
                 answer = await finish(job.subscription, job.envelope, answer, self._deadline)
-                # With the slot: a failure may open the breaker, and nobody may have the slot then.
-                self._conclude_plain(lane, job, answer, began)
-        else:
-            self._conclude_plain(lane, job, answer, began)
-
-    def _conclude_plain(self, lane: Lane[Work], job: Job, answer: Outcome, began: float) -> None:
-        if self._meter is not None:
-            self._meter.called([job], [answer], began)
-        self._conclude(lane, job, answer)
+            if self._meter is not None:
+                self._meter.called([job], [answer], began)
+            # With the slot: a failure may open the breaker, and nobody may have the slot then.
+            self._conclude(lane, job, answer)
 
     async def _run_first(self, lane: Lane[Work]) -> None:
         """Run the first job of a lane, unless the job has to wait."""

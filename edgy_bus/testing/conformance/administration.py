@@ -65,6 +65,7 @@ class AdministrationTopic:
             assert members.pause is None
             assert members.paused == {"shop.send": long, "shop.bill": short}
         await asyncio.sleep(0.1)
+        # The group's own pause is none of a receiver with an empty name.
         whole = await broker.pause("mail", None, "ana")
         members = await broker.join("mail", "w", 30, b"")
         assert (members.pause, members.paused) == (whole, {"shop.send": long})
@@ -102,6 +103,7 @@ class AdministrationTopic:
     async def test_an_error_or_a_note_may_quote_bytes_that_are_no_text(
         self, broker: Broker
     ) -> None:
+        # As `os.fsdecode` makes of such a name.
         await broker.trip("mail", "shop.send", 60, 1, "no file \udc80")
         await broker.pause("mail", None, "no file \udc80")
         members = await broker.members("mail")
