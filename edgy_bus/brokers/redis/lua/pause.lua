@@ -3,8 +3,8 @@
 --         without an end, a space, and the note)
 -- ARGV    receiver, milliseconds (0: without an end), note
 -- Answer  until: the end
--- Race    Another operator may pause the same at the same moment: the last pause counts, and its end
---         and its note belong together.
+-- Race    Another operator may pause the same at the same moment: the last pause counts, and its
+--         end and its note belong together.
 local paused = KEYS[1]
 local receiver, ttl, note = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
