@@ -1,5 +1,6 @@
 """What an operator's views and actions cost on a real Redis, at the size of a large system."""
 
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -54,7 +55,8 @@ async def test_a_status_over_200_models_and_20_groups_costs_less_than_a_second_o
     spent = time.process_time() - began
     assert (view.models, view.streams, len(view.groups)) == (MODELS, MODELS * 9, GROUPS)
     assert {group.lag for group in view.groups} == {MODELS * 9}
-    assert spent < 1.0, spent
+    # The tracer of a coverage run takes more time than the code that it looks at.
+    assert spent < (1.0 if sys.gettrace() is None else 4.0), spent
 
 
 async def bury_many(broker: RedisBroker, client: Redis, data: bytes) -> None:
