@@ -4,6 +4,7 @@ No event is lost, reordered or takes effect twice.
 """
 
 import sys
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -17,18 +18,22 @@ from tests.simulation.checker import Report
 
 
 async def _right(options: Options) -> Result:
-    result = await run(options)
+    for seed in (options.seed, options.seed + 100, options.seed + 200):
+        result = await run(replace(options, seed=seed))
+        # On a busy machine a run may show too little, and then says nothing.
+        if result.report.faults.keys() != {"vacuous"}:
+            break
     assert not result.report.faults, described(result)
     return result
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_on_postgresql() -> None:
     result = await _right(Options(seconds=40, seed=1, faulters=2, between=0.6, database=OWN))
     assert result.faults[DATABASE_RESTARTS] >= 1, described(result)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_on_sqlite() -> None:
     await _right(Options(seconds=20, seed=2, faulters=2, between=0.6, database=SQLITE))
 
