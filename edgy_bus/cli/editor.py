@@ -23,7 +23,7 @@ def edited(text: str, suffix: str) -> str:
         path = Path(folder, f"letter{suffix}")
         path.write_text(text, "utf-8")
         try:
-            # Without a time limit: the operator thinks.
+            # Without a shell, and the operator's own command. Without a time limit: people think.
             ended = subprocess.run([*shlex.split(command), str(path)], check=False)  # noqa: S603
         except (OSError, ValueError) as error:
             raise ConfigurationError(

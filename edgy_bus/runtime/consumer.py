@@ -19,7 +19,7 @@ from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Members
 from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import dumps
-from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.portions import Portion
 from edgy_bus.reasons import describe, trace_of
@@ -266,7 +266,8 @@ class Consumer(Service):
             await self._breakers.exchange()
         except BrokerUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - the error of a receiver keeps no worker away
+        except BrokerError as error:
+            # A broker that refuses a breaker keeps no worker from its group.
             self._report_error(error)
         requested = asyncio.get_running_loop().time()
         report = self._membership.report = self._report()
