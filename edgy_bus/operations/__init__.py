@@ -2,9 +2,9 @@
 
 A view is a frozen value that an async function reads from a broker alone, or from `Parts`: a broker
 and the publishers' outboxes. An action takes the same, and returns a frozen value that contains its
-effect; the broker's log of actions gets an entry. No operation starts a hook, a
-relay or another background loop, and no view writes. The command line shows these values; nothing
-here prints or parses.
+effect; the broker's log of actions gets an entry. No operation starts a hook, a relay or another
+background loop, and no view writes. The command line shows these values; nothing here prints or
+parses.
 """
 
 from edgy_bus.operations.actions import Actions, RecordedAction, actions, operator_name

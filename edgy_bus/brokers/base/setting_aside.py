@@ -20,7 +20,7 @@ MISSING = "missing"
 """The reason of receivers that the program of the tenure does not have."""
 
 PAUSED = "paused"
-"""The reason of receivers that an operator has paused."""
+"""The reason of receivers that an operator has paused, or whose breakers are open."""
 
 BEHIND = "behind"
 """The reason of new receivers that begin with the oldest kept entry."""

@@ -23,7 +23,7 @@ class AdministrationTopic:
         await asyncio.sleep(0.1)
         members = await broker.members("mail")
         assert (list(members.alive), dict(members.reports)) == (["w1"], {"w1": b"1", "w2": b"2"})
-        # The keeper of leases registers a worker whose rounds stand still, without a report.
+        # Older releases register a worker whose rounds stand still without a report.
         await broker.join("mail", "w1", 30, b"")
         assert dict((await broker.members("mail")).reports)["w1"] == b"1"
         await broker.leave("mail", "w1")
