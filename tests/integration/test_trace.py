@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import edgy_bus as edgy
 from edgy_bus.cli.app import app
 from edgy_bus.operations import EventTrace, GroupStage, Journey, Stage, trace_event, trace_row
+from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.signals import post_save
 from tests.integration.test_main_path import WORKING, Accounts
 from tests.integration.test_operations import content
@@ -127,7 +128,7 @@ async def test_looking_changes_nothing(
 
 def program(monkeypatch: pytest.MonkeyPatch, bus: edgy.Bus) -> str:
     module = ModuleType("somewhere")
-    module.bus = bus  # type: ignore[attr-defined]
+    vars(module)["bus"] = bus
     monkeypatch.setitem(sys.modules, "somewhere", module)
     return "somewhere:bus"
 
@@ -137,10 +138,10 @@ def test_a_database_that_is_away_is_named_and_the_other_is_read(
 ) -> None:
     bus = edgy.Bus(redis_url, service="accounts", prefix=prefix)
     registry = edgy.Registry(sqlite_url, bus=bus)
+    store = OutboxStore(registry.database, "accounts")
     edgy.Registry("postgresql://nobody@127.0.0.1:1/away", bus=bus)
 
     async def write() -> None:
-        store = bus._wiring.parts.outboxes[0]  # type: ignore[union-attr]
         async with registry.database:
             await store.prepare()
             row = {"model": "accounts.User", "label": "0", "event_id": "e-1"}

@@ -21,7 +21,7 @@ def bus(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> edgy.Bus:
     async def refuse() -> None:
         pytest.fail("an operator's command started the service")
 
-    module.bus = bus  # type: ignore[attr-defined]
+    vars(module)["bus"] = bus
     monkeypatch.setitem(sys.modules, "program", module)
     return bus
 

@@ -1,13 +1,27 @@
 """Run commands as a shell does, and see what they answer."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+import edgy_bus as edgy
 from edgy_bus.cli import main
 
 Ended = tuple[Any, str, str]
 """The exit status of a command, its output, and its errors."""
+
+
+def prepare_outbox(bus: edgy.Bus) -> None:
+    """Make the tables of the bus's outbox, as the first start of the service does."""
+    assert bus._wiring.parts is not None
+    (store,) = bus._wiring.parts.outboxes
+
+    async def prepare() -> None:
+        async with store.database:
+            await store.prepare()
+
+    asyncio.run(prepare())
 
 
 def run_words(capsys: pytest.CaptureFixture[str], *words: str) -> Ended:

@@ -12,7 +12,7 @@ from edgy_bus.database import Database
 from edgy_bus.errors import DatabaseUnavailable
 from edgy_bus.operations import diagnosis
 from tests.support import bury, event
-from tests.unit.cli.support import Ended, run_words
+from tests.unit.cli.support import Ended, prepare_outbox, run_words
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "operations.md"
 
@@ -23,13 +23,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> Ended:
 
 @pytest.fixture
 def prepared(bus: edgy.Bus) -> edgy.Bus:
-    store = bus._wiring.parts.outboxes[0]  # type: ignore[union-attr]
-
-    async def prepare() -> None:
-        async with store.database:
-            await store.prepare()
-
-    asyncio.run(prepare())
+    prepare_outbox(bus)
     return bus
 
 

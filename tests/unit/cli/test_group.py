@@ -7,7 +7,7 @@ import pytest
 import edgy_bus as edgy
 from edgy_bus import operations
 from tests.support import hold
-from tests.unit.cli.support import run_words
+from tests.unit.cli.support import prepare_outbox, run_words
 
 FORGET = ("group", "forget", "program:bus", "accounts", "--yes")
 
@@ -23,16 +23,10 @@ def holding(bus: edgy.Bus) -> edgy.Bus:
 def test_forgetting_names_the_models_and_repeats_without_harm(
     capsys: pytest.CaptureFixture[str], holding: edgy.Bus
 ) -> None:
-    store = holding._wiring.parts.outboxes[0]  # type: ignore[union-attr]
-
-    async def prepare() -> None:
-        async with store.database:
-            await store.prepare()
-
     status, _, err = run_words(capsys, *FORGET)
     assert status == 2
     assert "Start the service once, which creates its tables" in err
-    asyncio.run(prepare())
+    prepare_outbox(holding)
     assert run_words(capsys, *FORGET) == (
         0,
         "the group 'accounts' was removed from accounts.User\n",

@@ -7,9 +7,8 @@ import pytest
 
 import edgy_bus as edgy
 from edgy_bus.brokers.base import Broker
-from edgy_bus.database import Database
 from tests.support import PARTITION, bury, event, publish
-from tests.unit.cli.support import run, run_words
+from tests.unit.cli.support import prepare_outbox, run, run_words
 
 GROUPS = ("group", "list", "program:bus")
 
@@ -17,13 +16,7 @@ GROUPS = ("group", "list", "program:bus")
 @pytest.fixture
 def broker(bus: edgy.Bus) -> Broker:
     """The broker of the bus, whose outbox has tables."""
-    store = bus._wiring.parts.outboxes[0]  # type: ignore[union-attr]
-
-    async def prepare(database: Database) -> None:
-        async with database:
-            await store.prepare()
-
-    asyncio.run(prepare(store.database))
+    prepare_outbox(bus)
     assert bus.broker is not None
     return bus.broker
 

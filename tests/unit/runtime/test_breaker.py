@@ -7,7 +7,7 @@ import pytest
 
 from edgy_bus.brokers.base import Trip
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.errors import SignalError
+from edgy_bus.errors import BrokerError, SignalError
 from edgy_bus.retrying import Retry, RetryLater
 from edgy_bus.runtime.breaker import Circuit, Opening
 from edgy_bus.runtime.breakers import Breakers
@@ -16,8 +16,8 @@ from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.signals import Breaker
 from tests.support import Told, eventually
+from tests.unit.runtime.programs import PARTITIONS, SETTINGS, Programs
 from tests.unit.runtime.support import envelope, subscribe
-from tests.unit.runtime.test_programs import PARTITIONS, SETTINGS, Programs
 
 QUICK = Breaker(failures=4, first=0.3, most=0.6, lasting=3600)
 
@@ -135,6 +135,28 @@ def test_a_breaker_that_another_process_closes_is_closed_here() -> None:
     assert (breakers.open, "b" in breakers.slots.full) == (frozenset(), False)
 
 
+def test_a_failed_batch_is_one_call_and_opens_a_half_open_breaker() -> None:
+    subscriptions = Subscriptions("mail", [subscribe(_nothing, name="b", breaker=QUICK)])
+    breakers = Breakers(MemoryBroker(), subscriptions, 64, lambda: None)
+    for row in range(3 * QUICK.failures):
+        breakers.failed("b", envelope(subject=str(row)), "away", shared=True)
+    assert breakers.open == frozenset()
+    breakers.note({"b": Trip(0.0, 1.0, 1, "away")})
+    breakers.failed("b", envelope(subject="1"), "away", shared=True)
+    assert breakers.open == {"b"}
+
+
+def test_a_receiver_of_several_signals_names_its_breaker_once() -> None:
+    several = [
+        subscribe(_nothing, name="b", signal="post_save", breaker=QUICK),
+        subscribe(_nothing, name="b", signal="post_update"),
+    ]
+    breakers = Breakers(MemoryBroker(), Subscriptions("mail", several), 64, lambda: None)
+    for row in range(QUICK.failures):
+        breakers.failed("b", envelope(subject=str(row)), "away", shared=False)
+    assert breakers.open == {"b"}
+
+
 async def _nothing(sender: Any, **kwargs: Any) -> None: ...
 
 
@@ -220,6 +242,38 @@ async def test_a_worker_that_begins_later_does_not_call_either(programs: Program
         await eventually(lambda: programs.has_all("a", "b"))
 
 
+async def test_a_half_open_breaker_lets_one_call_try(programs: Programs) -> None:
+    once = Breaker(failures=4, first=3600, most=3600)
+    # More partitions, and so more rows, than calls that may try.
+    assert len(PARTITIONS) > 1
+    downstream = Downstream(programs, breaker=once)
+    await programs.publish(3)
+    await programs.broker.trip("mail", "b", 0.2, 1, "away")
+    with Told() as told:
+        async with downstream.worker():
+            await eventually(lambda: told.of("breaker.opened"))
+            await programs.publish(3)
+            await eventually(lambda: programs.has_all("a"))
+            await eventually(lambda: _aside(programs))
+    assert len(downstream.attempts) == 1
+
+
+async def test_a_broker_that_refuses_a_breaker_keeps_no_worker_away(programs: Programs) -> None:
+    class Refusing(MemoryBroker):
+        async def trip(self, *args: Any, **kwargs: Any) -> None:
+            raise BrokerError("NOPERM")
+
+    programs.broker = Refusing()
+    downstream = Downstream(programs)
+    await programs.publish(1)
+    with Told() as told:
+        async with downstream.worker() as worker:
+            await eventually(lambda: told.of("consumer.failed"))
+            await programs.publish(1)
+            await eventually(lambda: programs.has_all("a"))
+            assert worker.ready
+
+
 @pytest.mark.parametrize(
     "options", [{"breaker": None}, {"breaker": Breaker(failures=5)}], ids=["none", "higher"]
 )
@@ -247,6 +301,10 @@ async def test_what_a_receiver_asks_for_opens_no_breaker(programs: Programs) -> 
         async with worker:
             await eventually(lambda: calls > 40)
     assert told.of("breaker.opened") == []
+
+
+async def _aside(programs: Programs) -> bool:
+    return "b" in await programs.aside()
 
 
 async def _closed(broker: MemoryBroker) -> bool:

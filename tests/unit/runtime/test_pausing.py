@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.runtime import roster
 from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import SETTINGS, worker_on
 
@@ -55,6 +58,32 @@ async def test_a_worker_that_starts_in_a_pause_waits_and_ends_at_once_when_stopp
         await asyncio.sleep(0.3)
         await asyncio.wait_for(worker.stop(), 2)
     assert begun == []
+
+
+async def test_receivers_are_listed_while_their_group_is_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def receiver(sender: Any, **kwargs: Any) -> None: ...
+
+    async def seen() -> float:
+        (listed,) = (await broker.roster("mail")).receivers.values()
+        return listed.seen
+
+    monkeypatch.setattr(roster, "_EVERY", 0.0)
+    broker = MemoryBroker()
+    await broker.pause("mail", None, "for longer than the retention")
+    async with worker_on(broker, receiver):
+        await eventually(lambda: _has_receivers(broker))
+        before = await seen()
+
+        async def is_seen_again() -> bool:
+            return await seen() > before
+
+        await eventually(is_seen_again)
+
+
+async def _has_receivers(broker: MemoryBroker) -> bool:
+    return bool((await broker.roster("mail")).receivers)
 
 
 async def test_a_pause_with_an_end_ends_by_itself() -> None:
