@@ -1,6 +1,7 @@
 """When the breaker of a receiver opens and closes, and what its receiver does meanwhile."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -258,6 +259,40 @@ async def test_a_half_open_breaker_lets_one_call_try(programs: Programs) -> None
     assert len(downstream.attempts) == 1
 
 
+async def test_work_that_has_a_slot_does_not_begin_once_the_breaker_is_open(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, begun = asyncio.Event(), list[str]()
+
+    async def slow(sender: Any, event: Any, **kwargs: Any) -> None:
+        begun.append(event.subject)
+        await go.wait()
+
+    subscriptions = Subscriptions("mail", [subscribe(slow, name="b")])
+    settings = SETTINGS.model_copy(update={"concurrency": 1})
+    worker = Worker(programs.broker, [subscriptions], settings)
+    await programs.publish(1)
+    async with worker:
+        await eventually(lambda: len(begun) == 1)
+        slots = worker.consumers[0]._breakers.slots
+        take = slots.take
+
+        def take_and_close(receiver: str, otherwise: Callable[[], None]) -> bool:
+            taken = take(receiver, otherwise)
+            if taken:
+                slots.limit(receiver, 0)
+            return taken
+
+        await eventually(lambda: slots._of("b").wanted, "the other rows wait for the slot")
+        monkeypatch.setattr(slots, "take", take_and_close)
+        go.set()
+        await eventually(lambda: slots._of("b").busy == 0 or len(begun) > 1)
+        assert len(begun) == 1
+        monkeypatch.undo()
+        slots.limit("b", None)
+        await eventually(lambda: len(begun) == len(PARTITIONS))
+
+
 async def test_a_broker_that_refuses_a_breaker_keeps_no_worker_away(programs: Programs) -> None:
     class Refusing(MemoryBroker):
         async def trip(self, *args: Any, **kwargs: Any) -> None:
@@ -267,11 +302,11 @@ async def test_a_broker_that_refuses_a_breaker_keeps_no_worker_away(programs: Pr
     downstream = Downstream(programs)
     await programs.publish(1)
     with Told() as told:
-        async with downstream.worker() as worker:
+        async with downstream.worker():
             await eventually(lambda: told.of("consumer.failed"))
-            await programs.publish(1)
-            await eventually(lambda: programs.has_all("a"))
-            assert worker.ready
+            # The worker learns of what is decided after the refusal.
+            await programs.broker.pause("mail", None, "ana")
+            await eventually(lambda: told.of("group.paused"))
 
 
 @pytest.mark.parametrize(
