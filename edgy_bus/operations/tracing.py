@@ -346,7 +346,9 @@ class _Joining:
         self, event: EventSummary, entry: EntryId, at_entry: EntrySurvey
     ) -> list[GroupJourney]:
         survey = self._surveys.get(event.stream)
-        streams = {} if survey is None else {group.group: group for group in survey.groups}
+        # Receivers that are set aside have groups of their own on the stream, with owners.
+        roles = () if survey is None else (*survey.groups, *survey.asides)
+        streams = {role.group: role for role in roles}
         # The database remembers the groups that a stream has lost, or that have not begun yet: they
         # begin with the oldest entry.
         present = {group.group for group in at_entry.groups}

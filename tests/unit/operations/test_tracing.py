@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from edgy_bus.brokers.base import Lease, RowKey
+from edgy_bus.brokers.base import Lease, Listed, RowKey
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable
@@ -147,6 +147,26 @@ async def test_receivers_that_wait_for_another_attempt_are_shown(broker: Fading)
     unread = (await trace_event(parts, second.id)).journey
     assert unread is not None
     assert [(each.stage, each.unread) for each in unread.groups] == [(GroupStage.UNREAD, 1)]
+
+
+async def test_a_receiver_that_is_set_aside_is_shown_with_its_owner(broker: Fading) -> None:
+    published = event("1", 1)
+    lease = await tenure(broker)
+    listed = {name: Listed(("accounts.User.post_save",), "now", 0.0, 0.0) for name in "ab"}
+    await broker.arrange(lease, listed, {})
+    await publish(broker, published)
+    [entry] = (await broker.fetch(lease, 1, inherit=False)).entries
+    while (await broker.arrange(lease, {"a": listed["a"]}, {"b": listed["b"]})).more:
+        pass
+    await broker.settle(lease, [entry.id], left_out={"b": entry.id})
+    assert await broker.acquire(PARTITION, "mail/b", "host-2.1", 60)
+    await broker.pause("mail", None, "ana", receiver="b")
+    journey = (await trace_event(Parts(broker, ""), published.id)).journey
+    assert journey is not None
+    assert [(each.group, each.stage, each.owner, each.paused) for each in journey.groups] == [
+        ("mail", GroupStage.SETTLED, "host-1", False),
+        ("mail/b", GroupStage.UNFINISHED, "host-2", True),
+    ]
 
 
 async def test_letters_and_parked_events_outlive_outbox_and_stream(broker: Fading) -> None:
