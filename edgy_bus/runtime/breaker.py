@@ -22,10 +22,12 @@ class Opening:
     Attributes:
         seconds: how long the breaker stays open.
         step: how often it has opened since the last success.
+        reason: the error of the call that opened it.
     """
 
     seconds: float
     step: int
+    reason: str
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ class Circuit:
             return 0
         return 1 if self.trip is not None and not self._lasts(self.trip) else None
 
-    def fail(self, row: tuple[str, str]) -> bool:
+    def fail(self, row: tuple[str, str], reason: str) -> bool:
         """Count a failed call; return whether the breaker opens because of this call."""
         # A call that ran when the breaker opened says nothing new.
         if self.is_open:
@@ -70,8 +72,14 @@ class Circuit:
             return False
         step = 1 if self.trip is None else self.trip.step + 1
         seconds = min(self.breaker.most, self.breaker.first * 2.0 ** min(step - 1, 30))
-        self.opening = Opening(seconds, step)
+        self.opening = Opening(seconds, step, reason)
         return True
+
+    def opened(self, opening: Opening) -> None:
+        """Take note that the broker has opened the breaker."""
+        age = 0.0 if self.trip is None else self.trip.age
+        self.trip = Trip(opening.seconds, age, opening.step, opening.reason)
+        self.opening = None
 
     def _lasts(self, trip: Trip) -> bool:
         """Return whether the receiver fails for so long that its own `retry` decides again."""

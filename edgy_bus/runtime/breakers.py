@@ -45,8 +45,6 @@ class Breakers:
             self._breakers[each.name] = known or each.receiver.options.breaker
         self.slots = ReceiverSlots(calls)
         self._wake = wake
-        self._reasons: dict[str, str] = {}
-        """Receivers whose breakers the broker has yet to open, and why."""
         self._closing: set[str] = set()
         """Receivers whose breakers the broker has yet to close."""
 
@@ -72,8 +70,8 @@ class Breakers:
         if shared and circuit.trip is None:
             return
         # An event without a row is a row of its own.
-        if circuit.fail((envelope.model, envelope.subject or envelope.id)):
-            self._reasons[receiver] = reason[:_LONGEST_REASON]
+        row = (envelope.model, envelope.subject or envelope.id)
+        if circuit.fail(row, reason[:_LONGEST_REASON]):
             # At once: until the broker knows, other calls of this process would fail as well.
             self.slots.limit(receiver, 0)
             self._wake()
@@ -92,16 +90,15 @@ class Breakers:
             await self._broker.reset(self._group, receiver)
             self._closing.discard(receiver)
             telemetry.emit(catalogue.BreakerClosed(group=self._group, receiver=receiver))
-        for receiver, reason in sorted(self._reasons.items()):
-            # A call may succeed while this coroutine waits.
-            circuit = self.circuits.get(receiver)
-            if circuit is not None and circuit.opening is not None:
-                await self._open(receiver, circuit.opening, reason)
-            self._reasons.pop(receiver, None)
+        for receiver, circuit in sorted(self.circuits.items()):
+            if circuit.opening is not None:
+                await self._open(receiver, circuit.opening)
+                # A call may have succeeded meanwhile: then this circuit is not used any more.
+                circuit.opened(circuit.opening)
 
-    async def _open(self, receiver: str, opening: Opening, reason: str) -> None:
-        seconds, step = opening.seconds, opening.step
-        await self._broker.trip(self._group, receiver, seconds, step, reason)
+    async def _open(self, receiver: str, opening: Opening) -> None:
+        seconds, reason = opening.seconds, opening.reason
+        await self._broker.trip(self._group, receiver, seconds, opening.step, reason)
         telemetry.emit(
             catalogue.BreakerOpened(
                 group=self._group, receiver=receiver, seconds=seconds, reason=reason
@@ -116,8 +113,6 @@ class Breakers:
             if breaker is not None and receiver not in self._closing:
                 self.circuits.setdefault(receiver, Circuit(breaker)).trip = trip
         for receiver, circuit in list(self.circuits.items()):
-            if receiver not in self._reasons:
-                circuit.opening = None
             # Another process, or an operator, has closed the breaker.
             if circuit.trip is not None and receiver not in tripped:
                 self._forget(receiver)
@@ -127,5 +122,4 @@ class Breakers:
     def _forget(self, receiver: str) -> None:
         """Begin to count from zero: a call has succeeded, here or elsewhere."""
         self.circuits.pop(receiver, None)
-        self._reasons.pop(receiver, None)
         self.slots.limit(receiver, None)

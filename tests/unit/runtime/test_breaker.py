@@ -24,14 +24,14 @@ QUICK = Breaker(failures=4, first=0.3, most=0.6, lasting=3600)
 
 
 def failed(circuit: Circuit, *rows: str) -> list[bool]:
-    return [circuit.fail(("accounts.User", row)) for row in rows]
+    return [circuit.fail(("accounts.User", row), "away") for row in rows]
 
 
 def test_a_breaker_opens_when_the_calls_of_enough_rows_have_failed() -> None:
     circuit = Circuit(Breaker(failures=3))
     assert failed(circuit, "1", "2", "1", "2") == [False] * 4, "two bad rows"
     assert failed(circuit, "3") == [True]
-    assert circuit.opening == Opening(5.0, 1)
+    assert circuit.opening == Opening(5.0, 1, "away")
     assert (circuit.is_open, circuit.calls) == (True, 0)
     assert failed(circuit, "4") == [False], "a call that ran when it opened"
 
@@ -42,14 +42,14 @@ def test_a_breaker_opens_when_the_calls_of_enough_rows_have_failed() -> None:
 def test_a_breaker_opens_for_twice_as_long_each_time(step: int, seconds: float) -> None:
     circuit = Circuit(Breaker(), trip=Trip(0.0, 100.0, step, ""))
     assert circuit.calls == 1, "half-open"
-    assert circuit.fail(("accounts.User", "1"))
-    assert circuit.opening == Opening(seconds, step + 1)
+    assert circuit.fail(("accounts.User", "1"), "away")
+    assert circuit.opening == Opening(seconds, step + 1, "away")
 
 
 def test_after_long_enough_the_breaker_stays_closed_until_a_call_succeeds() -> None:
     circuit = Circuit(Breaker(lasting=3600), trip=Trip(0.0, 3600.0, 40, ""))
     assert circuit.calls is None
-    assert not circuit.fail(("accounts.User", "1"))
+    assert not circuit.fail(("accounts.User", "1"), "away")
     assert not circuit.is_open
 
 
