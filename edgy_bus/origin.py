@@ -39,15 +39,20 @@ def current_origin() -> Origin:
     return _origin.get()
 
 
-def handle(events: Sequence[Event]) -> None:
-    """Let what the running context writes be caused by these events, and inherit their context.
+def handle(event: Event) -> None:
+    """Let what the running context writes be caused by an event, and inherit its context."""
+    _origin.set(Origin(event.id, event.context))
 
-    Several events are a batch: nobody knows which of them causes a write. A write names no cause
-    then, and inherits the context that all of them share.
+
+def handle_batch(events: Sequence[Event]) -> None:
+    """Let what the running context writes inherit the context that all of these events share.
+
+    Nobody knows which event of a batch causes a write, so the write names no cause, unless the
+    event is alone.
     """
     first = events[0]
     if len(events) == 1:
-        _origin.set(Origin(first.id, first.context))
+        handle(first)
         return
     shared = all(event.context == first.context for event in events)
     _origin.set(Origin(None, first.context if shared else NO_CONTEXT))

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -32,7 +33,7 @@ from edgy_bus.telemetry import catalogue
 
 F = TypeVar("F", bound=ReceiverFunction)
 
-Read = Callable[[Mapping[str, Any] | None], Any]
+Read = Callable[[Mapping[str, Any]], Any]
 """Makes the instance of a receiver from an event's row."""
 
 
@@ -218,11 +219,7 @@ class Registration:
 
     def _by_class(self, model: SourceModel, signal: str, receiver: Receiver) -> Subscription:
         name = self.model_name(model)
-
-        def read(row: Mapping[str, Any] | None) -> Any:
-            return None if row is None else model.read(row)
-
-        return self._subscription(name, signal, receiver, model.sender, read, typed=True)
+        return self._subscription(name, signal, receiver, model.sender, model.read, typed=True)
 
     def _by_name(self, named: NamedReceiver) -> Subscription:
         read = _reader_by(named.receiver.options.schema)
@@ -311,13 +308,7 @@ def _check_by_name(signal: str, options: Options) -> None:
 
 
 def _reader_by(schema: type[BaseModel] | None) -> Read:
-    # The event of a whole set has no row.
-    def read(row: Mapping[str, Any] | None) -> Any:
-        if row is None:
-            return None
-        return Snapshot(row) if schema is None else read_by(schema, row)
-
-    return read
+    return Snapshot if schema is None else partial(read_by, schema)
 
 
 def _check_fields(named: NamedReceiver) -> None:

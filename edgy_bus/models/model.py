@@ -157,10 +157,10 @@ class Model(BaseModel):
         Missing fields (secret, or younger than the event) are unknown, as for `from_row`.
         """
         read = tolerant(cls, cls.meta.fields).model_validate(data)
-        known = read.model_fields_set
-        return cls.from_row(
-            {name: read.__dict__[name] for name in cls.meta.fields if name in known}
-        )
+        row, known = read.__dict__, read.__pydantic_fields_set__
+        if len(known) < len(row):
+            row = {name: value for name, value in row.items() if name in known}
+        return cls.from_row(row)
 
     # Writing
 

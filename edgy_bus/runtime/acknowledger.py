@@ -9,6 +9,9 @@ the later.
   are what makes room.
 - Notes are written next, in the order of entries.
 - Last are the finished entries that are later than an unfinished entry of their row.
+
+A round begins a moment after an entry is finished, or with many finished entries, or as soon as
+somebody waits for the report: a call for each entry would cost more than many receivers do.
 """
 
 import asyncio
@@ -18,8 +21,15 @@ from dataclasses import dataclass
 from edgy_bus.brokers.base import START, Broker, EntryId, Kept, Lease
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.runtime.jobs import Handling
+from edgy_bus.services import happens
 
 _FIRST_PAUSE = 0.05
+
+_GATHERING = 0.02
+"""Seconds that a finished entry waits for others, to be settled with them."""
+
+_MANY = 50
+"""The most finished entries that wait for others."""
 
 _LARGE = 10_000
 """Bytes of an entry that are worth the time to forget them early."""
@@ -52,6 +62,7 @@ class Acknowledger:
         backoff: longest pause in seconds between attempts that the broker does not answer, or
             refuses.
         reported: called after entries were settled.
+        prefetch: how many entries may be in hand; as many finished ones wait for no others.
         gone: receivers that were left out of entries, and that the group has forgotten since.
     """
 
@@ -62,17 +73,22 @@ class Acknowledger:
         backoff: float,
         reported: Callable[[], None],
         gone: Set[str] = frozenset(),
+        *,
+        prefetch: int = _MANY,
     ) -> None:
         self._broker = broker
         self._lease = lease
         self._backoff = backoff
         self._reported = reported
         self._gone = gone
+        self._many = min(_MANY, prefetch)
         self._finished: Owed = {}
         self._withheld: Owed = {}
         """Finished entries that wait for the note about an earlier entry of their row."""
         self._unfinished: Owed = {}
         self._owed = asyncio.Event()
+        self._enough = asyncio.Event()
+        """Set when a round should not wait for more."""
         self._ending = False
         self._assured: list[Waiter] = []
         self._behind: list[Waiter] = []
@@ -94,9 +110,12 @@ class Acknowledger:
 
     def owe(self, handling: Handling) -> None:
         """Report an entry in the next call."""
-        # Setting the event is slow enough to matter, and this runs for every event.
-        if not self._finished:
+        # Setting an event is slow enough to matter, and this runs for every event.
+        count = len(self._finished)
+        if not count:
             self._owed.set()
+        elif count == self._many:
+            self._enough.set()
         entry = handling.entry.id
         if handling.unfinished:
             self._unfinished[entry] = handling
@@ -109,6 +128,10 @@ class Acknowledger:
         if self._unfinished:
             # A note that comes after the end of its entry would stay for ever.
             self._unfinished.pop(entry, None)
+
+    def hurry(self) -> None:
+        """Report what is owed without waiting for more."""
+        self._enough.set()
 
     async def assure(self, handlings: Sequence[Handling]) -> None:
         """Return when the present state of these entries is at the broker.
@@ -135,6 +158,7 @@ class Acknowledger:
         waiter = asyncio.get_running_loop().create_future()
         waiters.append(waiter)
         self._owed.set()
+        self.hurry()
         await waiter
 
     def end(self) -> None:
@@ -145,6 +169,7 @@ class Acknowledger:
         """
         self._ending = True
         self._owed.set()
+        self.hurry()
 
     async def run(self) -> None:
         """Report the entries that are owed, again and again until `end`.
@@ -167,7 +192,10 @@ class Acknowledger:
     async def _report_once(self) -> bool:
         """Make a round; return whether nothing is left to do."""
         await self._owed.wait()
+        if len(self._finished) < self._many:
+            await happens(self._enough, _GATHERING)
         self._owed.clear()
+        self._enough.clear()
         ending = self._ending
         takes_notes = ending or self._next_notes is None or not self._unfinished
         now = self._now = self._take(takes_notes=takes_notes)

@@ -25,7 +25,7 @@ from edgy_bus.errors import (
     TryAgain,
 )
 from edgy_bus.events import Event
-from edgy_bus.origin import handle
+from edgy_bus.origin import handle, handle_batch
 from edgy_bus.reasons import describe
 from edgy_bus.retrying import Bury
 from edgy_bus.runtime.answers import meaning, meanings
@@ -97,22 +97,25 @@ async def execute(
     if subscription.receiver.options.batch is not None:
         (outcome,) = await execute_batch(subscription, [envelope], deadline, waits)
         return outcome
-    answer = attempt(subscription, envelope)
+    answer = attempt(subscription, envelope, asyncio.current_task())
     if not isinstance(answer, Begun):
         return answer
     waits()
     return await finish(subscription, envelope, answer, deadline)
 
 
-def attempt(subscription: Subscription, envelope: Envelope) -> Outcome | Begun:
+def attempt(
+    subscription: Subscription, envelope: Envelope, task: asyncio.Task[Any] | None
+) -> Outcome | Begun:
     """Run a receiver of single events up to its first wait; `finish` runs the rest.
 
     This is a plain function: a receiver that waits for nothing, as most do, needs no task, no
-    deadline and no coroutine of this library.
+    deadline and no coroutine of this library. `task` is the current task.
     """
-    context, cancellations = copy_context(), _cancellations()
+    context, cancellations = copy_context(), _cancellations(task)
     answer = context.run(_begin, subscription, envelope, context, cancellations)
-    if isinstance(answer, Begun) or not (left_open(context) or _cancellations() > cancellations):
+    is_over = not (left_open(context) or _cancellations(task) > cancellations)
+    if is_over or isinstance(answer, Begun):
         return answer
     # `finish` gives the connection back, and waits for the database. A receiver that cancelled the
     # task that calls it is cancelled by this wait, and not the runner by its next one.
@@ -170,7 +173,7 @@ async def execute_batch(
     waits()
     time = CallTime(waiting=subscription.receiver.options.inbox is not None)
     call = _call_batch(subscription, envelopes, time)
-    begun = Begun(call, None, copy_context(), _cancellations(), time)
+    begun = Begun(call, None, copy_context(), _cancellations(asyncio.current_task()), time)
     watch = CallWatch(subscription, envelopes[0], call)
     rest = complete(call, begun.context, watch.cancelled)
     answer = await _finished(watch, rest, begun, deadline)
@@ -206,7 +209,7 @@ async def _finished(watch: CallWatch, rest: Awaitable[Any], begun: Begun, deadli
         # that it has answered.
         if (
             isinstance(error, asyncio.CancelledError)
-            and _cancellations() > begun.cancellations
+            and _cancellations(asyncio.current_task()) > begun.cancellations
             and is_cancelled_by_owner()
         ):
             raise
@@ -232,8 +235,8 @@ def _failed(subscription: Subscription, time: CallTime, error: BaseException) ->
     return Untouched(f"its inbox waits: {describe(error)}", wait=_INBOX_PAUSE)
 
 
-def _cancellations() -> int:
-    task = asyncio.current_task()
+def _cancellations(task: asyncio.Task[Any] | None) -> int:
+    """Return how often a task was asked to cancel."""
     return 0 if task is None else task.cancelling()
 
 
@@ -259,7 +262,7 @@ def _call(
         return opened
     event, instance = opened
     # The context of this call only: `attempt` runs every call in a context of its own.
-    handle((event,))
+    handle(event)
     receiver = subscription.receiver
     if receiver.picky and not receiver.wants(event.data.get("changes"), instance):
         return _SKIPPED
@@ -279,8 +282,11 @@ def _open(subscription: Subscription, envelope: Envelope) -> tuple[Event, Any] |
         event = envelope.open()
     except EventError as error:
         return Bury(str(error), error)
+    row = event.data.get("instance")
+    if row is None:  # an event of a whole set
+        return event, None
     try:
-        return event, fitted(subscription.read, event.data.get("instance"), subscription.model)
+        return event, fitted(subscription.read, row, subscription.model)
     except ContractError as error:
         return Bury(str(error), error)
 
@@ -366,7 +372,7 @@ async def _handle_batch(
             events.append(event)
     if not wanted:
         return outcomes
-    handle(events)
+    handle_batch(events)
     time.begin()
     answer = await receiver.function(subscription.sender, instances=instances, events=events)
     ids = [envelopes[number].id for number in wanted]

@@ -25,7 +25,12 @@ class InHand:
         self._portion = tools.portion
         self.lanes: Lanes[Work] = Lanes(tools.load)
         self.acknowledger = Acknowledger(
-            tools.broker, term.lease, settings.backoff, self.check_room, attendance.gone
+            tools.broker,
+            term.lease,
+            settings.backoff,
+            self.check_room,
+            attendance.gone,
+            prefetch=settings.prefetch,
         )
         self._prefetch = settings.prefetch
         self._worthwhile = max(1, settings.prefetch // 2)
@@ -85,6 +90,7 @@ class InHand:
         try:
             return await turn
         except asyncio.CancelledError:
+            self._load.leave(turn)
             # The turn may have come just before.
             if not turn.cancelled() and turn.result():
                 self._load.release(size)

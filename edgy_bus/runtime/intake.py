@@ -16,7 +16,6 @@ from edgy_bus.reasons import bounded, describe
 from edgy_bus.runtime.detours import Detours
 from edgy_bus.runtime.in_hand import InHand
 from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job
-from edgy_bus.runtime.lanes import Key
 from edgy_bus.runtime.outcome import Note, unpack_notes
 from edgy_bus.runtime.scheduling import Scheduler
 from edgy_bus.runtime.subscriptions import Subscription
@@ -71,6 +70,7 @@ class Intake:
         self._lanes = in_hand.lanes
         self._scheduler = scheduler
         self._partition = term.lease.partition
+        self._only = term.lease.receiver
         self._keeps_order = self._partition.ordered
         self._course = tools.window.course(term.lease)
         self._news = asyncio.Event()
@@ -236,7 +236,7 @@ class Intake:
 
     def _admit(self, entry: Entry) -> None:
         """Make a job for each receiver that has not finished with the entry."""
-        handling = _handling_of(entry, self._term.lease.receiver)
+        handling = _handling_of(entry, self._only)
         try:
             envelope = self._unpack(entry)
         except Exception as error:  # noqa: BLE001 - nothing on a stream may end a tenure
@@ -260,8 +260,12 @@ class Intake:
                 has_skipped = True
                 continue
             handling.unfinished += 1
-            job = Job(handling, envelope, subscription, share, _is_plain(entry, subscription))
-            self._lanes.add(_lane_key(handling, subscription), job)
+            options = subscription.receiver.options
+            is_plain = entry.deliveries <= 1 and options.batch is None
+            row = handling.row if options.ordered else None
+            lane = _alone(entry) if row is None else row
+            job = Job(handling, envelope, subscription, share, is_plain)
+            self._lanes.add((lane, subscription.name), job)
         # Also if other receivers are left: later events of the row may be reported from here on.
         # After a crash, this event would come again alone, and leave a receiver with an older row.
         if has_skipped or not handling.unfinished:
@@ -295,7 +299,7 @@ class Intake:
         process's memory with such entries.
         """
         handling.left_out = self._attendance.left_out(handling.entry.id)
-        if self._term.lease.receiver:
+        if self._only:
             # The tenure of the whole group keeps the entry, once for all receivers.
             self._in_hand.acknowledger.owe(handling)
             return
@@ -319,18 +323,6 @@ def _handling_of(entry: Entry, only: str) -> Handling:
         attempts = handling.notes.get(name, NOTHING).attempts
         handling.notes[name] = Note(attempts, done=True, kept=True)
     return handling
-
-
-def _is_plain(entry: Entry, subscription: Subscription) -> bool:
-    """Return whether a job needs no look at batches and earlier attempts (see `Job`)."""
-    return entry.deliveries <= 1 and subscription.receiver.options.batch is None
-
-
-def _lane_key(handling: Handling, subscription: Subscription) -> Key:
-    """Return the lane of a receiver's job: that of the row, if the receiver keeps its order."""
-    if handling.row is None or not subscription.receiver.options.ordered:
-        return _alone(handling.entry), subscription.name
-    return handling.row, subscription.name
 
 
 def _addressed(subscriptions: Sequence[Subscription], address: str) -> list[Subscription]:

@@ -70,8 +70,8 @@ def _values(subscription: Subscription, event: Event, instance: Any) -> _Values 
     if names is None:
         return None
     read = getattr(instance, "__dict__", row) if subscription.typed else row
-    if read is names:
-        return dict(row)
+    if names is row and (read is row or read.keys() == row.keys()):  # nearly every event
+        return dict(read)
     # An event may leave out a field that it names, for example because its value is too large.
     return {name: read.get(name, row[name]) for name in names if name in row}
 

@@ -23,6 +23,8 @@ class Load:
         self._most_waiting = most_waiting
         self._reserved = 0
         self._line: dict[asyncio.Future[bool], int] = {}
+        self._enough = -1
+        """The most active bytes with which the head of the line may have room; -1 without line."""
 
     def has_room(self, size: int) -> bool:
         """Return whether `size` more bytes may be read; with nothing in hand, any size may."""
@@ -48,8 +50,12 @@ class Load:
 
     def leave(self, turn: asyncio.Future[bool]) -> None:
         """Leave the line."""
-        if self._line.pop(turn, None) is not None and not turn.done():
+        if self._line.pop(turn, None) is None:
+            return
+        if not turn.done():
             turn.set_result(False)
+        # The next in line may want less.
+        self._serve()
 
     def release(self, size: int) -> None:
         """Give the room of a read back: what was read counts from now on."""
@@ -59,7 +65,7 @@ class Load:
     def finished(self, size: int) -> None:
         """Take note that an event is done. Called for every event."""
         self.active -= size
-        if self._line:
+        if self.active <= self._enough:
             self._serve()
 
     def _serve(self) -> None:
@@ -77,4 +83,6 @@ class Load:
                 self._reserved += size
                 turn.set_result(True)
             else:
+                self._enough = max(0, self._most - self._reserved - size)
                 return
+        self._enough = -1

@@ -108,7 +108,7 @@ class Scheduler:
     async def _run(self) -> None:
         """Run ready jobs, until no job is ready, or the turn is over and the slot is wanted."""
         loop, slots, term = asyncio.get_running_loop(), self._slots, self._term
-        stalled, batches = self._stalled, self._batches
+        stalled, batches, task = self._stalled, self._batches, asyncio.current_task()
         since, sharing = loop.time(), slots.active
         while term.begins:
             now = loop.time()
@@ -122,11 +122,13 @@ class Scheduler:
                 await asyncio.sleep(0)
                 since, sharing = loop.time(), slots.active
             elif stalled.ready or batches.ready:
-                await self._run_special()
+                await self._run_special(now, task)
                 sharing = slots.busy
             elif lane := self._lanes.take():
-                rest = self._begin(lane, now)
-                if rest is not None:
+                receiver = lane.key[1]
+                if receiver in self._receivers.full:
+                    self._stall(receiver, lane)
+                elif rest := self._begin(lane, now, task):
                     await rest
                     # All runners whose calls have ended meanwhile go on in the same turn of the
                     # loop.
@@ -136,24 +138,23 @@ class Scheduler:
                 # than what may be in hand would stand still, and with it the other receivers.
                 return
 
-    def _begin(self, lane: Lane[Work], now: float) -> Coroutine[Any, Any, None] | None:
+    def _begin(
+        self, lane: Lane[Work], now: float, task: asyncio.Task[Any] | None
+    ) -> Coroutine[Any, Any, None] | None:
         """Run the first job of a lane; return the rest of the work, or None if nothing is left."""
-        job, receiver = lane.jobs[0], lane.key[1]
-        if receiver in self._receivers.full:
-            self._stall(receiver, lane)
-            return None
+        job = lane.jobs[0]
         if type(job) is not Job or not job.plain or job.handling.notes or self._held.rows:
             return self._run_first(lane)
         # Nearly every job, and nearly every receiver waits for nothing: no coroutine of this
         # library stands between the runner and the receiver.
-        answer = attempt(job.subscription, job.envelope)
+        answer = attempt(job.subscription, job.envelope, task)
         if type(answer) is not Done:
             return self._go_on_with(lane, job, answer, now)
         self._verdicts.done(job, answer, now)
         self._finish(lane)
         return None
 
-    async def _run_special(self) -> None:
+    async def _run_special(self, now: float, task: asyncio.Task[Any] | None) -> None:
         """Run work for which a slot of its receiver is kept, or a batch."""
         if not self._stalled.ready:
             batch = self._batches.ready.popleft()
@@ -170,7 +171,8 @@ class Scheduler:
             if not self._receivers.has_free(receiver):
                 self._stall(receiver, unit)
             elif isinstance(unit, Lane):
-                await self._run_first(unit)
+                if rest := self._begin(unit, now, task):
+                    await rest
             else:
                 await self._make_call(unit)
         finally:

@@ -31,7 +31,7 @@ class Subscription:
     signal: str
     receiver: Receiver
     sender: Any
-    read: Callable[[Mapping[str, Any] | None], Any]
+    read: Callable[[Mapping[str, Any]], Any]
     typed: bool = False
     name: str = field(init=False)
     reported: set[str] = field(init=False, default_factory=set, compare=False, repr=False)

@@ -83,6 +83,8 @@ class Verdicts:
         # The call has ended, so the count that was written before the call is not needed any more.
         if handling.begun:
             handling.begun.pop(name, None)
+            # A worker that is killed now leaves the event as one that may have killed its worker.
+            self._acknowledger.hurry()
         if type(outcome) is Done:
             self.done(job, outcome)
             return _FINISH

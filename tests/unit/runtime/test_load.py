@@ -68,11 +68,20 @@ async def test_who_leaves_the_line_or_is_cancelled_keeps_no_room() -> None:
     assert load.has_room(100)
 
 
-async def test_a_change_costs_the_same_with_hundreds_in_line(monkeypatch: Any) -> None:
+async def test_who_is_behind_somebody_that_leaves_gets_the_room_at_once() -> None:
     load = Load(100, 100)
-    load.active = 1_000
-    for _ in range(300):
-        load.stand_in_line(100)
+    load.active = 50
+    large, larger, small = [load.stand_in_line(size) for size in (80, 90, 50)]
+    load.leave(large)
+    assert not small.done()
+    load.leave(larger)
+    assert small.result()
+
+
+async def test_a_change_that_makes_no_room_looks_at_nobody_in_line(monkeypatch: Any) -> None:
+    load = Load(100, 100)
+    load.active = 600
+    line = [load.stand_in_line(100) for _ in range(300)]
     looks: list[int] = []
     look = load.has_room
 
@@ -81,9 +90,13 @@ async def test_a_change_costs_the_same_with_hundreds_in_line(monkeypatch: Any) -
         return look(size)
 
     monkeypatch.setattr(load, "has_room", count)
-    for _ in range(50):
+    for _ in range(59):
         load.finished(10)
-    assert len(looks) == 50
+    assert not looks
+    load.finished(10)
+    assert line[0].result()
+    assert not line[1].done()
+    assert len(looks) == 2
 
 
 class Measured(MemoryBroker):

@@ -640,11 +640,15 @@ async def test_a_tenure_ends_when_numbers_are_given_out_again() -> None:
     async def receiver(sender: str, event: Any, **kwargs: Any) -> None:
         seen.append(event.sequence)
 
+    async def is_settled() -> bool:
+        return await group.pending() == 0
+
     broker = MemoryBroker(lambda: 1.0)
     await publish(broker, event("1", 1), event("1", 2))
     group = Group(broker, subscribe(receiver))
     tenure = await group.begin()
     await eventually(lambda: seen == [1, 2] and tenure.position is not None)
+    await eventually(is_settled)
     stream = broker._streams[PARTITION]
     newest = stream.newest()
     assert newest is not None
