@@ -6,6 +6,7 @@ from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Trip
 from edgy_bus.codec import Envelope
 from edgy_bus.runtime.breaker import Circuit, Opening
+from edgy_bus.runtime.outcome import Done, Failed, Outcome
 from edgy_bus.runtime.slots import ReceiverSlots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.signals import Breaker
@@ -52,6 +53,13 @@ class Breakers:
     def open(self) -> frozenset[str]:
         """Return the receivers that are not to be called."""
         return frozenset(name for name, circuit in self.circuits.items() if circuit.is_open)
+
+    def judge(self, receiver: str, envelope: Envelope, outcome: Outcome) -> None:
+        """Take note of a call with a single event."""
+        if isinstance(outcome, Failed):
+            self.failed(receiver, envelope, outcome.reason, shared=False)
+        elif isinstance(outcome, Done) and not outcome.skipped and receiver in self.circuits:
+            self.succeeded(receiver)
 
     def failed(self, receiver: str, envelope: Envelope, reason: str, *, shared: bool) -> None:
         """Take note of a call that has failed.

@@ -163,16 +163,10 @@ class Releases:
         self, key: RowKey, parked: Parked, subscription: Subscription, attempts: int
     ) -> Note | _Finished | None:
         """Call the receiver once; return a note if the receiver is to be called again."""
-        async with self._turns:
-            if not self._term.may_begin():
-                return None
-            # Counted before the call: the event may crash its worker.
-            await self._change(key, HeldState(retrying=True, attempts=attempts + 1))
-            if not self._term.may_begin():
-                await self._change(key, HeldState(retrying=True, attempts=attempts))
-                return None
-            envelope = unpack(parked.letter.fields)
-            outcome = await execute(subscription, envelope, self._tools.settings.deadline)
+        envelope = unpack(parked.letter.fields)
+        outcome = await self._call(key, subscription, envelope, attempts)
+        if outcome is None:
+            return None
         retry = subscription.receiver.options.retry
         decision = decide(outcome, Note(attempts), retry, time.time())
         if isinstance(decision, GiveUp):
@@ -184,6 +178,45 @@ class Releases:
         self._tools.failures.retried(subscription, envelope, outcome, decision)
         await self._change(key, HeldState(retrying=True, attempts=decision.note.attempts))
         return decision.note
+
+    async def _call(
+        self, key: RowKey, subscription: Subscription, envelope: Envelope, attempts: int
+    ) -> Outcome | None:
+        """Call the receiver in a slot of its own; None if the tenure stops first."""
+        name, slots, breakers = subscription.name, self._tools.receivers, self._tools.breakers
+        turn = slots.stand_in_line(name)
+        try:
+            # No slot is free while the breaker of the receiver is open.
+            if not turn.done() and not await self._comes(turn):
+                return None
+            async with self._turns:
+                outcome = await self._call_now(key, subscription, envelope, attempts)
+            # With the slot: a failure may open the breaker, and nobody may have the slot then.
+            if breakers is not None and outcome is not None:
+                breakers.judge(name, envelope, outcome)
+            return outcome
+        finally:
+            if turn.done() and not turn.cancelled():
+                slots.give_back(name)
+            else:
+                turn.cancel()
+
+    async def _comes(self, turn: asyncio.Future[None]) -> bool:
+        """Wait for a slot; return False if the tenure stops first."""
+        with self._tasks.resting():
+            return await self._term.until(turn)
+
+    async def _call_now(
+        self, key: RowKey, subscription: Subscription, envelope: Envelope, attempts: int
+    ) -> Outcome | None:
+        if not self._term.may_begin():
+            return None
+        # Counted before the call: the event may crash its worker.
+        await self._change(key, HeldState(retrying=True, attempts=attempts + 1))
+        if not self._term.may_begin():
+            await self._change(key, HeldState(retrying=True, attempts=attempts))
+            return None
+        return await execute(subscription, envelope, self._tools.settings.deadline)
 
     def _report_given_up(
         self,

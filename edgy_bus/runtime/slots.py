@@ -6,6 +6,7 @@ calls wait for nothing, and take none. Every other call (a batch, a retry, an in
 event of a receiver with held rows) takes a slot of the receiver before the call begins.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -117,6 +118,21 @@ class ReceiverSlots:
         taken = self._of(receiver).take(otherwise)
         self._note(receiver)
         return taken
+
+    def stand_in_line(self, receiver: str) -> asyncio.Future[None]:
+        """Return a future that is done as soon as a slot of a receiver is taken for the caller.
+
+        The caller gives the slot back. A caller that waits no longer cancels the future.
+        """
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def take() -> None:
+            # When called from the line, and not later: others in the line take their slots at once.
+            if not turn.done() and self.take(receiver, take):
+                turn.set_result(None)
+
+        take()
+        return turn
 
     def occupy(self, receiver: str) -> None:
         """Take a slot for a call of a receiver, even if no slot is free."""

@@ -3,7 +3,7 @@
 import asyncio
 
 from edgy_bus.brokers.base import Lease
-from edgy_bus.services import happens
+from edgy_bus.services import happens, interruptible
 
 _MARGIN = 0.05
 """The share of a lease by which a tenure ends before the lease. At the very end, another worker may
@@ -78,6 +78,10 @@ class Term:
     async def pause(self, seconds: float) -> bool:
         """Sleep, but wake up when the tenure stops; return whether the tenure stops."""
         return await happens(self._stopped, seconds)
+
+    async def until(self, turn: asyncio.Future[None]) -> bool:
+        """Wait for a future; False, and the future is cancelled, if the tenure stops before."""
+        return await interruptible(turn, self._stopped)
 
     def may_begin(self) -> bool:
         """Return whether a receiver may begin now."""

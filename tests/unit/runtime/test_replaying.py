@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.events import Partition
 from edgy_bus.retrying import Retry
 from edgy_bus.runtime import detours
+from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.tenure import Tenure
+from edgy_bus.signals import Breaker
 from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.support import Group, subscribe
 
@@ -173,3 +176,45 @@ async def test_a_replay_without_effect_is_reported() -> None:
         await eventually(lambda: _is_free(broker))
     await group.end(tenure)
     assert receiver.seen == []
+
+
+async def test_a_letter_waits_for_a_slot_and_no_attempt_is_counted() -> None:
+    broker, receiver = MemoryBroker(), Recorder(1)
+    await publish(broker, event("1", 1))
+    group, tenure = await begin(broker, receiver)
+    await eventually(lambda: group.stats.dead == 1)
+    receiver.broken.clear()
+    # As an open breaker does.
+    group.tools.receivers.limit("r", 0)
+    await replay(broker, tenure)
+    await eventually(lambda: len(tenure._tasks.calls) > tenure._tasks.calls.busy)
+    assert await broker.held(PARTITION, "mail") == {ROW: HeldState(retrying=True)}
+    await group.end(tenure)
+    assert receiver.seen == []
+    tenure = await group.begin("next")
+    await eventually(lambda: len(tenure._tasks.calls) > tenure._tasks.calls.busy)
+    group.tools.receivers.limit("r", None)
+    await eventually(lambda: receiver.seen == [1])
+    await group.end(tenure)
+
+
+async def test_letters_that_fail_open_the_breaker() -> None:
+    broker, receiver = MemoryBroker(), Recorder(*range(1, 4))
+    await publish(broker, *(event(str(row), row) for row in range(1, 4)))
+    breaker = Breaker(failures=2, first=3600, most=3600)
+    chosen = subscribe(receiver, retry=Retry(attempts=1), breaker=breaker)
+    group = Group(broker, chosen)
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.dead == 3)
+    await group.end(tenure)
+    breakers = Breakers(broker, group.tools.subscriptions, 1, lambda: None)
+    group.tools = replace(group.tools, breakers=breakers, receivers=breakers.slots)
+    tenure = await group.begin()
+    for row, letter in enumerate((await broker.letters(PARTITION, "mail")).letters, 1):
+        await broker.replay(PARTITION, "mail", RowKey("r", str(row)), [letter.id])
+    tenure.nudge()
+    await eventually(lambda: breakers.open == {"r"})
+    await eventually(lambda: group.stats.dead == 5)
+    await group.end(tenure)
+    held = await broker.held(PARTITION, "mail")
+    assert list(held.values()) == [HeldState(retrying=True)], "the third row waits, uncounted"

@@ -1,4 +1,4 @@
-from edgy_bus.runtime.slots import Slots
+from edgy_bus.runtime.slots import ReceiverSlots, Slots
 
 
 def test_who_gets_none_is_called_once_when_one_is_free_in_the_order_of_asking() -> None:
@@ -54,3 +54,15 @@ def test_who_needs_none_any_more_lets_the_next_one_have_it() -> None:
     slots.give_back()
     assert called == ["needs none", "takes"]
     assert not slots.wanted
+
+
+async def test_a_turn_comes_with_a_slot_in_the_order_of_asking() -> None:
+    slots = ReceiverSlots(1)
+    first, second, third = [slots.stand_in_line("r") for _ in range(3)]
+    assert (first.done(), second.done(), third.done()) == (True, False, False)
+    second.cancel()
+    slots.give_back("r")
+    assert third.done()
+    assert "r" in slots.full
+    slots.give_back("r")
+    assert "r" not in slots.full
