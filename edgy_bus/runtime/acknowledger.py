@@ -10,8 +10,8 @@ the later.
 - Notes are written next, in the order of entries.
 - Last are the finished entries that are later than an unfinished entry of their row.
 
-A round begins a moment after an entry is finished, or with many finished entries, or as soon as
-somebody waits for the report: a call for each entry would cost more than many receivers do.
+A round begins a moment after an entry is finished, or with many finished entries, or as soon as a
+caller waits for the report: a round for each entry would cost more than many receivers do.
 """
 
 import asyncio
