@@ -1,8 +1,11 @@
 """Read the declaration of a model class: its fields, its `Meta`, and the reader of its events."""
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic_core import CoreConfig, SchemaValidator
 
 from edgy_bus.database import Row
 from edgy_bus.errors import ModelError
@@ -19,6 +22,12 @@ from edgy_bus.models.meta import (
 from edgy_bus.models.registry import Registry
 from edgy_bus.models.state import STATE
 from edgy_bus.signals import Broadcaster, Route
+from edgy_bus.sources import Values
+
+if sys.version_info < (3, 12):
+    from typing_extensions import TypedDict
+else:
+    from typing import TypedDict
 
 
 def described(model: ModelClass, route: Route) -> MetaInfo:
@@ -99,14 +108,27 @@ def _is_plain(model: ModelClass) -> bool:
     return list(model.__private_attributes__) == [STATE] and not has_own_hook(model)
 
 
-_readers: dict[ModelClass, ModelClass] = {}
+Reader = Callable[[Values], Row]
+"""Returns the known fields of a row, with the types of the fields."""
+
+_readers: dict[ModelClass, Reader] = {}
 
 
-def tolerant(model: ModelClass, fields: Mapping[str, Field]) -> ModelClass:
-    """Return a pydantic model that reads a row with missing or unknown fields."""
-    if model not in _readers:
-        # None, because a field may be younger than the event.
-        members: Row = {name: (readable(field), None) for name, field in fields.items()}
-        config = ConfigDict(extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
-        _readers[model] = create_model(f"{model.__name__}Snapshot", __config__=config, **members)
-    return _readers[model]
+def reader_of(model: ModelClass, fields: Mapping[str, Field]) -> Reader:
+    """Return a function that reads a row of an event, which may lack fields or have unknown ones.
+
+    The function raises `pydantic.ValidationError`.
+    """
+    reader = _readers.get(model)
+    if reader is None:
+        # Not total, because a field may be younger than the event. A dictionary costs a quarter of
+        # an instance of a pydantic model, and this runs for every call of a receiver.
+        members = {name: readable(field) for name, field in fields.items()}
+        make: Any = TypedDict
+        row = make(f"{model.__name__}Row", members, total=False)
+        row.__pydantic_config__ = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+        # An adapter hides no values of a dictionary from its errors.
+        hidden = CoreConfig(hide_input_in_errors=True)
+        validator = SchemaValidator(TypeAdapter(row).core_schema, hidden)
+        reader = _readers[model] = validator.validate_python
+    return reader

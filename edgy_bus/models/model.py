@@ -12,7 +12,7 @@ from edgy_bus.database import Row
 from edgy_bus.errors import OperationError
 from edgy_bus.models import delivery, instances, row_values, state
 from edgy_bus.models.checking import checker_of, refuse_frozen_assignment, remembering
-from edgy_bus.models.declaring import described, refuse_names, tolerant
+from edgy_bus.models.declaring import described, reader_of, refuse_names
 from edgy_bus.models.meta import MetaInfo
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.state import STATE, State
@@ -156,11 +156,7 @@ class Model(BaseModel):
 
         Missing fields (secret, or younger than the event) are unknown, as for `from_row`.
         """
-        read = tolerant(cls, cls.meta.fields).model_validate(data)
-        row, known = read.__dict__, read.__pydantic_fields_set__
-        if len(known) < len(row):
-            row = {name: value for name, value in row.items() if name in known}
-        return cls.from_row(row)
+        return cls.from_row(reader_of(cls, cls.meta.fields)(data))
 
     # Writing
 
