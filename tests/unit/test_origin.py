@@ -9,7 +9,7 @@ import edgy_bus
 from edgy_bus.codec import RESERVED, loads
 from edgy_bus.errors import EventError
 from edgy_bus.events import Event, now
-from edgy_bus.origin import Origin, context, current_origin, handle
+from edgy_bus.origin import Origin, context, current_origin, handle, handle_batch
 
 
 def event(number: int, **values: Any) -> Event:
@@ -53,7 +53,7 @@ def test_a_context_of_exactly_the_limit_is_carried() -> None:
 
 def test_a_receiver_inherits_the_context_of_its_event_and_adds_to_it() -> None:
     async def receiver() -> None:
-        handle([event(1, actor="ada")])
+        handle(event(1, actor="ada"))
         assert current_origin() == Origin("e1", {"actor": "ada"})
         with context(step=2):
             assert current_origin() == Origin("e1", {"actor": "ada", "step": 2})
@@ -64,7 +64,7 @@ def test_a_receiver_inherits_the_context_of_its_event_and_adds_to_it() -> None:
 
 def test_a_batch_names_no_cause_and_inherits_what_its_events_share() -> None:
     async def batch(*events: Event) -> Origin:
-        handle(events)
+        handle_batch(events)
         return current_origin()
 
     alike, other = (event(1, actor="ada"), event(2, actor="ada")), event(3, actor="eve")
