@@ -164,6 +164,12 @@ def _bound(
     conversion = conversion_of(annotation, kind.natural, adapter, where)
     if conversion is None:
         raise _misfit(kind, annotation, where)
+    is_secret = field.secret or holds_secret(annotation)
+    if field.primary_key and is_secret:
+        raise ModelError(
+            f"{where} is annotated with {shown(annotation)}, but a primary key cannot be secret: "
+            "events name their row by the key"
+        )
     rules = [
         replace(rule, dump=conversion.dump) if isinstance(rule, AtMost) else rule
         for rule in field.rules
@@ -175,7 +181,7 @@ def _bound(
         adapter=adapter,
         conversion=conversion,
         column_type=Converted(kind.column_type, conversion),
-        secret=field.secret or holds_secret(annotation),
+        secret=is_secret,
     )
 
 

@@ -110,6 +110,10 @@ class Model(BaseModel):
     def __hash__(self) -> int:
         return state.hash_of(self)
 
+    def _edgy_is_saved(self) -> bool:
+        """Return whether the instance has a row: read or written, and not deleted since."""
+        return state.state_of(self).saved
+
     # Hidden from type checkers, which would accept any attribute.
     if not TYPE_CHECKING:
 

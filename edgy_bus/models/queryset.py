@@ -1,13 +1,16 @@
 """Sets of rows: described without any SQL, then read, changed or deleted."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from pydantic import AliasChoices, AliasPath
 
 from edgy_bus.database import Row
 from edgy_bus.errors import IntegrityError, OperationError, SkipOperation
 from edgy_bus.models.describing import M
+from edgy_bus.models.meta import MetaInfo
 from edgy_bus.models.operations import Operation, has_receivers, perform
 from edgy_bus.models.reading import ReadableSet
-from edgy_bus.models.row_values import require_saved
+from edgy_bus.models.row_values import require_fields, require_saved
 from edgy_bus.models.rows import RowModel
 from edgy_bus.models.state import restoring, state_of
 from edgy_bus.sources import (
@@ -52,6 +55,8 @@ class QuerySet(ReadableSet[M]):
         Sends the save signals for a new row. If another task creates the row at the same moment and
         a unique constraint reports that, the other task's row is returned.
         """
+        # A misspelt name must not wait for the day when there is no row.
+        _require_names(self.model.meta, defaults)
         row = await self.get_or_none(**lookups)
         if row is not None:
             return row, False
@@ -97,6 +102,7 @@ class QuerySet(ReadableSet[M]):
         An existing row is updated to `defaults`, with the update signals. A new row is made as by
         `get_or_create`, from `create_defaults` if they are given, else from `defaults`.
         """
+        _require_names(self.model.meta, defaults)
         for_new = defaults if create_defaults is None else create_defaults
         row, created = await self.get_or_create(for_new, **lookups)
         if not created and defaults and state_of(row).saved:
@@ -230,7 +236,15 @@ class QuerySet(ReadableSet[M]):
     def _take_changes(
         self, instances: Sequence[M], originals: Sequence[Row], values: Sequence[Row]
     ) -> None:
-        """Assign to the instances what receivers have changed in `values`."""
+        """Assign to the instances what receivers have changed in `values`.
+
+        Raises `OperationError` if receivers have added or removed rows.
+        """
+        if len(values) != len(instances):
+            raise OperationError(
+                f"a receiver left {len(values)} values for {len(instances)} rows of "
+                f"{self.model.__name__}: change the dicts, and add or remove none"
+            )
         for instance, before, after in zip(instances, originals, values, strict=True):
             for name, value in after.items():
                 if name not in before or value is not before[name]:
@@ -332,6 +346,24 @@ def _in_order(changes: Sequence[RowChange], keys: Sequence[Value]) -> list[Value
         generated = []
     following = iter(generated)
     return [next(following, None) if key is None else by_key.get(key) for key in keys]
+
+
+def _require_names(meta: MetaInfo, defaults: Values | None) -> None:
+    """Raise `OperationError` for a default whose name a new row would refuse."""
+    if defaults and meta.sender.model_config.get("extra") == "forbid":
+        known = {"pk", *_aliases(meta)}
+        require_fields(meta, [name for name in defaults if name not in known])
+
+
+def _aliases(meta: MetaInfo) -> Iterator[str]:
+    """Return the names of the constructor's input that are no names of fields."""
+    for info in meta.sender.model_fields.values():
+        alias = info.validation_alias or info.alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        for choice in choices:
+            name = choice.path[0] if isinstance(choice, AliasPath) else choice
+            if isinstance(name, str):
+                yield name
 
 
 def _called(defaults: Values | None) -> Row:

@@ -145,9 +145,14 @@ class KeyOf:
 
     def _key(self, value: Value) -> Value:
         try:
-            return key_of(value, self.model)
+            key = key_of(value, self.model)
         except OperationError as error:
             raise ValueError(str(error)) from None
+        # A new row may have a key of its own, from a default: no row has the key yet.
+        if key is not value and is_instance(value) and not value._edgy_is_saved():
+            name = type(value).__name__
+            raise ValueError(f"the {name} is not saved: save it first, or give its key")
+        return key
 
 
 def is_instance(value: object) -> bool:

@@ -137,7 +137,10 @@ class InsertRows(Write):
         alike: defaultdict[Names, list[Values]] = defaultdict(list)
         for values in self.rows:
             alike[tuple(values)].append(values)
-        for names, rows in alike.items():
+        # Keys of the application first: SQLite makes keys beyond the greatest one, and would give a
+        # later row's key to an earlier row.
+        for names in sorted(alike, key=lambda names: pk not in names):
+            rows = alike[names]
             if pk in names:
                 # Two processes that insert the same values of a unique index wait for each other,
                 # never for ever. Any order that they share suffices. Several unique indexes have no

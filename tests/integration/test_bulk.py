@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pydantic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -127,6 +128,24 @@ async def test_receivers_may_change_the_values_of_many_new_rows(shop: Shop) -> N
     assert await shop.Item.query.order_by("name").values_list("stock", flat=True) == [0, 1]
 
 
+async def test_receivers_may_not_add_or_remove_rows(shop: Shop) -> None:
+    item = await shop.Item.query.create(name="a")
+
+    @edgy.pre_save(shop.Item)
+    async def remove(sender: Any, instance: Any, values: Any, **kwargs: Any) -> None:
+        values.pop()
+
+    @edgy.pre_update(shop.Item)
+    async def add(sender: Any, instance: Any, values: Any, **kwargs: Any) -> None:
+        values.append({"stock": 1})
+
+    with pytest.raises(OperationError, match="a receiver left 1 values for 2 rows of Item"):
+        await shop.Item.query.bulk_create([{"name": "b"}, {"name": "c"}])
+    with pytest.raises(OperationError, match="a receiver left 2 values for 1 rows of Item"):
+        await shop.Item.query.bulk_update([item], ["stock"])
+    assert await shop.Item.query.count() == 1
+
+
 async def test_bulk_create_takes_keys_by_either_name_and_instances_as_keys(shop: Shop) -> None:
     owner = await shop.Owner.query.create()
     await shop.Item.query.bulk_create(
@@ -140,6 +159,16 @@ async def test_bulk_create_takes_keys_by_either_name_and_instances_as_keys(shop:
         await shop.Item.query.create(pk=7, id=7, name="c")
     with pytest.raises(OperationError, match="takes instances of Item and dicts, not a int"):
         await shop.Item.query.bulk_create([7])
+
+
+async def test_a_key_that_is_given_is_made_for_no_other_row(shop: Shop) -> None:
+    await shop.Item.query.create(id=1_000, name="a")
+    # SQLite makes the next key, which a later row has.
+    rows = [{"name": "b"}, {"name": "c", "id": 1_001}, {"name": "d"}]
+    items = await shop.Item.query.bulk_create(rows)
+    assert [item.name for item in items] == ["b", "c", "d"]
+    assert items[1].pk == 1_001
+    assert items[0].pk < items[2].pk
 
 
 async def test_rows_of_keys_alone(shop: Shop) -> None:
@@ -355,6 +384,40 @@ async def test_the_error_of_a_local_receiver_is_not_taken_for_another_tasks_row(
         # The savepoint of the creation is undone, and the transaction goes on.
         await shop.Item.query.create(name="b")
     assert await shop.Item.query.order_by("pk").values_list("name", flat=True) == ["taken", "b"]
+
+
+async def test_a_misspelt_default_is_refused_whether_there_is_a_row_or_not(shop: Shop) -> None:
+    for name in ("there", "not there"):
+        await shop.Item.query.get_or_create(name="there")
+        for call, defaults in [
+            (shop.Item.query.get_or_create, [{"stokc": 1}]),
+            (shop.Item.query.update_or_create, [{"stokc": 1}]),
+            (shop.Item.query.update_or_create, [{"stokc": 1}, {"stock": 1}]),
+            (shop.Item.query.update_or_create, [{"stock": 1}, {"stokc": 1}]),
+        ]:
+            with pytest.raises(OperationError, match="did you mean 'stock'"):
+                await call(*defaults, name=name)
+
+
+async def test_defaults_may_have_the_names_of_aliases(database: edgy.Database) -> None:
+    own = edgy.Registry(database)
+
+    class Item(edgy.Model):
+        id: int = edgy.BigIntegerField(primary_key=True)
+        name: str = edgy.CharField(max_length=9, alias="itemName")
+        size: int = edgy.IntegerField(
+            default=0, validation_alias=pydantic.AliasChoices("Size", pydantic.AliasPath("box", 0))
+        )
+
+        class Meta:
+            registry = own
+
+    await own.create_all()
+    for _ in range(2):
+        item, _ = await Item.query.get_or_create({"itemName": "a", "Size": 4}, pk=1)
+        assert (item.name, item.size) == ("a", 4)
+        item, _ = await Item.query.get_or_create({"name": "b", "box": [5]}, pk=2)
+        assert (item.name, item.size) == ("b", 5)
 
 
 async def test_another_tasks_row_is_found_inside_a_transaction_too(postgres_url: str) -> None:

@@ -6,6 +6,7 @@ Every value of a field is read back unchanged, from the database and from an eve
 import datetime as dt
 import enum
 import uuid
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -277,6 +278,43 @@ async def test_only_a_saved_instance_of_the_right_model_stands_for_its_key(
     with pytest.raises(OperationError):
         await Everything.query.filter(number=one).delete()
     assert await Everything.query.count() == 1
+
+
+async def test_a_new_row_that_has_its_key_stands_for_its_key_once_it_is_saved(
+    database: edgy.Database,
+) -> None:
+    own = edgy.Registry(database)
+
+    class Node(edgy.Model):
+        id: uuid.UUID = edgy.UUIDField(primary_key=True, default=uuid.uuid4)
+        parent: uuid.UUID | None = edgy.ForeignKey("self", null=True)
+
+        class Meta:
+            registry = own
+
+    await own.create_all()
+    root = Node()
+    refused: list[Callable[[], Any]] = [
+        lambda: Node(parent=root),
+        lambda: Node.query.create(parent=root),
+        lambda: Node.query.bulk_create([root, {"parent": root}]),
+        lambda: Node.query.update(parent=root),
+    ]
+    for call in refused:
+        with pytest.raises(pydantic.ValidationError, match="the Node is not saved"):
+            await call()
+    async with database.transaction(force_rollback=True):
+        await root.save()
+    # A rollback takes the row away, and the key with it.
+    with pytest.raises(pydantic.ValidationError, match="the Node is not saved"):
+        await Node.query.create(parent=root)
+    await root.save()
+    child = await Node.query.create(parent=root)
+    assert await Node.query.filter(parent=root).all() == [child]
+    await child.delete()
+    await root.delete()
+    # A receiver of `post_delete` looks for rows that referred to the deleted row.
+    assert await Node.query.filter(parent=root).count() == 0
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,13 @@ def test_a_secret_annotation_makes_a_secret_field() -> None:
     assert "password" not in repr(Item(password="hush"))
 
 
+def test_a_secret_annotation_makes_no_key() -> None:
+    with pytest.raises(ModelError, match=r"Item\.code .* a primary key cannot be secret"):
+
+        class Item(edgy.Model):
+            code: pydantic.SecretStr = edgy.CharField(max_length=9, primary_key=True)
+
+
 def test_values_of_enums_are_stored_where_the_model_uses_values() -> None:
     class Item(edgy.Model):
         model_config = pydantic.ConfigDict(use_enum_values=True)
@@ -490,8 +497,8 @@ def test_a_reference_to_itself_takes_instances_of_its_own_class_only(shop: edgy.
     for wrong in (2**63, -(2**63) - 1):
         with pytest.raises(pydantic.ValidationError, match="parent"):
             Page(parent=wrong)
-    assert Page(parent=Page(id=7)).parent == 7
-    assert Folder(parent=Folder(id=8)).parent == 8
+    assert Page(parent=Page.from_row({"id": 7, "parent": None})).parent == 7
+    assert Folder(parent=Folder.from_row({"id": 8, "parent": None})).parent == 8
     for wrong in (Folder(id=7), Page()):
         with pytest.raises(pydantic.ValidationError, match="parent"):
             Page(parent=wrong)
