@@ -29,6 +29,10 @@ class Refused(Exception):
     """A receiver of `pre_*` refused the operation."""
 
 
+class Taken(Exception):
+    """Another row has the value of a unique field."""
+
+
 class Gone(Exception):
     """The row of an instance is not there, or was never saved."""
 
@@ -105,6 +109,7 @@ class Reference:
     names: tuple[str, ...]
     validate: Mapping[str, Callable[[Any], Any]]
     rule: Callable[[Row], bool]
+    unique: frozenset[str] = frozenset()
     rows: dict[int, Row] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     instances: list[Known] = field(default_factory=list)
@@ -145,7 +150,7 @@ class Reference:
                 self._insert(known, hook, key, before)
             elif written:
                 self._write(known, "post_save", self._written(known, hook), before)
-        except (Invalid, Refused, Gone):
+        except (Invalid, Refused, Gone, Taken):
             written = False
             raise
         finally:
@@ -180,6 +185,7 @@ class Reference:
         self._check(known.remembered | changed)
         if known.attributes["id"] not in self.rows:
             raise Gone
+        self._require_free([known.attributes["id"]], changed)
         known.attributes |= deepcopy(hook.assigns)
         self._write(known, "post_update", changed, before)
 
@@ -204,6 +210,7 @@ class Reference:
         if not values or not self._passes(hook):
             return 0
         written = self._validated(values) | self._validated(hook.values)
+        self._require_free(keys, written)
         for key in keys:
             old = self.rows[key]
             self.rows[key] = old | deepcopy(written)
@@ -219,6 +226,7 @@ class Reference:
 
     def change_unseen(self, key: int, values: Row) -> None:
         """Change a row by SQL, as another program would."""
+        self._require_free([key], values)
         self.rows[key] = self.rows[key] | deepcopy(values)
 
     # Transactions
@@ -244,6 +252,18 @@ class Reference:
         if not self.rule(row):
             raise Invalid
 
+    def _require_free(self, keys: Iterable[int], row: Row) -> None:
+        """Raise `Taken` if rows other than that of a key have a unique value of `row`."""
+        for key in keys:
+            others = [other for other in self.rows if other != key]
+            # A set whose rows would all have the value: its first row takes the value.
+            others_of_set = [other for other in keys if other != key]
+            for name in self.unique & row.keys():
+                value = row[name]
+                taken = others_of_set or any(self.rows[other][name] == value for other in others)
+                if value is not None and taken:
+                    raise Taken
+
     def _passes(self, hook: Hook) -> bool:
         if hook.refuses:
             raise Refused
@@ -256,6 +276,7 @@ class Reference:
 
     def _insert(self, known: Known, hook: Hook, key: int, before: State) -> None:
         row = self._written(known, hook) | {"id": key}
+        self._require_free([key], row)
         self.rows[key] = deepcopy(row)
         self._report("post_save", row, None, ())
         self._take(known, row, before)
@@ -279,6 +300,7 @@ class Reference:
         if key not in self.rows:
             raise Gone
         old = self.rows[key]
+        self._require_free([key], values)
         self.rows[key] = old | deepcopy(values)
         names = tuple(name for name in values if name != "id")
         self._report(signal, self.rows[key], old, names)
