@@ -240,18 +240,25 @@ class Model(BaseModel):
         """
         return row_values.update_values(self, names)
 
-    def take_row(self, row: Values, written: Collection[str] | None = None) -> None:
+    def take_row(
+        self,
+        row: Values,
+        written: Collection[str] | None = None,
+        before: state.Snapshot | None = None,
+    ) -> None:
         """Set the fields to the values that the database has.
 
-        If a transaction is open and rolls back, the instance becomes what it is now.
+        If a transaction is open and rolls back, the instance becomes what it was `before`, or is
+        now.
 
         Args:
             row: the row as written.
             written: the fields that the operation wrote; other fields with unsaved values keep
                 them. None stands for all fields.
+            before: the instance before receivers have changed it.
         """
         unsaved = () if written is None else row_values.unsaved_fields(self, written)
-        state.take_row(self, row, unsaved)
+        state.take_row(self, row, unsaved, before)
 
     @classmethod
     def checked_values(cls, values: Values) -> Row:

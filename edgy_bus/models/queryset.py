@@ -12,7 +12,7 @@ from edgy_bus.models.operations import Operation, has_receivers, perform
 from edgy_bus.models.reading import ReadableSet
 from edgy_bus.models.row_values import require_fields, require_saved
 from edgy_bus.models.rows import RowModel
-from edgy_bus.models.state import restoring, state_of
+from edgy_bus.models.state import NO_SNAPSHOTS, Snapshots, state_of
 from edgy_bus.sources import (
     ChangeSet,
     InsertRows,
@@ -127,6 +127,7 @@ class QuerySet(ReadableSet[M]):
         meta = self.model.meta
         originals = [_values_of(instance, names) for instance in instances]
         values = [dict(row) for row in originals]
+        snapshots = self._before("update", instances)
 
         # Made after the receivers of `pre_update` have run: they may have changed the instances.
         def write(_: bool) -> Write:
@@ -138,13 +139,13 @@ class QuerySet(ReadableSet[M]):
 
         def apply(changes: Sequence[RowChange]) -> None:
             change_of = {change.key: change for change in changes}
-            for instance in instances:
+            for at, instance in enumerate(instances):
                 if instance.pk in change_of:
                     change = change_of[instance.pk]
-                    instance.take_row(change.row, change.assigned)
+                    instance.take_row(change.row, change.assigned, snapshots[at])
 
         changes = await self._perform(
-            "update", values, write, apply=apply, is_update=True, instances=instances
+            "update", values, write, apply=apply, is_update=True, snapshots=snapshots
         )
         return len(changes)
 
@@ -176,6 +177,7 @@ class QuerySet(ReadableSet[M]):
         meta = self.model.meta
         originals = [instance.field_values() for instance in instances]
         values = [dict(row) for row in originals]
+        snapshots = self._before("save", instances)
         drawn = await self._drawn_keys(instances)
         written: list[Values] = []
 
@@ -191,11 +193,12 @@ class QuerySet(ReadableSet[M]):
         # Not after the receivers: those of `post_save` see the instances with their keys.
         def apply(changes: Sequence[RowChange]) -> None:
             keys = [row.get(meta.pk) for row in written]
-            for instance, row in zip(instances, _in_order(changes, keys), strict=True):
+            rows = _in_order(changes, keys)
+            for at, (instance, row) in enumerate(zip(instances, rows, strict=True)):
                 if row is not None:
-                    instance.take_row(row)
+                    instance.take_row(row, before=snapshots[at])
 
-        await self._perform("save", values, write, apply=apply, instances=instances)
+        await self._perform("save", values, write, apply=apply, snapshots=snapshots)
         return [instance for instance in instances if state_of(instance).saved]
 
     async def _drawn_keys(self, instances: Sequence[M]) -> list[Row]:
@@ -303,6 +306,10 @@ class QuerySet(ReadableSet[M]):
 
         return len(await self._perform("delete", None, write))
 
+    def _before(self, action: str, instances: Sequence[M]) -> Snapshots:
+        # Only receivers change the given instances before the write.
+        return Snapshots(instances if has_receivers(self.model.meta, f"pre_{action}") else ())
+
     async def _perform(
         self,
         action: str,
@@ -311,10 +318,8 @@ class QuerySet(ReadableSet[M]):
         *,
         apply: Callable[[Sequence[RowChange]], None] = lambda _: None,
         is_update: bool = False,
-        instances: Sequence[M] = (),
+        snapshots: Snapshots = NO_SNAPSHOTS,
     ) -> Sequence[RowChange]:
-        # Only receivers change the given instances before the write.
-        restore = restoring(instances if has_receivers(self.model.meta, f"pre_{action}") else ())
         return await perform(
             Operation(
                 model=self.model.meta,
@@ -323,7 +328,7 @@ class QuerySet(ReadableSet[M]):
                 values=values,
                 write=write,
                 apply=apply,
-                restore=restore,
+                restore=snapshots.restore,
                 is_update=is_update,
             )
         )

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Protocol, Self
 
 from edgy_bus.database import Row
-from edgy_bus.models.state import Stateful
+from edgy_bus.models.state import Snapshot, Stateful
 from edgy_bus.sources import Value, Values
 
 
@@ -36,7 +36,12 @@ class RowModel(Stateful, Protocol):
     def update_values(self, names: Collection[str]) -> Row:
         """Return the validated values of some fields, for an update of the instance's row."""
 
-    def take_row(self, row: Values, written: Collection[str] | None = None) -> None:
+    def take_row(
+        self,
+        row: Values,
+        written: Collection[str] | None = None,
+        before: Snapshot | None = None,
+    ) -> None:
         """Set the fields to the values that the database has."""
 
     async def save(self, values: Values | None = None) -> Self:

@@ -13,7 +13,7 @@ A state never changes: an operation replaces the state of an instance. So copies
 share a state, and the state before an operation can be put back.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 from weakref import WeakValueDictionary
 
@@ -298,15 +298,26 @@ def _replace(
     set_state(instance, state)
 
 
-def restoring(instances: Iterable[Stateful]) -> Callable[[], None]:
-    """Return a function that makes the instances what they are now."""
-    snapshots = [Snapshot(instance) for instance in instances]
+class Snapshots:
+    """The snapshots of several instances before an operation; none of an empty list."""
 
-    def restore() -> None:
-        for snapshot in snapshots:
+    __slots__ = ("_by_place",)
+
+    def __init__(self, instances: Iterable[Stateful]) -> None:
+        self._by_place = [Snapshot(instance) for instance in instances]
+
+    def __getitem__(self, place: int) -> Snapshot | None:
+        """Return the snapshot of an instance by its place; None without snapshots."""
+        return self._by_place[place] if self._by_place else None
+
+    def restore(self) -> None:
+        """Make the instances what they were."""
+        for snapshot in self._by_place:
             snapshot.restore()
 
-    return restore
+
+NO_SNAPSHOTS = Snapshots(())
+"""Nothing changes instances before the write, or there are none."""
 
 
 # Equal instances must have equal hashes, and the hash of an instance in a set must not change. An

@@ -131,6 +131,37 @@ class Reference:
             self._insert(known, hook, key, self._state(known))
         self.instances.append(known)
 
+    def bulk_create(self, rows: list[Row], defaults: Row, hook: Hook, keys: list[int]) -> None:
+        """Create several rows, all or none."""
+        created = [self.construct(values, defaults) for values in rows]
+        if not self._passes(hook):
+            return
+        put = self.values_of_bulk(hook)
+        before = [self._state(known) for known in created]
+        written = []
+        for known in created:
+            # What a receiver puts into the values is assigned.
+            known.attributes |= deepcopy(put)
+            known.defaults = known.without_defaults(put)
+            written.append(self._written(known, NO_HOOK))
+        for number, row in enumerate(written):
+            self._require_free([-1], row)
+            for other in written[:number]:
+                if any(row[name] == other[name] is not None for name in self.unique & row.keys()):
+                    raise Taken
+        for known, row, key, state in zip(created, written, keys, before, strict=True):
+            self._insert_row(known, row | {"id": key}, state)
+        self.instances += created
+
+    @staticmethod
+    def values_of_bulk(hook: Hook) -> Row:
+        """Return what a receiver puts into the values of many rows.
+
+        The identity of a value decides whether the value counts as put, so a value whose
+        validation changes it is left out.
+        """
+        return {name: value for name, value in hook.values.items() if name != "shout"}
+
     def load(self, key: int) -> None:
         row = deepcopy(self.rows[key])
         self.instances.append(Known(row, deepcopy(row)))
@@ -146,7 +177,7 @@ class Reference:
         try:
             self.assign(known, values or {})
             written = self._passes(hook)
-            if written and known.remembered is None:
+            if written and (known.remembered is None or known.attributes["id"] is None):
                 self._insert(known, hook, key, before)
             elif written:
                 self._write(known, "post_save", self._written(known, hook), before)
@@ -158,12 +189,16 @@ class Reference:
             if not written:
                 known.attributes, known.remembered, known.checked, known.defaults = before
 
-    def update(self, known: Known, values: Row, hook: Hook) -> None:
-        if known.remembered is None:
+    def update(
+        self, known: Known, values: Row, hook: Hook, computed: dict[str, int] | None = None
+    ) -> None:
+        """Write `values`, and add the numbers of `computed` to those of the row."""
+        key = known.attributes["id"]
+        if known.remembered is None or key is None:
             raise Gone
-        if not values:
+        if not (values or computed):
             return
-        given = self._validated(values)
+        given = self._validated(values) | self._sums(key, computed)
         # The rule of the row comes after the receivers, which may complete a change.
         if not self._passes(hook):
             return
@@ -183,14 +218,14 @@ class Reference:
         }
         changed = self._validated(assigned) | given | self._validated(put)
         self._check(known.remembered | changed)
-        if known.attributes["id"] not in self.rows:
+        if key not in self.rows:
             raise Gone
-        self._require_free([known.attributes["id"]], changed)
+        self._require_free([key], changed)
         known.attributes |= deepcopy(hook.assigns)
         self._write(known, "post_update", changed, before)
 
     def delete(self, known: Known, hook: Hook) -> None:
-        if known.remembered is None:
+        if known.remembered is None or known.attributes["id"] is None:
             raise Gone
         if not self._passes(hook):
             return
@@ -206,13 +241,16 @@ class Reference:
 
     # Sets
 
-    def update_set(self, keys: list[int], values: Row, hook: Hook) -> int:
-        if not values or not self._passes(hook):
+    def update_set(
+        self, keys: list[int], values: Row, hook: Hook, computed: dict[str, int] | None = None
+    ) -> int:
+        if not (values or computed) or not self._passes(hook):
             return 0
-        written = self._validated(values) | self._validated(hook.values)
-        self._require_free(keys, written)
+        given, put = self._validated(values), self._validated(hook.values)
+        self._require_free(keys, given | put)
         for key in keys:
             old = self.rows[key]
+            written = given | self._sums(key, computed) | put
             self.rows[key] = old | deepcopy(written)
             self._report("post_update", self.rows[key], old, tuple(written))
         return len(keys)
@@ -252,6 +290,11 @@ class Reference:
         if not self.rule(row):
             raise Invalid
 
+    def _sums(self, key: int, computed: dict[str, int] | None) -> Row:
+        """Return what the database computes for a row; nothing for a row that is gone."""
+        row = self.rows.get(key, {})
+        return {name: row.get(name, 0) + number for name, number in (computed or {}).items()}
+
     def _require_free(self, keys: Iterable[int], row: Row) -> None:
         """Raise `Taken` if rows other than that of a key have a unique value of `row`."""
         for key in keys:
@@ -277,7 +320,10 @@ class Reference:
     def _insert(self, known: Known, hook: Hook, key: int, before: State) -> None:
         row = self._written(known, hook) | {"id": key}
         self._require_free([key], row)
-        self.rows[key] = deepcopy(row)
+        self._insert_row(known, row, before)
+
+    def _insert_row(self, known: Known, row: Row, before: State) -> None:
+        self.rows[row["id"]] = deepcopy(row)
         self._report("post_save", row, None, ())
         self._take(known, row, before)
 

@@ -87,9 +87,13 @@ class Program(NamedTuple):
 
 ACTIONS = (
     *("create", "load", "assign", "assign", "save", "update", "update", "delete"),
-    *("update_set", "sql"),
+    *("update_set", "sql", "save_values", "count", "count_set", "copy", "bulk_create"),
 )
 """Deleting a whole set ends most of what is interesting, so it is drawn as seldom as the others."""
+
+
+ON_SETS = ("update_set", "count_set", "delete_set", "sql", "load", "bulk_create")
+CREATES = ("create", "bulk_create")
 
 
 def blocks(steps: st.SearchStrategy[Step | Block]) -> st.SearchStrategy[Block]:
@@ -139,8 +143,12 @@ class World:
         if kwargs["model_instance"] is not None:
             for name, value in hook.assigns.items():
                 setattr(instance, name, value)
-        if kwargs.get("values") is not None:
-            kwargs["values"].update(hook.values)
+        values = kwargs.get("values")
+        if isinstance(values, list):
+            for row in values:
+                row.update(self.reference.values_of_bulk(hook))
+        elif values is not None:
+            values.update(hook.values)
         if hook.refuses:
             raise Refused
         if hook.skips:
@@ -168,15 +176,15 @@ class World:
             self.reference.roll_back(since)
 
     async def run_step(self, step: Step) -> None:
-        on_set = step.action in ("update_set", "delete_set", "sql", "load")
-        if step.action != "create" and not (self.reference.rows if on_set else self.instances):
+        on_set = step.action in ON_SETS
+        if step.action not in CREATES and not (self.reference.rows if on_set else self.instances):
             return
         self.hook = step.hook
         before = len(self.reference.events)
         outcome, answer = await self.attempt(getattr(self, f"really_{step.action}")(step))
         expected, number = self.expect(step, answer)
         assert outcome == expected, step
-        if step.action in ("update_set", "delete_set"):
+        if step.action in ("update_set", "count_set", "delete_set"):
             assert answer == number, step
         if not on_set:
             events = self.reference.events[before:]
@@ -256,6 +264,56 @@ class World:
 
     def expected_save(self, step: Step, answer: Any) -> None:
         self.reference.save(self.known(step), step.hook, answer)
+
+    async def really_save_values(self, step: Step) -> Any:
+        instance = self.instance(step)
+        await instance.save(step.values)
+        return instance.pk
+
+    def expected_save_values(self, step: Step, answer: Any) -> None:
+        self.reference.save(self.known(step), step.hook, answer, step.values)
+
+    async def really_copy(self, step: Step) -> Any:
+        instance = self.instance(step)
+        instance.id = None
+        await instance.save()
+        return instance.pk
+
+    def expected_copy(self, step: Step, answer: Any) -> None:
+        self.reference.assign(self.known(step), {"id": None})
+        self.reference.save(self.known(step), step.hook, answer)
+
+    async def really_bulk_create(self, step: Step) -> Any:
+        # A receiver gets a list of values; what it does to `shout` depends on the identity of the
+        # value, which the reference does not know.
+        rows = [step.values, self.model(), {}]
+        created = await self.model.query.bulk_create(rows)
+        self.instances += created
+        return [instance.pk for instance in created]
+
+    def expected_bulk_create(self, step: Step, answer: Any) -> None:
+        rows = [step.values, {}, {}]
+        self.reference.bulk_create(rows, self.defaults, step.hook, answer)
+
+    async def really_count(self, step: Step) -> None:
+        values = step.values
+        if "number" in self.reference.names:
+            values = values | {"number": edgy.F("number") + 1}
+        await self.instance(step).update(**values)
+
+    def expected_count(self, step: Step, _: Any) -> None:
+        computed = {"number": 1} if "number" in self.reference.names else {}
+        self.reference.update(self.known(step), step.values, step.hook, computed)
+
+    async def really_count_set(self, step: Step) -> Any:
+        values = step.values
+        if "number" in self.reference.names:
+            values = values | {"number": edgy.F("number") + 1}
+        return await self.model.query.filter(pk__in=self.keys(step)).update(**values)
+
+    def expected_count_set(self, step: Step, _: Any) -> Any:
+        computed = {"number": 1} if "number" in self.reference.names else {}
+        return self.reference.update_set(self.keys(step), step.values, step.hook, computed)
 
     async def really_update(self, step: Step) -> None:
         await self.instance(step).update(**step.values)

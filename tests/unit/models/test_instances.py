@@ -1,5 +1,6 @@
 """Operations on an instance: what they write, and what the instance holds after each outcome."""
 
+import copy
 import datetime as dt
 import uuid
 from contextlib import suppress
@@ -452,6 +453,29 @@ async def test_receivers_changes_are_taken_back_by_a_rollback(User, database, ad
     before[0]["settings"] = {"tags": []}
     await roll_back(database, lambda: ada.update(name="Eva"))
     assert everything(ada) == before
+
+
+async def test_receivers_changes_of_many_rows_are_taken_back_by_a_rollback(User, database, ada):
+    @pre_save(User)
+    async def number(sender, instance, values, **kwargs):
+        for row in values:
+            row["age"] = 3
+        new.settings["tags"] = ["numbered"]
+
+    @pre_update(User)
+    async def count(sender, instance, values, **kwargs):
+        values[0]["age"] = 3
+        ada.settings["tags"].append("counted")
+
+    new = User(name="Bob", email="bob@example.org")
+    for instance, operation in (
+        (new, lambda: User.query.bulk_create([new])),
+        (ada, lambda: User.query.bulk_update([ada], ["name", "settings"])),
+    ):
+        before = everything(instance)
+        before[0]["settings"] = copy.deepcopy(before[0]["settings"])
+        await roll_back(database, operation)
+        assert everything(instance) == before
 
 
 async def test_nothing_is_registered_outside_of_a_transaction(User, database, monkeypatch):
