@@ -153,6 +153,40 @@ class Reference:
             self._insert_row(known, row | {"id": key}, state)
         self.instances += created
 
+    def bulk_update(self, chosen: list[Known], names: tuple[str, ...], hook: Hook) -> int:
+        """Write some fields of several instances, all or none; rows that are gone are left out."""
+        if any(each.remembered is None or each.attributes["id"] is None for each in chosen):
+            raise Gone
+        if not names or not self._passes(hook):
+            return 0
+        before = [self._state(known) for known in chosen]
+        put = self.values_of_bulk(hook)
+        try:
+            written = [self._changed(known, names, put) for known in chosen]
+            keys = [known.attributes["id"] for known in chosen]
+            there = [key for key in keys if key in self.rows]
+            self._require_free(there, {name: written[0][name] for name in written[0]})
+        except (Invalid, Taken):
+            for known, state in zip(chosen, before, strict=True):
+                known.attributes, known.remembered, known.checked, known.defaults = state
+            raise
+        in_order = sorted(zip(keys, chosen, written, before, strict=True), key=lambda row: row[0])
+        for key, known, values, state in in_order:
+            if key in self.rows:
+                self._write(known, "post_update", values, state)
+        return len(there)
+
+    def _changed(self, known: Known, names: tuple[str, ...], put: Row) -> Row:
+        """Put values into an instance, and return the values of its fields that are written."""
+        known.attributes |= deepcopy(put)
+        values = {name: known.attributes[name] for name in (*names, *put)}
+        new = {name: value for name, value in values.items() if not known.is_valid(name, value)}
+        if not new:
+            return values
+        checked = values | self._validated(new)
+        self._check((known.remembered or {}) | checked)
+        return checked
+
     @staticmethod
     def values_of_bulk(hook: Hook) -> Row:
         """Return what a receiver puts into the values of many rows.

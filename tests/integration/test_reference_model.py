@@ -87,12 +87,13 @@ class Program(NamedTuple):
 
 ACTIONS = (
     *("create", "load", "assign", "assign", "save", "update", "update", "delete"),
-    *("update_set", "sql", "save_values", "count", "count_set", "copy", "bulk_create"),
+    *("update_set", "sql", "save_values", "count", "count_set", "copy"),
+    *("bulk_create", "bulk_update"),
 )
 """Deleting a whole set ends most of what is interesting, so it is drawn as seldom as the others."""
 
 
-ON_SETS = ("update_set", "count_set", "delete_set", "sql", "load", "bulk_create")
+ON_SETS = ("update_set", "count_set", "delete_set", "sql", "load", "bulk_create", "bulk_update")
 CREATES = ("create", "bulk_create")
 
 
@@ -177,14 +178,17 @@ class World:
 
     async def run_step(self, step: Step) -> None:
         on_set = step.action in ON_SETS
-        if step.action not in CREATES and not (self.reference.rows if on_set else self.instances):
+        works_on = self.reference.rows if on_set else self.instances
+        if step.action == "bulk_update":
+            works_on = self.instances
+        if step.action not in CREATES and not works_on:
             return
         self.hook = step.hook
         before = len(self.reference.events)
         outcome, answer = await self.attempt(getattr(self, f"really_{step.action}")(step))
         expected, number = self.expect(step, answer)
         assert outcome == expected, step
-        if step.action in ("update_set", "count_set", "delete_set"):
+        if step.action in ("update_set", "count_set", "delete_set", "bulk_update"):
             assert answer == number, step
         if not on_set:
             events = self.reference.events[before:]
@@ -294,6 +298,25 @@ class World:
     def expected_bulk_create(self, step: Step, answer: Any) -> None:
         rows = [step.values, {}, {}]
         self.reference.bulk_create(rows, self.defaults, step.hook, answer)
+
+    def several(self, step: Step) -> list[int]:
+        """Return the places of one instance, or of two instances of different rows."""
+        first, second = step.at % len(self.instances), (step.at + 1) % len(self.instances)
+        keys = [self.reference.instances[at].attributes["id"] for at in (first, second)]
+        return [first, second] if keys[0] != keys[1] else [first]
+
+    async def really_bulk_update(self, step: Step) -> Any:
+        instances = [self.instances[at] for at in self.several(step)]
+        for instance in instances:
+            for name, value in step.values.items():
+                setattr(instance, name, value)
+        return await self.model.query.bulk_update(instances, step.values)
+
+    def expected_bulk_update(self, step: Step, _: Any) -> int:
+        chosen = [self.reference.instances[at] for at in self.several(step)]
+        for known in chosen:
+            self.reference.assign(known, step.values)
+        return self.reference.bulk_update(chosen, tuple(step.values), step.hook)
 
     async def really_count(self, step: Step) -> None:
         values = step.values
