@@ -317,7 +317,7 @@ class Snapshots:
 
 
 NO_SNAPSHOTS = Snapshots(())
-"""Nothing changes instances before the write, or there are none."""
+"""For an operation before whose write nothing changes instances, or without instances."""
 
 
 # Equal instances must have equal hashes, and the hash of an instance in a set must not change. An

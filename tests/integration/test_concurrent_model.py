@@ -10,6 +10,7 @@ such changes that were committed, and the old values of the events contain all o
 """
 
 import asyncio
+import copy
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -248,10 +249,12 @@ class Run:
         await self.model.query.filter(pk__gt=key).delete()
 
     async def _update_many(self, task: Task, action: Action) -> None:
-        for instance in task.instances:
+        # Copies: what is assigned stays on an instance if a receiver refuses the operation.
+        instances = [copy.copy(instance) for instance in task.instances]
+        for instance in instances:
             for name, value in action.values.items():
                 setattr(instance, name, value)
-        await self.model.query.bulk_update(task.instances, action.values)
+        await self.model.query.bulk_update(instances, action.values)
 
     # What must hold afterwards
 

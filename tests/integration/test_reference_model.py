@@ -378,9 +378,14 @@ class World:
         assert rows == [row for _, row in sorted(self.reference.rows.items())]
         found = [instance.field_values() for instance in self.instances]
         assert found == [known.attributes for known in self.reference.instances]
-        events = await self.service.outbox()
-        wanted = [self.as_json(event) for event in self.reference.events]
-        assert [as_written(row) for row in events] == wanted
+        # By row: the rows of a bulk are inserted in the order of their unique values.
+        events = sorted(
+            map(as_written, await self.service.outbox()), key=lambda event: event["instance"]["id"]
+        )
+        wanted = sorted(
+            map(self.as_json, self.reference.events), key=lambda event: event["instance"]["id"]
+        )
+        assert events == wanted
         assert self.heard == self.expected
 
     def as_json(self, event: Event) -> Row:
