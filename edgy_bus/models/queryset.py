@@ -169,11 +169,17 @@ class QuerySet(ReadableSet[M]):
 
         Receivers of `pre_save` get the values as a list of dicts, which they may change. Returns
         the given instances, and instances of the given dicts, in the order given, with their keys
-        and values as the database has them.
+        and values as the database has them. Raises `OperationError` for an instance that is given
+        twice.
         """
         instances = [self._instance_of(row) for row in rows]
         if not instances:
             return []
+        if len(set(map(id, instances))) < len(instances):
+            raise OperationError(
+                f"an instance of {self.model.__name__} was given twice, and can hold one row only: "
+                "make another instance, or a dict, for each row"
+            )
         meta = self.model.meta
         originals = [instance.field_values() for instance in instances]
         values = [dict(row) for row in originals]

@@ -161,6 +161,15 @@ async def test_bulk_create_takes_keys_by_either_name_and_instances_as_keys(shop:
         await shop.Item.query.bulk_create([7])
 
 
+async def test_an_instance_is_one_row(shop: Shop) -> None:
+    owner = shop.Owner()
+    with pytest.raises(OperationError, match="an instance of Owner was given twice"):
+        await shop.Owner.query.bulk_create([owner, {}, owner])
+    assert await shop.Owner.query.count() == 0
+    # Equal instances are two rows.
+    assert len(await shop.Owner.query.bulk_create([owner, shop.Owner()])) == 2
+
+
 async def test_a_key_that_is_given_is_made_for_no_other_row(shop: Shop) -> None:
     await shop.Item.query.create(id=1_000, name="a")
     # SQLite makes the next key, which a later row has.
