@@ -205,8 +205,9 @@ class Run:
             # A savepoint: on PostgreSQL, a refused row would end the transaction.
             async with self.database.transaction():
                 await getattr(self, f"_{action.name}")(task, action)
-        except (edgy.ObjectNotFound, edgy.OperationError, Refused):
-            # The row is gone, or was never written; or a receiver refuses.
+        except (edgy.ObjectNotFound, edgy.OperationError, edgy.IntegrityError, Refused):
+            # The row is gone, or was never written; two tasks insert the same deleted row again; or
+            # a receiver refuses.
             del task.heard[heard:]
             del task.unseen[unseen:]
 
