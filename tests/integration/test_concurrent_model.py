@@ -185,9 +185,11 @@ class Run:
                 return
             task.heard.clear()
             task.unseen.clear()
-            with suppress(Refused):
+            with suppress(Refused, edgy.TryAgain):
                 async with self.database.transaction():
-                    # In the order of keys, as operations lock rows: two tasks never deadlock.
+                    # In the order of keys, as operations lock rows. Two tasks may deadlock all the
+                    # same: a set that has waited for a row, which was deleted and inserted again
+                    # meanwhile, has not locked that row, and its transaction may come back to it.
                     instances = task.instances
                     for action in sorted(turn.actions, key=lambda each: place(each, instances)):
                         await self.act(task, action)
