@@ -98,4 +98,4 @@ class Rostering(ABC):
 
     @abstractmethod
     async def disband(self, group: str) -> None:
-        """Remove the roster of a group that does not come back."""
+        """Remove roster, pauses and open breakers of a group that does not come back."""

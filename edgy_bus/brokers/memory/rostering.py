@@ -50,6 +50,8 @@ class MemoryRostering(MemoryCore, Rostering):
     async def disband(self, group: str) -> None:
         self._rosters.pop(group, None)
         self._roster_versions.pop(group, None)
+        self._pauses.pop(group, None)
+        self._trips.pop(group, None)
 
     def _change_roster(self, group: str) -> None:
         # By the clock: a list that is lost and made again has another version.

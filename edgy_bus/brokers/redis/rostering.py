@@ -47,7 +47,10 @@ class RedisRostering(RedisCore, Rostering):
         return answer.refusal is None
 
     async def disband(self, group: str) -> None:
-        await self._scripts.ask([("UNLINK", self.keys.receivers(group))])
+        keys = self.keys
+        # One command, and one slot of a cluster.
+        of_group = (keys.receivers(group), keys.paused(group), keys.tripped(group))
+        await self._scripts.ask([("UNLINK", *of_group)])
 
 
 def _listed(lines: Mapping[bytes, bytes]) -> dict[str, Listed]:

@@ -77,8 +77,16 @@ class RosterTopic:
         assert after.receivers["app.send"].forgotten
         assert after.version != before.version
 
-    async def test_a_group_that_is_disbanded_has_no_roster(self, broker: Broker) -> None:
-        await broker.enlist("mail", [SEND], LONG, begins=True)
+    async def test_nothing_is_left_of_a_group_that_is_disbanded(self, broker: Broker) -> None:
+        for group in ("mail", "search"):
+            await broker.enlist(group, [SEND], LONG, begins=True)
+            await broker.pause(group, None, "ana")
+            await broker.pause(group, None, "ana", receiver="app.send")
+            await broker.trip(group, "app.send", 3600, 1, "away")
         await broker.disband("mail")
-        roster = await broker.roster("mail")
+        roster, members = await broker.roster("mail"), await broker.members("mail")
         assert (roster.receivers, roster.version) == ({}, "")
+        # A group that is called the same later begins its calls.
+        assert (members.pause, members.paused, members.tripped) == (None, {}, {})
+        other = await broker.members("search")
+        assert (other.pause is None, len(other.paused), len(other.tripped)) == (False, 1, 1)
