@@ -353,6 +353,35 @@ def trace(
         show_row(place, words[0], words[1], limit, as_json=json)
 
 
+def tail(
+    target: Where = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Only this model, accounts.User.")
+    ] = None,
+    signal: Annotated[
+        str | None, typer.Option("--signal", "-s", help="Only this signal, post_save.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", "-k", help="Only the row of this key.")
+    ] = None,
+    last: Annotated[
+        int, typer.Option("--last", "-n", min=0, max=200, help="Begin with so many newest events.")
+    ] = 10,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Show each event when it is published, a line for each, until Ctrl-C.
+
+    Shows who did it, and no data of rows. Only reads, and no group notices.
+    """
+    from edgy_bus.cli.tail import show_tail
+    from edgy_bus.operations import Following
+
+    place, _ = place_of([target], broker, prefix)
+    show_tail(place, Following(model, signal, key), last, as_json=json)
+
+
 def demo(
     fast: Annotated[bool, typer.Option("--fast", help="A tenth of the users.")] = False,
     users: Annotated[int | None, typer.Option(min=25, help="How many users.")] = None,

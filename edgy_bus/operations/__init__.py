@@ -67,6 +67,7 @@ from edgy_bus.operations.receivers import (
     forget_receiver,
     receivers,
 )
+from edgy_bus.operations.tailing import Following, Tail
 from edgy_bus.operations.tracing import trace_event, trace_row
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "Failure",
     "FieldEdit",
     "Finding",
+    "Following",
     "Forgotten",
     "GroupJourney",
     "GroupStage",
@@ -112,6 +114,7 @@ __all__ = [
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
+    "Tail",
     "actions",
     "all_receivers",
     "checked_edit",

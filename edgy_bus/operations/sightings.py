@@ -139,7 +139,7 @@ async def newest_of_row(broker: Broker, partition: Partition, subject: str, limi
     at: EntryId | None = None
     for _ in range(STREAM_ENTRIES // SEARCH):
         page = await broker.search(partition, text, at, backwards=True)
-        met = _met(partition, page.landmarks)
+        met = events_at(partition, page.landmarks)
         events += [each for each in met if each.event.subject == subject]
         if page.last is None:
             return MetAll(events[:limit][::-1], is_complete=len(events) <= limit)
@@ -193,7 +193,7 @@ async def _search(
     at, looked_at = since, 0
     while looked_at < STREAM_ENTRIES:
         page = await broker.search(partition, raw, at)
-        events += _met(partition, page.landmarks)
+        events += events_at(partition, page.landmarks)
         looked_at += page.looked_at
         if page.last is None:
             return events, looked_at, True
@@ -201,7 +201,7 @@ async def _search(
     return events, looked_at, False
 
 
-def _met(partition: Partition, landmarks: Sequence[Landmark]) -> list[Met]:
+def events_at(partition: Partition, landmarks: Sequence[Landmark]) -> list[Met]:
     """Return the events of landmarks; entries of other programs are left out."""
     events = []
     for landmark in landmarks:

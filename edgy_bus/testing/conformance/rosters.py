@@ -88,5 +88,5 @@ class RosterTopic:
         assert (roster.receivers, roster.version) == ({}, "")
         # A group that is called the same later begins its calls.
         assert (members.pause, members.paused, members.tripped) == (None, {}, {})
-        other = await broker.members("search")
-        assert (other.pause is None, len(other.paused), len(other.tripped)) == (False, 1, 1)
+        search = await broker.members("search")
+        assert (search.pause is None, len(search.paused), len(search.tripped)) == (False, 1, 1)
