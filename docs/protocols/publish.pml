@@ -375,7 +375,7 @@ tidy:
         fi
     }
 #endif
-    d_step {                                     /* trim.lua */
+    d_step {                                     /* progress.lua, to trim */
         printf("relay %d trims below %d\n", _pid, n_entry);
         if
 #ifndef NO_TRIM_CHECK

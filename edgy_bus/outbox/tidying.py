@@ -229,7 +229,7 @@ class Tidier:
             partition, head, finished
         )
         if confirmed:
-            await self._trim_below(partition, head, finished)
+            await self._trim_below(partition, head, finished, progress)
         elif partition not in self._repeated:
             # Events were published since the stream was read: it is read again, as the first.
             self._resting.pop(partition, None)
@@ -246,7 +246,9 @@ class Tidier:
                 telemetry.emit(catalogue.TrimmingWaits(partition=str(partition), groups=missing))
         return bool(missing)
 
-    async def _trim_below(self, partition: Partition, head: StreamHead, finished: EntryId) -> None:
+    async def _trim_below(
+        self, partition: Partition, head: StreamHead, finished: EntryId, progress: Progress
+    ) -> None:
         # The head may be finished, but stays in the stream: the stream is known by its head.
         below = min(head.entry, finished)
         if self._settings.keep:
@@ -254,5 +256,5 @@ class Tidier:
             youngest = head.entry.ms - int(self._settings.keep * 1000)
             below = min(below, EntryId(max(0, youngest), 0))
         if self._trimmed.get(partition) != (head.epoch, below):
-            await self._broker.trim(partition, head, below)
+            await self._broker.trim(partition, head, below, progress)
             self._trimmed[partition] = (head.epoch, below)

@@ -84,9 +84,17 @@ class Publishing(ABC):
         return await asyncio.gather(*answers)
 
     @abstractmethod
-    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
+    async def trim(
+        self,
+        partition: Partition,
+        head: StreamHead,
+        below: EntryId,
+        progress: Mapping[str, EntryId],
+    ) -> int:
         """Remove the entries below an id if the stream holds `head`. Return how many are removed.
 
         A stream that began again after a loss may have smaller ids, if the server's clock went
-        back: trimming such a stream would remove new events.
+        back: trimming such a stream would remove new events. `progress` is the answer to the
+        question that `below` follows from. Nothing is removed if one of its groups has gone back
+        since, because an older copy of the data has come back.
         """

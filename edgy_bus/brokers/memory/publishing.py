@@ -89,9 +89,15 @@ class MemoryPublishing(MemoryCore, Publishing):
             if group.exists and "/" not in name
         }
 
-    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
-        stream = self._streams[partition]
-        if not stream.holds(head):
+    async def trim(
+        self,
+        partition: Partition,
+        head: StreamHead,
+        below: EntryId,
+        progress: Mapping[str, EntryId],
+    ) -> int:
+        stream, now = self._streams[partition], await self.progress(partition, head)
+        if now is None or any(now[name] < progress.get(name, START) for name in now):
             return 0
         trimmed = [entry for entry in stream.entries if entry < below]
         for entry in trimmed:

@@ -90,9 +90,17 @@ class RedisPublishing(RedisCore, Publishing):
         ]
         return [_progress(answer) for answer in await self._scripts.call_all("progress", calls)]
 
-    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
-        arguments = (*head_arguments(head), str(below))
-        answer = await self._scripts.call("trim", self._stream_keys(partition), arguments)
+    async def trim(
+        self,
+        partition: Partition,
+        head: StreamHead,
+        below: EntryId,
+        progress: Mapping[str, EntryId],
+    ) -> int:
+        arguments: list[Argument] = [*head_arguments(head), self.keys.tag(partition), str(below)]
+        for group, finished in progress.items():
+            arguments += [group, str(finished)]
+        answer = await self._scripts.call("progress", self._stream_keys(partition), arguments)
         return 0 if answer.refusal else int(answer[b"removed"])
 
 

@@ -82,7 +82,7 @@ class FullTopic:
         await broker.settle(new, [a.id, b.id])
         progress = await broker.progress(PARTITION, head)
         assert progress is not None
-        assert await broker.trim(PARTITION, head, b.id) == 1
+        assert await broker.trim(PARTITION, head, b.id, progress) == 1
         assert await broker.oldest_unfinished(PARTITION, "mail") is None
 
     async def test_a_new_group_reads(self, broker: Broker, fill: Fill) -> None:

@@ -78,7 +78,7 @@ class InheritingTopic:
         head = await append(broker, "a", "b")
         old = await acquire(broker, "w1")
         trimmed, _ = await fetch_new(broker, old)
-        assert await broker.trim(PARTITION, head, head.entry) == 1
+        assert await broker.trim(PARTITION, head, head.entry, {}) == 1
         fetched = await broker.fetch(await pass_on(broker, old), 10, inherit=True)
         assert [entry.fields[b"id"] for entry in fetched.entries] == [b"b"]
         assert list(fetched.missing) == [trimmed.id]

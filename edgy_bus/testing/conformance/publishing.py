@@ -105,7 +105,7 @@ class PublishingTopic:
         assert await broker.announce(PARTITION, events[13:18], keep=10 * size) == 4
         # Entries that another program removed do not count twice.
         head = (await broker.inspect(PARTITION, StreamHead(), "epoch-1")).head
-        await broker.trim(PARTITION, head, head.entry)
+        await broker.trim(PARTITION, head, head.entry, {})
         assert await broker.announce(PARTITION, events[18:27], keep=10 * size) == 0
         assert await broker.announce(PARTITION, events[27:28], keep=10 * size) == 1
 

@@ -24,6 +24,35 @@ class TrimmingTopic:
             "search": unfinished[0].id,
         }
 
+    async def test_nothing_is_trimmed_if_a_group_has_gone_back_meanwhile(
+        self, broker: Broker
+    ) -> None:
+        head = await append(broker, "a", "b", "c")
+        mail = await acquire(broker, "w")
+        read = await fetch_new(broker, mail)
+        await broker.settle(mail, [entry.id for entry in read[:2]])
+        progress = await broker.progress(PARTITION, head)
+        assert progress == {"mail": head.entry}
+        # What the publisher has seen before an older copy of the data came back.
+        before = {"mail": head.entry.next}
+        assert await broker.trim(PARTITION, head, head.entry, before) == 0
+        # Groups that are gone, or that have come since, are the publisher's affair.
+        await acquire(broker, "w", group="search")
+        assert await broker.trim(PARTITION, head, head.entry, {**progress, "gone": BEYOND}) == 2
+
+    async def test_a_group_that_has_finished_what_it_read_may_have_gone_back(
+        self, broker: Broker
+    ) -> None:
+        head = await append(broker, "a", "b", "c")
+        mail = await acquire(broker, "w")
+        read = await fetch_new(broker, mail, 2)
+        await broker.settle(mail, [entry.id for entry in read])
+        before = {"mail": head.entry.next}
+        assert await broker.trim(PARTITION, head, head.entry, before) == 0
+        progress = await broker.progress(PARTITION, head)
+        assert progress == {"mail": read[-1].id.next}
+        assert await broker.trim(PARTITION, head, progress["mail"], progress) == 2
+
     async def test_another_stream_is_not_trimmed(self, broker: Broker) -> None:
         head = await append(broker, "a", "b")
         # An id far above every entry: trimming below that id would remove everything.
@@ -32,5 +61,5 @@ class TrimmingTopic:
             replace(head, event_id="x"),
             replace(head, entry=BEYOND),
         ):
-            assert await broker.trim(PARTITION, wrong, BEYOND) == 0
-        assert await broker.trim(PARTITION, head, head.entry) == 1
+            assert await broker.trim(PARTITION, wrong, BEYOND, {}) == 0
+        assert await broker.trim(PARTITION, head, head.entry, {}) == 1

@@ -76,7 +76,7 @@ async def use(broker: RedisBroker) -> None:
         await broker.release(lease)
     assert await broker.progress(PARTITION, head) is not None
     assert await broker.progress_of_all({PARTITION: head}) != [None]
-    await broker.trim(PARTITION, head, head.entry)
+    await broker.trim(PARTITION, head, head.entry, {})
     await broker.announce(PARTITION, wires("d"), 10_000)
     assert await broker.oldest_unfinished(PARTITION, "mail") is not None
     await broker.backlog(PARTITION)

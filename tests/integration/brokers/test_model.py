@@ -123,7 +123,7 @@ class Both(RuleBasedStateMachine):
             if progress is None:
                 return None
             below = min([head.entry, *progress.values()])
-            trimmed = await side.broker.trim(PARTITION, head, below) if progress else 0
+            trimmed = await side.broker.trim(PARTITION, head, below, progress) if progress else 0
             backlog = await side.broker.backlog(PARTITION)
             unfinished = {group.group for group in backlog if group.unfinished}
             # The id before the id after the last read entry is that entry's id.

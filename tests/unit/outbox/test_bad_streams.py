@@ -53,9 +53,15 @@ class OneBadStream(Away):
         self._refuse("progress", partition)
         return await super().progress(partition, head)
 
-    async def trim(self, partition: Partition, head: StreamHead, below: EntryId) -> int:
+    async def trim(
+        self,
+        partition: Partition,
+        head: StreamHead,
+        below: EntryId,
+        progress: Mapping[str, EntryId],
+    ) -> int:
         self._refuse("trim", partition)
-        return await super().trim(partition, head, below)
+        return await super().trim(partition, head, below, progress)
 
     def _refuse(self, name: str, partition: Partition) -> None:
         if name in self.refuses and partition == PARTITION:

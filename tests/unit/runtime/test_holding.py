@@ -103,7 +103,7 @@ async def test_a_held_row_keeps_nothing_from_being_trimmed() -> None:
     await group.end(tenure)
     head = (await broker.inspect(PARTITION, StreamHead(), "unused")).head
     assert await broker.progress(PARTITION, head) == {"mail": head.entry.next}
-    assert await broker.trim(PARTITION, head, head.entry) == 2
+    assert await broker.trim(PARTITION, head, head.entry, {}) == 2
     assert await parked(broker) == [1, 2]
 
 
