@@ -14,3 +14,6 @@ BROKER = "EDGY_BUS_BROKER"
 
 OPERATOR = "EDGY_BUS_OPERATOR"
 """The name of the operator for the log of actions; by default USER@HOST."""
+
+DASHBOARD_USERS = "EDGY_BUS_DASHBOARD_USERS"
+"""Who may sign in to the dashboard: `NAME:ROLE:SECRET` on lines of their own."""

@@ -7,7 +7,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgy_bus import __version__
-from edgy_bus.cli import commands, dead_commands, group_commands, receiver_commands
+from edgy_bus.cli import (
+    commands,
+    dashboard_command,
+    dead_commands,
+    group_commands,
+    receiver_commands,
+)
 from edgy_bus.cli.exits import Exit
 from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable, EdgyBusError
 
@@ -34,6 +40,7 @@ app.add_typer(dead_commands.app, name="dead")
 app.add_typer(receiver_commands.app, name="receiver")
 app.add_typer(group_commands.app, name="group")
 app.command("actions")(commands.actions)
+app.command("dashboard")(dashboard_command.dashboard)
 app.command("demo")(commands.demo)
 # `edgy_bus.cli.main` answers probes itself; here the words are passed on as they are.
 app.command(

@@ -50,7 +50,7 @@ def bound(requirement: Requirement, operator: str) -> Version | None:
     return Version(versions[0]) if versions else None
 
 
-TESTED = requirements("embedded", "http", "opentelemetry", "migrations", "test")
+TESTED = requirements("embedded", "http", "dashboard", "opentelemetry", "migrations", "test")
 LOWEST = pins("constraints-lowest.txt")
 CURRENT = pins("constraints.txt")
 
