@@ -9,7 +9,7 @@ SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
 	tests/integration/test_main_path.py tests/integration/test_reference_page.py
 IN_PROCESS := tests/unit tests/integration
 
-.PHONY: help demo test test-in-process test-processes test-all unit unit-all lowest simulate bugs chaos bench bench-check bench-compare lint format \
+.PHONY: help demo test test-in-process test-processes test-browser test-all unit unit-all lowest simulate bugs chaos bench bench-check bench-compare lint format \
 	changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,7 +42,14 @@ test-in-process: .venv/test
 test-processes: .venv/test
 	$(BIN)/python -m pytest $(IN_PROCESS:%=--ignore=%)
 
-test-all: test  ## make test, and more of it under the lowest versions and the other Pythons
+.venv/browser: .venv/test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[browser]"
+	@touch $@
+
+test-browser: .venv/browser  ## the dashboard in a real browser; needs chromium: apt-get install chromium
+	$(BIN)/python -m pytest -rs tests/browser
+
+test-all: test test-browser  ## make test, the browser, and more of it under the lowest versions and the other Pythons
 	.ci/under 3.11 constraints-lowest.txt tests/integration
 	@for version in $(PYTHONS); do \
 		.ci/under $$version constraints.txt $(UNIT) $(SLICE) tests/acceptance/test_processes.py || exit; \

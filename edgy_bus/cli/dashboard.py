@@ -76,6 +76,6 @@ def _greet(address: Address, access: Access) -> None:
     # On standard error, as all that is no answer.
     typer.echo(f"the dashboard is at http://{address}", err=True)
     if not access.users:
-        who = f"everyone on this machine is {access.role.word}"
+        rights = f"everyone on this machine is {access.role.word}"
         hint = "" if access.role is Role.VIEWER else "; --role viewer lets them look only"
-        typer.echo(f"there are no users: {who}{hint}", err=True)
+        typer.echo(f"there are no users: {rights}{hint}", err=True)

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from edgy_bus import telemetry
 from edgy_bus.dashboard.access import Access, Role
 from edgy_bus.dashboard.guard import is_token
-from edgy_bus.dashboard.pages import Pages
+from edgy_bus.dashboard.pages import SECTIONS, Pages
 from edgy_bus.dashboard.reach import Reach
 from edgy_bus.dashboard.sessions import LIFETIME, Session, Sessions
 from edgy_bus.dashboard.words import link
@@ -156,6 +156,7 @@ class Desk:
         text = self.pages.page(
             name,
             here=visit.request.url.path,
+            section=SECTIONS.get(visit.request.url.path, visit.request.url.path),
             session=session,
             notices=session.said(),
             can_act=can_act,

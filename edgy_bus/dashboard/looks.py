@@ -1,6 +1,7 @@
 """The pages that only look."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -140,9 +141,10 @@ class Looks:
         rows: list[HeldRow] = []
         for name in names:
             view = await operations.held(broker, name)
-            rows += view.select(receiver=visit.asked("receiver")).rows
+            rows += view.rows
+        waits = Counter(row.group for row in rows if not row.released)
         return self.desk.show(
-            visit, "held", rows=rows[:ROWS], count=len(rows), group=wanted, names=names
+            visit, "held", rows=rows[:ROWS], count=len(rows), group=wanted, waits=waits
         )
 
     async def events(self, visit: Visit) -> Response:

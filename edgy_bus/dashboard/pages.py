@@ -25,6 +25,16 @@ NAVIGATION = (
     ("/actions", "Actions"),
 )
 
+SECTIONS = {
+    "/group": "/",
+    "/letters": "/dead",
+    "/letter": "/dead",
+    "/confirm": "/dead",
+    "/event": "/events",
+    "/row": "/events",
+}
+"""Pages without an entry in the navigation, and the entries that they belong to."""
+
 
 def environment() -> Environment:
     """Return the templates of the dashboard."""
@@ -40,6 +50,7 @@ def environment() -> Environment:
     )
     templates.filters.update(
         number=words.number,
+        several=words.several,
         length=words.length,
         length_of=len,
         size=words.size,

@@ -1,7 +1,9 @@
 """Run the dashboard until its process gets a signal."""
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 
@@ -13,6 +15,23 @@ from edgy_bus.operations import Parts
 
 _ENDS_WITHIN = 5
 """Seconds for answers that are under way when the dashboard ends."""
+
+
+class _Server(uvicorn.Server):
+    """A server that a signal ends, as an operator means it: with status 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at SIGINT and SIGTERM."""
+        # Uvicorn's own way raises the signal again at the end, which looks like a crash.
+        loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
 
 
 async def serve(
@@ -33,7 +52,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.callback(listening.close)
         app = make_app(access, Reach(parts, stack))
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app,
                 log_config=None,

@@ -73,6 +73,11 @@ def number(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"
 
 
+def several(count: int, word: str) -> str:
+    """Return a number with a word, in the plural unless the number is 1."""
+    return f"{number(count)} {word}" if count == 1 else f"{number(count)} {word}s"
+
+
 def length(seconds: float | None) -> str:
     """Return a length of time: at most two units, the largest that fit."""
     if seconds is None or seconds <= 0:
@@ -121,9 +126,9 @@ def group_chips(group: GroupStatus) -> list[Chip]:
     if group.pause is not None:
         chips.append(Chip("wait", "paused"))
     if group.tripped:
-        chips.append(Chip("bad", f"{len(group.tripped)} breaker open"))
+        chips.append(Chip("bad", f"{several(len(group.tripped), 'breaker')} open"))
     if group.paused:
-        chips.append(Chip("wait", f"{len(group.paused)} receiver paused"))
+        chips.append(Chip("wait", f"{several(len(group.paused), 'receiver')} paused"))
     if group.aside:
         chips.append(Chip("wait", f"{len(group.aside)} set aside"))
     # Without a worker and without events, a group may rest: a program that runs at night.
@@ -155,7 +160,8 @@ def steps(journey: Journey) -> Iterator[Step]:
     for group in journey.groups:
         yield from _group(group)
     for letter in journey.letters:
-        detail = f"{letter.receiver} gave up after {letter.attempts} attempts: {letter.reason}"
+        attempts = several(letter.attempts, "attempt")
+        detail = f"{letter.receiver} gave up after {attempts}: {letter.reason}"
         yield Step("bad", f"{letter.group}: dead letter", detail, moment(letter.buried))
     for parked in journey.parked:
         state = "released, a worker handles it" if parked.released else "waits for a decision"
@@ -194,7 +200,8 @@ def _group(group: GroupJourney) -> Iterator[Step]:
     if group.paused:
         words.append("the group is paused")
     if group.stage is GroupStage.UNREAD:
-        words.append(f"{number(group.unread)} unread events")
+        unread = "?" if group.unread is None else several(group.unread, "unread event")
+        words.append(unread)
     # Nobody waits for the owner of a stream that is done with the event.
     if group.stage is not GroupStage.SETTLED:
         words.append(f"owner {group.owner}" if group.owner else "no worker has the stream")
@@ -206,7 +213,7 @@ def _group(group: GroupJourney) -> Iterator[Step]:
 
 
 def _receiver(group: str, state: ReceiverState) -> Step:
-    attempts, title = f"{state.attempts} attempts", f"{group} → {state.receiver}"
+    attempts, title = several(state.attempts, "attempt"), f"{group}, {state.receiver}"
     # A receiver that has given up is done as well, and that is the news.
     if state.put_aside:
         return Step("bad", title, f"{attempts}, put aside. {state.reason}")
