@@ -38,8 +38,7 @@ class MemoryConsuming(MemoryCore, Consuming):
             if lease.receiver not in attendance.asides or lease.receiver in attendance.moving:
                 return Fetched((), False, after, ended=True)
             stream.groups[lease.role] = group
-        # A group that the stream lost comes back at its start, with its notes and proofs.
-        group.exists = True
+        group.come_back()
         inherited = self._inherited(group, lease)
         page = [entry for entry in inherited if entry > after][:count] if inherit else []
         if page := stream.within(page, most_bytes):

@@ -33,7 +33,7 @@ class MemorySettingAside(MemoryCore, SettingAside):
         paused: Collection[str] = (),
     ) -> Arrangement:
         stream, group = self._owned(lease)
-        group.exists = True
+        group.come_back()
         step = self._step(lease, stream, group, sets_aside=sets_aside)
         for name, listed in taking_part.items():
             step.take_part(name, listed)

@@ -58,6 +58,17 @@ class Group:
         self.parked[row] = [*self.parked.get(row, ()), Parked(new, letter, replayed)]
         return new
 
+    def come_back(self) -> None:
+        """Begin at the start of the stream, if the stream has lost the group."""
+        if self.exists:
+            return
+        self.exists = True
+        # All entries come again. A proof of before would keep an event from being parked behind an
+        # earlier event of its row, which is parked anew.
+        self.notes.clear()
+        self.numbers.clear()
+        self.kept.clear()
+
     def inherited(self, holder: str) -> list[EntryId]:
         """Return the entries that tenures other than `holder` left unfinished, oldest first."""
         return [entry for entry, reader in sorted(self.pending.items()) if reader != holder]

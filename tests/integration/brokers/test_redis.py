@@ -20,6 +20,8 @@ from edgy_bus.testing.conformance.steps import (
     fetch_ids,
     fetch_new,
     letter_of,
+    park,
+    park_behind,
     pass_on,
     wires,
 )
@@ -94,6 +96,23 @@ class TestRedisBroker(*topics(RedisBroker.capabilities)):
         await redis_client.xgroup_destroy(broker.keys.events(PARTITION), "mail")
         await broker.settle(lease, [entry.id], [letter_of(entry).kept])
         assert await fetch_ids(broker, lease) == ["a"], "the group begins anew"
+
+    async def test_a_group_that_begins_anew_parks_every_event_anew(self, broker, redis_client):
+        """Events of a row that are parked twice stand in their order both times."""
+        await append(broker, "a", "b")
+        old = await acquire(broker, "w")
+        a, b = await fetch_new(broker, old)
+        await park(broker, old, a, b)
+        # Another receiver has not finished `b`, whose proof stays.
+        await broker.settle(old, [a.id], [letter_of(a).kept])
+        await redis_client.xgroup_destroy(broker.keys.events(PARTITION), "mail")
+        new = await pass_on(broker, old)
+        *_, last = await broker.parked(PARTITION, "mail", ROW, 10)
+        a, b = await fetch_new(broker, new)
+        behind_a = await park_behind(broker, new, a, after=last.id)
+        await park_behind(broker, new, b, after=behind_a)
+        parked = await broker.parked(PARTITION, "mail", ROW, 10)
+        assert [each.letter.fields[b"id"] for each in parked] == [b"a", b"b", b"a", b"b"]
 
     async def test_a_refusal_says_whether_the_lease_or_the_data_is_lost(self, broker):
         await append(broker, "a")

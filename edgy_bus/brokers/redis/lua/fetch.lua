@@ -41,6 +41,11 @@ if pending.err then
   -- A server that is full lets a script grow that has acknowledged before, were it nothing.
   redis.call('XACK', events, group, '0-0')
   redis.call('XGROUP', 'CREATE', events, group, '0', 'MKSTREAM')
+  -- All entries come again. A proof of before would keep an event from being parked behind an
+  -- earlier event of its row, which is parked anew.
+  local before = redis.call('HGET', notes, 'writes')
+  redis.call('DEL', notes)
+  if before then redis.call('HSET', notes, 'writes', before) end
   pending = {0}
 end
 
