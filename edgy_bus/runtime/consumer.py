@@ -117,7 +117,7 @@ class Consumer(Service):
             portion=Portion(settings.fetch_bytes),
             stats=self.stats,
             window=Window(settings.window),
-            idle=self._news.rearm,
+            idle=self._news.expect,
             signer=signer,
             breakers=self._breakers,
             roster=self._roster,

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import Broker, EntryId
+from edgy_bus.events import Partition
 from edgy_bus.portions import Portion
 from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.failures import Failures
@@ -32,7 +33,7 @@ class Tools:
         portion: the bytes of a read, by how the reads before went.
         stats: the counts of the group in this process.
         window: events that the group has finished lately in this process.
-        idle: called when a tenure has read everything there is.
+        idle: called when a tenure has read everything there is, with its partition and position.
         signer: knows the keys of signatures. With a signer, entries without a valid signature are
             dead letters; without, no signature is checked.
         breakers: the breakers of the receivers that fail.
@@ -50,7 +51,7 @@ class Tools:
     portion: Portion
     stats: Stats
     window: Window
-    idle: Callable[[], None]
+    idle: Callable[[Partition, EntryId], None]
     signer: Signer | None = None
     breakers: Breakers | None = None
     roster: GroupRoster | None = None

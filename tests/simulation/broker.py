@@ -415,23 +415,25 @@ class PollingBell(Bell):
         self._network = network
         self._interrupted = False
 
-    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+    async def wait(
+        self, positions: Mapping[Partition, EntryId], timeout: float
+    ) -> dict[Partition, EntryId]:
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         while loop.time() < until and not self._interrupted:
             if self._network.redis.away:
                 raise BrokerUnavailable("the server does not answer")
             streams = self._network.redis._streams
-            ready = {
-                partition
-                for partition, position in positions.items()
-                if (streams[partition].newest() or START) > position
-            }
+            ready = {}
+            for partition, position in positions.items():
+                entry = streams[partition].first_after(position)
+                if entry is not None:
+                    ready[partition] = entry
             if ready:
                 return ready
             await asyncio.sleep(0.2)
         self._interrupted = False
-        return set()
+        return {}
 
     async def interrupt(self) -> None:
         self._interrupted = True

@@ -20,8 +20,10 @@ class Bell(ABC):
     """Wait for new entries on streams. Serves one caller at a time."""
 
     @abstractmethod
-    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
-        """Return the partitions with entries after their position.
+    async def wait(
+        self, positions: Mapping[Partition, EntryId], timeout: float
+    ) -> dict[Partition, EntryId]:
+        """Return the first entry after the position, of each partition that has one.
 
         Return nothing after `timeout` seconds or an `interrupt`.
         """

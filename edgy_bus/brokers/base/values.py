@@ -151,6 +151,7 @@ class Fetched:
     """Hold the result of a fetch.
 
     `inherited`: former owners left the entries unfinished, and more of such entries may follow.
+    `more`: the read did not come to the end of the stream, as far as the broker knows.
     `position` is the id up to which the group has read, for `Bell.wait`; after inherited entries,
     the id up to which entries were taken over. `missing` are entries that former owners left
     unfinished and that the stream no longer has. `ended`: the receiver whose own group was read is
@@ -162,6 +163,7 @@ class Fetched:
     position: EntryId
     missing: Sequence[EntryId] = ()
     ended: bool = False
+    more: bool = False
 
 
 class Kept(NamedTuple):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from edgy_bus.brokers.base import START, Bell, EntryId
+from edgy_bus.brokers.base import Bell, EntryId
 from edgy_bus.brokers.memory.state import Stream
 from edgy_bus.events import Partition
 
@@ -16,8 +16,10 @@ class MemoryBell(Bell):
         self._news = news
         self._interrupted = False
 
-    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
-        ready: set[Partition] = set()
+    async def wait(
+        self, positions: Mapping[Partition, EntryId], timeout: float
+    ) -> dict[Partition, EntryId]:
+        ready: dict[Partition, EntryId] = {}
 
         def look() -> bool:
             ready.update(self._ready(positions))
@@ -28,18 +30,18 @@ class MemoryBell(Bell):
             async with asyncio.timeout(timeout), self._news:
                 await self._news.wait_for(look)
         except TimeoutError:
-            return set()
+            return {}
         finally:
             self._interrupted = False
         return ready
 
-    def _ready(self, positions: Mapping[Partition, EntryId]) -> set[Partition]:
-        """Return the partitions with entries after their position."""
-        return {
-            partition
+    def _ready(self, positions: Mapping[Partition, EntryId]) -> dict[Partition, EntryId]:
+        """Return the first entry after the position, of each partition that has one."""
+        firsts = {
+            partition: self._streams[partition].first_after(position)
             for partition, position in positions.items()
-            if (self._streams[partition].newest() or START) > position
         }
+        return {partition: entry for partition, entry in firsts.items() if entry is not None}
 
     async def interrupt(self) -> None:
         self._interrupted = True

@@ -58,7 +58,9 @@ class MemoryConsuming(MemoryCore, Consuming):
             group.pending[entry] = lease.holder
             group.position = entry
         entries = [Entry(entry, dict(stream.entries[entry])) for entry in fresh]
-        return Fetched(entries, False, group.position)
+        newest = stream.newest()
+        more = newest is not None and newest > group.position
+        return Fetched(entries, False, group.position, more=more)
 
     def _inherited(self, group: Group, lease: Lease) -> list[EntryId]:
         """Return the entries that former owners left unfinished."""

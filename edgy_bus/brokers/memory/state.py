@@ -150,6 +150,15 @@ class Stream:
         """Return the newest entry."""
         return next(reversed(self.entries), None)
 
+    def first_after(self, position: EntryId) -> EntryId | None:
+        """Return the first entry after a position."""
+        first = None
+        for entry in reversed(self.entries):
+            if entry <= position:
+                break
+            first = entry
+        return first
+
     def holds(self, head: StreamHead) -> bool:
         """Return whether the stream has the entry of `head`, with the same event and epoch."""
         if self.epoch != head.epoch or head.entry not in self.entries:

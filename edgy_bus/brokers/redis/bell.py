@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -36,7 +37,9 @@ class RedisBell(Bell):
         """Whether one command may read the streams of several partitions."""
         self._interrupted = asyncio.Event()
 
-    async def wait(self, positions: Mapping[Partition, EntryId], timeout: float) -> set[Partition]:
+    async def wait(
+        self, positions: Mapping[Partition, EntryId], timeout: float
+    ) -> dict[Partition, EntryId]:
         streams = {self._keys.events(partition).encode(): partition for partition in positions}
         after = [str(position) for position in positions.values()]
         self._interrupted.clear()
@@ -51,7 +54,7 @@ class RedisBell(Bell):
             # The connection may still be blocked: a later reader would get this reply.
             await self.close()
             raise
-        return {streams[name] for name in ringing}
+        return {streams[name]: entry for name, entry in ringing.items()}
 
     async def interrupt(self) -> None:
         self._interrupted.set()
@@ -94,7 +97,7 @@ class RedisBell(Bell):
         streams: Sequence[bytes],
         after: Sequence[str],
         timeout: float,
-    ) -> Sequence[bytes]:
+    ) -> dict[bytes, EntryId]:
         """Return the streams with news, after a wait at the server."""
         if self._connection_id is None:
             timeout = min(timeout, _WITHOUT_INTERRUPT)
@@ -111,8 +114,8 @@ class RedisBell(Bell):
             self._limits.report(
                 "XREAD of several partitions (CROSSSLOT)", f"news come after {_BETWEEN_LOOKS} s"
             )
-            return ()
-        return [name for name, _ in reply or ()]
+            return {}
+        return _news_of(reply)
 
     async def _look(
         self,
@@ -120,7 +123,7 @@ class RedisBell(Bell):
         streams: Sequence[bytes],
         after: Sequence[str],
         timeout: float,
-    ) -> Sequence[bytes]:
+    ) -> dict[bytes, EntryId]:
         """Return the streams with news, after looks at each stream."""
         commands: list[Command] = [
             ("XREAD", "COUNT", 1, "STREAMS", stream, position)
@@ -130,7 +133,14 @@ class RedisBell(Bell):
         until = asyncio.get_running_loop().time() + timeout
         while True:
             replies = await self._connections.converse(connection, packed)
-            ringing = [name for reply in replies for name, _ in reply or ()]
+            ringing: dict[bytes, EntryId] = {}
+            for reply in replies:
+                ringing |= _news_of(reply)
             left = until - asyncio.get_running_loop().time()
             if ringing or left <= 0 or await happens(self._interrupted, min(left, _BETWEEN_LOOKS)):
                 return ringing
+
+
+def _news_of(reply: Any) -> dict[bytes, EntryId]:
+    """Return the streams in a reply of XREAD COUNT 1, each with its entry."""
+    return {name: EntryId.parse(entry) for name, [(entry, _)] in reply or ()}

@@ -103,7 +103,8 @@ def _fresh(answer: Answer) -> Fetched:
         new(Entry, (parse(entry), read_fields(fields), None, 1, ()))
         for entry, fields in answer[b"fresh"]
     ]
-    return Fetched(entries, False, EntryId.parse(answer[b"position"]))
+    position = EntryId.parse(answer[b"position"])
+    return Fetched(entries, False, position, more=answer[b"more"] == 1)
 
 
 def _inherited(answer: Answer) -> Fetched:

@@ -10,19 +10,21 @@ class BellTopic:
     """A bell rings for new entries, and can be interrupted."""
 
     async def test_a_bell_rings_for_news_and_can_be_interrupted(self, broker: Broker) -> None:
-        head = await append(broker, "a")
+        first = await append(broker, "a")
+        head = await append(broker, "b")
         bell = broker.bell()
         try:
-            assert await bell.wait({PARTITION: START}, 5) == {PARTITION}
-            assert await bell.wait({PARTITION: head.entry}, 0.05) == set()
+            assert await bell.wait({PARTITION: START}, 5) == {PARTITION: first.entry}
+            assert await bell.wait({PARTITION: first.entry}, 5) == {PARTITION: head.entry}
+            assert await bell.wait({PARTITION: head.entry}, 0.05) == {}
             waiting = asyncio.create_task(bell.wait({PARTITION: head.entry}, 20))
             # Time for the wait to reach the server.
             await asyncio.sleep(0.05)
-            await append(broker, "b")
-            assert await waiting == {PARTITION}
+            head = await append(broker, "c")
+            assert await waiting == {PARTITION: head.entry}
             waiting = asyncio.create_task(bell.wait({PARTITION: BEYOND}, 20))
             await asyncio.sleep(0.05)
             await bell.interrupt()
-            assert await waiting == set()
+            assert await waiting == {}
         finally:
             await bell.close()

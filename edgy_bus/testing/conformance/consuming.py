@@ -27,6 +27,14 @@ class ConsumingTopic:
         # A smaller position would let the bell ring for entries that the group has read.
         assert positions == [head.entry] * 3
 
+    async def test_a_read_says_whether_it_came_to_the_end(self, broker: Broker) -> None:
+        await append(broker, "a", "b", "c")
+        lease = await acquire(broker, "w")
+        cut_off = await broker.fetch(lease, 1, inherit=True)
+        to_the_end = await broker.fetch(lease, 10, inherit=False)
+        empty = await broker.fetch(lease, 10, inherit=False)
+        assert [read.more for read in (cut_off, to_the_end, empty)] == [True, False, False]
+
     async def test_deliveries_count_the_tenures_that_had_an_entry_in_hand(
         self, broker: Broker
     ) -> None:

@@ -26,8 +26,8 @@ class SharingTopic:
             # The event is appended while the second connection waits.
             waiting = asyncio.create_task(bell.wait({PARTITION: head.entry}, 20))
             await asyncio.sleep(0.05)
-            await append(broker, "a")
-            assert await waiting == {PARTITION}
+            head = await append(broker, "a")
+            assert await waiting == {PARTITION: head.entry}
         finally:
             await bell.close()
         assert await fetch_ids(second, await acquire(second, "w")) == ["a"]

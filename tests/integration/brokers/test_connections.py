@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from edgy_bus.brokers.base import START, StreamHead
+from edgy_bus.brokers.base import START, EntryId, StreamHead
 from edgy_bus.brokers.redis import RedisBroker, connections
 from edgy_bus.errors import BrokerError, BrokerNotReady, BrokerUnavailable
 from edgy_bus.events import Partition
@@ -208,7 +208,7 @@ async def test_a_server_without_client_commands_is_reported_once_and_works(
                 await _news_arrive(broker)
                 begin = time.monotonic()
                 bell = broker.bell()
-                assert await bell.wait({Partition("accounts.User", "9"): START}, 5.0) == set()
+                assert await bell.wait({Partition("accounts.User", "9"): START}, 5.0) == {}
                 await bell.close()
                 assert time.monotonic() - begin < 2.0, "streams that join the wait get their turn"
         assert [fields["refused"] for fields in told.of("broker.limited")] == ["CLIENT"]
@@ -234,14 +234,14 @@ async def _news_arrive(broker: RedisBroker) -> None:
         positions = {PARTITION: state.head.entry, other: START}
         waiting = asyncio.create_task(_until_it_rings(bell.wait, positions))
         await asyncio.sleep(0.1)
-        await append(broker, "a")
-        assert await asyncio.wait_for(waiting, 2) == {PARTITION}
+        head = await append(broker, "a")
+        assert await asyncio.wait_for(waiting, 2) == {PARTITION: head.entry}
         await bell.interrupt()
         await bell.close()
 
 
 async def _until_it_rings(
-    wait: Callable[..., Awaitable[set[Partition]]], positions: object
+    wait: Callable[..., Awaitable[Mapping[Partition, EntryId]]], positions: object
 ) -> object:
     while not (ringing := await wait(positions, 1.0)):
         pass

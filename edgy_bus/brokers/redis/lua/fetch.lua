@@ -6,7 +6,8 @@
 --         none), bytes of values after which the read ends, the most entries that are read before
 --         their size is looked at, the receiver whose own group this is ('': the group of all), the
 --         group of all
--- Answer  fresh: the new entries, position: the last entry that the group has read; or inherited:
+-- Answer  fresh: the new entries, position: the last entry that the group has read, more: 1 if the
+--         stream may have more entries, else 0; or inherited:
 --         the entries of former owners, notes and deliveries: of each of them, kept: of each of
 --         them the receivers and event ids of its proofs, alternating, missing: the entry ids that
 --         are no longer in the stream, position: the last entry that was taken over; or refused:
@@ -94,7 +95,7 @@ local function in_pieces(limit, next_piece)
       piece = math.max(1, math.min(overshoot, fit))
     end
   end
-  return entries, done
+  return entries, done, more
 end
 
 -- What was put aside of an entry: receiver and event id of each proof, alternating.
@@ -196,16 +197,16 @@ if state == 'due' then
   local position = position_of(group)
   if padded(position) >= padded(position_of(group_of_all)) then
     if pending[1] == 0 then return {'refused', 'returned'} end
-    return {'fresh', {}, 'position', position}
+    return {'fresh', {}, 'position', position, 'more', 0}
   end
 end
 
-local entries = in_pieces(math.min(tonumber(count), most_new), function(_, piece)
+local entries, _, more = in_pieces(math.min(tonumber(count), most_new), function(_, piece)
   local reply = redis.call(
     'XREADGROUP', 'GROUP', group, holder, 'COUNT', piece, 'STREAMS', events, '>'
   )
   local new = reply and reply[1] and reply[1][2] or {}
   return new, #new == piece
 end)
-if #entries > 0 then return {'fresh', entries, 'position', entries[#entries][1]} end
-return {'fresh', {}, 'position', position_of(group)}
+local position = #entries > 0 and entries[#entries][1] or position_of(group)
+return {'fresh', entries, 'position', position, 'more', more and 1 or 0}
