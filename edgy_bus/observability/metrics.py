@@ -63,14 +63,14 @@ class Sums:
         """Add further series."""
         total = self.series
         for key, number in series.items():
-            known = key if key in total else self._new(key)
-            before = total.get(known)
+            series_key = key if key in total else self._new(key)
+            before = total.get(series_key)
             if isinstance(before, Distribution) and isinstance(number, Distribution):
-                total[known] = before.plus(number)
+                total[series_key] = before.plus(number)
             elif isinstance(before, float | int) and isinstance(number, float | int):
-                total[known] = before + number
+                total[series_key] = before + number
             else:
-                total[known] = number
+                total[series_key] = number
 
     def _new(self, key: Key) -> Key:
         """Return a new key, or that of all further series of a metric that has too many."""

@@ -1,12 +1,12 @@
-"""Spans of OpenTelemetry: one trace from a request to the receivers of what it has changed.
+"""Spans of OpenTelemetry: one trace from a request to the receivers of the changed rows.
 
-A span of kind PRODUCER for each operation that writes events; its context travels with the events.
-A span of kind CONSUMER for each call of a receiver, as a child of the operation's span, also in
-another service. What a receiver writes continues the trace. A batch has no single parent, and links
+A span of kind PRODUCER for each operation that writes events; the events carry its context. A span
+of kind CONSUMER for each call of a receiver, as a child of the operation's span, also in another
+service. Events that a receiver writes continue the trace. A batch has no single parent, and links
 to the operations instead; so does the span in which a relay appends events to a stream.
 
-A decision against a trace is made once, by whoever begins the trace. Nothing here asks the SDK
-about such a trace again: the operation passes the context of the caller on, and a call carries it.
+The program that begins a trace decides once whether to keep the trace. Nothing here asks the SDK
+about a refused trace again: operations and calls carry the decision on.
 
 Names of spans and attributes are those of OpenTelemetry's semantic conventions for messaging,
 version 1.30.0: https://github.com/open-telemetry/semantic-conventions/blob/v1.30.0/docs/messaging
@@ -82,15 +82,15 @@ class OpenTelemetrySpans:
         self._is_reported = False
 
     def report(self, error: Exception) -> None:
-        """Report an error, once: it would come with every event."""
+        """Report an error, once: the error would come with every event."""
         if not self._is_reported:
             self._is_reported = True
             telemetry.emit(catalogue.TracingFailed(error=describe(error)))
 
     @_guarded
     def operation(self, model: str, signal: str) -> "OpenTelemetrySpan | None":
-        # Without a caller that traces, or with one that has decided against this trace, the events
-        # carry what the caller has: nothing, or the decision.
+        # Without a caller that traces, the events carry no trace; if the caller has refused the
+        # trace, the events carry the decision.
         if not _is_sampled(get_current_span().get_span_context()):
             return None
         attributes = _attributes("create", model) | {"edgy_bus.signal": signal}
@@ -100,7 +100,7 @@ class OpenTelemetrySpans:
     def refuses(self, traceparent: str | None) -> bool:
         if traceparent is None or not _is_refused(traceparent):
             return False
-        # What the receiver calls and writes keeps the decision.
+        # Spans and events of the receiver keep the decision.
         attach(set_span_in_context(_Refused(traceparent), _NOTHING))
         return True
 
@@ -113,9 +113,10 @@ class OpenTelemetrySpans:
         is_batch = len(contexts) > 1
         if traced and not sampled:
             if not is_batch:
-                # What the receiver calls and writes keeps the decision.
+                # Spans and events of the receiver keep the decision.
                 attach(contexts[0])
             return None
+        # Not the current context: a worker's own spans have no part in the trace.
         parent = _NOTHING if is_batch else contexts[0]
         kind = SpanKind.CONSUMER
         links = sampled if is_batch else []
@@ -145,6 +146,7 @@ class OpenTelemetrySpans:
         parent: Context,
         linked: Sequence[SpanContext] = (),
     ) -> "OpenTelemetrySpan":
+        # An SDK would drop the first links, and count the dropped ones.
         links = [Link(each) for each in linked[:MOST_LINKS]]
         span = self._tracer.start_span(name, parent, kind, attributes, links)
         token = attach(set_span_in_context(span, parent))
@@ -209,10 +211,10 @@ class OpenTelemetrySpan:
 
 
 class _Refused(NonRecordingSpan):
-    """The span of a trace that nobody keeps, read from the event only if somebody asks for it."""
+    """The span of a trace that nobody keeps. The header is read at the first question only."""
 
     def __init__(self, traceparent: str) -> None:
-        # Not `super().__init__`, which takes what costs the time.
+        # Not `super().__init__`: to read the header would be most of the cost of a refused trace.
         self._traceparent = traceparent
 
     def get_span_context(self) -> SpanContext:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def use_opentelemetry(tracer_provider: "TracerProvider | None" = None) -> Callable[[], None]:
     """Make spans for operations, relays and calls of receivers in this process, from now on.
 
-    Call it where the program configures OpenTelemetry; a worker's module is a good place.
+    A program calls this function where the program configures OpenTelemetry.
 
     Args:
         tracer_provider: makes the spans; otherwise the provider that is set for the whole process.

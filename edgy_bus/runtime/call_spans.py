@@ -1,4 +1,4 @@
-"""Give calls of receivers a span, where somebody makes spans."""
+"""Give calls of receivers a span, in a process that makes spans."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
