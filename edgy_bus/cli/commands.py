@@ -317,6 +317,22 @@ def streams(
     show_streams(place, model, group, as_json=json)
 
 
+def config(
+    target: Target,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only numbers that the program sets.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the numbers of a bus with their defaults, and the versions of the installed packages.
+
+    Connects to nothing, and shows no address: a report of an error may contain the answer.
+    """
+    from edgy_bus.cli.config import show_config
+
+    show_config(target, changed=changed, as_json=json)
+
+
 def trace(
     target: Where = None,
     first: Annotated[

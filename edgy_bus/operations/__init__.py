@@ -8,6 +8,12 @@ parses.
 """
 
 from edgy_bus.operations.actions import Actions, RecordedAction, actions, operator_name
+from edgy_bus.operations.configuration import (
+    Configuration,
+    Setting,
+    installed_versions,
+    settings_of,
+)
 from edgy_bus.operations.dead_letters import (
     Discarded,
     Replayed,
@@ -73,6 +79,7 @@ from edgy_bus.operations.tracing import trace_event, trace_row
 __all__ = [
     "Actions",
     "AsideStatus",
+    "Configuration",
     "Dead",
     "Diagnosis",
     "Discarded",
@@ -107,6 +114,7 @@ __all__ = [
     "RowReader",
     "RowTrace",
     "Selection",
+    "Setting",
     "Severity",
     "ShownLetter",
     "Stage",
@@ -131,6 +139,7 @@ __all__ = [
     "forget_receiver",
     "group_names",
     "held",
+    "installed_versions",
     "list_dead",
     "operator_name",
     "pause",
@@ -141,6 +150,7 @@ __all__ = [
     "resume",
     "row_reader",
     "selection_of_ids",
+    "settings_of",
     "status",
     "streams",
     "trace_event",
