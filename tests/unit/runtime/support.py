@@ -94,7 +94,7 @@ class Group:
             Portion(self.settings.fetch_bytes),
             self.stats,
             Window(self.settings.window),
-            idle or (lambda: None),
+            idle or (lambda _partition, _position: None),
             failures=failures or Failures(),
         )
 
