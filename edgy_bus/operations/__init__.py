@@ -8,6 +8,14 @@ parses.
 """
 
 from edgy_bus.operations.actions import Actions, RecordedAction, actions, operator_name
+from edgy_bus.operations.backfills import (
+    Backfilled,
+    Order,
+    Plan,
+    backfill,
+    plan_backfill,
+    unfinished_backfills,
+)
 from edgy_bus.operations.dead_letters import (
     Discarded,
     Replayed,
@@ -59,7 +67,8 @@ from edgy_bus.operations.overview import (
     status,
     streams,
 )
-from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.paced import Advance, Limits
+from edgy_bus.operations.parts import Parts, Publisher
 from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
 from edgy_bus.operations.receivers import (
     ReceiverStatus,
@@ -69,10 +78,13 @@ from edgy_bus.operations.receivers import (
 )
 from edgy_bus.operations.tailing import Following, Tail
 from edgy_bus.operations.tracing import trace_event, trace_row
+from edgy_bus.operations.unfinished import Unfinished
 
 __all__ = [
     "Actions",
+    "Advance",
     "AsideStatus",
+    "Backfilled",
     "Dead",
     "Diagnosis",
     "Discarded",
@@ -93,11 +105,15 @@ __all__ = [
     "HeldRow",
     "Journey",
     "Letter",
+    "Limits",
+    "Order",
     "OutboxPlace",
     "OutboxStatus",
     "ParkedEvent",
     "Parts",
     "Paused",
+    "Plan",
+    "Publisher",
     "ReceiverState",
     "ReceiverStatus",
     "RecordedAction",
@@ -115,8 +131,10 @@ __all__ = [
     "StreamPlace",
     "StreamStatus",
     "Tail",
+    "Unfinished",
     "actions",
     "all_receivers",
+    "backfill",
     "checked_edit",
     "count_dead",
     "data_from",
@@ -134,6 +152,7 @@ __all__ = [
     "list_dead",
     "operator_name",
     "pause",
+    "plan_backfill",
     "receivers",
     "release",
     "replay_dead",
@@ -145,5 +164,6 @@ __all__ = [
     "streams",
     "trace_event",
     "trace_row",
+    "unfinished_backfills",
     "with_fields",
 ]
