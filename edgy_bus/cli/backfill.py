@@ -158,8 +158,8 @@ def _pace(advance: Advance) -> str:
 
 
 def _print_plan(plan: Plan, limits: Limits) -> None:
-    # A receiver without a worker is no mistake: its events wait, and so does the backfill when there
-    # are too many.
+    # A receiver without a worker is no mistake: its events wait, and when there are too many, so
+    # does the backfill.
     rows = [
         ("rows", f"{plan.rows:,} of {plan.model}"),
         ("where", " and ".join(plan.where) or "all rows"),

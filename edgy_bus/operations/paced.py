@@ -78,25 +78,15 @@ class Pages(Protocol):
         """Return why the next events have to wait; empty if there is room."""
 
 
-class Pace:
-    """Say how long the next page has to wait. Pure arithmetic: the caller passes the time.
+def rest_of(events: int, rate: float, seconds: float) -> float:
+    """Return how long a page has to wait after its transaction, so that a rate is kept.
 
     Args:
+        events: events of the page.
         rate: events per second.
+        seconds: the time that the transaction took.
     """
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._next = float("-inf")
-
-    def wait(self, now: float) -> float:
-        """Return the seconds until the next page may be written."""
-        return max(0.0, self._next - now)
-
-    def wrote(self, events: int, now: float) -> None:
-        """Take note of a page."""
-        # From now, and not from the last due time: after a wait, nothing is made up for.
-        self._next = max(self._next, now) + events / self._rate
+    return max(0.0, events / rate - seconds)
 
 
 class Meter:
@@ -138,7 +128,6 @@ async def write_pages(pages: Pages, limits: Limits, meter: Meter, report: Report
         report: is called with each advance.
     """
     clock = asyncio.get_running_loop().time
-    pace = Pace(limits.rate)
     # A page of more than a second would be a burst, and then a long silence.
     portion = Portion(max(1, min(limits.page, int(limits.rate))))
 
@@ -151,11 +140,12 @@ async def write_pages(pages: Pages, limits: Limits, meter: Meter, report: Report
         while waits := await pages.obstacle():
             report(meter.advance(clock(), waits))
             await asyncio.sleep(_PAUSE)
-        await asyncio.sleep(pace.wait(clock()))
+        begun = clock()
         count = await until_won(lambda: pages.write(portion.size), lost)
         if not count:
             return
         portion.went_well()
-        pace.wrote(count, clock())
         meter.done += count
+        # After the wait, which is a part of the page: the rate would be too high before.
+        await asyncio.sleep(rest_of(count, limits.rate, clock() - begun))
         report(meter.advance(clock()))

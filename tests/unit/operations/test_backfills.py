@@ -11,7 +11,13 @@ from sqlalchemy import select
 import edgy_bus as edgy
 from edgy_bus.brokers.base import Enlisted, Listed
 from edgy_bus.codec import loads
-from edgy_bus.errors import BrokerUnavailable, ConfigurationError, EdgyBusError, OperationError
+from edgy_bus.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    EdgyBusError,
+    OperationError,
+    TryAgain,
+)
 from edgy_bus.events import Partition
 from edgy_bus.operations import (
     Advance,
@@ -23,6 +29,8 @@ from edgy_bus.operations import (
     plan_backfill,
     unfinished_backfills,
 )
+from edgy_bus.operations.paced import LOCKED
+from edgy_bus.outbox.store import ProgressStore
 from edgy_bus.outbox.table import meta, outbox
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from tests.support import eventually
@@ -357,6 +365,23 @@ async def test_redis_may_be_away_while_a_backfill_runs(
     assert shop.waits == ["Redis does not answer: away"]
 
 
+async def test_a_page_that_lost_at_its_end_is_written_again_as_a_whole(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.fill(7)
+    advance, lost = ProgressStore.advance, iter([False, True])
+
+    async def lose(self: ProgressStore, *arguments: str) -> bool:
+        if next(lost, False):
+            raise TryAgain("a deadlock")
+        return await advance(self, *arguments)
+
+    monkeypatch.setattr(ProgressStore, "advance", lose)
+    assert (await shop.backfill()).events == 7
+    assert shop.waits == [LOCKED]
+    assert [event["subject"] for event in await shop.events()] == [str(key) for key in range(1, 8)]
+
+
 async def test_nothing_is_sent_before_every_partition_knows_the_receiver(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,8 +419,14 @@ async def test_nothing_is_sent_before_every_partition_knows_the_receiver(
 
 async def interrupted(shop: Shop, **order: Any) -> None:
     """Leave a backfill that has written one page."""
-    running = asyncio.create_task(shop.backfill(limits=Limits(rate=1.0, page=1), **order))
-    await eventually(lambda: shop.advances, "the first page")
+    # The rest of the time of the first page is ten seconds.
+    running = asyncio.create_task(shop.backfill(limits=Limits(rate=0.1, page=1), **order))
+
+    async def has_begun() -> bool:
+        async with shop.bus.operating(databases=True) as parts:
+            return any(each.done for each in await unfinished_backfills(parts))
+
+    await eventually(has_begun, "the first page")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

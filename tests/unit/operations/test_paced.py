@@ -2,22 +2,12 @@
 
 from edgy_bus.errors import TryAgain
 from edgy_bus.operations import Advance, Limits
-from edgy_bus.operations.paced import LOCKED, Meter, Pace, write_pages
+from edgy_bus.operations.paced import LOCKED, Meter, rest_of, write_pages
 
 
-def test_a_pace_lets_a_page_wait_for_the_events_before() -> None:
-    pace = Pace(10.0)
-    assert pace.wait(100.0) == 0.0
-    pace.wrote(5, 100.0)
-    assert pace.wait(100.25) == 0.25
-    assert pace.wait(101.0) == 0.0
-
-
-def test_a_pace_makes_up_for_nothing_after_a_wait() -> None:
-    pace = Pace(10.0)
-    pace.wrote(5, 100.0)
-    pace.wrote(5, 200.0)
-    assert pace.wait(200.0) == 0.5, "not a burst of a hundred seconds"
+def test_a_page_waits_for_the_rest_of_the_time_that_its_events_have() -> None:
+    assert rest_of(5, 10.0, 0.25) == 0.25
+    assert rest_of(5, 10.0, 2.0) == 0.0, "and nothing is made up for"
 
 
 def test_a_meter_counts_this_run_only() -> None:
