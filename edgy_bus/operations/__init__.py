@@ -14,7 +14,6 @@ from edgy_bus.operations.backfills import (
     Plan,
     backfill,
     plan_backfill,
-    unfinished_backfills,
 )
 from edgy_bus.operations.dead_letters import (
     Discarded,
@@ -78,7 +77,7 @@ from edgy_bus.operations.receivers import (
 )
 from edgy_bus.operations.tailing import Following, Tail
 from edgy_bus.operations.tracing import trace_event, trace_row
-from edgy_bus.operations.unfinished import Unfinished
+from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills
 
 __all__ = [
     "Actions",

@@ -17,7 +17,12 @@ from sqlalchemy import ColumnElement, func, select
 
 from edgy_bus.brokers.base import ActionEntry, Broker
 from edgy_bus.codec import key_text
-from edgy_bus.errors import ActionStopped, BrokerUnavailable, ConfigurationError
+from edgy_bus.errors import (
+    ActionStopped,
+    BrokerUnavailable,
+    ConfigurationError,
+    IntegrityError,
+)
 from edgy_bus.events import Partition, partitions_of
 from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.filters import fields_of, lookups_of
@@ -123,18 +128,6 @@ class Backfilled:
     events: int
     done: int
     total: int
-
-
-async def unfinished_backfills(parts: Parts) -> tuple[Unfinished, ...]:
-    """Return the backfills of the service that have begun and not ended. Only reads.
-
-    The databases must be connected.
-    """
-    entries: dict[str, str] = {}
-    for publisher in parts.publishers:
-        entries |= await entries_of(publisher)
-    listed = (read_entry(name, text) for name, text in sorted(entries.items()))
-    return tuple(each for each in listed if _service(each.model) == parts.service)
 
 
 async def plan_backfill(parts: Parts, order: Order) -> Plan:
@@ -248,10 +241,15 @@ async def _begin(
             done=0,
             after=None,
             until=until,
-            begun=datetime.now(UTC).isoformat(timespec="seconds"),
+            begun=_now(),
+            moved=_now(),
             by=operator,
         )
-        await progress.begin(name_of(state), text_of(state))
+        try:
+            await progress.begin(name_of(state), text_of(state))
+        except IntegrityError as error:
+            # Another process has begun since the plan.
+            raise _overtaken(state) from error
     return state
 
 
@@ -289,7 +287,9 @@ class RowPages:
         async with self._publisher.store.database.transaction():
             keys = await self._publisher.writer.repeat(self._model, where, limit, state.to)
             if keys:
-                after = replace(state, after=_written(keys[-1]), done=state.done + len(keys))
+                after = replace(
+                    state, after=_written(keys[-1]), done=state.done + len(keys), moved=_now()
+                )
                 is_ours = await progress.advance(name_of(state), text_of(state), text_of(after))
             else:
                 after = state
@@ -387,6 +387,10 @@ def _written(key: Any) -> str:
     return key_text(key)
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 # The receiver
 
 
@@ -457,7 +461,3 @@ def _overtaken(state: Unfinished) -> ActionStopped:
         f"another process has gone on with the backfill of {state.model} to {state.to}: "
         "only one may run at a time"
     )
-
-
-def _service(model: str) -> str:
-    return model.rpartition(".")[0]

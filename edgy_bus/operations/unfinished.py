@@ -2,10 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable, EventError
-from edgy_bus.operations.parts import Publisher
+from edgy_bus.events import service_of
+from edgy_bus.operations.parts import Parts, Publisher
 from edgy_bus.operations.recipients import Recipient
 
 KIND = "backfill"
@@ -25,6 +27,7 @@ class Unfinished:
         after: the key of the last of these rows; None before the first.
         until: the greatest key at the beginning: rows that are newer have live events.
         begun: when the backfill began, in ISO 8601.
+        moved: when the last page was written, by the clock of the machine that wrote the page.
         by: the operator who began it.
     """
 
@@ -36,6 +39,7 @@ class Unfinished:
     after: str | None
     until: str
     begun: str
+    moved: str
     by: str
 
 
@@ -60,12 +64,15 @@ def read_entry(name: str, text: str) -> Unfinished:
     """Return the unfinished backfill of an entry. Raises `ConfigurationError` for another text."""
     try:
         values = loads(text)
-        return Unfinished(**{**values, "where": tuple(values["where"])})
-    except (EventError, TypeError, LookupError) as error:
+        unfinished = Unfinished(**{**values, "where": tuple(values["where"])})
+        # Used by the doctor, which must not fail.
+        datetime.fromisoformat(unfinished.moved)
+    except (EventError, TypeError, LookupError, ValueError) as error:
         raise ConfigurationError(
             f"the entry {name!r} of edgy_bus_meta is no unfinished backfill of this release: "
             "delete the entry, and begin anew"
         ) from error
+    return unfinished
 
 
 async def entries_of(publisher: Publisher) -> dict[str, str]:
@@ -82,3 +89,15 @@ async def entries_of(publisher: Publisher) -> dict[str, str]:
         raise ConfigurationError(
             f"the outbox cannot be read: {error}. Start the service once, which creates its tables"
         ) from error
+
+
+async def unfinished_backfills(parts: Parts) -> tuple[Unfinished, ...]:
+    """Return the backfills of the service that have begun and not ended. Only reads.
+
+    The databases must be connected.
+    """
+    entries: dict[str, str] = {}
+    for publisher in parts.publishers:
+        entries |= await entries_of(publisher)
+    listed = (read_entry(name, text) for name, text in sorted(entries.items()))
+    return tuple(each for each in listed if service_of(each.model) == parts.service)

@@ -12,6 +12,7 @@ import edgy_bus as edgy
 from edgy_bus.brokers.base import Enlisted, Listed
 from edgy_bus.codec import loads
 from edgy_bus.errors import (
+    ActionStopped,
     BrokerUnavailable,
     ConfigurationError,
     EdgyBusError,
@@ -26,6 +27,7 @@ from edgy_bus.operations import (
     Order,
     Plan,
     backfill,
+    doctor,
     plan_backfill,
     unfinished_backfills,
 )
@@ -452,11 +454,44 @@ async def test_a_backfill_may_begin_anew(shop: Shop) -> None:
     assert [event["subject"] for event in await shop.events()] == ["1", "3"]
 
 
+async def test_of_two_that_begin_at_once_one_goes_on(shop: Shop) -> None:
+    await shop.fill(4)
+    plan = await shop.plan()
+    async with shop.bus.operating(databases=True) as parts:
+        # Slow enough that neither ends before the other begins.
+        slow = Limits(rate=10.0, page=2)
+        ended = await asyncio.gather(
+            backfill(parts, plan, slow), backfill(parts, plan, slow), return_exceptions=True
+        )
+    (refused,) = [each for each in ended if isinstance(each, ActionStopped)]
+    assert "another process has gone on with the backfill" in str(refused)
+    assert [event["subject"] for event in await shop.events()] == ["1", "2", "3", "4"]
+
+
+async def test_a_backfill_that_stands_is_a_finding_of_the_doctor(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def codes() -> list[str]:
+        async with shop.bus.operating(databases=True) as parts:
+            findings = (await doctor(parts, seconds=0)).findings
+        return [each.code for each in findings if each.code.startswith("backfill")]
+
+    await shop.fill(2)
+    await interrupted(shop)
+    assert await codes() == []
+    monkeypatch.setattr("edgy_bus.operations.diagnosis.UNMOVED", -60.0)
+    assert await codes() == ["backfill.stands"]
+    await shop.backfill(course="resume")
+    assert await codes() == []
+
+
 async def test_an_entry_that_somebody_has_edited_is_named(shop: Shop) -> None:
     await shop.fill(2)
     await interrupted(shop)
     edited = meta.update().where(meta.c.name.startswith("backfill."))
-    for text in ("{", "[]", '{"where":1}', "{}"):
+    (row,) = (await shop.database.run(meta.select().where(meta.c.name.startswith("back")))).rows
+    timeless = row["value"].replace('"moved":"2', '"moved":"x')
+    for text in ("{", "[]", '{"where":1}', "{}", timeless):
         await shop.database.run(edited.values(value=text))
         with pytest.raises(ConfigurationError, match="delete the entry, and begin anew"):
             await shop.plan(course="resume")
