@@ -59,6 +59,7 @@ class Envelope(NamedTuple):
     raw: bytes
     to: str | None = None
     """The receiver that the event is addressed to, as GROUP/RECEIVER; None for all receivers."""
+    backfill: bool = False
 
     def open(self) -> Event:
         """Decode the data. Raises `EventError` if the data is not a JSON object."""
@@ -67,7 +68,7 @@ class Envelope(NamedTuple):
             raise EventError(f"the data of event {self.id} is not a JSON object")
         # The same as `Event(…)` at half the cost; this runs for every event and receiver.
         before, after = self[:_TIME], self[_TIME + 1 : _CONTEXT + 1]
-        return tuple.__new__(Event, (*before, _time(self.time), data, *after))
+        return tuple.__new__(Event, (*before, _time(self.time), data, *after, self.backfill))
 
 
 _TIME = Envelope._fields.index("time")
@@ -140,6 +141,9 @@ RESERVED = frozenset(
 )
 """Names of attributes that an event's context cannot set."""
 
+BACKFILL = "backfill"
+"""The attribute of an event that repeats a row. The outbox keeps it beside the context."""
+
 CONTEXT_BYTES = 1024
 """The most bytes of an event's context, as JSON."""
 
@@ -207,7 +211,7 @@ class HeaderPacker:
         causation: str | None = None,
         context: str | None = None,
     ) -> bytes:
-        """Return the header of an event; `context` is a JSON object of further attributes."""
+        """Return the header of an event; `context` is what `stored_context` makes."""
         header: dict[str, Any] = {"id": event_id, "time": time}
         if subject is not None:
             header["subject"] = subject
@@ -221,7 +225,7 @@ class HeaderPacker:
         if causation is not None:
             header["causationid"] = causation
         if context is not None:
-            header |= _stored_context(context)
+            header |= _stored_attributes(context)
         beginning = self._beginnings.get(signal) or self._beginning(signal)
         return beginning + orjson.dumps(header)[1:]
 
@@ -237,15 +241,29 @@ class HeaderPacker:
         return self._beginnings[signal]
 
 
-def _stored_context(text: str) -> Mapping[str, ContextValue]:
-    """Decode a stored context; attributes that CloudEvents does not allow are left out."""
+def stored_context(context: Mapping[str, ContextValue], *, backfill: bool = False) -> str | None:
+    """Return the attributes of an event that the outbox keeps as a JSON object; None without any.
+
+    Args:
+        context: the context of the event.
+        backfill: whether the event repeats a row.
+    """
+    attributes = {**context, BACKFILL: True} if backfill else context
+    return dumps(attributes).decode() if attributes else None
+
+
+def _stored_attributes(text: str) -> Mapping[str, ContextValue]:
+    """Decode what `stored_context` made; attributes that no context has are left out."""
     # No error for an invalid context: an outbox row that an operator has edited must not stop its
     # stream.
     try:
-        context = loads(text)
+        stored = loads(text)
     except EventError:
         return {}
-    return _context(context) if type(context) is dict else NO_CONTEXT
+    if type(stored) is not dict:
+        return NO_CONTEXT
+    context = _context(stored)
+    return {**context, BACKFILL: True} if stored.get(BACKFILL) is True else context
 
 
 def _context(attributes: Mapping[str, Any]) -> Mapping[str, ContextValue]:
@@ -268,7 +286,7 @@ def pack(event: Event) -> Wire:
         incarnation=event.incarnation,
         traceparent=event.traceparent,
         causation=event.causation,
-        context=dumps(event.context).decode() if event.context else None,
+        context=stored_context(event.context, backfill=event.backfill),
     )
     return Wire(event.id, header, dumps(event.data))
 
@@ -324,6 +342,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
             NO_CONTEXT if RESERVED.issuperset(header) else _context(header),
             data,
             to,
+            get(BACKFILL) is True,
         ),
     )
 

@@ -142,5 +142,9 @@ class LeaseLost(BrokerError):
     """
 
 
+class ActionStopped(EdgyBusError):
+    """Report an action of an operator that ended half-way. What is done stays; resume the rest."""
+
+
 class ServerNotFound(EdgyBusError):
     """Report that no server of a kind was found or started; the message lists the sources."""

@@ -53,6 +53,8 @@ class Event(NamedTuple):
         causation: the id of the event whose receiver wrote this event; None for an event that no
             receiver caused.
         context: who acted, as the publisher described it with `bus.context(…)`.
+        backfill: whether the event repeats a row that existed before, for a single receiver
+            (`edgy-bus backfill`). Nothing has changed then, and nobody knows when anything did.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Event(NamedTuple):
     traceparent: str | None = None
     causation: str | None = None
     context: Mapping[str, ContextValue] = NO_CONTEXT
+    backfill: bool = False
 
     @property
     def type(self) -> str:

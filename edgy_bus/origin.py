@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from edgy_bus.codec import check_context, dumps
+from edgy_bus.codec import check_context
 from edgy_bus.events import NO_CONTEXT, ContextValue, Event
 
 
@@ -23,11 +23,6 @@ class Origin(NamedTuple):
 
     causation: str | None = None
     context: Mapping[str, ContextValue] = NO_CONTEXT
-
-    @property
-    def stored_context(self) -> str | None:
-        """Return the context as the outbox holds it: a JSON object, or None without values."""
-        return dumps(self.context).decode() if self.context else None
 
 
 _NOBODY = Origin()

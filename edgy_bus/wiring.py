@@ -14,7 +14,7 @@ from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.observability.logging import log_telemetry
-from edgy_bus.operations import Parts
+from edgy_bus.operations import Parts, Publisher
 from edgy_bus.outbox import table as outbox_tables
 from edgy_bus.outbox.announcer import Announcer
 from edgy_bus.outbox.encoding import EventEncoder
@@ -95,7 +95,7 @@ def required(wiring: "Wiring | None", purpose: str) -> "Wiring":
 class OutboxParts:
     """The outbox of a source, and the loops that move its events."""
 
-    store: OutboxStore
+    publisher: Publisher
     relay: Relay
     notifier: Notifier
 
@@ -130,8 +130,9 @@ class Wiring:
     @property
     def parts(self) -> Parts:
         """Return the parts that operators work with."""
-        outboxes = tuple(outbox.store for outbox in self._outboxes)
-        return Parts(self.broker, self._service, outboxes, self._signer)
+        publishers = tuple(outbox.publisher for outbox in self._outboxes)
+        outboxes = tuple(publisher.store for publisher in publishers)
+        return Parts(self.broker, self._service, outboxes, self._signer, publishers)
 
     def attach(self, source: Source, publishes: Publishes, names: Names) -> None:
         """Write the events of a source's models to an outbox, and add loops that publish.
@@ -150,14 +151,16 @@ class Wiring:
             bell.ring()
             notifier.ring()
 
-        source.writer = OutboxWriter(
+        writer = OutboxWriter(
             store=store,
             encoder=EventEncoder(self._service, self._events),
             publishes=publishes,
             announcer=self._announcer,
             ring=ring,
         )
-        self._outboxes.append(OutboxParts(store, self._relay(store, bell, names), notifier))
+        source.writer = writer
+        relay = self._relay(store, bell, names)
+        self._outboxes.append(OutboxParts(Publisher(source, store, writer), relay, notifier))
 
     def _relay(self, store: OutboxStore, bell: Bell, names: Names) -> Relay:
         def models() -> Mapping[str, int]:
@@ -185,7 +188,7 @@ class Wiring:
         # First on the stack, closed last: every loop may use the broker until its end.
         stack.push_async_callback(self.broker.close)
         for outbox in self._outboxes:
-            await outbox.store.prepare()
+            await outbox.publisher.store.prepare()
             # Before the relay, so after the relay at the end: a ring is passed on until then.
             await _enter(stack, outbox.notifier)
             if relay:

@@ -8,6 +8,7 @@ import typer
 
 from edgy_bus import __version__
 from edgy_bus.cli import (
+    backfill_command,
     commands,
     dashboard_command,
     dead_commands,
@@ -38,6 +39,7 @@ app.command("resume")(commands.resume)
 app.command("held")(commands.held)
 app.command("release")(commands.release)
 app.add_typer(dead_commands.app, name="dead")
+app.command("backfill")(backfill_command.backfill)
 app.add_typer(receiver_commands.app, name="receiver")
 app.add_typer(group_commands.app, name="group")
 app.command("actions")(commands.actions)

@@ -58,4 +58,6 @@ def _line(event: EventSummary) -> str:
         words.append(f"caused by {event.causation}")
     if event.to is not None:
         words.append(f"only to {event.to}")
+    if event.backfill:
+        words.append("backfill")
     return "  ".join(map(printable, words))

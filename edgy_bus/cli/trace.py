@@ -112,6 +112,8 @@ def _fields(journey: Journey) -> Iterator[tuple[str, str]]:
         yield "source", event.source
     if event.to is not None:
         yield "to", event.to
+    if event.backfill:
+        yield "backfill", "repeats a row that existed before"
     # A name of the context may be that of a field.
     for name, value in event.context.items():
         yield f"context {name}", str(value)

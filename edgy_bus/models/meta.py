@@ -135,6 +135,11 @@ class MetaInfo:
         """Return the values of a row that may leave the database."""
         return {name: row[name] for name in self.public if name in row}
 
+    def conditions(self, lookups: Values) -> Sequence[sa.ColumnElement[bool]]:
+        """Return the conditions of lookups by their names, as `filter` takes them."""
+        conditions: Sequence[sa.ColumnElement[bool]] = self.sender.query.filter(**lookups).where
+        return conditions
+
     def read(self, row: Values) -> object:
         """Return an instance of the row that an event contains."""
         return self.sender.from_snapshot(row)

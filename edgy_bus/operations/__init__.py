@@ -8,6 +8,13 @@ parses.
 """
 
 from edgy_bus.operations.actions import Actions, RecordedAction, actions, operator_name
+from edgy_bus.operations.backfills import (
+    Backfilled,
+    Order,
+    Plan,
+    backfill,
+    plan_backfill,
+)
 from edgy_bus.operations.configuration import (
     Configuration,
     Setting,
@@ -65,7 +72,8 @@ from edgy_bus.operations.overview import (
     status,
     streams,
 )
-from edgy_bus.operations.parts import Parts
+from edgy_bus.operations.paced import Advance, Limits
+from edgy_bus.operations.parts import Parts, Publisher
 from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
 from edgy_bus.operations.receivers import (
     ReceiverStatus,
@@ -75,10 +83,13 @@ from edgy_bus.operations.receivers import (
 )
 from edgy_bus.operations.tailing import Following, Tail
 from edgy_bus.operations.tracing import trace_event, trace_row
+from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills
 
 __all__ = [
     "Actions",
+    "Advance",
     "AsideStatus",
+    "Backfilled",
     "Configuration",
     "Dead",
     "Diagnosis",
@@ -100,11 +111,15 @@ __all__ = [
     "HeldRow",
     "Journey",
     "Letter",
+    "Limits",
+    "Order",
     "OutboxPlace",
     "OutboxStatus",
     "ParkedEvent",
     "Parts",
     "Paused",
+    "Plan",
+    "Publisher",
     "ReceiverState",
     "ReceiverStatus",
     "RecordedAction",
@@ -123,8 +138,10 @@ __all__ = [
     "StreamPlace",
     "StreamStatus",
     "Tail",
+    "Unfinished",
     "actions",
     "all_receivers",
+    "backfill",
     "checked_edit",
     "count_dead",
     "data_from",
@@ -143,6 +160,7 @@ __all__ = [
     "list_dead",
     "operator_name",
     "pause",
+    "plan_backfill",
     "receivers",
     "release",
     "replay_dead",
@@ -155,5 +173,6 @@ __all__ = [
     "streams",
     "trace_event",
     "trace_row",
+    "unfinished_backfills",
     "with_fields",
 ]

@@ -7,14 +7,17 @@ every code.
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 
 from edgy_bus.brokers.base import Broker, BrokerFacts
+from edgy_bus.errors import EdgyBusError
 from edgy_bus.operations.overview import GroupStatus, OutboxStatus, Status, status
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.receivers import ReceiverStatus, all_receivers
+from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills
 
 OLDEST_VERSION = (6, 2)
 
@@ -29,6 +32,10 @@ UNPUBLISHED = 60.0
 
 BEHIND = 30.0
 """Seconds by which a group may be behind before a growing lag is worth a warning."""
+
+
+UNMOVED = 600.0
+"""Seconds after which a backfill that has written no page is worth a warning."""
 
 
 class Severity(IntEnum):
@@ -85,6 +92,7 @@ async def doctor(parts: Parts, *, seconds: float = 5.0, unreachable: str = "") -
         *_of_lags(first, second),
         *_of_receivers(await all_receivers(parts.broker), second),
         *_of_outboxes(second, unreachable),
+        *_of_backfills(await _backfills(parts), datetime.now(UTC)),
     ]
     findings.sort(key=lambda finding: -finding.severity)
     return Diagnosis(tuple(findings))
@@ -99,6 +107,31 @@ async def _clock_difference(broker: Broker) -> float:
     if before <= facts.now <= after:
         return 0.0
     return facts.now - (after if facts.now > after else before)
+
+
+async def _backfills(parts: Parts) -> Sequence[Unfinished]:
+    """Return the backfills that have begun and not ended, as far as their entries can be read."""
+    try:
+        return await unfinished_backfills(parts)
+    except EdgyBusError:
+        # A database that cannot be read has a finding of its own.
+        return ()
+
+
+def _of_backfills(unfinished: Iterable[Unfinished], now: datetime) -> Iterator[Finding]:
+    for each in unfinished:
+        seconds = (now - datetime.fromisoformat(each.moved)).total_seconds()
+        # A backfill that runs writes pages, unless a relay or its receiver is behind.
+        if seconds > UNMOVED:
+            yield Finding(
+                "backfill.stands",
+                Severity.WARNING,
+                f"backfill of {each.model} to {each.to}",
+                f"{each.done:,} of {each.total:,} rows are sent, the last one {seconds:.0f} s ago; "
+                f"{each.by} has begun",
+                f"`edgy-bus backfill MODULE:BUS {each.model} --to {each.to} --resume`, or look why "
+                "it waits",
+            )
 
 
 def _of_broker(facts: BrokerFacts) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from edgy_bus.brokers.base import START, EntryId, GroupAtEntry
-from edgy_bus.codec import Envelope, loads
+from edgy_bus.codec import BACKFILL, Envelope, loads
 from edgy_bus.errors import EventError
 from edgy_bus.events import ContextValue, Partition
 from edgy_bus.operations.letters import Letter
@@ -59,6 +59,7 @@ class EventSummary:
         context: the actor, as the publisher described the actor.
         traceparent: the W3C trace context, for the tool that keeps traces.
         to: the only receiver, as GROUP/RECEIVER; None for all receivers.
+        backfill: whether the event repeats a row that existed before.
     """
 
     id: str
@@ -73,6 +74,7 @@ class EventSummary:
     context: Mapping[str, ContextValue]
     traceparent: str | None
     to: str | None
+    backfill: bool = False
 
     @property
     def stream(self) -> Partition:
@@ -259,7 +261,9 @@ def written_ms(event_id: str) -> int | None:
 
 def event_in_row(row: FoundRow) -> EventSummary:
     """Return the event of an outbox row."""
+    attributes = dict(_attributes(row.context))
     return EventSummary(
+        backfill=attributes.pop(BACKFILL, False) is True,
         id=row.event_id,
         model=row.partition.model,
         partition=row.partition.name,
@@ -269,7 +273,7 @@ def event_in_row(row: FoundRow) -> EventSummary:
         source=row.source,
         sequence=row.number,
         causation=row.causation,
-        context=_context(row.context),
+        context=attributes,
         traceparent=row.traceparent,
         to=row.to,
     )
@@ -290,6 +294,7 @@ def event_in_stream(envelope: Envelope, partition: Partition) -> EventSummary:
         context=dict(envelope.context),
         traceparent=envelope.traceparent,
         to=envelope.to,
+        backfill=envelope.backfill,
     )
 
 
@@ -370,7 +375,7 @@ def in_order(journeys: Sequence[Journey]) -> tuple[Journey, ...]:
     return tuple(sorted(journeys, key=lambda each: (each.event.sequence or 0, each.event.time)))
 
 
-def _context(text: str | None) -> Mapping[str, ContextValue]:
+def _attributes(text: str | None) -> Mapping[str, ContextValue]:
     # An operator may have edited the column.
     try:
         context = loads(text) if text else {}

@@ -3,21 +3,25 @@
 `single_statement` makes the event of a single row inside PostgreSQL, with the same result.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from edgy_bus.codec import dumps, key_text
+from edgy_bus.codec import dumps, key_text, stored_context
 from edgy_bus.errors import EventError, EventTooLarge, OperationError
 from edgy_bus.events import Event, new_event_id, now, partition_name
 from edgy_bus.origin import current_origin
-from edgy_bus.outbox.smaller_data import smaller_data
+from edgy_bus.outbox.smaller_data import smaller_data, without_large_fields
 from edgy_bus.settings import EventSettings
 from edgy_bus.sources import Instance, RowChange, SourceModel, Values, changes_of, is_computed
 from edgy_bus.telemetry import current_traceparent
 
 EventRow = dict[str, Any]
 """A row of the outbox, without the id and the time that the database adds."""
+
+
+REPEATS = "post_save"
+"""The signal of events that repeat rows."""
 
 
 class Stamp(NamedTuple):
@@ -29,10 +33,11 @@ class Stamp(NamedTuple):
     context: str | None
 
 
-def stamp() -> Stamp:
-    """Return the stamp of events that are written now."""
+def stamp(*, backfill: bool = False) -> Stamp:
+    """Return the stamp of events that are written now; `backfill` marks events that repeat rows."""
     origin = current_origin()
-    return Stamp(now().isoformat(), current_traceparent(), origin.causation, origin.stored_context)
+    context = stored_context(origin.context, backfill=backfill)
+    return Stamp(now().isoformat(), current_traceparent(), origin.causation, context)
 
 
 class EventEncoder:
@@ -53,6 +58,29 @@ class EventEncoder:
         # Read the clock and the trace once, not for every row of a bulk.
         stamped = stamp()
         return [self._changed(model, signal, change, stamped) for change in changes]
+
+    def repeated(
+        self, model: SourceModel, rows: Iterable[RowChange], to: str
+    ) -> Iterator[EventRow]:
+        """Yield the event of each row that exists, as if the row had just been created.
+
+        Args:
+            model: the model of the rows.
+            rows: the rows; nobody knows their old values.
+            to: the receiver that the events are addressed to, as GROUP/RECEIVER.
+        """
+        stamped = stamp(backfill=True)
+        for row in rows:
+            yield {**self._repeated(model, row, stamped), "to": to}
+
+    def _repeated(self, model: SourceModel, row: RowChange, stamped: Stamp) -> EventRow:
+        subject = key_text(row.key)
+        data = _data(REPEATS, _stored(row, model), model.public)
+        with suppress(EventTooLarge):
+            return self._row(model, REPEATS, subject, data, stamped)
+        # There is no operation that the error could refuse: the row is too large already.
+        smaller = without_large_fields(data, self.settings.max_bytes)
+        return self._row(model, REPEATS, subject, smaller, stamped)
 
     def _changed(
         self, model: SourceModel, signal: str, change: RowChange, stamped: Stamp

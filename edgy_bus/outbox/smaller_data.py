@@ -45,11 +45,16 @@ def smaller_data(data: Data, signal: str, max_bytes: int) -> Iterator[Data]:
             return
     elif signal != DELETION:
         return
+    yield without_large_fields(whole, max_bytes)
+
+
+def without_large_fields(data: Data, max_bytes: int) -> Data:
+    """Return data without the large fields of the row, and with their names as `omitted`."""
     row = data["instance"]
     largest = _largest_value(max_bytes, len(row))
     omitted = [name for name, value in row.items() if len(dumps(value)) > largest]
     instance = {name: value for name, value in row.items() if name not in omitted}
-    yield {**whole, "instance": instance, "omitted": omitted}
+    return {**data, "instance": instance, "omitted": omitted}
 
 
 def _largest_value(max_bytes: int, fields: int) -> int:

@@ -24,7 +24,10 @@ from edgy_bus.sources import (
     Values,
     Write,
 )
-from edgy_bus.sources.statements import KEY, POSTGRESQL, lock_row
+from edgy_bus.sources.statements import KEY, POSTGRESQL, Conditions, lock_row, lock_rows
+
+_LOCK_TIMEOUT = 500
+"""Milliseconds that `OutboxWriter.repeat` waits for the lock of a row."""
 
 Publishes = Callable[[SourceModel, str], bool]
 """Returns whether a model's signal goes to the broker."""
@@ -166,6 +169,37 @@ class OutboxWriter:
             )
             await self._store.append([event])
         return changes
+
+    async def repeat(self, model: TableModel, where: Conditions, limit: int, to: str) -> list[Key]:
+        """Write the events of rows that exist, in the order of their keys, in the open transaction.
+
+        The rows stay locked until the end of the transaction, so that the events stand among the
+        later events of the rows in the order of the commits.
+
+        Args:
+            model: a model whose `REPEATS` goes to the broker.
+            where: the conditions that the rows fulfil.
+            limit: the most rows.
+            to: the receiver that the events are addressed to, as GROUP/RECEIVER.
+
+        Returns:
+            The keys of the rows.
+
+        Raises:
+            TryAgain: if another transaction keeps one of the rows locked.
+        """
+        database = self._database
+        if database.dialect.name == POSTGRESQL:
+            # The rows that are locked by then must not wait for a transaction that takes long.
+            await database.script(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}")
+        key = model.table.c[model.pk]
+        locking = lock_rows(key, where, model.public, exclusive=False).limit(limit)
+        rows = (await database.run(locking)).rows
+        if rows:
+            changes = [RowChange(row[key.name], row) for row in rows]
+            await self._store.append(list(self._encoder.repeated(model, changes, to)))
+            database.on_commit(self.ring)
+        return [row[key.name] for row in rows]
 
     async def send(
         self, model: TableModel, signal: str, instance: Instance | None, kwargs: Values

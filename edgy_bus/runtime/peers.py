@@ -7,6 +7,9 @@ from edgy_bus.brokers.base import Broker
 from edgy_bus.codec import loads
 from edgy_bus.errors import EventError
 
+_ADDRESSES = 2
+"""The first protocol whose workers know events that are addressed to a receiver."""
+
 _SETS_ASIDE = 3
 """The first protocol whose workers know receivers that are set aside."""
 
@@ -17,6 +20,11 @@ class Peer:
 
     protocol: int
     receivers: frozenset[str]
+
+    @property
+    def knows_addresses(self) -> bool:
+        """Return whether the worker's release knows events that are addressed to a receiver."""
+        return self.protocol >= _ADDRESSES
 
     @property
     def knows_receivers_aside(self) -> bool:

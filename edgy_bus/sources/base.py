@@ -8,7 +8,7 @@ class of a model.
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Never, Protocol
 
-from sqlalchemy import Table
+from sqlalchemy import ColumnElement, Table
 
 from edgy_bus.signals import Broadcaster
 
@@ -119,3 +119,10 @@ class TableModel(SourceModel, Protocol):
     @property
     def pk(self) -> str:
         """Return the name of the primary key."""
+
+    def conditions(self, lookups: Values) -> Sequence[ColumnElement[bool]]:
+        """Return the conditions of lookups by their names, like `age__gte`; `pk` is the key.
+
+        Values are converted as the fields do. Raises `OperationError` for an unknown field or
+        lookup, and for a value that the field cannot have.
+        """

@@ -266,6 +266,8 @@ async def operate(broker: RedisBroker) -> None:
     assert (await broker.members("mail")).pause == (paused.until, "ana")
     assert await pause(broker, "mail", seconds=None, by="ana")
     assert (await resume(broker, "mail")).was_paused
+    # What a backfill asks beside the other views.
+    assert await broker.strangers_to([PARTITION], "mail", "send") == []
     await forget_receiver(broker, "mail", "send")
     done = (await actions(broker, 10)).actions
     words = ["dead edit", "dead replay", "release", "pause", "pause", "resume", "receiver forget"]

@@ -11,6 +11,7 @@ from edgy_bus.codec import (
     dumps,
     loads,
     numbering,
+    stored_context,
     unpack,
 )
 from edgy_bus.codec import pack as encode
@@ -64,6 +65,18 @@ def test_an_event_with_causation_and_context_is_the_same_after_its_way_as_bytes(
     event = plain._replace(causation="e0", context={"actor": "ada", "n": 1.5, "admin": True})
     wire = encode(event)
     assert unpack({b"head": wire.header, b"data": wire.data}).open() == event
+
+
+def test_a_backfill_is_an_attribute_that_no_context_has() -> None:
+    header = pack(context=stored_context({"actor": "ada"}, backfill=True))
+    assert loads(header) == loads(PLAIN) | {"actor": "ada", "backfill": True}
+    event = unpack({b"head": header, b"data": b"{}"}).open()
+    assert (event.backfill, event.context) == (True, {"actor": "ada"})
+    wire = encode(event)
+    assert unpack({b"head": wire.header, b"data": wire.data}).open() == event
+    assert not unpack({b"head": PLAIN, b"data": b"{}"}).open().backfill
+    for edited in ('{"backfill":1}', '{"backfill":"true"}', '{"backfill":false}'):
+        assert pack(context=edited) == PLAIN
 
 
 @pytest.mark.parametrize(

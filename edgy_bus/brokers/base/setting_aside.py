@@ -114,6 +114,17 @@ class SettingAside(ABC):
     ) -> Mapping[Partition, Mapping[str, Aside]]:
         """Return the receivers of a group that are set aside, for partitions that have any."""
 
+    @abstractmethod
+    async def strangers_to(
+        self, partitions: Sequence[Partition], group: str, receiver: str
+    ) -> list[Partition]:
+        """Return the partitions to which a receiver of a group is not known yet.
+
+        A new receiver begins with events to come. Until a tenure has arranged the partition, events
+        that are appended may pass the receiver by. A partition that was never arranged is left
+        out: it will know all receivers from its first entry.
+        """
+
 
 def has_finished(note: bytes, event_id: bytes, receiver: str) -> bool:
     """Return whether the note of an entry says that a receiver has finished the event."""

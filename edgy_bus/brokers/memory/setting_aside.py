@@ -67,6 +67,16 @@ class MemorySettingAside(MemoryCore, SettingAside):
             if attendance.asides
         }
 
+    async def strangers_to(
+        self, partitions: Sequence[Partition], group: str, receiver: str
+    ) -> list[Partition]:
+        attendances = {each: self._streams[each].attendances[group] for each in partitions}
+        return [
+            partition
+            for partition, each in attendances.items()
+            if each.established is not None and receiver not in {*each.floors, *each.asides}
+        ]
+
 
 class Step:
     """Arrange the receivers of a group at a stream, as `arrange.lua` does.

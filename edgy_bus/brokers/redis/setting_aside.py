@@ -59,6 +59,21 @@ class RedisSettingAside(RedisCore, SettingAside):
         answers = zip(partitions, await self._scripts.ask(commands), strict=True)
         return {partition: _asides(pairs(flat)) for partition, flat in answers if flat}
 
+    async def strangers_to(
+        self, partitions: Sequence[Partition], group: str, receiver: str
+    ) -> list[Partition]:
+        commands: list[Sequence[Argument]] = []
+        for partition in partitions:
+            here, aside = self.keys.here(partition, group), self.keys.aside(partition, group)
+            commands += [("HGET", here, ""), ("HGET", here, receiver), ("HGET", aside, receiver)]
+        answers = await self._scripts.ask(commands) if commands else []
+        # The empty name has the time of the first arrangement.
+        return [
+            partition
+            for at, partition in enumerate(partitions)
+            if answers[3 * at] is not None and answers[3 * at + 1 : 3 * at + 3] == [None, None]
+        ]
+
 
 def _arrangement(answer: Answer) -> Arrangement:
     aside, set_aside, returned = (

@@ -8,6 +8,7 @@ one statement. Every change of state compares the head with the head that the ca
 """
 
 from edgy_bus.outbox.store.outbox import OutboxStore
+from edgy_bus.outbox.store.progress import ProgressStore
 from edgy_bus.outbox.store.repairs import RepairStore
 from edgy_bus.outbox.store.searching import FoundRow, FoundRows, Placing, SearchStore
 from edgy_bus.outbox.store.tidying import TidyStore
@@ -34,6 +35,7 @@ __all__ = [
     "Pending",
     "PendingRow",
     "Placing",
+    "ProgressStore",
     "Recognised",
     "Repair",
     "RepairStore",

@@ -88,6 +88,27 @@ class SettingAsideTopic:
         assert await fetch_ids(broker, lease) == ["a"]
         assert await broker.asides([PARTITION], "mail") == {}
 
+    async def test_a_new_receiver_is_a_stranger_until_the_partition_is_arranged(
+        self, broker: Broker
+    ) -> None:
+        async def strangers(*receivers: str) -> list[str]:
+            return [
+                each for each in receivers if await broker.strangers_to([PARTITION], "mail", each)
+            ]
+
+        assert await broker.strangers_to([], "mail", B) == []
+        assert await strangers(A, B) == [], "the first arrangement begins with the first entry"
+        await append(broker, "a")
+        lease = await acquire(broker, "w1")
+        await broker.arrange(lease, ONE, {})
+        assert await strangers(A, B) == [B]
+        await broker.arrange(lease, {**ONE, B: LATER}, {})
+        assert await strangers(A, B) == []
+        lease = await next_tenure(broker, lease)
+        await arrange(broker, lease, without=True)
+        assert await strangers(A, B) == [], "a receiver that is set aside is known"
+        assert await broker.strangers_to([PARTITION], "search", B) == []
+
     async def test_a_receiver_that_is_left_out_reads_in_a_group_of_its_own(
         self, broker: Broker
     ) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import delete
 
 from edgy_bus.brokers.base import Lease, Listed, RowKey
 from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import unpack
 from edgy_bus.database import Database
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import PRE, Partition, new_event_id
@@ -70,13 +71,14 @@ async def tenure(broker: MemoryBroker, group: str = "mail") -> Lease:
 async def test_an_event_waits_for_the_relay_then_for_groups_and_is_confirmed(
     parts: Parts, broker: Fading, store: OutboxStore, relayed: Relayed
 ) -> None:
-    [event_id] = await write(store, 1, context='{"actor":"ada"}')
+    [event_id] = await write(store, 1, context='{"actor":"ada","backfill":true}')
     journey = (await trace_event(parts, event_id)).journey
     assert journey is not None
     assert journey.outbox is not None
     assert (journey.outbox.stage, journey.outbox.number) == (Stage.PENDING, 1)
     assert (journey.stream, journey.groups) == (None, ())
     assert (journey.event.subject, journey.event.context) == (ROW, {"actor": "ada"})
+    assert journey.event.backfill
 
     await relayed()
     lease = await tenure(broker)
@@ -88,6 +90,7 @@ async def test_an_event_waits_for_the_relay_then_for_groups_and_is_confirmed(
     assert journey.stream is not None
     assert journey.outbox.stage is Stage.PUBLISHED
     assert (journey.stream.entry, journey.stream.present) == (str(entry.id), True)
+    assert unpack(entry.fields).backfill
     [group] = journey.groups
     assert (group.group, group.stage, group.owner) == ("mail", GroupStage.UNFINISHED, "host-1")
     assert (trace.gaps, trace.unreachable) == ((), ())
