@@ -53,6 +53,7 @@ from edgy_bus.models import (
     TimeField,
     UUIDField,
 )
+from edgy_bus.observability.tracing import use_opentelemetry
 from edgy_bus.retrying import Retry, dead_letter, retry, snooze
 from edgy_bus.runtime.hooks import FailedCall
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
@@ -133,4 +134,5 @@ __all__ = [
     "pre_update",
     "retry",
     "snooze",
+    "use_opentelemetry",
 ]

@@ -10,7 +10,7 @@ its rows.
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from edgy_bus import telemetry
@@ -32,6 +32,8 @@ SIDE_BY_SIDE = 4
 
 _UNMARKED = 64
 """Chunks that wait for their mark; appending waits when there are more."""
+
+_NO_SPAN = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,8 @@ class Publisher:
         for rows in cut(pending.rows, self._chunk, self._paging.chunk_bytes):
             wires = [packer.wire(pending.incarnations, row) for row in rows]
             began = _now()
-            entries = await self._broker.publish(partition, head, wires)
+            with _span(partition, rows):
+                entries = await self._broker.publish(partition, head, wires)
             page.slowest = max(page.slowest, _now() - began)
             if entries is None:
                 # The rows behind this chunk must not overtake it.
@@ -204,6 +207,15 @@ class Publisher:
                 telemetry.emit(
                     catalogue.RelayPublished(partition=str(chunk.partition), count=count)
                 )
+
+
+def _span(partition: Partition, rows: Sequence[PendingRow]) -> AbstractContextManager[object]:
+    """Return the span in which events are appended, if anybody traces one of them."""
+    maker = telemetry.spans()
+    if maker is None:
+        return _NO_SPAN
+    traceparents = [row.traceparent for row in rows]
+    return maker.append(partition.model, partition.name, traceparents) or _NO_SPAN
 
 
 def publish_delays(

@@ -86,6 +86,8 @@ class Tidier:
         self._streams.clear()
         self._looks.clear()
         self._known = {}
+        # A copy of the broker that took over may not know the last trims.
+        self._trimmed.clear()
         self._prunes = False
         self._next_round = 0.0
 
@@ -255,6 +257,9 @@ class Tidier:
             # By the clock that numbers entries, because this process's clock may be ahead.
             youngest = head.entry.ms - int(self._settings.keep * 1000)
             below = min(below, EntryId(max(0, youngest), 0))
-        if self._trimmed.get(partition) != (head.epoch, below):
-            await self._broker.trim(partition, head, below, progress)
+        if self._trimmed.get(partition) == (head.epoch, below):
+            return
+        removed = await self._broker.trim(partition, head, below, progress)
+        # A group that has gone back catches up, to the same entry perhaps.
+        if removed is not None:
             self._trimmed[partition] = (head.epoch, below)

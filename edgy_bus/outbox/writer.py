@@ -1,7 +1,9 @@
 """Writes the events of a change in the transaction of the change: both happen, or neither."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
+from edgy_bus import telemetry
 from edgy_bus.codec import key_text
 from edgy_bus.database import Database
 from edgy_bus.errors import IntegrityError
@@ -26,6 +28,8 @@ from edgy_bus.sources.statements import KEY, POSTGRESQL, lock_row
 
 Publishes = Callable[[SourceModel, str], bool]
 """Returns whether a model's signal goes to the broker."""
+
+_NO_SPAN = nullcontext()
 
 
 class OutboxWriter:
@@ -71,6 +75,17 @@ class OutboxWriter:
         """Make a change and write its events. Raises `EventError` for an event over the limit."""
         if not self.records(write.model, write.signal):
             return await write.run(self._database)
+        with self._span(write.model, write.signal):
+            return await self._record(write)
+
+    def _span(self, model: SourceModel, signal: str) -> AbstractContextManager[object]:
+        """Return the span of an operation, whose context its events carry."""
+        maker = telemetry.spans()
+        if maker is None:
+            return _NO_SPAN
+        return maker.operation(self._encoder.model_name(model), signal) or _NO_SPAN
+
+    async def _record(self, write: Write) -> Sequence[RowChange]:
         single = self._single_row(write)
         if single is not None:
             return await self._write_row(write, single)
@@ -160,6 +175,12 @@ class OutboxWriter:
         The event of an instance whose row is gone has no subject: it has no place among the events
         of a row.
         """
+        with self._span(model, signal):
+            await self._send(model, signal, instance, kwargs)
+
+    async def _send(
+        self, model: TableModel, signal: str, instance: Instance | None, kwargs: Values
+    ) -> None:
         async with self._database.transaction():
             subject = None
             if instance is not None and await self._lock(model, instance.pk):

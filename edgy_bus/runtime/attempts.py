@@ -39,8 +39,10 @@ class Attempts:
         await self._acknowledger.assure([job.handling for job in inherited])
         if self._term.may_begin():
             return True
-        # The count that was just written stays too high by one attempt until this is reported. If
-        # the report is lost, the event is given up after fewer calls, and never after more.
+        # The count that was just written stays too high by one attempt until this is reported, so
+        # it is reported at once. If the report is lost, the event is given up after fewer calls,
+        # and never after more.
+        self._acknowledger.hurry()
         for job in inherited:
             if job.handling.begun and job.handling.begun.pop(job.subscription.name, None):
                 self._acknowledger.owe(job.handling)

@@ -29,6 +29,7 @@ from edgy_bus.origin import handle, handle_batch
 from edgy_bus.reasons import describe
 from edgy_bus.retrying import Bury
 from edgy_bus.runtime.answers import meaning, meanings
+from edgy_bus.runtime.call_spans import batch_span, begin_span, end_span
 from edgy_bus.runtime.inbox import advance
 from edgy_bus.runtime.keywords import keywords_of
 from edgy_bus.runtime.leftovers import give_back
@@ -39,6 +40,7 @@ from edgy_bus.runtime.stepping import begin, complete, resume
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.turns import CallTime, Turn, report_wait
 from edgy_bus.signals import Inbox, fitted
+from edgy_bus.telemetry import CallSpan
 
 _UNCALLED = (Done, Bury)
 _SKIPPED, _UNTOUCHED = Done(skipped=True), Untouched()
@@ -68,6 +70,7 @@ class Begun:
         context: the context of the call.
         cancellations: how often the runner's task was asked to cancel before the call.
         time: measures the time of the call.
+        span: the span of the call, if anybody traces the call.
     """
 
     call: Coroutine[Any, Any, Any]
@@ -75,6 +78,7 @@ class Begun:
     context: Context
     cancellations: int
     time: CallTime
+    span: CallSpan | None = None
 
 
 def _nothing() -> None: ...
@@ -127,20 +131,25 @@ def _begin(
     subscription: Subscription, envelope: Envelope, context: Context, cancellations: int
 ) -> Outcome | Begun:
     time = CallTime(waiting=subscription.receiver.options.inbox is not None)
+    span = None
     try:
         call = _call(subscription, envelope, time)
         if isinstance(call, _UNCALLED):
             return call
+        # Nothing of the receiver has run yet. An event that it does not want has no span.
+        span = begin_span(subscription, (envelope,))
         try:
-            return Begun(call, begin(call), context, cancellations, time)
+            return Begun(call, begin(call), context, cancellations, time, span)
         except StopIteration as stop:
-            return meaning(subscription, stop.value)
+            outcome = meaning(subscription, stop.value)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a receiver may raise anything
         # CancelledError too: nobody can cancel this task while the task runs, so the receiver, or
         # something that the receiver waited for, was cancelled.
-        return _failed(subscription, time, error)
+        outcome = _failed(subscription, time, error)
+    end_span(span, (outcome,))
+    return outcome
 
 
 async def _after_a_turn(answer: Outcome) -> Outcome:
@@ -154,8 +163,13 @@ async def finish(
     """Run the rest of an attempt, for at most `deadline` seconds."""
     watch = CallWatch(subscription, envelope, begun.call)
     rest = resume(begun.call, begun.waits_for, begun.context, watch.cancelled)
-    answer = await _finished(watch, rest, begun, deadline)
-    return meaning(subscription, answer)
+    outcomes: list[Outcome] = []
+    try:
+        answer = await _finished(watch, rest, begun, deadline)
+        outcomes.append(meaning(subscription, answer))
+    finally:
+        end_span(begun.span, outcomes)
+    return outcomes[0]
 
 
 async def execute_batch(
@@ -373,9 +387,11 @@ async def _handle_batch(
     if not wanted:
         return outcomes
     handle_batch(events)
-    time.begin()
-    answer = await receiver.function(subscription.sender, instances=instances, events=events)
-    ids = [envelopes[number].id for number in wanted]
-    for number, outcome in zip(wanted, meanings(subscription, answer, ids), strict=True):
+    called = [envelopes[number] for number in wanted]
+    with batch_span(subscription, called) as answered:
+        time.begin()
+        answer = await receiver.function(subscription.sender, instances=instances, events=events)
+        answered.extend(meanings(subscription, answer, [each.id for each in called]))
+    for number, outcome in zip(wanted, answered, strict=True):
         outcomes[number] = outcome
     return outcomes

@@ -66,6 +66,7 @@ class Intake:
         self._portion = tools.portion
         self._first_wait = self._next_wait = tools.settings.block * 2
         self._longest_pause = tools.settings.backoff
+        self._return_pause = _FIRST_PAUSE
         self._in_hand = in_hand
         self._lanes = in_hand.lanes
         self._scheduler = scheduler
@@ -149,6 +150,10 @@ class Intake:
             for entry in fetched.entries:
                 self._admit(entry)
             self._scheduler.pump()
+            if fetched.more and not fetched.entries:
+                await self._wait_for_return()
+                continue
+            self._return_pause = _FIRST_PAUSE
             if _is_at_rest(fetched):
                 await self._wait_for_news(fetched.position)
 
@@ -217,6 +222,14 @@ class Intake:
                 partition=str(self._partition), group=self._term.group, error=error
             )
         )
+
+    async def _wait_for_return(self) -> None:
+        """Wait a moment, because the receiver whose group is read has to come back first."""
+        # Without the bell, which would ring at once for the entries that are not to be read. Soon
+        # at first: the group of all stands still for a moment only, so that the receiver can come
+        # back. Later less often: the receiver may have a call of hours.
+        await self._term.pause(self._return_pause)
+        self._return_pause = min(_RETURN, self._return_pause * 2)
 
     async def _wait_for_news(self, position: EntryId) -> None:
         self.position = position

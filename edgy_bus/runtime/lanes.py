@@ -121,8 +121,7 @@ class Lanes(Generic[J]):
         lane.blocked = False
         self._blocked -= 1
         self.active += len(lane.jobs)
-        self._load.waiting -= lane.size
-        self._load.active += lane.size
+        self._load.waits_no_longer(lane.size)
 
     def unblock(self, lane: Lane[J]) -> None:
         """Make a blocked lane ready again."""

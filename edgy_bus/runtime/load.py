@@ -68,6 +68,14 @@ class Load:
         if self.active <= self._enough:
             self._serve()
 
+    def waits_no_longer(self, size: int) -> None:
+        """Take note that events which have waited can run now."""
+        was_full = self.is_full
+        self.waiting -= size
+        self.active += size
+        if was_full and not self.is_full:
+            self._serve()
+
     def _serve(self) -> None:
         """Keep room for those in line, from the head on.
 

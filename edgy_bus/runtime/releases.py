@@ -24,7 +24,8 @@ _NOTHING = Parked(START, DeadLetter(START, "", "", 0, {}))
 """Taking this event out ends the hold of a row without parked events."""
 
 _AT_ONCE = 4
-"""Parked events of a partition that are handled at the same time, each of another row."""
+"""Parked events of a receiver and a partition that are handled at the same time, each of another
+row. A long line of released rows would otherwise keep the receiver's new events waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Releases:
         self._held = held
         self._tasks = tasks
         self._waits = waits
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns: dict[str, asyncio.Semaphore] = {}
 
     async def handle(self, key: RowKey, attempts: int) -> None:
         """Handle a row's parked events.
@@ -188,15 +189,26 @@ class Releases:
     async def _call(
         self, key: RowKey, subscription: Subscription, envelope: Envelope, attempts: int
     ) -> Outcome | None:
-        """Call the receiver in a slot of its own; None if the tenure stops first."""
+        """Call the receiver when it is the row's turn; None if the tenure stops first."""
+        turns = self._turns.setdefault(subscription.name, asyncio.Semaphore(_AT_ONCE))
+        with self._tasks.resting():
+            await turns.acquire()
+        try:
+            return await self._call_in_slot(key, subscription, envelope, attempts)
+        finally:
+            turns.release()
+
+    async def _call_in_slot(
+        self, key: RowKey, subscription: Subscription, envelope: Envelope, attempts: int
+    ) -> Outcome | None:
+        # A row that has a slot waits for nothing else: other partitions need the slot.
         name, slots, breakers = subscription.name, self._tools.receivers, self._tools.breakers
         turn = slots.stand_in_line(name)
         try:
             # No slot is free while the breaker of the receiver is open.
             if not turn.done() and not await self._comes(turn):
                 return None
-            async with self._turns:
-                outcome = await self._call_now(key, subscription, envelope, attempts)
+            outcome = await self._call_now(key, subscription, envelope, attempts)
             # With the slot: a failure may open the breaker, and nobody may have the slot then.
             if breakers is not None and outcome is not None:
                 breakers.judge(name, envelope, outcome)

@@ -17,23 +17,31 @@ from edgy_bus.telemetry.measuring import (
     measure,
 )
 from edgy_bus.telemetry.notice import Counter, Notice
+from edgy_bus.telemetry.spans import Call, CallSpan, Failure, Spans, Traced, make_spans, spans
 from edgy_bus.telemetry.tracing import current_traceparent
 
 __all__ = [
+    "Call",
+    "CallSpan",
     "Counter",
     "Distribution",
+    "Failure",
     "Gauge",
     "Histogram",
     "Listener",
     "Measurement",
     "Metric",
     "Notice",
+    "Spans",
+    "Traced",
     "catalogue",
     "collect",
     "current_traceparent",
     "emit",
     "is_measured",
     "listen",
+    "make_spans",
     "measure",
     "measurements",
+    "spans",
 ]

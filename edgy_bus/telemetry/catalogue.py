@@ -1212,6 +1212,18 @@ class RowReleased(Notice):
     receiver: str
 
 
+@_entry
+class TracingFailed(Notice):
+    """Spans cannot be made, because the SDK or a processor of spans raises. Nothing else is hurt.
+
+    Reported once for each process. Remedy: the configuration of OpenTelemetry.
+    """
+
+    name: ClassVar[str] = "tracing.failed"
+    level: ClassVar[int] = logging.ERROR
+    error: str
+
+
 ENTRIES: tuple[type[Notice], ...] = tuple(
     entry
     for entry in globals().values()

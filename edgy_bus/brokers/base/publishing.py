@@ -90,8 +90,10 @@ class Publishing(ABC):
         head: StreamHead,
         below: EntryId,
         progress: Mapping[str, EntryId],
-    ) -> int:
+    ) -> int | None:
         """Remove the entries below an id if the stream holds `head`. Return how many are removed.
+
+        Return None if the removal is refused.
 
         A stream that began again after a loss may have smaller ids, if the server's clock went
         back: trimming such a stream would remove new events. `progress` is the answer to the

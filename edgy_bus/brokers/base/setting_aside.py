@@ -25,6 +25,10 @@ PAUSED = "paused"
 BEHIND = "behind"
 """The reason of new receivers that begin with the oldest kept entry."""
 
+NEAR = 1.0
+"""Seconds between the entries that a receiver and its group have read last, within which the
+receiver can catch up in a moment: on a busy stream it is always a little behind."""
+
 MOVED = 200
 """Unfinished entries that are moved to a receiver's own group in one call."""
 
@@ -58,7 +62,8 @@ class Arrangement:
         dropped: the receivers that this call has removed, and how many entries each had not
             finished; None where the broker cannot count.
         more: whether the call is to be repeated before anything is read.
-        near: whether a receiver comes back as soon as the tenure reads nothing for a while.
+        near: whether a receiver can come back once the tenure reads nothing for a while: it has
+            read as much as its group, or nearly (`NEAR`).
     """
 
     aside: frozenset[str] = frozenset()

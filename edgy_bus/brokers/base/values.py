@@ -151,7 +151,8 @@ class Fetched:
     """Hold the result of a fetch.
 
     `inherited`: former owners left the entries unfinished, and more of such entries may follow.
-    `more`: the read did not come to the end of the stream, as far as the broker knows.
+    `more`: the read did not come to the end of the stream, as far as the broker knows. Without
+    entries: the receiver is to come back, and its own group reads no further until then.
     `position` is the id up to which the group has read, for `Bell.wait`; after inherited entries,
     the id up to which entries were taken over. `missing` are entries that former owners left
     unfinished and that the stream no longer has. `ended`: the receiver whose own group was read is

@@ -51,7 +51,8 @@ class MemoryConsuming(MemoryCore, Consuming):
         if lease.receiver in attendance.due:
             (main, *_) = stream.groups_of(lease.group)
             if main is None or group.position >= main.position:
-                return Fetched((), False, group.position, ended=not group.pending)
+                ended = not group.pending
+                return Fetched((), False, group.position, ended=ended, more=not ended)
         fresh = [entry for entry in stream.entries if entry > group.position][:count]
         fresh = stream.within(fresh, most_bytes)
         for entry in fresh:

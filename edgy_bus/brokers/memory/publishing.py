@@ -95,10 +95,10 @@ class MemoryPublishing(MemoryCore, Publishing):
         head: StreamHead,
         below: EntryId,
         progress: Mapping[str, EntryId],
-    ) -> int:
+    ) -> int | None:
         stream, now = self._streams[partition], await self.progress(partition, head)
         if now is None or any(now[name] < progress.get(name, START) for name in now):
-            return 0
+            return None
         trimmed = [entry for entry in stream.entries if entry < below]
         for entry in trimmed:
             del stream.entries[entry]

@@ -13,7 +13,7 @@ from edgy_bus.brokers.base import (
     SettingAside,
 )
 from edgy_bus.brokers.base.rostering import NEW_GROUP
-from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, PAUSED, has_finished
+from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, NEAR, PAUSED, has_finished
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Attendance, Group, Stream
 from edgy_bus.events import Partition
@@ -201,7 +201,11 @@ class Step:
         self.changed = self.changed or name not in self.attendance.due
         self.attendance.due.add(name)
         own = self._own(name)
-        if own is None or own.position < self._group.position:
+        if own is None:
+            return
+        if own.position < self._group.position:
+            behind = self._group.position.ms - own.position.ms
+            self._near = self._near or behind < NEAR * 1000
             return
         # A tenure of the own group may call the receiver, for a released row as well.
         _, until = self._stream.leases.get(self._role(name), ("", 0.0))

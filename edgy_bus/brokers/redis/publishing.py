@@ -96,12 +96,12 @@ class RedisPublishing(RedisCore, Publishing):
         head: StreamHead,
         below: EntryId,
         progress: Mapping[str, EntryId],
-    ) -> int:
+    ) -> int | None:
         arguments: list[Argument] = [*head_arguments(head), self.keys.tag(partition), str(below)]
         for group, finished in progress.items():
             arguments += [group, str(finished)]
         answer = await self._scripts.call("progress", self._stream_keys(partition), arguments)
-        return 0 if answer.refusal else int(answer[b"removed"])
+        return None if answer.refusal else int(answer[b"removed"])
 
 
 def _is_number(text: bytes) -> bool:

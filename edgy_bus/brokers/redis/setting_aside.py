@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from edgy_bus.brokers.base import Arrangement, Aside, EntryId, Lease, Listed, SettingAside
 from edgy_bus.brokers.base.rostering import NEW_GROUP
-from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, PAUSED
+from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, NEAR, PAUSED
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore, require_tenure
 from edgy_bus.brokers.redis.encoding import milliseconds, tenure_arguments, text_of
@@ -37,7 +37,7 @@ class RedisSettingAside(RedisCore, SettingAside):
             self.keys.here(partition, group),
         )
         arguments: list[Argument] = [group, *tenure_arguments(lease), self.keys.tag(partition)]
-        arguments += (int(sets_aside), MOVED, milliseconds(NEW_GROUP))
+        arguments += (int(sets_aside), MOVED, milliseconds(NEW_GROUP), milliseconds(NEAR))
         arguments += (len(taking_part), len(left_out))
         for name, listed in taking_part.items():
             arguments += (name, listed.start, milliseconds(listed.since), BEHIND)

@@ -35,7 +35,7 @@ class TrimmingTopic:
         assert progress == {"mail": head.entry}
         # What the publisher has seen before an older copy of the data came back.
         before = {"mail": head.entry.next}
-        assert await broker.trim(PARTITION, head, head.entry, before) == 0
+        assert await broker.trim(PARTITION, head, head.entry, before) is None
         # Groups that are gone, or that have come since, are the publisher's affair.
         await acquire(broker, "w", group="search")
         assert await broker.trim(PARTITION, head, head.entry, {**progress, "gone": BEYOND}) == 2
@@ -48,7 +48,7 @@ class TrimmingTopic:
         read = await fetch_new(broker, mail, 2)
         await broker.settle(mail, [entry.id for entry in read])
         before = {"mail": head.entry.next}
-        assert await broker.trim(PARTITION, head, head.entry, before) == 0
+        assert await broker.trim(PARTITION, head, head.entry, before) is None
         progress = await broker.progress(PARTITION, head)
         assert progress == {"mail": read[-1].id.next}
         assert await broker.trim(PARTITION, head, progress["mail"], progress) == 2
@@ -61,5 +61,5 @@ class TrimmingTopic:
             replace(head, event_id="x"),
             replace(head, entry=BEYOND),
         ):
-            assert await broker.trim(PARTITION, wrong, BEYOND, {}) == 0
+            assert await broker.trim(PARTITION, wrong, BEYOND, {}) is None
         assert await broker.trim(PARTITION, head, head.entry, {}) == 1

@@ -59,7 +59,7 @@ class OneBadStream(Away):
         head: StreamHead,
         below: EntryId,
         progress: Mapping[str, EntryId],
-    ) -> int:
+    ) -> int | None:
         self._refuse("trim", partition)
         return await super().trim(partition, head, below, progress)
 

@@ -1,5 +1,6 @@
 """Tidying: in slices between pages, and without a write where nothing has happened."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -228,7 +229,7 @@ async def test_a_new_tenure_begins_a_new_round(
     await store.add_group(MODEL, "found by another relay")
     trimmed: list[Partition] = []
 
-    async def trim(partition: Partition, *_: Any) -> int:
+    async def trim(partition: Partition, *_: Any) -> int | None:
         trimmed.append(partition)
         return 0
 
@@ -236,3 +237,38 @@ async def test_a_new_tenure_begins_a_new_round(
     while await relay.step():
         pass
     assert trimmed == []
+
+
+async def test_a_trim_that_was_refused_is_tried_again(
+    store: OutboxStore, broker: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group went back after the relay had looked, and is where it was a round later."""
+    await write(store, 5)
+    relay = relay_of(store, broker, partitions=1, trim_every=3_600)
+    await rounds(relay)
+    await read_all(broker, "mail")
+
+    async def refuse(*_: Any) -> None:
+        return None
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(broker, "trim", refuse)
+        await rounds(relay)
+    assert len(await on_stream(broker)) == 5
+    await rounds(relay)
+    assert len(await on_stream(broker)) == 1
+
+
+async def test_a_new_tenure_trims_again(store: OutboxStore, broker: Away) -> None:
+    """The copy of the broker that took over may have lost the last trim, and nothing else."""
+    await write(store, 5)
+    relay = relay_of(store, broker, partitions=1, trim_every=3_600)
+    await rounds(relay)
+    await read_all(broker, "mail")
+    before = deepcopy(broker._streams[PARTITION])
+    await rounds(relay)
+    assert len(await on_stream(broker)) == 1
+    broker._streams[PARTITION] = before
+    await relay.leader.hand_back()
+    await rounds(relay)
+    assert len(await on_stream(broker)) == 1

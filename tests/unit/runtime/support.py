@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import Broker, EntryId
 from edgy_bus.codec import Envelope, pack, unpack
+from edgy_bus.events import Partition
 from edgy_bus.portions import Portion
 from edgy_bus.retrying import Retry
 from edgy_bus.runtime.failures import Failures
@@ -77,7 +78,7 @@ class Group:
         self,
         broker: Broker,
         *subscriptions: Subscription,
-        idle: Callable[[], None] | None = None,
+        idle: Callable[[Partition, EntryId], None] | None = None,
         failures: Failures | None = None,
         **settings: Any,
     ) -> None:
@@ -94,7 +95,7 @@ class Group:
             Portion(self.settings.fetch_bytes),
             self.stats,
             Window(self.settings.window),
-            idle or (lambda: None),
+            idle or (lambda *_: None),
             failures=failures or Failures(),
         )
 

@@ -15,7 +15,7 @@ from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import Wire, pack
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.retrying import Retry
-from edgy_bus.runtime import lanes
+from edgy_bus.runtime import acknowledger, lanes
 from edgy_bus.runtime.inbox import inbox
 from edgy_bus.runtime.jobs import STREAM
 from edgy_bus.runtime.outcome import Note, unpack_notes
@@ -134,6 +134,36 @@ async def test_an_attempt_that_is_not_made_because_the_owner_stops_is_not_counte
     await eventually(lambda: calls or group.stats.dead)
     await group.end(tenure)
     assert calls == ["handled"]
+
+
+async def test_a_count_that_is_taken_back_is_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In between, the death of the process would leave an attempt that did not begin."""
+    entered = asyncio.Event()
+
+    async def receive(sender: Any, **kwargs: Any) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    broker = Noting()
+    one = event("1", 1)
+    await publish(broker, one)
+    group = Group(broker, subscribe(receive, retry=QUICK))
+    tenure = await group.begin()
+    await entered.wait()
+    await kill(group, tenure)
+    monkeypatch.setattr(acknowledger, "_GATHERING", 3_600)
+    broker.go.clear()
+    tenure = await group.begin("other")
+    await broker.noted.wait()
+    # As an offer of the partition to another worker does.
+    tenure.term.let_begin(False)
+    broker.go.set()
+    await eventually(lambda: len(broker.notes) == 2)
+    await kill(group, tenure)
+    counted, taken_back = [unpack_notes(one.id, note) for note in broker.notes]
+    assert (counted, taken_back) == ({"r": Note(1)}, {})
 
 
 async def test_what_is_counted_for_one_receiver_is_not_forgotten_while_another_one_goes_on() -> (

@@ -36,6 +36,18 @@ def test_what_waits_is_counted_apart() -> None:
     assert not load.has_room(1)
 
 
+async def test_who_stands_in_line_gets_the_room_of_what_waits_no_longer() -> None:
+    load = Load(100, 100)
+    load.waiting = 120
+    turn = load.stand_in_line(20)
+    assert not turn.done()
+    load.waits_no_longer(10)
+    assert not turn.done(), "there is no room yet for what waits"
+    load.waits_no_longer(60)
+    assert turn.result()
+    assert (load.active, load.waiting) == (70, 50)
+
+
 async def test_those_in_line_get_room_in_the_order_in_which_they_came() -> None:
     load = Load(100, 100)
     load.active = 100

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from edgy_bus.brokers.base import Fetched, Lease
+from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import dumps
 from edgy_bus.operations import forget_receiver, release
 from edgy_bus.operations import held as held_rows
 from edgy_bus.retrying import Retry
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
-from tests.support import Told, eventually
+from edgy_bus.settings import WorkerSettings
+from tests.support import PARTITION, Told, event, eventually, publish
 from tests.unit.runtime.programs import PARTITIONS, SETTINGS, Programs
 from tests.unit.runtime.support import subscribe
 
@@ -283,3 +286,52 @@ async def test_a_call_that_runs_finishes_before_its_receiver_is_set_aside(
 
 async def _has(names: Callable[[], Awaitable[set[str]]], wanted: set[str]) -> bool:
     return await names() == wanted
+
+
+class CountingReads(MemoryBroker):
+    """A broker that counts the reads of own groups."""
+
+    reads = 0
+
+    async def fetch(self, lease: Lease, *args: Any, **options: Any) -> Fetched:
+        self.reads += bool(lease.receiver)
+        return await super().fetch(lease, *args, **options)
+
+
+async def test_a_receiver_that_is_to_come_back_waits_without_reading_all_the_time() -> None:
+    """Its own group reads no further than the group of all, which is busy, and has a call left."""
+    broker = CountingReads()
+    settings = WorkerSettings(lease=2.0, block=0.05, backoff=0.05, grace=0.2, prefetch=4)
+    gate = asyncio.Event()
+    slow: dict[str, range] = {"a": range(0), "b": range(0)}
+    heard: dict[str, list[int]] = {"a": [], "b": []}
+
+    def receiver(name: str) -> Any:
+        async def receive(sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+            heard[name].append(event.sequence)
+            await asyncio.sleep(0)
+            if event.sequence in slow[name]:
+                await gate.wait()
+
+        return receive
+
+    def worker(*names: str) -> Worker:
+        chosen = [subscribe(receiver(name), name=name) for name in names]
+        return Worker(broker, [Subscriptions("mail", chosen)], settings)
+
+    await publish(broker, *(event(str(number), number) for number in range(1, 4)))
+    async with worker("a", "b"):
+        await eventually(lambda: len(heard["a"]) == len(heard["b"]) == 3)
+    async with worker("a"):
+        await publish(broker, *(event(str(number), number) for number in range(4, 7)))
+        await eventually(lambda: len(heard["a"]) == 6)
+    slow["a"], slow["b"] = range(7, 100), range(5, 6)
+    async with worker("a", "b"):
+        await eventually(lambda: len(heard["b"]) == 6)
+        await publish(broker, *(event(str(number), number) for number in range(7, 60)))
+        await eventually(lambda: "b" in broker._streams[PARTITION].attendances["mail"].due)
+        before = broker.reads
+        await asyncio.sleep(1.0)
+        assert broker.reads - before < 10
+        gate.set()
+        await eventually(lambda: len(heard["b"]) == 59)

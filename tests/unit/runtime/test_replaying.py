@@ -9,6 +9,7 @@ import pytest
 
 from edgy_bus.brokers.base import HeldState, RowKey
 from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import unpack
 from edgy_bus.events import Partition
 from edgy_bus.retrying import Retry
 from edgy_bus.runtime import detours
@@ -218,3 +219,84 @@ async def test_letters_that_fail_open_the_breaker() -> None:
     await group.end(tenure)
     held = await broker.held(PARTITION, "mail")
     assert list(held.values()) == [HeldState(retrying=True)], "the third row waits, uncounted"
+
+
+async def test_letters_of_a_receiver_that_hangs_keep_nothing_from_other_receivers() -> None:
+    broker = MemoryBroker()
+    hangs, goes_on = Side(), Side()
+    rows = [str(number) for number in range(1, 9)]
+    await publish(broker, *(event(row, int(row)) for row in rows))
+    once = {"retry": Retry(attempts=1), "on_exhausted": "dead_letter"}
+    group = Group(
+        broker,
+        subscribe(hangs, name="hangs", **once),
+        subscribe(goes_on, name="goes on", **once),
+        concurrency=4,
+    )
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.dead == 2 * len(rows))
+    hangs.fails = goes_on.fails = False
+    hangs.gate.clear()
+    await replay_all(broker, tenure, "hangs")
+    await eventually(lambda: hangs.running == 4)
+    await replay_all(broker, tenure, "goes on")
+    await publish(broker, *(event(str(number), number) for number in range(100, 110)))
+    tenure.wake()
+    await eventually(lambda: len(goes_on.seen) == len(rows) + 10)
+    assert hangs.seen == []
+    hangs.gate.set()
+    await eventually(lambda: len(hangs.seen) == len(rows) + 10)
+    await group.end(tenure)
+
+
+async def test_many_letters_leave_turns_to_the_new_events_of_their_receiver() -> None:
+    broker, receiver = MemoryBroker(), Side()
+    rows = [str(number) for number in range(1, 101)]
+    await publish(broker, *(event(row, int(row)) for row in rows))
+    once = {"retry": Retry(attempts=1), "on_exhausted": "dead_letter"}
+    group = Group(broker, subscribe(receiver, name="r", **once), concurrency=8)
+    tenure = await group.begin()
+    await eventually(lambda: group.stats.dead == len(rows))
+    receiver.fails = False
+    await replay_all(broker, tenure, "r")
+    await eventually(lambda: bool(receiver.seen))
+    await publish(broker, event("1000", 1_000))
+    tenure.wake()
+    await eventually(lambda: len(receiver.seen) == len(rows) + 1)
+    await group.end(tenure)
+    assert receiver.seen.index(1_000) < len(rows) // 2
+
+
+class Side:
+    """A receiver that works on several rows at a time, and waits while `gate` is closed."""
+
+    def __init__(self) -> None:
+        self.fails = True
+        self.running = 0
+        self.seen: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, sender: Any, instance: Any, event: Any, **kwargs: Any) -> None:
+        if self.fails:
+            raise ValueError("away")
+        self.running += 1
+        await asyncio.sleep(0.01)
+        await self.gate.wait()
+        self.running -= 1
+        self.seen.append(event.sequence)
+
+
+async def replay_all(broker: MemoryBroker, tenure: Tenure, receiver: str) -> None:
+    """Replay the letters of a receiver, each for its own row."""
+    for dead in await every_letter(broker):
+        if dead.letter.receiver == receiver:
+            subject = unpack(dead.letter.fields).subject
+            assert subject is not None
+            await broker.replay(PARTITION, "mail", RowKey(receiver, subject), [dead.id])
+    tenure.nudge()
+
+
+async def every_letter(broker: MemoryBroker) -> list[Any]:
+    page = await broker.letters(PARTITION, "mail", count=1_000, data=True)
+    return list(page.letters)

@@ -5,10 +5,10 @@
 --         here (hash: receiver to 'EPOCH FLOOR'; the empty name to the time of the first call)
 -- ARGV    group, holder, epoch, the tenure's last confirmed write, the beginning of every key of
 --         the partition, '1' if receivers may be set aside, entries that are moved at most,
---         milliseconds by which a new receiver may be listed before the first call, number of
---         receivers that take part, number of receivers that are left out; then name, start, time
---         of listing, and why it would be set aside, of each; then the names of receivers that are
---         forgotten
+--         milliseconds by which a new receiver may be listed before the first call, milliseconds
+--         by which a receiver that is near is behind at most, number of receivers that take part,
+--         number of receivers that are left out; then name, start, time of listing, and why it
+--         would be set aside, of each; then the names of receivers that are forgotten
 -- Answer  aside: names; floors: name and floor, alternating; set_aside, returned: names, of this
 --         call; dropped: names and unfinished entries (-1: unknown), alternating; more: 1 if the
 --         script is to be called again before anything is read; near: 1 if a receiver comes back as
@@ -24,7 +24,7 @@
 local events, lease, epoch, notes, aside, here = unpack(KEYS)
 local group, holder, expected_epoch, confirmed, tag = unpack(ARGV, 1, 5)
 local sets_aside, page, slack = ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
-local taking_part, left_out = tonumber(ARGV[9]), tonumber(ARGV[10])
+local near, taking_part, left_out = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local most_bytes = 4000000
 
 if redis.call('GET', lease) ~= holder or redis.call('GET', epoch) ~= expected_epoch then
@@ -131,6 +131,7 @@ local function begins_with_kept(start, since)
 end
 
 local is_near = false
+local function ms_of(id) return tonumber(string.match(id, '^%d+')) end
 local function bring_back(name)
   local state, info = states[name], infos[role_of(name)]
   if state.state == 'moving' then return end
@@ -138,7 +139,11 @@ local function bring_back(name)
     state.state = 'due'
     save(name, state)
   end
-  if not info or padded(info['last-delivered-id']) < padded(position) then return end
+  if not info then return end
+  if padded(info['last-delivered-id']) < padded(position) then
+    is_near = is_near or ms_of(position) - ms_of(info['last-delivered-id']) < near
+    return
+  end
   if info['pending'] > 0 or redis.call('EXISTS', tag .. ':lease:' .. role_of(name)) == 1 then
     is_near = true
     return
@@ -149,7 +154,7 @@ local function bring_back(name)
 end
 
 -- The receivers that take part
-local mentioned, at = {}, 11
+local mentioned, at = {}, 12
 for _ = 1, taking_part do
   local name, start, since, reason = unpack(ARGV, at, at + 3)
   at, mentioned[name] = at + 4, true

@@ -197,7 +197,7 @@ if state == 'due' then
   local position = position_of(group)
   if padded(position) >= padded(position_of(group_of_all)) then
     if pending[1] == 0 then return {'refused', 'returned'} end
-    return {'fresh', {}, 'position', position, 'more', 0}
+    return {'fresh', {}, 'position', position, 'more', 1}
   end
 end
 
