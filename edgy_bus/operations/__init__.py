@@ -33,6 +33,7 @@ from edgy_bus.operations.edits import (
     with_fields,
 )
 from edgy_bus.operations.failures import Dead, Failure, dead
+from edgy_bus.operations.flows import Flow, Rates
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
 from edgy_bus.operations.journeys import (
@@ -53,6 +54,7 @@ from edgy_bus.operations.overview import (
     AsideStatus,
     GroupStatus,
     OutboxStatus,
+    Since,
     Status,
     StreamGroup,
     StreamStatus,
@@ -67,8 +69,11 @@ from edgy_bus.operations.receivers import (
     forget_receiver,
     receivers,
 )
+from edgy_bus.operations.relays import RelayStatus, relays
 from edgy_bus.operations.tailing import Following, Tail
+from edgy_bus.operations.top import State, Top, TopGroup, TopReceiver, TopView
 from edgy_bus.operations.tracing import trace_event, trace_row
+from edgy_bus.operations.waiting import Waiting
 
 __all__ = [
     "Actions",
@@ -84,6 +89,7 @@ __all__ = [
     "Failure",
     "FieldEdit",
     "Finding",
+    "Flow",
     "Following",
     "Forgotten",
     "GroupJourney",
@@ -98,9 +104,11 @@ __all__ = [
     "ParkedEvent",
     "Parts",
     "Paused",
+    "Rates",
     "ReceiverState",
     "ReceiverStatus",
     "RecordedAction",
+    "RelayStatus",
     "Released",
     "Replayed",
     "Resumed",
@@ -109,12 +117,19 @@ __all__ = [
     "Selection",
     "Severity",
     "ShownLetter",
+    "Since",
     "Stage",
+    "State",
     "Status",
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
     "Tail",
+    "Top",
+    "TopGroup",
+    "TopReceiver",
+    "TopView",
+    "Waiting",
     "actions",
     "all_receivers",
     "checked_edit",
@@ -135,6 +150,7 @@ __all__ = [
     "operator_name",
     "pause",
     "receivers",
+    "relays",
     "release",
     "replay_dead",
     "require_group",

@@ -6,12 +6,14 @@ Every relay tells the broker who and where it is, for operators: a standby has n
 """
 
 import asyncio
+import importlib.metadata
 import os
 import secrets
 import socket
+from functools import cache
 from typing import Protocol
 
-from edgy_bus import __version__, telemetry
+from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Lease, RelayCard
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
@@ -24,6 +26,15 @@ _ASKS = 0.9
 until a lease that was given back has another holder. Every commit wakes all relays."""
 
 _NEVER = float("-inf")
+
+
+@cache
+def _version() -> str:
+    """Return the release of this library; empty where it was copied, and not installed."""
+    try:
+        return importlib.metadata.version("edgy_bus")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 class Outbox(Protocol):
@@ -114,7 +125,7 @@ class Leader:
             outbox=self._outbox.id,
             host=socket.gethostname(),
             process=os.getpid(),
-            version=__version__,
+            version=_version(),
         )
 
     async def hand_back(self) -> None:

@@ -17,7 +17,7 @@ from edgy_bus.runtime.owned import OwnedTasks, TenureTasks
 from edgy_bus.runtime.scheduling import Scheduler
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
-from edgy_bus.runtime.waits import Waiting
+from edgy_bus.runtime.waits import WaitingCalls
 from edgy_bus.services import Service
 from edgy_bus.telemetry import catalogue
 
@@ -101,7 +101,7 @@ class Tenure(Service):
         """Return how many jobs the tenure has in hand for each receiver."""
         return self._in_hand.lanes.jobs_by_receiver()
 
-    def waiting(self, now: float) -> Iterator[Waiting]:
+    def waiting(self, now: float) -> Iterator[WaitingCalls]:
         """Yield the receivers whose calls wait for a time: jobs in hand, and parked events."""
         yield from self._in_hand.waits.at(now)
         yield from self._detours.waits.at(now)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 
-class Waiting(NamedTuple):
+class WaitingCalls(NamedTuple):
     """Say how many calls of a receiver wait, and when the first is due, by the loop's clock."""
 
     receiver: str
-    count: int
+    calls: int
     due: float
 
 
@@ -24,13 +24,13 @@ class Waits:
         """Take note of a call that waits until a time of the loop's clock."""
         heapq.heappush(self._due.setdefault(receiver, []), due)
 
-    def at(self, now: float) -> Iterator[Waiting]:
+    def at(self, now: float) -> Iterator[WaitingCalls]:
         """Yield the receivers whose calls wait at a time; times only rise."""
         for receiver, times in list(self._due.items()):
             # No call waits beyond its time, so nobody has to take a call out.
             while times and times[0] <= now:
                 heapq.heappop(times)
             if times:
-                yield Waiting(receiver, len(times), times[0])
+                yield WaitingCalls(receiver, len(times), times[0])
             else:
                 del self._due[receiver]

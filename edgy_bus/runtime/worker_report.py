@@ -12,7 +12,7 @@ from edgy_bus.brokers.protocol import PROTOCOL
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import EventError
 from edgy_bus.runtime.jobs import Stats
-from edgy_bus.runtime.waits import Waiting
+from edgy_bus.runtime.waits import WaitingCalls
 
 
 class ReceiverReport(NamedTuple):
@@ -41,6 +41,9 @@ class ReceiverReport(NamedTuple):
         return self._replace(waiting=self.waiting + count, due=first)
 
 
+_NOTHING = ReceiverReport()
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
     """Hold the report of a worker as others read it.
@@ -53,13 +56,17 @@ class WorkerReport:
     at: float = 0.0
     receivers: Mapping[str, ReceiverReport] = field(default_factory=dict)
 
+    def of(self, receiver: str) -> ReceiverReport:
+        """Return what the worker does for a receiver."""
+        return self.receivers.get(receiver, _NOTHING)
+
 
 class Busy(Protocol):
     """What a tenure tells about its work."""
 
     def jobs_by_receiver(self) -> Mapping[str, int]: ...
 
-    def waiting(self, now: float) -> Iterable[Waiting]: ...
+    def waiting(self, now: float) -> Iterable[WaitingCalls]: ...
 
 
 def write_report(
@@ -74,13 +81,12 @@ def write_report(
         now: the time of the loop's clock, by which calls wait.
     """
     at = time.time()
-    nothing = ReceiverReport()
     calls = {name: ReceiverReport(handled=count) for name, count in stats.handled_by.items()}
     for tenure in tenures:
         for name, count in tenure.jobs_by_receiver().items():
-            calls[name] = calls.get(name, nothing).with_jobs(count)
+            calls[name] = calls.get(name, _NOTHING).with_jobs(count)
         for name, count, due in tenure.waiting(now):
-            calls[name] = calls.get(name, nothing).with_waiting(count, at + due - now)
+            calls[name] = calls.get(name, _NOTHING).with_waiting(count, at + due - now)
     return dumps(
         {
             "protocol": PROTOCOL.version,
@@ -98,7 +104,7 @@ def write_report(
 
 
 def read_report(report: bytes) -> WorkerReport:
-    """Return what a report says; a report of another program, or of an old release, says nothing."""
+    """Return what a report says; that of another program, or of an old release, says nothing."""
     try:
         values = loads(report)
         calls = {
