@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("worker")(commands.worker)
 app.command("relay")(commands.relay)
 app.command("status")(commands.status)
+app.command("top")(commands.top)
 app.command("streams")(commands.streams)
 app.command("doctor")(commands.doctor)
 app.command("trace")(commands.trace)
