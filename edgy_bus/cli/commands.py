@@ -284,9 +284,9 @@ def top(
 ) -> None:
     """Show groups and receivers with their lag and their rates, again and again, until Ctrl-C.
 
-    The largest lag comes first. With --json, or without a terminal, one answer after a second, in
-    which the rates are taken. Only reads, and starts nothing. With MODULE:BUS, also what waits in
-    the service's outboxes.
+    The largest lag comes first. With --json, or without a terminal, the command answers after a
+    second, in which the rates are taken. Only reads, and starts nothing. With MODULE:BUS, also the
+    events that wait in the service's outboxes.
     """
     from edgy_bus.cli.top import show_top
 

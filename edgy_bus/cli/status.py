@@ -115,14 +115,15 @@ def _print(view: Status) -> None:
 
 
 def outbox_line(outbox: OutboxStatus) -> str:
-    """Return what waits in an outbox, in a line."""
+    """Return a line with the events that wait in an outbox."""
     waits = "" if outbox.seconds is None else f", the oldest for {outbox.seconds:.0f} s"
     count = outbox.error or f"{outbox.pending} events to publish{waits}"
     return f"outbox {outbox.database}: {count}"
 
 
 def relay_line(relay: RelayStatus) -> str:
-    """Return where a relay runs, and whether it leads, in a line."""
+    """Return a line with the place of a relay, and whether the relay leads."""
+    # Any program may have written the names, and none of them may end the line.
     state = "leads" if relay.leads else "stands by"
     release = f", release {relay.version}" if relay.version else ""
     place = printable(f"relay of {relay.service} (outbox {relay.outbox[:8]}) at {relay.place}")
@@ -176,6 +177,7 @@ def _note(group: GroupStatus) -> str:
         notes.append(f"{group.unowned} streams without an owner")
     if group.waiting.count:
         due = group.waiting.due
+        # A report of another program may have a count alone.
         first = "" if due is None else f", the first until {in_text(due)}"
         notes.append(f"{group.waiting.count} retries wait{first}")
     if group.unpublished:

@@ -61,6 +61,7 @@ def show_top(place: Place, seconds: float, *, as_json: bool) -> None:
 
 
 def _print(view: TopView) -> None:
+    # First the lines: a table may be longer than the terminal.
     for line in _header(view):
         typer.echo(line)
     if view.groups:
@@ -136,6 +137,7 @@ def _receiver(receiver: TopReceiver) -> tuple[str, ...]:
 
 
 def _rate(rate: float | None) -> str:
+    # Unknown is not zero: nobody may take an old server for a group that stands still.
     if rate is None:
         return "?"
     return f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
@@ -144,6 +146,7 @@ def _rate(rate: float | None) -> str:
 def _retries(waiting: Waiting) -> str:
     if waiting.due is None:
         return str(waiting.count)
+    # The clock of a worker may be behind, and its report is a moment old.
     seconds = max(0.0, (waiting.due - datetime.now(UTC)).total_seconds())
     return f"{waiting.count}, first in {_length(seconds)}"
 

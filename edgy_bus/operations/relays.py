@@ -29,9 +29,9 @@ class RelayStatus:
 
 
 async def relays(broker: Broker) -> tuple[RelayStatus, ...]:
-    """Return the relays that told of themselves lately, the leader of each outbox first.
+    """Return the relays that were listed lately, the leader of each outbox first.
 
-    Relays of earlier releases tell nothing. Only reads.
+    Relays of earlier releases are not listed. Only reads.
     """
     listed = [
         RelayStatus(

@@ -57,7 +57,7 @@ class Leader:
         self._lease: Lease | None = None
         self._next = 0.0
         self._told = _NEVER
-        """When the broker was told last."""
+        """When the broker has listed this relay, the last time."""
         self._since = 0.0
         """Since when this relay leads, or stands by."""
         self._told_lead: bool | None = None

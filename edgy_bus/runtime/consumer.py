@@ -74,6 +74,8 @@ class Consumer(Service):
     ready = False
     _away = False
     _nudge = ""
+    _number = 0
+    """The number of the last tenure."""
     _forgotten = 0.0
     """When `_declared` is to be read again."""
 
@@ -124,8 +126,6 @@ class Consumer(Service):
             meter=self._meter,
         )
         self._backoff: dict[Post, float] = {}
-        self._number = 0
-        """The number of the last tenure."""
         self._pauses = Pauses(self.group)
         self._declared: Mapping[str, int] = {}
 

@@ -46,7 +46,7 @@ class Releases:
 
     Args:
         tasks: the tasks of the tenure, among which each row is handled.
-        waits: is told of the calls that wait for their next attempt.
+        waits: keeps the calls that wait for their next attempt.
     """
 
     def __init__(
