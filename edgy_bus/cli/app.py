@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("worker")(commands.worker)
 app.command("relay")(commands.relay)
 app.command("status")(commands.status)
+app.command("top")(commands.top)
 app.command("streams")(commands.streams)
 app.command("doctor")(commands.doctor)
 app.command("config")(commands.config)

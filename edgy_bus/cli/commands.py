@@ -275,6 +275,25 @@ def status(
         show_status(place, as_json=json)
 
 
+def top(
+    target: Where = None,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Show groups and receivers with their lag and their rates, again and again, until Ctrl-C.
+
+    The largest lag comes first. With --json, or without a terminal, the command answers after a
+    second, in which the rates are taken. Only reads, and starts nothing. With MODULE:BUS, also the
+    events that wait in the service's outboxes.
+    """
+    from edgy_bus.cli.top import show_top
+
+    place, _ = place_of([target], broker, prefix)
+    show_top(place, every, as_json=json)
+
+
 def doctor(
     target: Where = None,
     fail_on: Annotated[

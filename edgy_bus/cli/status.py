@@ -8,14 +8,36 @@ from rich.console import Console
 
 from edgy_bus import operations
 from edgy_bus.cli.exits import Exit
+from edgy_bus.cli.moments import in_text
 from edgy_bus.cli.operating import operate, reach
 from edgy_bus.cli.output import answer, envelope
 from edgy_bus.cli.place import Place
 from edgy_bus.cli.tables import show
-from edgy_bus.operations import GroupStatus, Parts, Status, StreamStatus
+from edgy_bus.operations import (
+    GroupStatus,
+    OutboxStatus,
+    Parts,
+    RelayStatus,
+    Since,
+    Status,
+    StreamStatus,
+)
+from edgy_bus.reasons import printable
 
 _GROUPS = ("group", "workers", "lag", "seconds", "in hand", "dead", "held", "note")
-_STREAMS = ("stream", "entries", "bytes", "group", "owner", "lag", "seconds", "dead", "held")
+_OWNERS = ("group", "worker", "streams", "first taken", "last taken", "note")
+_STREAMS = (
+    "stream",
+    "entries",
+    "bytes",
+    "group",
+    "owner",
+    "since",
+    "lag",
+    "seconds",
+    "dead",
+    "held",
+)
 
 
 def show_status(place: Place, *, as_json: bool) -> None:
@@ -32,12 +54,18 @@ def show_groups(place: Place, *, as_json: bool) -> None:
     def report() -> None:
         _print_groups(view.groups)
         rows = [
-            (group.name, worker, str(count), "" if worker in group.workers else "not alive")
+            (
+                group.name,
+                worker,
+                str(count),
+                *_taken(group.since.get(worker)),
+                "" if worker in group.workers else "not alive",
+            )
             for group in view.groups
             for worker, count in sorted(group.owners.items())
         ]
         if rows:
-            show(("group", "worker", "streams", "note"), rows)
+            show(_OWNERS, rows)
 
     answer("group list", {"groups": view.groups}, report, as_json=as_json, status=_exit(view))
 
@@ -78,10 +106,32 @@ def _print(view: Status) -> None:
     # First what has no table: a table may be longer than the terminal.
     typer.echo(f"{view.models} models, {view.streams} streams, {view.entries:,} entries{size}")
     for outbox in view.outboxes:
-        waits = "" if outbox.seconds is None else f", the oldest for {outbox.seconds:.0f} s"
-        count = outbox.error or f"{outbox.pending} events to publish{waits}"
-        typer.echo(f"outbox {outbox.database}: {count}")
+        typer.echo(outbox_line(outbox))
+    for relay in view.relays:
+        typer.echo(relay_line(relay))
+    if not view.relays:
+        typer.echo("no relay is listed")
     _print_groups(view.groups)
+
+
+def outbox_line(outbox: OutboxStatus) -> str:
+    """Return a line with the events that wait in an outbox."""
+    waits = "" if outbox.seconds is None else f", the oldest for {outbox.seconds:.0f} s"
+    count = outbox.error or f"{outbox.pending} events to publish{waits}"
+    return f"outbox {outbox.database}: {count}"
+
+
+def relay_line(relay: RelayStatus) -> str:
+    """Return a line with the place of a relay, and whether the relay leads."""
+    # Any program may have written the names, and none of them may end the line.
+    state = "leads" if relay.leads else "stands by"
+    release = f", release {relay.version}" if relay.version else ""
+    place = printable(f"relay of {relay.service} (outbox {relay.outbox[:8]}) at {relay.place}")
+    return f"{place} {state} since {in_text(relay.since)}{printable(release)}"
+
+
+def _taken(since: Since | None) -> tuple[str, str]:
+    return ("", "") if since is None else (in_text(since.first), in_text(since.last))
 
 
 def _print_groups(groups: Sequence[GroupStatus]) -> None:
@@ -125,6 +175,13 @@ def _note(group: GroupStatus) -> str:
         notes.append(f"{len(group.aside)} receivers aside, {lag} events: `receiver list`")
     if group.unowned and group.pause is None:
         notes.append(f"{group.unowned} streams without an owner")
+    if group.waiting.count:
+        due = group.waiting.due
+        # A report of another program may have a count alone.
+        first = "" if due is None else f", the first until {in_text(due)}"
+        notes.append(f"{group.waiting.count} retries wait{first}")
+    if group.unpublished:
+        notes.append(f"nobody publishes {', '.join(group.unpublished)}")
     return ", ".join(notes)
 
 
@@ -150,6 +207,7 @@ def _groups_of(view: StreamStatus) -> Sequence[tuple[str, ...]]:
         (
             group.name,
             group.owner,
+            "" if group.since is None else in_text(group.since),
             "?" if group.lag is None else str(group.lag),
             f"{group.seconds:.0f}",
             str(group.dead),
@@ -158,4 +216,4 @@ def _groups_of(view: StreamStatus) -> Sequence[tuple[str, ...]]:
         for group in view.groups
     ]
     # A stream that no group has read has a line, too.
-    return cells or [("", "", "", "", "", "")]
+    return cells or [("",) * (len(_STREAMS) - 3)]

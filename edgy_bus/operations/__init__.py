@@ -46,6 +46,7 @@ from edgy_bus.operations.edits import (
     with_fields,
 )
 from edgy_bus.operations.failures import Dead, Failure, dead
+from edgy_bus.operations.flows import Flow, Rates
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
 from edgy_bus.operations.journeys import (
@@ -66,6 +67,7 @@ from edgy_bus.operations.overview import (
     AsideStatus,
     GroupStatus,
     OutboxStatus,
+    Since,
     Status,
     StreamGroup,
     StreamStatus,
@@ -81,9 +83,12 @@ from edgy_bus.operations.receivers import (
     forget_receiver,
     receivers,
 )
+from edgy_bus.operations.relays import RelayStatus, relays
 from edgy_bus.operations.tailing import Following, Tail
+from edgy_bus.operations.top import State, Top, TopGroup, TopReceiver, TopView
 from edgy_bus.operations.tracing import trace_event, trace_row
 from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills
+from edgy_bus.operations.waiting import Waiting
 
 __all__ = [
     "Actions",
@@ -102,6 +107,7 @@ __all__ = [
     "Failure",
     "FieldEdit",
     "Finding",
+    "Flow",
     "Following",
     "Forgotten",
     "GroupJourney",
@@ -120,9 +126,11 @@ __all__ = [
     "Paused",
     "Plan",
     "Publisher",
+    "Rates",
     "ReceiverState",
     "ReceiverStatus",
     "RecordedAction",
+    "RelayStatus",
     "Released",
     "Replayed",
     "Resumed",
@@ -132,13 +140,20 @@ __all__ = [
     "Setting",
     "Severity",
     "ShownLetter",
+    "Since",
     "Stage",
+    "State",
     "Status",
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
     "Tail",
+    "Top",
+    "TopGroup",
+    "TopReceiver",
+    "TopView",
     "Unfinished",
+    "Waiting",
     "actions",
     "all_receivers",
     "backfill",
@@ -162,6 +177,7 @@ __all__ = [
     "pause",
     "plan_backfill",
     "receivers",
+    "relays",
     "release",
     "replay_dead",
     "require_group",

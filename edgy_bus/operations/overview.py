@@ -3,11 +3,15 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, StreamSurvey, Trip
+from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, Roster, StreamSurvey, Trip
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
+from edgy_bus.operations.flows import Flow
 from edgy_bus.operations.parts import Parts, outbox_name
-from edgy_bus.operations.surveys import surveyed, worker_of
+from edgy_bus.operations.relays import RelayStatus, relays
+from edgy_bus.operations.surveys import since_of, surveyed, worker_of
+from edgy_bus.operations.waiting import Waiting, waiting_in
 from edgy_bus.outbox.store import OutboxStore
 
 
@@ -23,6 +27,14 @@ class AsideStatus:
     """The age of the oldest of these events."""
     size: int
     """Bytes of these streams, as far as the broker says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """When a worker took its streams, by the clock of the worker."""
+
+    first: datetime
+    last: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,14 @@ class GroupStatus:
     """The receivers whose breakers have opened, by name."""
     aside: Mapping[str, "AsideStatus"] = field(default_factory=dict)
     """The receivers that are set aside, by name."""
+    since: Mapping[str, Since] = field(default_factory=dict)
+    """Worker to when it took its streams, for the owners that tell."""
+    flow: Flow = field(default_factory=Flow)
+    """What has come and gone so far; two looks give rates."""
+    waiting: Waiting = field(default_factory=Waiting)
+    """The calls that wait for their next attempt, as the live workers report."""
+    unpublished: tuple[str, ...] = ()
+    """Signals of models that no service has declared, to which receivers of the group listen."""
 
     @property
     def deserted(self) -> bool:
@@ -96,6 +116,8 @@ class Status:
     """Bytes of all streams; None if the broker does not say."""
     groups: tuple[GroupStatus, ...]
     outboxes: tuple[OutboxStatus, ...] = ()
+    relays: tuple[RelayStatus, ...] = ()
+    """The relays of all services that run, also those that stand by."""
 
     @property
     def well(self) -> bool:
@@ -116,6 +138,8 @@ class StreamGroup:
     seconds: float
     dead: int
     held: int
+    since: datetime | None = None
+    """When the owner took the stream, by its own clock; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +167,8 @@ class _Sum:
     unowned: int = 0
     owners: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     aside: dict[str, AsideStatus] = field(default_factory=dict)
+    since: dict[str, Since] = field(default_factory=dict)
+    flow: Flow = field(default_factory=Flow)
 
     def set_aside(self, receiver: str, survey: GroupSurvey, now: int, size: int) -> None:
         before = self.aside.get(receiver, AsideStatus(0, 0, 0.0, 0))
@@ -165,11 +191,18 @@ class _Sum:
         self.seconds = max(self.seconds, _age(survey, now))
         self.dead += survey.dead
         self.held += survey.held
+        self.flow = self.flow.plus(survey.read, survey.unread, survey.unfinished)
         if owner := worker_of(survey.holder):
             self.owners[owner] += 1
+            self._note_since(owner, since_of(survey.holder))
         # A stream at rest needs no owner for what it has.
         elif survey.oldest is not None:
             self.unowned += 1
+
+    def _note_since(self, owner: str, began: datetime | None) -> None:
+        if began is not None:
+            known = self.since.get(owner, Since(began, began))
+            self.since[owner] = Since(min(known.first, began), max(known.last, began))
 
 
 async def status(parts: Parts, unreachable: str = "") -> Status:
@@ -198,7 +231,7 @@ async def status(parts: Parts, unreachable: str = "") -> Status:
             name, _, receiver = aside.group.partition("/")
             sums[name].set_aside(receiver, aside, stream.now, stream.size or 0)
     # After the streams: a worker that joined in between owns nothing yet, and counts as alive.
-    groups = [await _group(broker, name, sums[name]) for name in sorted(sums)]
+    groups = [await _group(broker, name, sums[name], declared) for name in sorted(sums)]
     outboxes = [await _outbox(store) for store in parts.outboxes]
     if unreachable:
         outboxes.append(OutboxStatus("", None, None, unreachable))
@@ -209,6 +242,7 @@ async def status(parts: Parts, unreachable: str = "") -> Status:
         size=size if is_sized else None,
         groups=tuple(groups),
         outboxes=tuple(outboxes),
+        relays=await relays(broker),
     )
 
 
@@ -231,8 +265,10 @@ async def streams(
     return views
 
 
-async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
-    members = await broker.members(name)
+async def _group(
+    broker: Broker, name: str, total: _Sum, declared: Mapping[str, int]
+) -> GroupStatus:
+    members, roster = await broker.members(name), await broker.roster(name)
     return GroupStatus(
         name=name,
         workers=tuple(sorted(members.alive)),
@@ -249,7 +285,17 @@ async def _group(broker: Broker, name: str, total: _Sum) -> GroupStatus:
         paused=dict(sorted(members.paused.items())),
         tripped=dict(sorted(members.tripped.items())),
         aside=dict(sorted(total.aside.items())),
+        since=dict(total.since),
+        flow=total.flow,
+        waiting=waiting_in(members),
+        unpublished=_unpublished(roster, declared),
     )
+
+
+def _unpublished(roster: Roster, declared: Mapping[str, int]) -> tuple[str, ...]:
+    listed = [each for each in roster.receivers.values() if not each.forgotten]
+    signals = {signal for each in listed for signal in each.signals}
+    return tuple(sorted(each for each in signals if each.rpartition(".")[0] not in declared))
 
 
 async def _outbox(store: OutboxStore) -> OutboxStatus:
@@ -273,6 +319,7 @@ def _stream(stream: StreamSurvey, group: str | None) -> StreamStatus:
             seconds=_age(survey, stream.now),
             dead=survey.dead,
             held=survey.held,
+            since=since_of(survey.holder) if survey.holder else None,
         )
         for survey in stream.groups
         if group in (None, survey.group)

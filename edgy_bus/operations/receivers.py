@@ -1,11 +1,12 @@
 """The receivers of groups: which programs have them, and the end of a receiver."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from edgy_bus.brokers.base import ActionEntry, Broker, Pause, Trip
+from edgy_bus.brokers.base import ActionEntry, Broker, Members, Pause, Roster, Trip
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.groups import group_names
+from edgy_bus.operations.waiting import Waiting, reports_of, waiting_in
 from edgy_bus.runtime.peers import read_peer
 
 
@@ -29,6 +30,10 @@ class ReceiverStatus:
     """The pause of the receiver: no worker calls it."""
     trip: Trip | None = None
     """The trip of its breaker: its calls have failed, and none has succeeded since."""
+    jobs: int = 0
+    """Events that live workers have in hand for the receiver, as they report."""
+    waiting: Waiting = field(default_factory=Waiting)
+    """The calls of the receiver that wait for their next attempt."""
 
     @property
     def missing(self) -> bool:
@@ -40,7 +45,12 @@ async def receivers(broker: Broker, group: str) -> tuple[ReceiverStatus, ...]:
     """Return the receivers of a group, also those that no program has. Only reads."""
     roster = await broker.roster(group)
     # After the roster: a worker that has just begun may be missing there, and never here.
-    members = await broker.members(group)
+    return receivers_of(group, roster, await broker.members(group))
+
+
+def receivers_of(group: str, roster: Roster, members: Members) -> tuple[ReceiverStatus, ...]:
+    """Return the receivers of a group, as its roster and its members show them."""
+    reports = reports_of(members)
     alive = {name: members.reports[name] for name in members.alive if name in members.reports}
     peers = {worker: read_peer(report) for worker, report in alive.items()}
     # A report of another program, or of a release that named no receivers, counts for none.
@@ -61,6 +71,8 @@ async def receivers(broker: Broker, group: str) -> tuple[ReceiverStatus, ...]:
             forgotten=listed.forgotten,
             pause=members.paused.get(name),
             trip=members.tripped.get(name),
+            jobs=sum(report.of(name).jobs for report in reports.values()),
+            waiting=waiting_in(members, name),
         )
         for name, listed in sorted(roster.receivers.items())
     )

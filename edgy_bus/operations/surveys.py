@@ -1,12 +1,19 @@
 """The streams of a broker, page by page: what every view of an operator begins with."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 
 from edgy_bus.brokers.base import Broker, StreamSurvey
 from edgy_bus.events import PRE, Partition, partitions_of
 
 _PAGE = 200
 """Streams that are in memory at the same time."""
+
+
+_YEAR_2001 = 10**12
+"""Milliseconds. Workers of earlier releases number their tenures from 1 on."""
+
+_YEAR_5138 = 10**14
 
 
 def streams_of(model: str, count: int) -> tuple[Partition, ...]:
@@ -32,3 +39,15 @@ def worker_of(tenure: str) -> str:
     # Any program may have written the holder: what has another form is shown as it is.
     _, _, owner = tenure.partition(".")
     return owner.rpartition(".")[0] or owner
+
+
+def since_of(tenure: str) -> datetime | None:
+    """Return when a tenure began, by the clock of its worker; None if its name does not say."""
+    number = tenure.rpartition(".")[2]
+    if not (number.isascii() and number.isdigit() and len(number) <= 15):
+        return None
+    milliseconds = int(number)
+    # Any program may have written the holder.
+    if not _YEAR_2001 <= milliseconds < _YEAR_5138:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

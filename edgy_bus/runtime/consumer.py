@@ -9,16 +9,14 @@ call is cut off because of an error that has nothing to do with the call.
 """
 
 import asyncio
-import itertools
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Members
-from edgy_bus.brokers.protocol import PROTOCOL
-from edgy_bus.codec import dumps
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.portions import Portion
@@ -43,6 +41,7 @@ from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.runtime.term import end_of
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.runtime.window import Window
+from edgy_bus.runtime.worker_report import write_report
 from edgy_bus.services import Service, happens, keep_running
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
@@ -75,6 +74,8 @@ class Consumer(Service):
     ready = False
     _away = False
     _nudge = ""
+    _number = 0
+    """The number of the last tenure."""
     _forgotten = 0.0
     """When `_declared` is to be read again."""
 
@@ -125,7 +126,6 @@ class Consumer(Service):
             meter=self._meter,
         )
         self._backoff: dict[Post, float] = {}
-        self._numbers = itertools.count(1)
         self._pauses = Pauses(self.group)
         self._declared: Mapping[str, int] = {}
 
@@ -332,7 +332,10 @@ class Consumer(Service):
         # A name that no other tenure ever had: a broker that has lost its data counts tenures from
         # one again, and a call of an old tenure that arrives late must not pass for a call of the
         # new tenure.
-        owner = f"{self.worker}.{next(self._numbers)}"
+        # Operators read since when from the number: milliseconds since 1970, which rise even if the
+        # clock goes back, or two tenures begin at once.
+        self._number = max(self._number + 1, int(time.time() * 1000))
+        owner = f"{self.worker}.{self._number}"
         lease = await self._broker.acquire(*post, owner, self._settings.lease)
         if lease is None:
             return
@@ -405,18 +408,9 @@ class Consumer(Service):
 
     def _report(self) -> bytes:
         """Return the report that operators and other programs read about this worker."""
-        stats = self.stats
-        return dumps(
-            {
-                "protocol": PROTOCOL.version,
-                "handled": stats.handled,
-                "skipped": stats.skipped,
-                "retries": stats.retries,
-                "dead": stats.dead,
-                "partitions": len(self._tenures),
-                "receivers": sorted({each.name for each in self._subscriptions.all}),
-            }
-        )
+        names = (each.name for each in self._subscriptions.all)
+        now = asyncio.get_running_loop().time()
+        return write_report(self.stats, list(self._tenures.values()), names, now)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep until the next round, or until the consumer is to stop."""

@@ -17,6 +17,7 @@ from edgy_bus.runtime.owned import OwnedTasks
 from edgy_bus.runtime.releases import Releases, parked_events_lost
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
+from edgy_bus.runtime.waits import Waits
 
 _LOOK = 1.0
 """Seconds between two questions whether an operator has decided, while rows are held."""
@@ -53,7 +54,8 @@ class Detours:
         self.attendance = attendance
         self._tasks = tasks
         self._course = tools.window.course(term.lease)
-        self._releases = Releases(term, tools, self.held, tasks)
+        self.waits = Waits()
+        self._releases = Releases(term, tools, self.held, tasks, self.waits)
         self._changed = asyncio.Event()
         self._nudged = False
         """Whether an operator may hold or release rows that this tenure does not know."""

@@ -8,6 +8,7 @@ from edgy_bus.runtime.jobs import Work
 from edgy_bus.runtime.lanes import MOST, Lanes
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
+from edgy_bus.runtime.waits import Waits
 
 
 class InHand:
@@ -16,6 +17,7 @@ class InHand:
     Attributes:
         lanes: the jobs.
         acknowledger: reports entries to the broker.
+        waits: the times for which calls wait.
     """
 
     def __init__(self, term: Term, tools: Tools, attendance: Attendance) -> None:
@@ -24,6 +26,7 @@ class InHand:
         self._load = tools.load
         self._portion = tools.portion
         self.lanes: Lanes[Work] = Lanes(tools.load)
+        self.waits = Waits()
         self.acknowledger = Acknowledger(
             tools.broker,
             term.lease,

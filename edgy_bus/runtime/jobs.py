@@ -1,6 +1,7 @@
 """Describe the work in hand: entries, and each receiver's turn at an entry."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import DeadLetter, Entry, Kept
 from edgy_bus.codec import Envelope
@@ -21,6 +22,8 @@ class Stats:
     skipped: int = 0
     retries: int = 0
     dead: int = 0
+    handled_by: Counter[str] = field(default_factory=Counter)
+    """Receiver to the events that it has handled."""
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,7 @@ is ready, the window counts lanes, so that one row with many events does not fil
 the jobs of a partition, and the load of the process bounds their bytes.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -152,6 +152,13 @@ class Lanes(Generic[J]):
     def ready(self) -> bool:
         """Return whether a lane is ready."""
         return bool(self._line)
+
+    def jobs_by_receiver(self) -> Counter[str]:
+        """Return how many jobs each receiver has in hand. Looks at every lane."""
+        counts = Counter[str]()
+        for (_, receiver), lane in self._lanes.items():
+            counts[receiver] += len(lane.jobs)
+        return counts
 
     def __contains__(self, key: Key) -> bool:
         return key in self._lanes

@@ -17,6 +17,7 @@ from edgy_bus.runtime.patience import patiently
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
+from edgy_bus.runtime.waits import Waits
 from edgy_bus.telemetry import catalogue
 
 _NOTHING = Parked(START, DeadLetter(START, "", "", 0, {}))
@@ -45,15 +46,19 @@ class Releases:
 
     Args:
         tasks: the tasks of the tenure, among which each row is handled.
+        waits: keeps the calls that wait for their next attempt.
     """
 
-    def __init__(self, term: Term, tools: Tools, held: HeldRows, tasks: OwnedTasks) -> None:
+    def __init__(
+        self, term: Term, tools: Tools, held: HeldRows, tasks: OwnedTasks, waits: Waits
+    ) -> None:
         self._term = term
         self._tools = tools
         self._broker = tools.broker
         self._pause = tools.settings.backoff / 4
         self._held = held
         self._tasks = tasks
+        self._waits = waits
         self._turns: dict[str, asyncio.Semaphore] = {}
 
     async def handle(self, key: RowKey, attempts: int) -> None:
@@ -148,13 +153,14 @@ class Releases:
             if not isinstance(state, Note):
                 return state
             attempts = state.attempts
-            if await self._rest(state.wait):
+            if await self._rest(key.receiver, state.wait):
                 return None
         self._report_given_up(subscription, parked, None, exhausted)
         return await self._put_aside(key, parked, subscription, exhausted)
 
-    async def _rest(self, seconds: float) -> bool:
+    async def _rest(self, receiver: str, seconds: float) -> bool:
         """Wait for the next attempt; return whether the tenure stops."""
+        self._waits.add(receiver, asyncio.get_running_loop().time() + seconds)
         # No call runs, and the broker knows the attempts so far: the partition may be handed over
         # at any moment. A wait of up to a year must not keep the partition.
         with self._tasks.resting():

@@ -318,5 +318,7 @@ class Scheduler:
 
     def _postpone(self, lane: Lane[Work], job: Job, wait: float) -> None:
         """Let a lane wait for some seconds before its first job is called."""
+        due = asyncio.get_running_loop().time() + wait
+        self._in_hand.waits.add(job.subscription.name, due)
         self._postponed.add(lane, job, wait)
         self._in_hand.check_room()

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Iterator, Mapping
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import EntryId, Lease
@@ -16,6 +17,7 @@ from edgy_bus.runtime.owned import OwnedTasks, TenureTasks
 from edgy_bus.runtime.scheduling import Scheduler
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
+from edgy_bus.runtime.waits import WaitingCalls
 from edgy_bus.services import Service
 from edgy_bus.telemetry import catalogue
 
@@ -94,6 +96,15 @@ class Tenure(Service):
     def jobs(self) -> int:
         """Return how many jobs the tenure has in hand."""
         return self._in_hand.lanes.total
+
+    def jobs_by_receiver(self) -> Mapping[str, int]:
+        """Return how many jobs the tenure has in hand for each receiver."""
+        return self._in_hand.lanes.jobs_by_receiver()
+
+    def waiting(self, now: float) -> Iterator[WaitingCalls]:
+        """Yield the receivers whose calls wait for a time: jobs in hand, and parked events."""
+        yield from self._in_hand.waits.at(now)
+        yield from self._detours.waits.at(now)
 
     # Called by the consumer
 

@@ -57,15 +57,16 @@ class Verdicts:
         """
         if began is not None and self._meter is not None:
             self._meter.done_at_once(job, outcome, began)
+        subscription, handling = job.subscription, job.handling
+        name = subscription.name
         if outcome.skipped:
             self._stats.skipped += 1
         else:
             self._stats.handled += 1
-        subscription, handling = job.subscription, job.handling
+            self._stats.handled_by[name] += 1
         # An inbox knows repeats better than this process, also after its database was restored.
         if subscription.receiver.options.inbox is None:
-            self._course.finish(job.envelope.id, subscription.name)
-        name = subscription.name
+            self._course.finish(job.envelope.id, name)
         handling.finish(name)
         self._acknowledger.owe(handling)
         if name in self._circuits and self._breakers is not None and not outcome.skipped:

@@ -47,6 +47,7 @@ from edgy_bus.operations import (
     status,
 )
 from edgy_bus.signals import post_save
+from edgy_bus.testing.conformance.relays import card_of
 from edgy_bus.testing.servers import Server, Source, find_redis
 from tests.integration.test_main_path import RELAYING, WORKING
 from tests.support import event, eventually, publish
@@ -194,6 +195,7 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "newest": await broker.search(PARTITION, b"accounts", backwards=True),
         "entry": await broker.survey_entry(PARTITION, EntryId(1, 0)),
         "actions": await broker.actions(),
+        "relays": await broker.relays(),
     }
 
 
@@ -209,6 +211,9 @@ async def stream(server: Server, admin: Redis) -> AsyncIterator[None]:
         await worker.settle(lease, [first.id])
         await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields))
         await worker.join("mail", "w", 60, b"a report")
+        await service.list_relay(card_of("one"), 60, 0.0)
+        await service.list_relay(card_of("two"), 60, 0.0)
+        await service.unlist_relay("two")
         await worker.enlist(
             "mail", [Enlisted("send", ("accounts.User.post_save",))], 60, begins=True
         )
@@ -225,6 +230,7 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     ((group,),) = (stream.groups for stream in view["survey"])
     assert (group.unread, group.dead, group.held) == (1, 1, 0)
     assert len(view["letters"].letters) == 1
+    assert [each.card.owner for each in view["relays"]] == ["one"]
     assert view["newest"].looked_at == 3
     assert [group.group for group in view["entry"].groups] == ["mail"]
     assert view["members"] == Members(["w"], {"w": b"a report"})
@@ -333,6 +339,8 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.dismiss("mail", "send"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
         lambda broker: broker.record(ActionEntry("eve", "pause")),
+        lambda broker: broker.list_relay(card_of("eve"), 60, 0.0),
+        lambda broker: broker.unlist_relay("one"),
         lambda broker: broker.erase(),
     ],
 )

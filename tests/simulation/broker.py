@@ -397,15 +397,17 @@ class _Client:
 
 def client(network: Network) -> Broker:
     """Return the broker of one process: every method is a call through the network."""
-    names = Broker.__abstractmethods__ - {"bell", "close"}
-    methods = {name: _forward(name) for name in names} | {"close": _nothing}
+    # What relays tell operators takes no part in the promises, and no random number.
+    silent = ("close", "list_relay", "unlist_relay")
+    names = Broker.__abstractmethods__ - {"bell", *silent}
+    methods = {name: _forward(name) for name in names} | dict.fromkeys(silent, _nothing)
     broker = type("Client", (_Client, Broker), methods)()
     broker.network = network
     return cast(Broker, broker)
 
 
-async def _nothing(self: Any) -> None:
-    del self
+async def _nothing(self: Any, *args: Any) -> None:
+    del self, args
 
 
 class PollingBell(Bell):

@@ -16,6 +16,7 @@ from edgy_bus.brokers.base.consuming import ANY_SIZE, NOBODY, OVERSHOOT, Bell, C
 from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
 from edgy_bus.brokers.base.publishing import PAGE, Publishing
+from edgy_bus.brokers.base.relays import ListedRelay, RelayCard, RelayList
 from edgy_bus.brokers.base.rostering import Enlisted, Listed, Roster, Rostering, Start
 from edgy_bus.brokers.base.setting_aside import Arrangement, Aside, SettingAside
 from edgy_bus.brokers.base.side_streams import SideStreams
@@ -94,11 +95,14 @@ __all__ = [
     "Leasing",
     "LetterPage",
     "Listed",
+    "ListedRelay",
     "Members",
     "Parked",
     "Pause",
     "Protocol",
     "Publishing",
+    "RelayCard",
+    "RelayList",
     "Roster",
     "Rostering",
     "RowKey",

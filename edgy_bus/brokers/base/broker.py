@@ -10,6 +10,7 @@ from edgy_bus.brokers.base.consuming import Consuming
 from edgy_bus.brokers.base.dead_letters import DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing
 from edgy_bus.brokers.base.publishing import Publishing
+from edgy_bus.brokers.base.relays import RelayList
 from edgy_bus.brokers.base.rostering import Rostering
 from edgy_bus.brokers.base.setting_aside import SettingAside
 from edgy_bus.brokers.base.side_streams import SideStreams
@@ -27,6 +28,7 @@ class Broker(
     Rostering,
     SettingAside,
     ActionLog,
+    RelayList,
 ):
     """Store streams of events for publishers and groups of consumers.
 

@@ -30,6 +30,7 @@ class GroupSurvey:
         dead: dead letters.
         held: rows that receivers hold, or that are being released.
         holder: the tenure that holds the lease; empty if no worker has the partition.
+        read: entries that the group has read so far; None where the broker does not count them.
     """
 
     group: str
@@ -39,6 +40,7 @@ class GroupSurvey:
     dead: int
     held: int
     holder: str
+    read: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

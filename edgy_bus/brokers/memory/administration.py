@@ -129,4 +129,5 @@ class MemoryAdministration(MemoryCore, Administration):
         self._rosters.clear()
         self._roster_versions.clear()
         self._actions.clear()
+        self._relays.clear()
         self._protocol = Protocol(0, 0)

@@ -9,6 +9,7 @@ from edgy_bus.brokers.memory.consuming import MemoryConsuming
 from edgy_bus.brokers.memory.dead_letters import MemoryDeadLetters
 from edgy_bus.brokers.memory.leasing import MemoryLeasing
 from edgy_bus.brokers.memory.publishing import MemoryPublishing
+from edgy_bus.brokers.memory.relays import MemoryRelays
 from edgy_bus.brokers.memory.rostering import MemoryRostering
 from edgy_bus.brokers.memory.setting_aside import MemorySettingAside
 from edgy_bus.brokers.memory.side_streams import MemorySideStreams
@@ -26,6 +27,7 @@ class MemoryBroker(
     MemoryRostering,
     MemorySettingAside,
     MemoryActionLog,
+    MemoryRelays,
     Broker,
 ):
     """Keep everything in dictionaries of this process. Events are bytes, as in every broker."""

@@ -58,6 +58,7 @@ class MemoryConsuming(MemoryCore, Consuming):
         for entry in fresh:
             group.pending[entry] = lease.holder
             group.position = entry
+            group.read += 1
         entries = [Entry(entry, dict(stream.entries[entry])) for entry in fresh]
         newest = stream.newest()
         more = newest is not None and newest > group.position

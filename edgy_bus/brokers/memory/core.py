@@ -13,6 +13,7 @@ from edgy_bus.brokers.base import (
     Listed,
     Pause,
     Protocol,
+    RelayCard,
     lease_lost,
     rolled_back,
 )
@@ -42,6 +43,8 @@ class MemoryCore:
         """Group to receiver to its line in the roster."""
         self._roster_versions: dict[str, str] = defaultdict(str)
         self._actions: deque[tuple[float, ActionEntry]] = deque(maxlen=ACTIONS)
+        self._relays: dict[str, tuple[float, float, RelayCard]] = {}
+        """Relay to the end of its line, the time since when it leads or stands by, and its card."""
         self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:

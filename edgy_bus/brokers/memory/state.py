@@ -25,6 +25,8 @@ class Group:
     """Keep the progress, the notes and the side streams of a group on one stream."""
 
     position: EntryId = START
+    read: int = 0
+    """Entries that were read so far."""
     pending: dict[EntryId, str] = field(default_factory=dict)
     """Unfinished entry to the tenure that read the entry, in order of entries."""
     deliveries: dict[EntryId, int] = field(default_factory=dict)

@@ -101,6 +101,7 @@ class MemorySurveying(MemoryCore, Surveying):
             held=len(group.held),
             # A lease that ran out stays in the dictionary until the next tenure takes it.
             holder=holder if until > self._clock() else "",
+            read=group.read,
         )
 
 

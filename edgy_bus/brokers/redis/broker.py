@@ -11,6 +11,7 @@ from edgy_bus.brokers.redis.dead_letters import RedisDeadLetters
 from edgy_bus.brokers.redis.encoding import text_of
 from edgy_bus.brokers.redis.leasing import RedisLeasing
 from edgy_bus.brokers.redis.publishing import RedisPublishing
+from edgy_bus.brokers.redis.relays import RedisRelays
 from edgy_bus.brokers.redis.rostering import RedisRostering
 from edgy_bus.brokers.redis.scripts import pairs
 from edgy_bus.brokers.redis.setting_aside import RedisSettingAside
@@ -36,6 +37,7 @@ class RedisBroker(
     RedisRostering,
     RedisSettingAside,
     RedisActionLog,
+    RedisRelays,
     Broker,
 ):
     """Use Redis 6.2 or newer, or Valkey. Every atomic step is one Lua script of `lua/`.

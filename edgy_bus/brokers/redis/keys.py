@@ -131,6 +131,10 @@ class Keys:
         """Return the key of a counter, which rises to make workers look at their held rows."""
         return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")
 
+    def relays(self) -> Key:
+        """Return the key of a hash: relay to its line, as in `list_relay.lua`."""
+        return Key.hash(f"{self.prefix}:relays")
+
     def actions(self) -> Key:
         """Return the key of a stream: the latest actions of operators."""
         return Key.stream(f"{self.prefix}:actions")

@@ -98,7 +98,7 @@ def _stream(partition: Partition, answer: Answer) -> StreamSurvey:
 
 
 def _group(row: Sequence[Any]) -> GroupSurvey:
-    name, unfinished, unread, oldest, dead, held, holder = row
+    name, unfinished, unread, oldest, dead, held, holder, read = row
     return GroupSurvey(
         group=text_of(name),
         unfinished=int(unfinished),
@@ -107,6 +107,7 @@ def _group(row: Sequence[Any]) -> GroupSurvey:
         dead=int(dead),
         held=int(held),
         holder=text_of(holder),
+        read=None if int(read) < 0 else int(read),
     )
 
 

@@ -26,6 +26,7 @@ from edgy_bus.testing.conformance.loops import LoopTopic
 from edgy_bus.testing.conformance.losses import LossTopic
 from edgy_bus.testing.conformance.parking import ParkingTopic
 from edgy_bus.testing.conformance.publishing import PublishingTopic
+from edgy_bus.testing.conformance.relays import RelayTopic
 from edgy_bus.testing.conformance.rosters import RosterTopic
 from edgy_bus.testing.conformance.setting_aside import SettingAsideTopic
 from edgy_bus.testing.conformance.sharing import SharingTopic
@@ -53,6 +54,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     RosterTopic,
     SettingAsideTopic,
     ActionLogTopic,
+    RelayTopic,
 )
 
 

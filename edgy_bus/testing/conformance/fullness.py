@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from edgy_bus.brokers.base import START, ActionEntry, Broker, HeldState, Lease
 from edgy_bus.errors import BrokerUnavailable
+from edgy_bus.testing.conformance.relays import card_of
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
     ROW,
@@ -65,6 +66,8 @@ class FullTopic:
         await broker.release(lease)
         assert await broker.acquire(PARTITION, "mail", "next", 30) is not None
         await broker.leave("mail", "w")
+        await broker.list_relay(card_of("r"), 30, 0.0)
+        assert len(await broker.relays()) == 1
 
     async def test_a_new_owner_takes_over_notes_and_settles(
         self, broker: Broker, fill: Fill

@@ -6,9 +6,12 @@ import json
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import Broker, Enlisted
+from edgy_bus.codec import dumps
+from edgy_bus.outbox.leading import Leader
 from tests.support import PARTITION, bury, event, publish
 from tests.unit.cli.support import prepare_outbox, run, run_words
+from tests.unit.outbox.test_leading import Outbox
 
 GROUPS = ("group", "list", "program:bus")
 
@@ -63,6 +66,36 @@ def test_a_group_without_workers_and_the_owners_of_its_streams_are_shown(
     assert out.splitlines()[-1].split() == ["mail", "worker", "1", "not", "alive"]
     (group,) = json.loads(run_words(capsys, *GROUPS, "--json")[1])["data"]["groups"]
     assert (group["lag"], group["unfinished"], group["owners"]) == (2, 1, {"worker": 1})
+
+
+async def _work(broker: Broker) -> None:
+    await publish(broker, event("1", 1))
+    lease = await broker.acquire(PARTITION, "mail", "worker.1795827799077", 60)
+    assert lease is not None
+    await broker.fetch(lease, 1, inherit=False)
+    report = {"protocol": 3, "at": 1.0, "calls": {"send": [0, 2, 2, 1795827899.0]}}
+    await broker.join("mail", "worker", 60, dumps(report))
+    await broker.enlist("mail", [Enlisted("send", ("shop.Ordr.post_save",))], 60, begins=True)
+    await Leader(broker, Outbox("1f2e3d4c5b6a"), 60.0).step()
+    await Leader(broker, Outbox("1f2e3d4c5b6a"), 60.0).step()
+
+
+def test_relays_owners_and_what_waits_are_shown(
+    capsys: pytest.CaptureFixture[str], broker: Broker
+) -> None:
+    asyncio.run(_work(broker))
+    status, out, _ = run(capsys, "status")
+    assert status == 0
+    leader, standby = (line for line in out.splitlines() if line.startswith("relay of accounts"))
+    assert "(outbox 1f2e3d4c) at " in leader
+    assert " leads since " in leader
+    assert " stands by since " in standby
+    assert "2 retries wait, the first until 2026-11-28 01:04:59Z" in out
+    assert "nobody publishes shop.Ordr.post_save" in out
+    since = "2026-11-28 01:03:19Z"
+    assert since in run(capsys, "streams")[1]
+    owner = run_words(capsys, *GROUPS)[1].splitlines()[-1].split()
+    assert owner == ["mail", "worker", "1", *since.split(), *since.split()]
 
 
 def test_a_watch_shows_one_status_after_another_until_ctrl_c(

@@ -1,17 +1,21 @@
 """The pages: what they show, escaped, in every state, to every role."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from edgy_bus.brokers.base import Enlisted
 from edgy_bus.brokers.memory import MemoryBroker
+from edgy_bus.codec import dumps
 from edgy_bus.dashboard.access import Access, Role
 from edgy_bus.dashboard.sessions import LIFETIME, Sessions
 from edgy_bus.dashboard.words import link, packed
 from edgy_bus.errors import BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.operations import Selection, actions, dead, held, list_dead
-from tests.support import Told, bury, event, hold
+from edgy_bus.testing.conformance.relays import card_of
+from tests.support import PARTITION, Told, bury, event, hold, publish
 from tests.unit.dashboard.conftest import SECRETS, USERS, Come
 from tests.unit.dashboard.visitor import forms, tags, words
 
@@ -61,6 +65,30 @@ async def test_the_overview_names_groups_and_what_waits(come: Come, broker: Memo
     assert "Held rows 1" in text
     assert "mail" in text
     assert "audit" in text
+
+
+async def test_relays_and_the_times_of_owners_are_shown(come: Come, broker: MemoryBroker) -> None:
+    assert "No relay is listed" in words((await come().get("/")).text)
+    await broker.list_relay(replace(card_of("one"), host="<b>host-1"), 60, 0.0)
+    await publish(broker, event("1", 1))
+    await broker.acquire(PARTITION, "mail", "worker-1.1795827799077", 60)
+    calls = {"send": [0, 1, 1, 1795827899.0]}
+    report = {"protocol": 3, "receivers": ["send"], "at": 1.0, "calls": calls}
+    await broker.join("mail", "worker-1", 60, dumps(report))
+    await broker.enlist("mail", [Enlisted("send", ("accounts.Usr.post_save",))], 60, begins=True)
+    assert await broker.acquire(Partition("relay", "accounts/one"), "relay", "one", 60)
+    lease = await broker.acquire(TEAMS, "mail", "other.1795827800000", 60)
+    assert lease is not None
+    await publish(broker, event("1", 1), partition=TEAMS)
+    await broker.fetch(lease, 1, inherit=False)
+    overview = (await come().get("/")).text
+    assert "<b>" not in overview
+    assert "<b>host-1:17 leads" in words(overview)
+    group = words((await come().get("/group?name=mail")).text)
+    assert "other" in group
+    assert "2026-11-28 01:03:20 UTC" in group
+    assert "1 call waiting for another attempt, the first until 2026-11-28 01:04:59 UTC" in group
+    assert "nobody publishes accounts.Usr.post_save" in group
 
 
 async def test_nothing_hostile_becomes_markup(come: Come, broker: MemoryBroker) -> None:

@@ -1,13 +1,15 @@
 """The status: how far groups are, who works, and what waits."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
+from edgy_bus.brokers.base import Enlisted
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.database import Database
 from edgy_bus.events import PRE, Partition
-from edgy_bus.operations import Parts, status, streams
+from edgy_bus.operations import Flow, Parts, Since, status, streams
 from edgy_bus.outbox.store import OutboxStore
 from tests.support import PARTITION, bury, event, hold, publish
 
@@ -64,6 +66,28 @@ async def test_lag_is_counted_in_events_and_seconds_over_all_streams(
     clock.now += 100
     (group,) = (await status(Parts(broker, "accounts"))).groups
     assert (group.unowned, group.deserted) == (2, True), "leases and workers are gone"
+
+
+async def test_owners_say_since_when_and_receivers_what_nobody_publishes(
+    broker: MemoryBroker,
+) -> None:
+    for partition, owner in ((PARTITION, "w.1795827799077"), (TEAMS, "w.1795827800000")):
+        await publish(broker, event("1", 1), partition=partition)
+        lease = await broker.acquire(partition, "mail", owner, 60)
+        assert lease is not None
+        await broker.fetch(lease, 1, inherit=False)
+    signals = ("accounts.User.post_save", "accounts.Usr.post_save")
+    await broker.enlist("mail", [Enlisted("send", signals)], 60, begins=True)
+    (group,) = (await status(Parts(broker, "accounts"))).groups
+    first, last = (
+        datetime.fromtimestamp(1795827799.077, UTC),
+        datetime.fromtimestamp(1795827800, UTC),
+    )
+    assert group.since == {"w": Since(first, last)}
+    assert group.unpublished == ("accounts.Usr.post_save",)
+    assert group.flow == Flow(streams=2, arrived=2, finished=0)
+    team, user = await streams(broker)
+    assert (team.groups[0].since, user.groups[0].since) == (last, first)
 
 
 async def test_what_waits_for_an_operator_is_not_well(broker: MemoryBroker) -> None:

@@ -1,13 +1,16 @@
 """The lease of the relay: one leader, and a standby that asks seldom."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 
-from edgy_bus.brokers.base import Lease
+from edgy_bus.brokers.base import Lease, RelayCard
+from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import Partition
 from edgy_bus.outbox import leading
 from edgy_bus.outbox.leading import Leader
@@ -29,6 +32,14 @@ class Counting(Away):
         super().__init__(*clock)
         self.acquired = 0
         self.renewed = 0
+        self.listed = 0
+        self.refuses: BrokerError | None = None
+
+    async def list_relay(self, card: RelayCard, ttl: float, age: float) -> None:
+        self.listed += 1
+        if self.refuses is not None:
+            raise self.refuses
+        await super().list_relay(card, ttl, age)
 
     async def acquire(
         self, partition: Partition, role: str, owner: str, ttl: float
@@ -138,3 +149,50 @@ async def test_a_leader_renews_in_time_and_takes_a_lost_lease_again() -> None:
 
 async def leads_again(leader: Leader) -> bool:
     return await leader.step() and leader.tenure == 2
+
+
+async def test_relays_are_listed_at_each_change_and_once_in_a_pace(clock: list[float]) -> None:
+    broker = Counting(lambda: clock[0])
+    first, second = Leader(broker, OUTBOX, 9.0), Leader(broker, OUTBOX, 9.0)
+    await first.step()
+    await second.step()
+    assert broker.listed == 2
+    leader, standby = await broker.relays()
+    assert (leader.leads, standby.leads) == (True, False)
+    card = leader.card
+    assert (card.host, card.process) == (socket.gethostname(), os.getpid())
+    assert (card.service, card.outbox) == ("accounts", "one")
+    for _ in at_every_commit(clock, 8.9):
+        await first.step()
+        await second.step()
+    assert broker.listed == 6, "twice more each: a standby asks more often than that"
+    assert [each.since for each in await broker.relays()] == pytest.approx([0.0, 0.0], abs=0.001)
+    handed_back = clock[0]
+    await first.hand_back()
+    for _ in at_every_commit(clock, handed_back + 1.0):
+        await second.step()
+    (only,) = await broker.relays()
+    assert only.leads
+    assert handed_back < only.since <= handed_back + 1.0
+
+
+async def test_a_standby_that_ends_is_listed_no_more() -> None:
+    broker = Counting()
+    first, second = Leader(broker, OUTBOX, 30.0), Leader(broker, OUTBOX, 30.0)
+    await first.step()
+    await second.step()
+    await second.hand_back()
+    assert [each.leads for each in await broker.relays()] == [True]
+
+
+@pytest.mark.parametrize("error", [BrokerError("no right"), BrokerUnavailable("away")])
+async def test_a_relay_that_cannot_be_listed_works(clock: list[float], error: BrokerError) -> None:
+    broker = Counting()
+    broker.refuses = error
+    leader = Leader(broker, OUTBOX, 9.0)
+    with Told() as told:
+        for _ in at_every_commit(clock, 8.0):
+            assert await leader.step()
+    assert broker.listed == 3
+    # An outage is reported by the request for the lease.
+    assert len(told.of("broker.limited")) == (not isinstance(error, BrokerUnavailable))

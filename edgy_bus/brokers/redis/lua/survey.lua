@@ -3,7 +3,8 @@
 -- ARGV    the beginning of every key of the partition
 -- Answer  now: milliseconds of the server's clock; entries: number; size: bytes of memory, -1 if
 --         unknown; groups: [name, unfinished entries, unread entries (-1: unknown), oldest entry
---         that is not finished (''), dead letters, held rows, holder of the lease ('')] of each
+--         that is not finished (''), dead letters, held rows, holder of the lease (''), entries
+--         that were ever read (-1: unknown)] of each
 -- Race    An entry is read between a look at unread and a look at unfinished entries, and would be
 --         seen by neither.
 local events = KEYS[1]
@@ -41,7 +42,8 @@ for _, row in ipairs(redis.call('XINFO', 'GROUPS', events)) do
   if unread == -1 and pending == 0 and oldest == '' then unread = 0 end
   groups[#groups + 1] = {
     name, pending, unread, oldest, look('XLEN', tag .. ':dead:' .. name, 0),
-    look('HLEN', tag .. ':held:' .. name, 0), look('GET', tag .. ':lease:' .. name, '')
+    look('HLEN', tag .. ':held:' .. name, 0), look('GET', tag .. ':lease:' .. name, ''),
+    group['entries-read'] or -1
   }
 end
 if failure then return failure end
