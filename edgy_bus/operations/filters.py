@@ -25,6 +25,7 @@ def lookups_of(conditions: Sequence[str]) -> dict[str, Value]:
                 f"{name!r} is no condition: write FIELD=VALUE, for example status=paid, or a "
                 "lookup like created__gte=2026-01-01"
             )
+        # A mapping would keep the last one, and the backfill would send other rows than wanted.
         if name in lookups:
             raise ConfigurationError(f"the condition {name!r} comes twice")
         lookups[name] = _value(name, text)
@@ -37,6 +38,7 @@ def fields_of(conditions: Sequence[str]) -> list[str]:
 
 
 def _value(name: str, text: str) -> Value:
+    # Only the shape: the type of the field decides what the text means, as in a query.
     lookup = name.rpartition("__")[2]
     if lookup in _LISTS:
         return text.split(",")

@@ -36,5 +36,6 @@ class Parts:
 
 def outbox_name(store: OutboxStore) -> str:
     """Return the kind, the host and the name of an outbox's database, without user and password."""
+    # Named part by part: the URL as a whole contains the password.
     url = store.database.url
     return f"{url.dialect}://{url.hostname or ''}/{url.database}"

@@ -45,5 +45,6 @@ async def relays(broker: Broker) -> tuple[RelayStatus, ...]:
         )
         for each in await broker.relays()
     ]
+    # Two outboxes of a service have a leader each: they stand in two databases.
     listed.sort(key=lambda each: (each.service, each.outbox, not each.leads, each.place))
     return tuple(listed)

@@ -111,6 +111,7 @@ class Top:
 
     async def step(self) -> TopView:
         """Return the load, with rates since the last step. The first step takes a second."""
+        # A rate needs two looks; later steps take the look of the step before.
         if self._before is None:
             self._before = await self._look()
             await asyncio.sleep(BETWEEN)
@@ -202,6 +203,8 @@ def _receiver(
 
 
 def _state_of_receiver(receiver: ReceiverStatus, aside: AsideStatus | None) -> State:
+    # A decision of an operator first, then the cause nearest to the receiver: a receiver that is
+    # paused or away is set aside, too.
     if receiver.pause is not None:
         return State.PAUSED
     if receiver.trip is not None:

@@ -38,6 +38,7 @@ class RelayTopic:
         relays = await listed(broker)
         assert relays["a"].card == card_of("a", host="höst a")
         await broker.unlist_relay("a")
+        # A relay that is stopped twice says so twice.
         await broker.unlist_relay("a")
         assert set(await listed(broker)) == {"b"}
 
