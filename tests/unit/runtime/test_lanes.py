@@ -128,7 +128,7 @@ def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs
     jobs: dict[str, list[int]] = {"0": [], "1": [], "2": []}
     for count, (step, number) in enumerate(steps):
         if step == "add":
-            lanes.add((str(number), "r"), Number(count))
+            lanes.add((str(number), f"r{number % 2}"), Number(count))
             jobs[str(number)].append(count)
         elif step == "take" and (lane := lanes.take()):
             assert lane not in running + blocked
@@ -151,6 +151,8 @@ def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs
     waiting = sum(len(lane.jobs) for lane in blocked)
     assert lanes.total == sum(map(len, jobs.values()))
     assert lanes.active == lanes.total - waiting
+    of_receivers = {"r0": len(jobs["0"]) + len(jobs["2"]), "r1": len(jobs["1"])}
+    assert lanes.jobs_by_receiver() == {name: jobs for name, jobs in of_receivers.items() if jobs}
     assert load.waiting == sum(sum(lane.jobs) for lane in blocked)
     assert load.active == sum(map(sum, jobs.values())) - load.waiting
     while lane := lanes.take():
