@@ -1,1 +1,1 @@
-"""Listeners of notices: notices become log lines."""
+"""Listeners: notices become log lines and metrics; and the spans of OpenTelemetry."""

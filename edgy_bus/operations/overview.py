@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from edgy_bus.brokers.base import Broker, GroupSurvey, Pause, Roster, StreamSurvey, Trip
+from edgy_bus.brokers.base import Broker, GroupSurvey, Members, Pause, Roster, StreamSurvey, Trip
 from edgy_bus.errors import DatabaseError, DatabaseUnavailable
 from edgy_bus.operations.flows import Flow
 from edgy_bus.operations.parts import Parts, outbox_name
 from edgy_bus.operations.relays import RelayStatus, relays
 from edgy_bus.operations.surveys import since_of, surveyed, worker_of
-from edgy_bus.operations.waiting import Waiting, waiting_in
+from edgy_bus.operations.waiting import Waiting, reports_of, waiting_in
 from edgy_bus.outbox.store import OutboxStore
 
 
@@ -205,7 +205,21 @@ class _Sum:
             self.since[owner] = Since(min(known.first, began), max(known.last, began))
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of everything, and what the groups have registered."""
+
+    status: Status
+    registered: Mapping[str, tuple[Roster, Members]]
+    """Group to its roster and its members."""
+
+
 async def status(parts: Parts, unreachable: str = "") -> Status:
+    """Return the state of every group, and of the outboxes; see `overview`."""
+    return (await overview(parts, unreachable)).status
+
+
+async def overview(parts: Parts, unreachable: str = "") -> Overview:
     """Return the state of every group, and of the outboxes where their databases are connected.
 
     Only reads. Memory grows with the number of groups, and not with the number of streams.
@@ -231,11 +245,15 @@ async def status(parts: Parts, unreachable: str = "") -> Status:
             name, _, receiver = aside.group.partition("/")
             sums[name].set_aside(receiver, aside, stream.now, stream.size or 0)
     # After the streams: a worker that joined in between owns nothing yet, and counts as alive.
-    groups = [await _group(broker, name, sums[name], declared) for name in sorted(sums)]
+    # Members after the roster: a worker that has just begun may be missing there, and never here.
+    registered = {
+        name: (await broker.roster(name), await broker.members(name)) for name in sorted(sums)
+    }
+    groups = [_group(name, sums[name], declared, *each) for name, each in registered.items()]
     outboxes = [await _outbox(store) for store in parts.outboxes]
     if unreachable:
         outboxes.append(OutboxStatus("", None, None, unreachable))
-    return Status(
+    state = Status(
         models=len(declared),
         streams=streams,
         entries=entries,
@@ -244,6 +262,7 @@ async def status(parts: Parts, unreachable: str = "") -> Status:
         outboxes=tuple(outboxes),
         relays=await relays(broker),
     )
+    return Overview(state, registered)
 
 
 async def streams(
@@ -265,10 +284,9 @@ async def streams(
     return views
 
 
-async def _group(
-    broker: Broker, name: str, total: _Sum, declared: Mapping[str, int]
+def _group(
+    name: str, total: _Sum, declared: Mapping[str, int], roster: Roster, members: Members
 ) -> GroupStatus:
-    members, roster = await broker.members(name), await broker.roster(name)
     return GroupStatus(
         name=name,
         workers=tuple(sorted(members.alive)),
@@ -287,7 +305,7 @@ async def _group(
         aside=dict(sorted(total.aside.items())),
         since=dict(total.since),
         flow=total.flow,
-        waiting=waiting_in(members),
+        waiting=waiting_in(reports_of(members)),
         unpublished=_unpublished(roster, declared),
     )
 

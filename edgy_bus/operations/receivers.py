@@ -1,5 +1,6 @@
 """The receivers of groups: which programs have them, and the end of a receiver."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgy_bus.brokers.base import ActionEntry, Broker, Members, Pause, Roster, Trip
@@ -72,7 +73,7 @@ def receivers_of(group: str, roster: Roster, members: Members) -> tuple[Receiver
             pause=members.paused.get(name),
             trip=members.tripped.get(name),
             jobs=sum(report.of(name).jobs for report in reports.values()),
-            waiting=waiting_in(members, name),
+            waiting=waiting_in(reports, name),
         )
         for name, listed in sorted(roster.receivers.items())
     )
@@ -92,7 +93,16 @@ async def require_receiver(broker: Broker, group: str, name: str) -> ReceiverSta
     Raises:
         ConfigurationError: if the group does not have the receiver.
     """
-    by_name = {each.name: each for each in await receivers(broker, group) if not each.forgotten}
+    return chosen(await receivers(broker, group), group, name)
+
+
+def chosen(listed: Sequence[ReceiverStatus], group: str, name: str) -> ReceiverStatus:
+    """Return a receiver among those of its group.
+
+    Raises:
+        ConfigurationError: if the group does not have the receiver.
+    """
+    by_name = {each.name: each for each in listed if not each.forgotten}
     if name not in by_name:
         names = ", ".join(by_name) or "none"
         raise ConfigurationError(

@@ -8,7 +8,7 @@ from edgy_bus.brokers.base import Broker
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.events import Partition
 from edgy_bus.operations.groups import require_group
-from edgy_bus.operations.receivers import ReceiverStatus, receivers, require_receiver
+from edgy_bus.operations.receivers import ReceiverStatus, chosen, receivers
 from edgy_bus.runtime.peers import Peer, read_peer
 
 
@@ -50,9 +50,10 @@ async def require_ready(
         ConfigurationError: if there is no such receiver, if it does not subscribe to the signal, or
             while a worker of an older release is alive.
     """
-    if not await receivers(broker, recipient.group):
+    listed = await receivers(broker, recipient.group)
+    if not listed:
         await require_group(broker, recipient.group)
-    status = await require_receiver(broker, recipient.group, recipient.receiver)
+    status = chosen(listed, recipient.group, recipient.receiver)
     if signal not in status.signals:
         subscribed = ", ".join(status.signals) or "nothing"
         raise ConfigurationError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from edgy_bus.operations.flows import handling_rate
-from edgy_bus.operations.overview import AsideStatus, GroupStatus, OutboxStatus, Status, status
+from edgy_bus.operations.overview import AsideStatus, GroupStatus, OutboxStatus, Status, overview
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.receivers import ReceiverStatus, receivers_of
 from edgy_bus.operations.relays import RelayStatus
@@ -120,14 +120,13 @@ class Top:
         return _view(before, now)
 
     async def _look(self) -> _Look:
-        at, broker = asyncio.get_running_loop().time(), self._parts.broker
-        view = await status(self._parts, self._unreachable)
+        at = asyncio.get_running_loop().time()
+        view = await overview(self._parts, self._unreachable)
         receivers, reports = {}, {}
-        for group in view.groups:
-            roster, members = await broker.roster(group.name), await broker.members(group.name)
-            receivers[group.name] = receivers_of(group.name, roster, members)
-            reports[group.name] = reports_of(members)
-        return _Look(at, view, receivers, reports)
+        for group, (roster, members) in view.registered.items():
+            receivers[group] = receivers_of(group, roster, members)
+            reports[group] = reports_of(members)
+        return _Look(at, view.status, receivers, reports)
 
 
 def _view(before: _Look, now: _Look) -> TopView:

@@ -24,15 +24,19 @@ def reports_of(members: Members) -> Mapping[str, WorkerReport]:
     return {name: read_report(members.reports.get(name, b"")) for name in members.alive}
 
 
-def waiting_in(members: Members, receiver: str | None = None) -> Waiting:
-    """Return the calls that wait, of all receivers of a group or of one."""
-    reports = reports_of(members).values()
+def waiting_in(reports: Mapping[str, WorkerReport], receiver: str | None = None) -> Waiting:
+    """Return the calls that wait, of all receivers of a group or of one.
+
+    Args:
+        reports: the reports of the group's workers, as `reports_of` returns them.
+        receiver: the receiver; None for all.
+    """
     if receiver is not None:
-        return sum_of(report.of(receiver) for report in reports)
-    return sum_of(each for report in reports for each in report.receivers.values())
+        return _sum_of(report.of(receiver) for report in reports.values())
+    return _sum_of(each for report in reports.values() for each in report.receivers.values())
 
 
-def sum_of(reports: Iterable[ReceiverReport]) -> Waiting:
+def _sum_of(reports: Iterable[ReceiverReport]) -> Waiting:
     """Return the calls of all reports that wait."""
     count, times = 0, []
     for report in reports:

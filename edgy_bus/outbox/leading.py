@@ -15,11 +15,9 @@ from typing import Protocol
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker, Lease, RelayCard
+from edgy_bus.brokers.base.relays import RELAY, place_of
 from edgy_bus.errors import BrokerError, BrokerUnavailable
-from edgy_bus.events import Partition
 from edgy_bus.telemetry import catalogue
-
-_ROLE = "relay"
 
 _ASKS = 0.9
 """The most seconds between two requests for another relay's lease, and so, about, the longest time
@@ -83,14 +81,10 @@ class Leader:
         await self._tell(now, pace)
         return self._lease is not None
 
-    @property
-    def _partition(self) -> Partition:
-        # By the id as well: a service may have several databases, whose relays work side by side.
-        return Partition(_ROLE, f"{self._outbox.service}/{self._outbox.id}")
-
     async def _acquire(self) -> None:
         outbox = self._outbox
-        self._lease = await self._broker.acquire(self._partition, _ROLE, self._owner, self._ttl)
+        place = place_of(outbox.service, outbox.id)
+        self._lease = await self._broker.acquire(place, RELAY, self._owner, self._ttl)
         if self._lease is not None:
             self.tenure += 1
             telemetry.emit(catalogue.RelayLeads(service=outbox.service, outbox=outbox.id))
@@ -115,12 +109,8 @@ class Leader:
                 telemetry.emit(catalogue.BrokerLimited(refused="list of relays", effect=effect))
 
     def _card(self) -> RelayCard:
-        partition = self._partition
         return RelayCard(
             owner=self._owner,
-            model=partition.model,
-            name=partition.name,
-            role=_ROLE,
             service=self._outbox.service,
             outbox=self._outbox.id,
             host=socket.gethostname(),

@@ -18,12 +18,16 @@ NOTHING = Note()
 class Stats:
     """Count the work of a group in a process; part of the worker's report to the broker."""
 
-    handled: int = 0
+    handled_by: Counter[str] = field(default_factory=Counter)
+    """Receiver to the events that it has handled."""
     skipped: int = 0
     retries: int = 0
     dead: int = 0
-    handled_by: Counter[str] = field(default_factory=Counter)
-    """Receiver to the events that it has handled."""
+
+    @property
+    def handled(self) -> int:
+        """Return the events that all receivers have handled."""
+        return self.handled_by.total()
 
 
 @dataclass(slots=True, eq=False)

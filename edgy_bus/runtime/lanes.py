@@ -160,7 +160,7 @@ class Lanes(Generic[J]):
 
     def jobs_by_receiver(self) -> Counter[str]:
         """Return how many jobs each receiver has in hand."""
-        # Without the receivers that have none.
+        # Without the receivers whose jobs are all done.
         return +self._jobs_of
 
     def __contains__(self, key: Key) -> bool:

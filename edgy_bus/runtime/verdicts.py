@@ -62,7 +62,6 @@ class Verdicts:
         if outcome.skipped:
             self._stats.skipped += 1
         else:
-            self._stats.handled += 1
             self._stats.handled_by[name] += 1
         # An inbox knows repeats better than this process, also after its database was restored.
         if subscription.receiver.options.inbox is None:

@@ -31,7 +31,8 @@ async def command(shop: Shop, *words: str) -> dict[str, Any]:
     )
     answer: dict[str, Any] = json.loads(done.stdout)
     assert answer["exit"] == done.returncode
-    return answer["data"]  # type: ignore[no-any-return]
+    data: dict[str, Any] = answer["data"]
+    return data
 
 
 async def relays(shop: Shop) -> dict[int, bool]:
@@ -62,8 +63,9 @@ async def writing(shop: Shop) -> AsyncIterator[None]:
 
 
 async def only_group(shop: Shop, *words: str) -> dict[str, Any]:
-    (group,) = (await command(shop, *words))["groups"]
-    return group  # type: ignore[no-any-return]
+    groups: list[dict[str, Any]] = (await command(shop, *words))["groups"]
+    (group,) = groups
+    return group
 
 
 async def test_another_relay_is_seen_to_lead_when_the_leader_is_killed(shop: Shop) -> None:

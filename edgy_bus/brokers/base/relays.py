@@ -8,6 +8,15 @@ from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import EventError
 from edgy_bus.events import Partition
 
+RELAY = "relay"
+"""The role of a relay's lease."""
+
+
+def place_of(service: str, outbox: str) -> Partition:
+    """Return what the lease of an outbox's relay is about, named like a partition."""
+    # By the id as well: a service may have several databases, whose relays work side by side.
+    return Partition(RELAY, f"{service}/{outbox}")
+
 
 @dataclass(frozen=True, slots=True)
 class RelayCard:
@@ -15,9 +24,6 @@ class RelayCard:
 
     Attributes:
         owner: the name under which the relay takes its lease, unique to the relay.
-        model: the first part of the partition that the lease is about.
-        name: the second part.
-        role: the role of the lease.
         service: the service whose events the relay publishes.
         outbox: the id of the outbox.
         host: the name of the machine.
@@ -26,9 +32,6 @@ class RelayCard:
     """
 
     owner: str
-    model: str
-    name: str
-    role: str
     service: str
     outbox: str
     host: str
@@ -36,9 +39,9 @@ class RelayCard:
     version: str
 
     @property
-    def partition(self) -> Partition:
+    def place(self) -> Partition:
         """Return what the lease of the relay is about."""
-        return Partition(self.model, self.name)
+        return place_of(self.service, self.outbox)
 
     def packed(self) -> bytes:
         """Return the card as bytes, for a broker that keeps bytes."""

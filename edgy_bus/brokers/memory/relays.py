@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from edgy_bus.brokers.base import ListedRelay, RelayCard, RelayList
+from edgy_bus.brokers.base.relays import RELAY
 from edgy_bus.brokers.memory.core import MemoryCore
 
 
@@ -25,6 +26,5 @@ class MemoryRelays(MemoryCore, RelayList):
         ]
 
     def _leads(self, card: RelayCard) -> bool:
-        leases = self._streams[card.partition].leases
-        holder, until = leases.get(card.role, ("", 0.0))
+        holder, until = self._streams[card.place].leases.get(RELAY, ("", 0.0))
         return until > self._clock() and holder.partition(".")[2] == card.owner

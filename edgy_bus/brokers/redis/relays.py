@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from edgy_bus.brokers.base import ListedRelay, RelayCard, RelayList
+from edgy_bus.brokers.base.relays import RELAY
 from edgy_bus.brokers.redis.core import RedisCore
 from edgy_bus.brokers.redis.encoding import milliseconds, text_of
 from edgy_bus.brokers.redis.scripts import pairs
@@ -33,7 +34,7 @@ class RedisRelays(RedisCore, RelayList):
             if line is not None and card is not None and int(line[1]) > now:
                 listed.append((card, int(line[2]) / 1000))
         # The lease says who leads: a relay that was killed has a line for a little longer.
-        leases = [("GET", self.keys.lease(card.partition, card.role)) for card, _ in listed]
+        leases = [("GET", self.keys.lease(card.place, RELAY)) for card, _ in listed]
         holders = await self._scripts.ask(leases) if leases else []
         return [
             ListedRelay(card, text_of(holder or b"").partition(".")[2] == card.owner, since)

@@ -3,18 +3,15 @@
 import asyncio
 
 from edgy_bus.brokers.base import Broker, ListedRelay, RelayCard
-from edgy_bus.events import Partition
+from edgy_bus.brokers.base.relays import RELAY, place_of
 
-PLACE = Partition("relay", "accounts/one")
+PLACE = place_of("accounts", "one")
 
 
 def card_of(owner: str, host: str = "host-1") -> RelayCard:
     """Return the card of a relay."""
     return RelayCard(
         owner=owner,
-        model=PLACE.model,
-        name=PLACE.name,
-        role="relay",
         service="accounts",
         outbox="one",
         host=host,
@@ -45,7 +42,7 @@ class RelayTopic:
     async def test_the_holder_of_the_lease_leads(self, broker: Broker) -> None:
         for owner in ("a", "b"):
             await broker.list_relay(card_of(owner), 30, 0.0)
-        lease = await broker.acquire(PLACE, "relay", "b", 30)
+        lease = await broker.acquire(PLACE, RELAY, "b", 30)
         assert lease is not None
         assert {name: each.leads for name, each in (await listed(broker)).items()} == {
             "a": False,

@@ -37,8 +37,9 @@ def test_only_changed_numbers_are_shown_if_asked(
     assert len([line for line in lines if "working." in line]) == 1
 
 
+@pytest.mark.usefixtures("bus")
 def test_an_address_is_never_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bus: edgy.Bus
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
         sys.modules["program"], "bus", edgy.Bus("redis://ada:hush@example.net", service="accounts")
@@ -48,7 +49,6 @@ def test_an_address_is_never_shown(
         assert status == 0
         assert "RedisBroker" in output
         assert not any(part in output + errors for part in ("hush", "ada", "example.net"))
-    del bus
 
 
 def test_a_setting_is_changed_if_it_is_not_the_default() -> None:

@@ -16,11 +16,11 @@ STOPS = {"worker": WorkerSettings().grace + 15, "relay": 15.0}
 """Seconds until a program has ended, at most (docs/deployment.md)."""
 
 
-def service_of(unit: Path) -> dict[str, str]:
+def service_of(unit: Path) -> configparser.SectionProxy:
     parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[method-assign,assignment]
     parser.read(unit)
-    return dict(parser["Service"])
+    # Its keys are those of the file in any case of letters, `ExecStart` as well as `execstart`.
+    return parser["Service"]
 
 
 def program_of(unit: Path) -> str:
@@ -46,7 +46,10 @@ def test_the_unit_calls_a_command_and_leaves_it_time_to_stop(unit: Path) -> None
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="systemd-analyze is not installed (Debian's package systemd)",
+)
 def test_systemd_understands_the_unit(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name.replace("@", "@mail")
     # The program is not installed here.

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from edgy_bus.brokers.base import Members
 from edgy_bus.codec import dumps
-from edgy_bus.operations.waiting import Waiting, waiting_in
+from edgy_bus.operations.waiting import Waiting, reports_of, waiting_in
 
 
 def report(**calls: list[float]) -> bytes:
@@ -23,12 +23,13 @@ MEMBERS = Members(
 
 
 def test_live_workers_count_and_the_first_call_is_shown() -> None:
-    assert waiting_in(MEMBERS) == Waiting(4, datetime.fromtimestamp(1795827800, UTC))
-    assert waiting_in(MEMBERS, "send") == Waiting(3, datetime.fromtimestamp(1795827800, UTC))
-    assert waiting_in(MEMBERS, "index") == Waiting(1, datetime.fromtimestamp(1795827999, UTC))
-    assert waiting_in(MEMBERS, "none") == Waiting()
+    reports = reports_of(MEMBERS)
+    assert waiting_in(reports) == Waiting(4, datetime.fromtimestamp(1795827800, UTC))
+    assert waiting_in(reports, "send") == Waiting(3, datetime.fromtimestamp(1795827800, UTC))
+    assert waiting_in(reports, "index") == Waiting(1, datetime.fromtimestamp(1795827999, UTC))
+    assert waiting_in(reports, "none") == Waiting()
 
 
 def test_a_time_that_another_program_wrote_is_left_out() -> None:
     members = Members(["a"], {"a": report(send=[0, 0, 1, 1e300], index=[0, 0, 1, -5.0])})
-    assert waiting_in(members) == Waiting(2, None)
+    assert waiting_in(reports_of(members)) == Waiting(2, None)
