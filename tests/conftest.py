@@ -8,6 +8,7 @@ prefix on Redis, a schema on PostgreSQL, or a file for SQLite.
 
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ from edgy_bus.testing.servers import (
 
 if TYPE_CHECKING:
     from edgy_bus.database import Database
+
+# A background job of a script ignores Ctrl-C, and programs that a test starts would inherit that:
+# they would not end when the test sends the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FINDERS = {"redis": find_redis, "postgresql": find_postgresql}
 _VARIABLES = {"redis": REDIS_VARIABLE, "postgresql": POSTGRES_VARIABLE}

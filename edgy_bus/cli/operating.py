@@ -1,9 +1,11 @@
 """Runs an operation for a command: with its connections, and with nothing else of a bus."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 
@@ -39,8 +41,7 @@ def operate(
         finally:
             stop()
 
-    # The plain loop: a command of a few calls gains nothing from uvloop.
-    return asyncio.run(run())
+    return _run(run())
 
 
 def reach(place: Place, operation: Callable[[Parts, str], Awaitable[T]]) -> T:
@@ -80,7 +81,32 @@ def reach_each(place: Place, operation: Callable[[Parts, Sequence[str]], Awaitab
                     outboxes.append(store)
             return await operation(Parts(parts.broker, parts.service, outboxes), unreachable)
 
-    return asyncio.run(run())
+    return _run(run())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work; SIGTERM interrupts the work as Ctrl-C does.
+
+    Ctrl-C means nothing to a program in the background of a script, and service managers send
+    SIGTERM: an interrupted action is recorded in either case.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Python receives signals in the main thread only.
+        return asyncio.run(work)
+    former = signal.getsignal(signal.SIGTERM)
+
+    async def until_terminated() -> T:
+        working = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
+        return await working
+
+    try:
+        # The plain loop: a command of a few calls gains nothing from uvloop.
+        return asyncio.run(until_terminated())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _warn(notice: Notice) -> None:

@@ -38,7 +38,13 @@ def unfinished(site: Site) -> list[Any]:
     return listed
 
 
-async def test_a_backfill_is_interrupted_killed_resumed_and_sends_every_row(
+def recorded(site: Site) -> list[Any]:
+    _, answer = site.command("actions", BUS, folder=site.folder)
+    actions: list[Any] = answer["data"]["actions"]
+    return actions
+
+
+async def test_a_backfill_is_interrupted_terminated_killed_resumed_and_sends_every_row(
     site: Site, orders: list[Any], programs: list[Program]
 ) -> None:
     command = ("backfill", BUS, "Order", *TO)
@@ -57,7 +63,15 @@ async def test_a_backfill_is_interrupted_killed_resumed_and_sends_every_row(
 
     with site.start(*command, *SLOW, "--resume", "--yes") as second:
         await eventually(lambda: sent() > listed["done"], "the next row")
-        second.kill()
+        assert second.terminate() == 1
+        assert f"continue with: edgy-bus backfill {BUS} shop.Order" in second.output
+    interrupted = [each["result"] for each in recorded(site)]
+    assert interrupted == ["CancelledError: perhaps a part is done"] * 2
+    terminated_at = sent()
+
+    with site.start(*command, *SLOW, "--resume", "--yes") as third:
+        await eventually(lambda: sent() > terminated_at, "the row after it")
+        third.kill()
     killed_at = sent()
     status, answer = site.command(*command, "--resume", "--yes", folder=site.folder)
     assert (status, answer["data"]["done"]) == (0, ORDERS)
