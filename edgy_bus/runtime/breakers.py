@@ -10,6 +10,7 @@ from edgy_bus.runtime.outcome import Done, Failed, Outcome
 from edgy_bus.runtime.slots import ReceiverSlots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.signals import Breaker
+from edgy_bus.signals.options import DEFAULT_BREAKER
 from edgy_bus.telemetry import catalogue
 
 _LONGEST_REASON = 200
@@ -42,8 +43,9 @@ class Breakers:
         self._breakers: dict[str, Breaker | None] = {}
         # A receiver may subscribe several times, and name its breaker once.
         for each in subscriptions.all:
-            known = self._breakers.get(each.name)
-            self._breakers[each.name] = known or each.receiver.options.breaker
+            breaker = each.receiver.options.breaker
+            if each.name not in self._breakers or breaker != DEFAULT_BREAKER:
+                self._breakers[each.name] = breaker
         self.slots = ReceiverSlots(calls)
         self._wake = wake
         self._closing: set[str] = set()

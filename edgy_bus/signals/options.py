@@ -34,7 +34,7 @@ LONGEST_BATCH = 3_600.0
 """The most seconds for which a batch may wait for more events."""
 
 
-# Immutable, so that all receivers share the value.
+# Immutable as DEFAULT_BREAKER is, so that all receivers share the value.
 _DEFAULT_RETRY = Retry()
 
 
@@ -80,6 +80,10 @@ class Batch:
             )
 
 
+def _is_duration(value: object) -> bool:
+    return is_finite(value) and 0 < value <= LONGEST
+
+
 @dataclass(frozen=True, slots=True)
 class Breaker:
     """When a receiver waits because its calls fail, whatever the event: its downstream is away.
@@ -111,6 +115,9 @@ class Breaker:
                 raise SignalError(
                     f"Breaker({name}={shown(seconds)}): write seconds of more than 0, up to a year"
                 )
+
+
+DEFAULT_BREAKER = Breaker()
 
 
 class SharedKeywords(TypedDict, total=False):
@@ -170,7 +177,8 @@ class Options:
             event of its row for this receiver, until an operator decides (`edgy-bus held`,
             `edgy-bus release`).
         breaker: when the receiver waits because every call fails, for example because a service
-            that it calls is away; never by default. See `Breaker`.
+            that it calls is away; by default after failed calls for 20 rows. None: never. See
+            `Breaker`.
         start: where the receiver begins when its group does not have it yet. "kept" begins with the
             oldest event that the streams keep, "now" with events to come. By default, receivers of
             a new group begin with "kept", and new receivers of an older group with "now".
@@ -195,7 +203,7 @@ class Options:
     ordered: bool = True
     retry: Retry = _DEFAULT_RETRY
     on_exhausted: OnExhausted = "dead_letter"
-    breaker: Breaker | None = None
+    breaker: Breaker | None = DEFAULT_BREAKER
     start: Start | None = None
     deadline: float | None = None
     inbox: Inbox | None = None
@@ -249,10 +257,6 @@ def _is_filter(value: object) -> bool:
     # The answer of an async function is a coroutine, and every coroutine is true.
     functions = (value, getattr(value, "__call__", None))  # noqa: B004 - the method itself
     return callable(value) and not any(map(inspect.iscoroutinefunction, functions))
-
-
-def _is_duration(value: object) -> bool:
-    return is_finite(value) and 0 < value <= LONGEST
 
 
 def _is_inbox(value: object) -> bool:

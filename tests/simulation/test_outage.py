@@ -15,6 +15,7 @@ from edgy_bus.events import Partition, partitions_of
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
+from edgy_bus.signals import Options
 from tests.simulation.loop import VirtualLoop
 from tests.support import event
 from tests.unit.runtime.support import subscribe
@@ -122,7 +123,7 @@ def simulated(
             loop.close()
 
 
-def test_after_45_minutes_the_receiver_catches_up_in_order() -> None:
+def test_by_default_the_receiver_catches_up_in_order_after_45_minutes() -> None:
     async def check(outage: Outage) -> None:
         assert len(outage.heard["audit"]) == outage.published, "the neighbour went on"
         assert outage.in_order("send")
@@ -133,7 +134,7 @@ def test_after_45_minutes_the_receiver_catches_up_in_order() -> None:
         # A burst until the breaker opens, and a call of each process each minute.
         assert outage.calls - outage.published < 150
 
-    simulated(45 * MINUTE, check, 52 * MINUTE, edgy.Breaker())
+    simulated(45 * MINUTE, check, 52 * MINUTE, Options().breaker)
 
 
 def test_away_for_ever_events_end_in_the_dead_letters() -> None:

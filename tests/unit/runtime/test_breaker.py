@@ -13,7 +13,7 @@ from edgy_bus.retrying import Retry, RetryLater
 from edgy_bus.runtime.breaker import Circuit, Opening
 from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.slots import ReceiverSlots
-from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.signals import Breaker
 from tests.support import Told, eventually
@@ -147,15 +147,30 @@ def test_a_failed_batch_is_one_call_and_opens_a_half_open_breaker() -> None:
     assert breakers.open == {"b"}
 
 
-def test_a_receiver_of_several_signals_names_its_breaker_once() -> None:
+@pytest.mark.parametrize("breaker", [QUICK, None])
+@pytest.mark.parametrize("names_it", ["post_save", "post_update"])
+def test_a_receiver_of_several_signals_names_its_breaker_once(
+    breaker: Breaker | None, names_it: str
+) -> None:
     several = [
-        subscribe(_nothing, name="b", signal="post_save", breaker=QUICK),
-        subscribe(_nothing, name="b", signal="post_update"),
+        subscribe(_nothing, name="b", signal=signal, **options)
+        for signal in ("post_save", "post_update")
+        for options in [{"breaker": breaker} if signal == names_it else {}]
     ]
-    breakers = Breakers(MemoryBroker(), Subscriptions("mail", several), 64, lambda: None)
-    for row in range(QUICK.failures):
+    assert _rows_until_open(several) == (None if breaker is None else breaker.failures)
+
+
+def test_a_receiver_has_a_breaker_by_default() -> None:
+    assert _rows_until_open([subscribe(_nothing, name="b")]) == Breaker().failures
+
+
+def _rows_until_open(subscriptions: list[Subscription]) -> int | None:
+    breakers = Breakers(MemoryBroker(), Subscriptions("mail", subscriptions), 64, lambda: None)
+    for row in range(100):
         breakers.failed("b", envelope(subject=str(row)), "away", shared=False)
-    assert breakers.open == {"b"}
+        if breakers.open == {"b"}:
+            return row + 1
+    return None
 
 
 async def _nothing(sender: Any, **kwargs: Any) -> None: ...
