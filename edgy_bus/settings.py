@@ -129,8 +129,9 @@ class WorkerSettings(Settings):
         32_000_000,
         ge=1_000,
         le=1_000_000_000,
-        description="Bytes of events in a process that wait for a retry, or for a broker that "
-        "takes no dead letters. Beyond that nothing is read until some are done.",
+        description="Bytes of events in a process that wait for a retry, for a slot of their "
+        "receiver, or for a broker that takes no dead letters. Beyond that, partitions with their "
+        "share of these bytes read nothing until some are done.",
     )
     window: int = Field(
         10_000,

@@ -5,10 +5,10 @@ read the partition in groups of their own, in tenures of programs that have them
 they have caught up and a program that has them owns the partition. The broker keeps the truth; this
 module keeps what the broker has answered last.
 
-A receiver that an operator has paused is left out as if the program lacked the receiver, with this
-difference: a tenure that began before the pause may be calling the receiver. Such a tenure ends, so
-that the running calls finish before the receiver is set aside. Otherwise, a call in the group of
-all would run beside a call in the receiver's own group.
+A receiver that an operator has paused, or that is slow (`slowness.py`), is left out as if the
+program lacked the receiver, with this difference: the tenure that learns of it may be calling the
+receiver. Such a tenure ends, so that the running calls finish before the receiver is set aside.
+Otherwise, a call in the group of all would run beside a call in the receiver's own group.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import START, Arrangement, EntryId
+from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, PAUSED, SLOW
 from edgy_bus.errors import BrokerError
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
@@ -37,11 +38,15 @@ class Attendance:
 
     The tenure of a receiver's own group arranges nothing: only this receiver takes part.
 
+    Args:
+        slow: the receivers that the tenure before found to be slow. This tenure sets them aside
+            when it begins, and lets them come back once they have caught up.
+
     Attributes:
         gone: receivers that the group has forgotten, or that do not subscribe to the stream.
     """
 
-    def __init__(self, term: Term, tools: Tools) -> None:
+    def __init__(self, term: Term, tools: Tools, slow: frozenset[str] = frozenset()) -> None:
         self.gone: set[str] = set()
         self._term = term
         self._broker = tools.broker
@@ -51,6 +56,8 @@ class Attendance:
         self._receivers = tools.subscriptions.at(self._partition)
         self._paused = tools.roster.paused if tools.roster else frozenset()
         """The paused receivers that this tenure does not call."""
+        self._slow = slow
+        """The slow receivers, until they are set aside."""
         self._aside: tuple[str, ...] = ()
         self._were_aside: set[str] = set()
         """The receivers that were aside when the arrangement under way began."""
@@ -81,8 +88,22 @@ class Attendance:
         """Return whether this tenure may call a receiver that was paused after the first read."""
         if self._roster is None:
             return False
-        uncalled = self._paused.union(self._aside)
-        return not self._receivers.isdisjoint(self._roster.paused - uncalled)
+        return not self.called.isdisjoint(self._roster.paused)
+
+    @property
+    def called(self) -> frozenset[str]:
+        """Return the receivers that take part, and of which this tenure makes calls."""
+        return self._receivers - self._paused.union(self._aside)
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether several receivers take part."""
+        return not self._only and len(self.called) > 1
+
+    @property
+    def may_set_aside(self) -> bool:
+        """Return whether the next tenure may begin without one of the receivers."""
+        return self._roster is not None and self._roster.sets_aside
 
     @property
     def may_change(self) -> bool:
@@ -125,7 +146,8 @@ class Attendance:
         listed = roster.at(self._partition)
         # Of the receivers that are paused now, those that this tenure cannot have called.
         self._paused = roster.paused & self._paused.union(self._aside)
-        called = self._receivers - self._paused
+        called = self._receivers - self._paused - self._slow
+        reasons = {**dict.fromkeys(self._slow, SLOW), **dict.fromkeys(self._paused, PAUSED)}
         taking_part = {name: each for name, each in listed.items() if name in called}
         left_out = {name: each for name, each in listed.items() if name not in called}
         gone = roster.gone(self._partition)
@@ -140,11 +162,11 @@ class Attendance:
                 left_out,
                 gone,
                 sets_aside=roster.sets_aside,
-                paused=self._paused,
+                reasons=reasons,
             )
             self._learn(arrangement)
-            await self._report(arrangement)
-        self._arranged = state
+            await self._report(arrangement, {**dict.fromkeys(taking_part, BEHIND), **reasons})
+        self._arranged, self._slow = state, frozenset()
         self.gone.update(gone)
         returned = self._were_aside.difference(self._aside)
         self._were_aside.clear()
@@ -157,10 +179,11 @@ class Attendance:
         self._highest_floor = max(arrangement.floors.values(), default=START)
         self._is_near = arrangement.near
 
-    async def _report(self, arrangement: Arrangement) -> None:
+    async def _report(self, arrangement: Arrangement, reasons: Mapping[str, str]) -> None:
         place = {"group": self._term.group, "partition": str(self._partition)}
         for name in arrangement.set_aside:
-            telemetry.emit(catalogue.ReceiverSetAside(receiver=name, **place))
+            reason = reasons.get(name, MISSING)
+            telemetry.emit(catalogue.ReceiverSetAside(receiver=name, reason=reason, **place))
         for name in arrangement.returned:
             telemetry.emit(catalogue.ReceiverReturned(receiver=name, **place))
         for name, count in arrangement.dropped.items():

@@ -126,6 +126,7 @@ class Consumer(Service):
             meter=self._meter,
         )
         self._backoff: dict[Post, float] = {}
+        self._to_set_aside: dict[Post, frozenset[str]] = {}
         self._pauses = Pauses(self.group)
         self._declared: Mapping[str, int] = {}
 
@@ -225,9 +226,9 @@ class Consumer(Service):
         for post, tenure in self._tenures.items():
             # Never from the other side: a worker that takes a partition while its owner still runs
             # receivers would break the order of rows.
-            # A tenure that may be calling a receiver that was paused ends in the same way, and the
-            # next tenure begins without the receiver.
-            tenure.hand_over(post not in share or tenure.calls_paused)
+            # A tenure that may be calling a receiver that is to be set aside ends in the same way,
+            # and the next tenure begins without the receiver.
+            tenure.hand_over(post not in share or tenure.must_begin_anew())
         now = asyncio.get_running_loop().time()
         wanted = [
             post
@@ -342,7 +343,8 @@ class Consumer(Service):
         tools = self._tools
         if lease.receiver:
             tools = replace(tools, subscriptions=self._subscriptions.only(lease.receiver))
-        tenure = Tenure(lease, end_of(requested, self._settings.lease), tools)
+        valid_until = end_of(requested, self._settings.lease)
+        tenure = Tenure(lease, valid_until, tools, self._to_set_aside.pop(post, frozenset()))
         self._tenures[post] = tenure
         await tenure.start()
         # The lease is given back at once, and not in the next round.
@@ -373,6 +375,8 @@ class Consumer(Service):
                 self._avoid(post)
             if tenure.caught_up:
                 self._asides.forget(post)
+            if tenure.slow:
+                self._to_set_aside[post] = tenure.slow
         return ended
 
     def _avoid(self, post: Post) -> None:

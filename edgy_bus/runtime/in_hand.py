@@ -23,6 +23,7 @@ class InHand:
     def __init__(self, term: Term, tools: Tools, attendance: Attendance) -> None:
         settings = tools.settings
         self._term = term
+        self._attendance = attendance
         self._load = tools.load
         self._portion = tools.portion
         self.lanes: Lanes[Work] = Lanes(tools.load)
@@ -51,17 +52,20 @@ class InHand:
         # entries would fill the memory of this process.
         return (
             self._term.begins
-            and self.lanes.room(self._prefetch) >= self._worthwhile
+            and self.room() >= self._worthwhile
+            and not self._load.is_crowded_by(self.lanes.waiting)
             and len(self.acknowledger) <= self._most_owed
         )
 
     def is_full(self) -> bool:
         """Return whether jobs that wait keep others from being read, however many are done."""
-        return MOST - self.lanes.total < self._worthwhile or self._load.is_full
+        return MOST - self.lanes.total < self._worthwhile or self._load.is_crowded_by(
+            self.lanes.waiting
+        )
 
     def room(self) -> int:
         """Return how many more entries may be read."""
-        return self.lanes.room(self._prefetch)
+        return self.lanes.room(self._prefetch, counts_stalled=not self._attendance.is_shared)
 
     def check_room(self) -> None:
         """Wake up `reserve` if there is room. Called after every change that makes room."""

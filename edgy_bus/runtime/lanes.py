@@ -43,12 +43,14 @@ class Lane(Generic[J]):
         size: the bytes of the jobs. Counted along: a row may have thousands of jobs, and its lane
             is blocked anew for each of them.
         blocked: whether the first job cannot run.
+        stalled: whether the first job cannot run because its receiver has no free slot.
     """
 
     key: Key
     jobs: deque[J]
     size: int
     blocked: bool = False
+    stalled: bool = False
 
 
 class Lanes(Generic[J]):
@@ -56,19 +58,24 @@ class Lanes(Generic[J]):
 
     Args:
         load: the bytes in hand of the process.
+
+    Attributes:
+        active: jobs in lanes that are not blocked.
+        total: all jobs.
+        waiting: bytes of the jobs in lanes that are blocked.
+        stalled: lanes that are blocked because their receivers have no free slot.
     """
 
     def __init__(self, load: Load) -> None:
         self._load = load
+        load.tenures += 1
         self._lanes: dict[Key, Lane[J]] = {}
         self._line: deque[Lane[J]] = deque()
         """Lanes that are ready, longest wait first."""
         self._jobs_of = Counter[str]()
         """Receiver to its jobs, counted along: the reports of a worker tell the numbers, and a look
         at ten thousand lanes would stop the event loop for milliseconds."""
-        self.active = 0
-        """Jobs in lanes that are not blocked."""
-        self.total = 0
+        self.active = self.total = self.waiting = self.stalled = 0
         self._blocked = 0
         """Lanes that are blocked."""
 
@@ -85,6 +92,7 @@ class Lanes(Generic[J]):
         self._jobs_of[key[1]] += 1
         # Jobs behind a retry must not use up the room of other rows: the row may wait for minutes.
         if lane.blocked:
+            self.waiting += job.size
             self._load.waiting += job.size
         else:
             self.active += 1
@@ -118,13 +126,24 @@ class Lanes(Generic[J]):
         lane.blocked = True
         self._blocked += 1
         self.active -= len(lane.jobs)
+        self.waiting += lane.size
         self._load.waiting += lane.size
         self._load.finished(lane.size)
 
+    def stall(self, lane: Lane[J]) -> None:
+        """Block a running lane, because the receiver of its first job has no free slot."""
+        self.block(lane)
+        lane.stalled = True
+        self.stalled += 1
+
     def go_on(self, lane: Lane[J]) -> None:
         """Make a blocked lane a running lane again."""
+        if lane.stalled:
+            lane.stalled = False
+            self.stalled -= 1
         lane.blocked = False
         self._blocked -= 1
+        self.waiting -= lane.size
         self.active += len(lane.jobs)
         self._load.waits_no_longer(lane.size)
 
@@ -142,15 +161,24 @@ class Lanes(Generic[J]):
         """Count these jobs no more: the next owner of the partition has them."""
         lanes = self._lanes.values()
         load, self._load = self._load, Load(0, 0)
+        load.tenures -= 1
         # A receiver that swallowed its cancellation may end later, and must not count twice.
-        load.waiting -= sum(lane.size for lane in lanes if lane.blocked)
+        load.waiting -= self.waiting
         load.finished(sum(lane.size for lane in lanes if not lane.blocked))
 
-    def room(self, prefetch: int) -> int:
-        """Return how many more jobs may be added."""
+    def room(self, prefetch: int, *, counts_stalled: bool = False) -> int:
+        """Return how many more jobs may be added.
+
+        Args:
+            prefetch: the jobs that are read ahead.
+            counts_stalled: whether lanes that wait for a slot are work to do. Where a single
+                receiver takes part, nobody else has a use for more events.
+        """
         # While lanes are ready, there is work to do. When all lanes that are not blocked are
         # running, only another row helps.
         used = self.active if self._line else len(self._lanes) - self._blocked
+        if counts_stalled:
+            used += self.stalled
         return max(0, min(prefetch - used, MOST - self.total))
 
     @property

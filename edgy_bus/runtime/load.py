@@ -8,17 +8,20 @@ class Load:
 
     Args:
         most: bytes of events that are read, ready or running.
-        most_waiting: bytes of events that wait for a retry or to be put aside. They are counted
-            apart, so that the rows of a receiver that fails keep no room from other rows.
+        most_waiting: bytes of events that wait: for a retry, for a slot of their receiver, or to be
+            put aside. They are counted apart, so that the rows of a receiver that fails or is slow
+            keep no room from other rows.
 
     Attributes:
         active: bytes that count against `most`, without those of reads that are under way.
         waiting: bytes that count against `most_waiting`.
+        tenures: the partitions that share the room.
     """
 
     def __init__(self, most: int, most_waiting: int) -> None:
         self.active = 0
         self.waiting = 0
+        self.tenures = 0
         self._most = most
         self._most_waiting = most_waiting
         self._reserved = 0
@@ -28,15 +31,17 @@ class Load:
 
     def has_room(self, size: int) -> bool:
         """Return whether `size` more bytes may be read; with nothing in hand, any size may."""
-        if self.is_full:
-            return False
         taken = self.active + self._reserved
         return taken == 0 or taken + size <= self._most
 
-    @property
-    def is_full(self) -> bool:
-        """Return whether the events that wait take all the room for such events."""
-        return self.waiting >= self._most_waiting
+    def is_crowded_by(self, waiting: int) -> bool:
+        """Return whether a tenure has to read no more, because of its bytes that wait.
+
+        When the room for events that wait is taken, tenures with less than their share of it read
+        on: they have not taken it. So the room is exceeded by their shares at most.
+        """
+        is_taken = self.waiting >= self._most_waiting
+        return is_taken and waiting * self.tenures >= self._most_waiting
 
     def stand_in_line(self, size: int) -> asyncio.Future[bool]:
         """Return a future: True as soon as `size` bytes are kept for a read, False after `leave`.
@@ -70,11 +75,8 @@ class Load:
 
     def waits_no_longer(self, size: int) -> None:
         """Take note that events which have waited can run now."""
-        was_full = self.is_full
         self.waiting -= size
         self.active += size
-        if was_full and not self.is_full:
-            self._serve()
 
     def _serve(self) -> None:
         """Keep room for those in line, from the head on.

@@ -45,7 +45,7 @@ class Stalled:
         """Put work aside until its receiver has a free slot."""
         # Such work must not use up the room of other receivers: a call may last for minutes.
         for lane in _lanes_of(unit):
-            self._lanes.block(lane)
+            self._lanes.stall(lane)
         self._waiting.setdefault(receiver, deque()).append(unit)
         self._admit(receiver)
 
@@ -61,7 +61,7 @@ class Stalled:
         kept, self.ready = self.ready, deque()
         for receiver, unit in reversed(kept):
             for lane in _lanes_of(unit):
-                self._lanes.block(lane)
+                self._lanes.stall(lane)
             self._waiting.setdefault(receiver, deque()).appendleft(unit)
             self._slots.give_back(receiver)
 

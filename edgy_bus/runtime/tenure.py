@@ -15,6 +15,7 @@ from edgy_bus.runtime.in_hand import InHand
 from edgy_bus.runtime.intake import Intake
 from edgy_bus.runtime.owned import OwnedTasks, TenureTasks
 from edgy_bus.runtime.scheduling import Scheduler
+from edgy_bus.runtime.slowness import Slowness, slowest
 from edgy_bus.runtime.term import Term
 from edgy_bus.runtime.tools import Tools
 from edgy_bus.runtime.waits import WaitingCalls
@@ -34,6 +35,8 @@ class Tenure(Service):
     - The partition was handed over to another worker (`handover`): no receiver runs.
     - `finish` was called: the process stops. Running receivers have their grace time.
     - The receiver whose own group the tenure reads comes back to the group of all.
+    - A receiver that this tenure may be calling is to be set aside (`must_begin_anew`). Running
+      receivers finish, and the next tenure of this process begins without the receiver.
     - The answer to a read was lost, so that nobody knows which entries the read has taken. The next
       tenure begins with these entries. Running receivers finish, however long they take.
     - The lease is lost: a renewal was not answered in time, the broker refused the lease, or the
@@ -55,7 +58,13 @@ class Tenure(Service):
     # A lease is held once: the consumer takes the partition again, after a pause.
     restarts = False
 
-    def __init__(self, lease: Lease, valid_until: float, tools: Tools) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        valid_until: float,
+        tools: Tools,
+        slow: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__()
         self.lease = lease
         self.partition = lease.partition
@@ -73,13 +82,14 @@ class Tenure(Service):
         self._grace: asyncio.TimerHandle | None = None
         self._drained = asyncio.Event()
         """Set when nothing runs that the end of the tenure waits for, or the grace time is over."""
-        attendance = Attendance(self._term, tools)
+        attendance = Attendance(self._term, tools, slow)
         in_hand = InHand(self._term, tools, attendance)
         self._acknowledger = in_hand.acknowledger
         self._in_hand = in_hand
         self._detours = Detours(self._term, tools, in_hand.lanes, attendance, self._tasks.calls)
         self._scheduler = Scheduler(self._term, tools, in_hand, self._tasks, self._detours)
         self._intake = Intake(self._term, tools, in_hand, self._scheduler, self._detours)
+        self._slowness = Slowness()
         self._error: BaseException | None = None
 
     @property
@@ -118,9 +128,25 @@ class Tenure(Service):
         return self._intake.caught_up
 
     @property
-    def calls_paused(self) -> bool:
-        """Return whether the tenure may call a receiver that an operator has paused meanwhile."""
-        return self._detours.attendance.calls_paused
+    def slow(self) -> frozenset[str]:
+        """Return the receivers that the next tenure of this process is to set aside."""
+        return frozenset(filter(None, [self._slowness.receiver]))
+
+    def must_begin_anew(self) -> bool:
+        """Return whether a receiver that this tenure may be calling is to be set aside.
+
+        An operator may have paused the receiver, or it keeps the others waiting. Called in each
+        round of the consumer.
+        """
+        attendance, in_hand = self._detours.attendance, self._in_hand
+        # Other tenures may have made room, which wakes nobody.
+        in_hand.check_room()
+        self._slowness.look(
+            asyncio.get_running_loop().time(),
+            is_full=in_hand.is_full() and attendance.may_set_aside,
+            slow=slowest(in_hand.lanes.jobs_by_receiver(), attendance.called),
+        )
+        return attendance.calls_paused or bool(self._slowness.receiver)
 
     def nudge(self) -> None:
         """Look soon whether an operator has released or replayed rows. Does not wait."""

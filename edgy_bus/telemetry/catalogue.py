@@ -553,16 +553,19 @@ class ReceiversForgotten(Notice):
 
 @_entry
 class ReceiverSetAside(Notice):
-    """A receiver that the owner of a partition does not have reads in a group of its own.
+    """A receiver reads a partition in a group of its own.
 
-    Or a new receiver begins with the oldest kept event. Workers that have the receiver handle its
-    events; without such a worker, the events wait, and the stream is not trimmed.
+    `reason` is "missing": the owner of the partition does not have the receiver; "paused": an
+    operator has paused it, or its breaker is open; "slow": it kept the others from reading on;
+    "behind": it is new and begins with the oldest kept event. Workers that have the receiver handle
+    its events; without such a worker, the events wait, and the stream is not trimmed.
     """
 
     name: ClassVar[str] = "receiver.set_aside"
     group: str
     receiver: str
     partition: str
+    reason: str
 
 
 @_entry

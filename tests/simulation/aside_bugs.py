@@ -14,6 +14,7 @@ from edgy_bus.brokers.memory.setting_aside import Step
 from edgy_bus.brokers.memory.state import Group, Stream
 from edgy_bus.events import Partition
 from edgy_bus.runtime.attendance import Attendance
+from edgy_bus.runtime.tenure import Tenure
 from tests.simulation.broker import Redis
 
 
@@ -116,6 +117,16 @@ def _leaves_nobody_out(self: Attendance, entry: EntryId) -> tuple[str, ...]:
     return ()
 
 
+def _sets_aside_at_once(self: Tenure) -> bool:
+    """Set a slow receiver aside though calls of it may run."""
+    attendance = self._detours.attendance
+    attendance._slow = self.slow
+    if attendance._slow:
+        attendance._arranged = None
+        self._slowness.receiver = ""
+    return attendance.calls_paused
+
+
 BROKERS: dict[str, type[Redis]] = {
     "a receiver leaves behind what it has not finished": UnfinishedStays,
     "a receiver returns with something unfinished": ReturnsUnfinished,
@@ -128,6 +139,7 @@ BROKERS: dict[str, type[Redis]] = {
 
 PATCHES: dict[str, tuple[Any, str, Any]] = {
     "receivers that are set aside are called": (Attendance, "left_out", _leaves_nobody_out),
+    "a slow receiver is set aside while it runs": (Tenure, "must_begin_anew", _sets_aside_at_once),
 }
 
 ASIDE_FAULTS: dict[str, tuple[str, ...]] = {

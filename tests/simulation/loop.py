@@ -10,10 +10,12 @@ private attributes (as `world.py` does at the end of a run).
 
 import asyncio
 import heapq
+import time
 from collections import deque
 from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
+from unittest import mock
 
 
 class Process:
@@ -137,3 +139,20 @@ def _is_in_thread(handle: asyncio.Handle) -> bool:
 
 def _process_of(context: Context) -> Process | None:
     return context.get(current_process)
+
+
+STARTED = 1_000_000.0
+"""Seconds since 1970 at the beginning of `run_virtually`."""
+
+
+def run_virtually(loop: VirtualLoop, main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end in virtual time, which the clock of the day follows."""
+
+    def now() -> float:
+        return STARTED + loop.time()
+
+    with mock.patch.object(time, "time", now):
+        try:
+            loop.run_until_complete(main)
+        finally:
+            loop.close()

@@ -2,7 +2,8 @@
 
 A worker that starts has some of the receivers, as an older release, another program of the group or
 a canary has. Every receiver has a program at last: each program has all of them, or two programs
-share them for ever. Operators pause receivers, and resume all of them at last.
+share them for ever. Operators pause receivers, and resume all of them at last, or receivers keep
+others waiting at random times.
 """
 
 import asyncio
@@ -24,7 +25,9 @@ class Programs(World):
         super().__post_init__()
         self.all_back = self.random.random() < 0.7
         # Drawn from other numbers: what happens otherwise depends on the seed as before.
-        self.pauses = random_module.Random(self.seed) if self.seed % 2 else None
+        numbers = random_module.Random(self.seed)
+        self.pauses = numbers if self.seed % 2 else None
+        self.slowness = None if self.seed % 2 else numbers
         self._halves: dict[Process, int] = {}
         """Worker to its program, of two that share a group."""
 
@@ -54,7 +57,10 @@ class Programs(World):
 
     async def _chaos(self) -> None:
         await self._list_all()
-        meanwhile = [asyncio.create_task(self._deploy()), asyncio.create_task(self._pause())]
+        meanwhile = [
+            asyncio.create_task(each())
+            for each in (self._deploy, self._pause, self._keep_others_waiting)
+        ]
         await super()._chaos()
         self.writing = False
         await asyncio.gather(*meanwhile)
@@ -93,6 +99,23 @@ class Programs(World):
         for group, receivers in RECEIVERS.items():
             for receiver in receivers:
                 await self.redis.resume(group, receiver=receiver)
+
+    async def _keep_others_waiting(self) -> None:
+        """Let a receiver count as slow now and then, whatever it does."""
+        while self.writing and self.slowness is not None:
+            await asyncio.sleep(self.slowness.expovariate(0.5))
+            tenures = [
+                tenure
+                for process in self._running()
+                for consumer in self.workers[process].consumers
+                for tenure in consumer._tenures.values()
+            ]
+            if tenures:
+                tenure = self.slowness.choice(tenures)
+                attendance = tenure._detours.attendance
+                if attendance.may_set_aside and attendance.is_shared:
+                    slow = self.slowness.choice(sorted(attendance.called))
+                    tenure._slowness.receiver = slow
 
     def _running(self) -> list[Process]:
         return [member.process for member in self.members if member.process in self.workers]

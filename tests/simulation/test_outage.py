@@ -1,11 +1,9 @@
 """A service that a receiver calls is away for 45 minutes, or for ever, of virtual time."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from unittest import mock
 
 import edgy_bus as edgy
 from edgy_bus.brokers.base import StreamHead
@@ -16,7 +14,7 @@ from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signals import Options
-from tests.simulation.loop import VirtualLoop
+from tests.simulation.loop import STARTED, VirtualLoop, run_virtually
 from tests.support import event
 from tests.unit.runtime.support import subscribe
 
@@ -46,7 +44,7 @@ class Outage:
     published: int = 0
 
     def __post_init__(self) -> None:
-        self.broker = MemoryBroker(lambda: 1_000_000.0 + self.loop.time())
+        self.broker = MemoryBroker(lambda: STARTED + self.loop.time())
         self._heads: dict[Partition, StreamHead] = {}
 
     async def send(self, sender: Any, event: Any, **kwargs: Any) -> None:
@@ -113,14 +111,7 @@ def simulated(
         await outage.run(seconds)
         await check(outage)
 
-    def now() -> float:
-        return 1_000_000.0 + loop.time()
-
-    with mock.patch.object(time, "time", now):
-        try:
-            loop.run_until_complete(main())
-        finally:
-            loop.close()
+    run_virtually(loop, main())
 
 
 def test_by_default_the_receiver_catches_up_in_order_after_45_minutes() -> None:

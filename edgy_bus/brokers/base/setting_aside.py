@@ -25,6 +25,9 @@ PAUSED = "paused"
 BEHIND = "behind"
 """The reason of new receivers that begin with the oldest kept entry."""
 
+SLOW = "slow"
+"""The reason of receivers that kept their group from reading on."""
+
 NEAR = 1.0
 """Seconds between the entries that a receiver and its group have read last, within which the
 receiver can catch up in a moment: on a busy stream it is always a little behind."""
@@ -87,7 +90,7 @@ class SettingAside(ABC):
         forgotten: Collection[str] = (),
         *,
         sets_aside: bool = True,
-        paused: Collection[str] = (),
+        reasons: Mapping[str, str] | None = None,
     ) -> Arrangement:
         """Say which receivers take part in a tenure, before the tenure reads.
 
@@ -100,8 +103,8 @@ class SettingAside(ABC):
         to a partition that is arranged for the first time. Receivers that the partition knows, and
         that the caller does not name, are left out.
 
-        `paused`: the receivers among those left out that an operator has paused, which is the
-        reason then; the others are missing. No call of a receiver that is left out may run.
+        `reasons`: why receivers are left out, `PAUSED` or `SLOW`; the others are missing. No call
+        of a receiver that is left out may run.
 
         Without `sets_aside`, only receivers that are set aside already are considered.
 

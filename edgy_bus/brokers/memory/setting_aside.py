@@ -13,7 +13,7 @@ from edgy_bus.brokers.base import (
     SettingAside,
 )
 from edgy_bus.brokers.base.rostering import NEW_GROUP
-from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, NEAR, PAUSED, has_finished
+from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, NEAR, has_finished
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Attendance, Group, Stream
 from edgy_bus.events import Partition
@@ -30,7 +30,7 @@ class MemorySettingAside(MemoryCore, SettingAside):
         forgotten: Collection[str] = (),
         *,
         sets_aside: bool = True,
-        paused: Collection[str] = (),
+        reasons: Mapping[str, str] | None = None,
     ) -> Arrangement:
         stream, group = self._owned(lease)
         group.come_back()
@@ -38,7 +38,7 @@ class MemorySettingAside(MemoryCore, SettingAside):
         for name, listed in taking_part.items():
             step.take_part(name, listed)
         for name, listed in left_out.items():
-            step.leave_out(name, listed, PAUSED if name in paused else MISSING)
+            step.leave_out(name, listed, (reasons or {}).get(name, MISSING))
         for name in forgotten:
             step.drop(name)
         # Another program may have had a receiver whose name the caller has never heard.

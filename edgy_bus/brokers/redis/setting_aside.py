@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from edgy_bus.brokers.base import Arrangement, Aside, EntryId, Lease, Listed, SettingAside
 from edgy_bus.brokers.base.rostering import NEW_GROUP
-from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, NEAR, PAUSED
+from edgy_bus.brokers.base.setting_aside import BEHIND, MISSING, MOVED, NEAR
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore, require_tenure
 from edgy_bus.brokers.redis.encoding import milliseconds, tenure_arguments, text_of
@@ -27,7 +27,7 @@ class RedisSettingAside(RedisCore, SettingAside):
         forgotten: Collection[str] = (),
         *,
         sets_aside: bool = True,
-        paused: Collection[str] = (),
+        reasons: Mapping[str, str] | None = None,
     ) -> Arrangement:
         partition, group = lease.partition, lease.group
         keys = (
@@ -42,7 +42,7 @@ class RedisSettingAside(RedisCore, SettingAside):
         for name, listed in taking_part.items():
             arguments += (name, listed.start, milliseconds(listed.since), BEHIND)
         for name, listed in left_out.items():
-            reason = PAUSED if name in paused else MISSING
+            reason = (reasons or {}).get(name, MISSING)
             arguments += (name, listed.start, milliseconds(listed.since), reason)
         answer = await self._scripts.call("arrange", keys, [*arguments, *forgotten])
         require_tenure(answer, lease)

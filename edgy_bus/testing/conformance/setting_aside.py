@@ -128,6 +128,14 @@ class SettingAsideTopic:
         assert await fetch_ids(broker, lease) == ["b"]
         assert await fetch_ids(broker, await own_lease(broker)) == ["b"]
 
+    async def test_a_receiver_is_set_aside_for_a_reason(self, broker: Broker) -> None:
+        lease = await acquire(broker, "w")
+        await arrange(broker, lease)
+        await broker.arrange(lease, ONE, OTHER, reasons={B: "slow"})
+        await broker.arrange(lease, ONE, OTHER, reasons={B: "paused"})
+        aside = (await broker.asides([PARTITION], "mail"))[PARTITION][B]
+        assert aside.reason == "slow", "the first one stays"
+
     async def test_what_a_receiver_has_not_finished_goes_with_it(self, broker: Broker) -> None:
         await append(broker, "a", "b", "c", "d")
         lease = await acquire(broker, "w1")

@@ -133,6 +133,20 @@ async def test_what_is_read_ahead_is_bounded_whatever_cannot_run(
     await group.end(tenure)
 
 
+async def test_for_a_single_receiver_no_more_is_read_ahead_than_the_prefetch() -> None:
+    broker, slow = MemoryBroker(), Calls()
+    await rows(broker, 200)
+    group = Group(broker, subscribe(receiver_of(slow)), concurrency=4, prefetch=10)
+    tenure = await group.begin()
+    await eventually(lambda: slow.running == 4)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert await group.pending() <= 4 + 2 * 10, "nobody else has a use for more"
+    slow.go.set()
+    await eventually(lambda: group.stats.handled == 200)
+    await group.end(tenure)
+
+
 async def test_no_more_is_read_than_the_prefetch_while_there_is_work_to_do() -> None:
     broker = MemoryBroker()
     most = 0

@@ -112,7 +112,16 @@ def test_the_cost_of_a_job_does_not_grow_with_its_lane() -> None:
     st.lists(
         st.tuples(
             st.sampled_from(
-                ["add", "take", "finish", "give_back", "block", "unblock", "finish_blocked"]
+                [
+                    "add",
+                    "take",
+                    "finish",
+                    "give_back",
+                    "block",
+                    "stall",
+                    "unblock",
+                    "finish_blocked",
+                ]
             ),
             st.integers(0, 2),
         )
@@ -140,11 +149,12 @@ def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs
             lane = blocked.pop(0)
             lanes.finish_blocked(lane)
             jobs[lane.key[0]].pop(0)
-        elif step in ("finish", "give_back", "block") and running:
+        elif step in ("finish", "give_back", "block", "stall") and running:
             lane = running.pop(0)
             getattr(lanes, step)(lane)
-            if step == "block":
+            if step in ("block", "stall"):
                 blocked.append(lane)
+                assert lane.stalled == (step == "stall")
             elif step == "finish":
                 jobs[lane.key[0]].pop(0)
         assert all(lane.size == sum(lane.jobs) for lane in running + blocked)
@@ -153,7 +163,8 @@ def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs
     assert lanes.active == lanes.total - waiting
     of_receivers = {"r0": len(jobs["0"]) + len(jobs["2"]), "r1": len(jobs["1"])}
     assert lanes.jobs_by_receiver() == {name: jobs for name, jobs in of_receivers.items() if jobs}
-    assert load.waiting == sum(sum(lane.jobs) for lane in blocked)
+    assert load.waiting == lanes.waiting == sum(sum(lane.jobs) for lane in blocked)
+    assert lanes.stalled == sum(lane.stalled for lane in blocked)
     assert load.active == sum(map(sum, jobs.values())) - load.waiting
     while lane := lanes.take():
         running.append(lane)
@@ -161,8 +172,9 @@ def test_a_lane_is_ready_running_or_blocked_and_the_counts_are_those_of_the_jobs
     assert {lane.key[0] for lane in running + blocked} == {
         row for row, known in jobs.items() if known
     }
+    assert load.tenures == 1
     lanes.drop()
-    assert (load.active, load.waiting) == (0, 0)
+    assert (load.active, load.waiting, load.tenures) == (0, 0, 0)
     for lane in running:
         lanes.finish(lane)
     assert (load.active, load.waiting) == (0, 0), "a call that goes on does not count twice"

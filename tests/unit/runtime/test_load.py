@@ -30,22 +30,22 @@ async def test_there_is_room_up_to_a_number_of_bytes_and_for_anything_if_nothing
 
 def test_what_waits_is_counted_apart() -> None:
     load = Load(100, 100)
-    load.waiting = 99
+    load.waiting = 200
     assert load.has_room(100)
-    load.waiting = 100
-    assert not load.has_room(1)
-
-
-async def test_who_stands_in_line_gets_the_room_of_what_waits_no_longer() -> None:
-    load = Load(100, 100)
-    load.waiting = 120
-    turn = load.stand_in_line(20)
-    assert not turn.done()
-    load.waits_no_longer(10)
-    assert not turn.done(), "there is no room yet for what waits"
     load.waits_no_longer(60)
-    assert turn.result()
-    assert (load.active, load.waiting) == (70, 50)
+    assert (load.active, load.waiting) == (60, 140)
+
+
+def test_partitions_without_their_share_of_what_waits_read_on() -> None:
+    load = Load(100, 120)
+    load.tenures = 4
+    load.waiting = 119
+    assert not load.is_crowded_by(119)
+    load.waiting = 120
+    assert load.is_crowded_by(30)
+    assert not load.is_crowded_by(29)
+    load.tenures = 3
+    assert not load.is_crowded_by(39)
 
 
 async def test_those_in_line_get_room_in_the_order_in_which_they_came() -> None:

@@ -52,7 +52,8 @@ async def test_what_a_program_lacks_waits_for_the_program_that_has_it(programs: 
             await eventually(lambda: programs.has_all("a"))
             assert len(programs.heard["b"]) < programs.last
             assert not await programs.finished(), "streams wait for the receiver"
-        assert len(told.of("receiver.set_aside")) == len(PARTITIONS)
+        notices = told.of("receiver.set_aside")
+        assert [notice.reason for notice in notices] == ["missing"] * len(PARTITIONS)
         async with programs.worker("a", "b"):
             await eventually(lambda: programs.has_all("a", "b"))
             await eventually(lambda: _is_empty(programs.aside), "the receiver comes back")
