@@ -9,6 +9,9 @@ import pytest
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.retrying import Retry
 from edgy_bus.runtime import lanes
+from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.worker import Worker
+from edgy_bus.settings import WorkerSettings
 from edgy_bus.signals import Batch
 from tests.support import PARTITION, event, eventually, publish
 from tests.unit.runtime.support import Group, subscribe
@@ -114,6 +117,29 @@ async def test_many_events_that_fail_in_one_receiver_keep_none_from_another() ->
     await eventually(lambda: len(seen) == 300)
     await group.end(tenure)
     assert await group.pending() == 300
+
+
+async def test_events_of_one_group_that_wait_keep_no_other_group_from_reading() -> None:
+    broker = MemoryBroker()
+    seen, fast = heard_by()
+
+    async def failing(sender: Any, **kwargs: Any) -> None:
+        raise ConnectionError("away")
+
+    patient = Retry(attempts=9, delay=600.0, ceiling=600.0)
+    away = subscribe(failing, name="failing", retry=patient, breaker=None)
+    groups = [
+        Subscriptions("failing", [replace(away, group="failing")]),
+        Subscriptions("fast", [replace(subscribe(fast, name="fast"), group="fast")]),
+    ]
+    await rows(broker, 20)
+    settings = WorkerSettings(waiting_bytes=1_000, prefetch=10, fetch_bytes=1_000)
+    async with Worker(broker, groups, settings):
+        await eventually(lambda: len(seen) == 20)
+        await rows(broker, 100, first=21)
+        await eventually(lambda: len(seen) == 120)
+        backlogs = {each.group: each for each in await broker.backlog(PARTITION)}
+        assert backlogs["failing"].unfinished < 20, "what waits is bounded"
 
 
 async def test_what_is_read_ahead_is_bounded_whatever_cannot_run(
