@@ -58,3 +58,33 @@ def forget(
     from edgy_bus.cli.receivers import forget_receiver
 
     forget_receiver(place, group, words[0], by=by, as_json=json)
+
+
+@app.command("rename")
+def rename(
+    target: Where = None,
+    receiver: Annotated[
+        str | None, typer.Argument(metavar="RECEIVER", help="The name that the group knows.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The name in programs that start later.")
+    ] = None,
+    group: Group = None,
+    by: As = None,
+    broker: Broker = None,
+    prefix: Prefix = "edgy",
+    json: Json = False,
+) -> None:
+    """Let a renamed function go on as the receiver that it was.
+
+    Rename the receiver before its new program starts. Running workers, and older releases that
+    start again, keep the first name, under which the group keeps progress, letters and metrics.
+    With RECEIVER as NAME, the other names are taken back. Needs Redis only.
+    """
+    place, words = place_of([target, receiver, name], broker, prefix)
+    # Without MODULE:BUS, the first word is the receiver.
+    if len(words) != 2:
+        raise typer.BadParameter("name the receiver, and its other name")
+    from edgy_bus.cli.receivers import rename_receiver
+
+    rename_receiver(place, group, (words[0], words[1]), by=by, as_json=json)

@@ -1,4 +1,4 @@
-"""`edgy-bus receiver list` and `receiver forget`: the receivers that groups have."""
+"""`edgy-bus receiver list`, `rename` and `forget`: the receivers that groups have."""
 
 from collections.abc import Sequence
 
@@ -57,6 +57,25 @@ def forget_receiver(
     )
 
 
+def rename_receiver(
+    place: Place, group: str | None, names: tuple[str, str], *, by: str | None, as_json: bool
+) -> None:
+    """Let programs have a receiver by another name."""
+    chosen = group or place.group
+    if chosen is None:
+        raise ConfigurationError("name the group of the receiver: --group GROUP")
+    view = operate(
+        place, lambda parts: operations.rename_receiver(parts.broker, chosen, *names, by=by)
+    )
+    answer("receiver rename", view, lambda: typer.echo(_renamed(view)), as_json=as_json)
+
+
+def _renamed(view: ReceiverStatus) -> str:
+    if not view.names:
+        return f"workers that start from now on know {view.name!r} by this name only"
+    return f"workers that start from now on may have {view.name!r} as {' or '.join(view.names)}"
+
+
 def _show(views: Sequence[ReceiverStatus]) -> None:
     if not views:
         typer.echo("no worker has listed a receiver yet")
@@ -80,7 +99,7 @@ def _note(view: ReceiverStatus) -> str:
         return _shown(view.trip)
     if view.missing:
         return f"no program has it, for {view.seconds:.0f} s: start one, or `receiver forget`"
-    return ""
+    return f"also {', '.join(view.names)}" if view.names else ""
 
 
 def _shown(trip: Trip) -> str:

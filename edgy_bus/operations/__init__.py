@@ -82,6 +82,7 @@ from edgy_bus.operations.receivers import (
     all_receivers,
     forget_receiver,
     receivers,
+    rename_receiver,
 )
 from edgy_bus.operations.relays import RelayStatus, relays
 from edgy_bus.operations.tailing import Following, Tail
@@ -179,6 +180,7 @@ __all__ = [
     "receivers",
     "relays",
     "release",
+    "rename_receiver",
     "replay_dead",
     "require_group",
     "resume",

@@ -1,7 +1,8 @@
 """The receivers of groups: which programs have them, and the end of a receiver."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from edgy_bus.brokers.base import ActionEntry, Broker, Members, Pause, Roster, Trip
 from edgy_bus.errors import ConfigurationError
@@ -9,6 +10,9 @@ from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.groups import group_names
 from edgy_bus.operations.waiting import Waiting, reports_of, waiting_in
 from edgy_bus.runtime.peers import read_peer
+from edgy_bus.signals import Options
+
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class ReceiverStatus:
     """The time since a program had the receiver; of a running program, a few seconds."""
     workers: tuple[str, ...]
     """The live workers that have the receiver."""
+    names: tuple[str, ...] = ()
+    """Other names, by which programs may have the receiver."""
     forgotten: bool = False
     """Whether the group does not wait for the receiver any more."""
     pause: Pause | None = None
@@ -44,13 +50,22 @@ class ReceiverStatus:
 
 async def receivers(broker: Broker, group: str) -> tuple[ReceiverStatus, ...]:
     """Return the receivers of a group, also those that no program has. Only reads."""
-    roster = await broker.roster(group)
+    roster, names = await broker.roster(group), await broker.names(group)
     # After the roster: a worker that has just begun may be missing there, and never here.
-    return receivers_of(group, roster, await broker.members(group))
+    return receivers_of(group, roster, await broker.members(group), names)
 
 
-def receivers_of(group: str, roster: Roster, members: Members) -> tuple[ReceiverStatus, ...]:
-    """Return the receivers of a group, as its roster and its members show them."""
+def receivers_of(
+    group: str, roster: Roster, members: Members, names: Mapping[str, str] = _NO_NAMES
+) -> tuple[ReceiverStatus, ...]:
+    """Return the receivers of a group, as its roster and its members show them.
+
+    Args:
+        group: the group.
+        roster: its receivers.
+        members: its workers.
+        names: other names of receivers, and their names in the roster.
+    """
     reports = reports_of(members)
     alive = {name: members.reports[name] for name in members.alive if name in members.reports}
     peers = {worker: read_peer(report) for worker, report in alive.items()}
@@ -69,6 +84,7 @@ def receivers_of(group: str, roster: Roster, members: Members) -> tuple[Receiver
             start=listed.start,
             seconds=round(max(0.0, roster.now - listed.seen), 3),
             workers=workers_of[name],
+            names=tuple(sorted(other for other in names if names[other] == name)),
             forgotten=listed.forgotten,
             pause=members.paused.get(name),
             trip=members.tripped.get(name),
@@ -103,6 +119,12 @@ def chosen(listed: Sequence[ReceiverStatus], group: str, name: str) -> ReceiverS
         ConfigurationError: if the group does not have the receiver.
     """
     by_name = {each.name: each for each in listed if not each.forgotten}
+    for each in by_name.values():
+        if name in each.names:
+            raise ConfigurationError(
+                f"{name!r} is another name of the receiver {each.name!r} of the group {group!r}, "
+                f"whose progress, letters and metrics have the first name: write {each.name!r}"
+            )
     if name not in by_name:
         names = ", ".join(by_name) or "none"
         raise ConfigurationError(
@@ -141,6 +163,48 @@ async def _forget(broker: Broker, group: str, name: str) -> ReceiverStatus:
             f"{len(status.workers)} live workers of the group {group!r} have the receiver "
             f"{name!r} ({', '.join(status.workers)}): stop them, or deploy a program without it"
         )
+    # A program that has one of its other names has a receiver of that name from now on.
+    await broker.rename(group, name, name)
     await broker.dismiss(group, name)
     await broker.reset(group, name)
     return status
+
+
+async def rename_receiver(
+    broker: Broker, group: str, receiver: str, name: str, *, by: str | None = None
+) -> ReceiverStatus:
+    """Let programs have a receiver by another name: its function was renamed, or is going to be.
+
+    The group goes on with the first name, under which it keeps the receiver's progress. Workers
+    that start from now on know both names, so rename the receiver before its new program starts.
+
+    Args:
+        broker: the broker.
+        group: the group of the receiver.
+        receiver: the name that the group knows.
+        name: the other name; the same name takes all other names back.
+        by: the operator; by default EDGY_BUS_OPERATOR, or the user and the host.
+
+    Raises:
+        ConfigurationError: if the group does not have the receiver, or has a receiver of the other
+            name, or if this is no name.
+    """
+    # The rule for names is that of the option.
+    Options(name=name)
+    return await recorded(
+        broker,
+        ActionEntry(operator_name(by), "receiver rename", group, receiver, choice=name),
+        _rename(broker, group, receiver, name),
+        lambda status: Outcome(1, f"names: {', '.join(status.names) or 'no other'}"),
+    )
+
+
+async def _rename(broker: Broker, group: str, receiver: str, name: str) -> ReceiverStatus:
+    await require_receiver(broker, group, receiver)
+    if await broker.rename(group, receiver, name) == "taken":
+        raise ConfigurationError(
+            f"the group {group!r} has a receiver {name!r}, with progress of its own. To let it go "
+            f"on as {receiver!r}: stop its workers, `edgy-bus receiver forget {name}`, rename, and "
+            f"start them again; then events that {name!r} has handled come again"
+        )
+    return await require_receiver(broker, group, receiver)

@@ -12,13 +12,19 @@ _SHOWN_ELSEWHERE = ("name", "group")
 
 def listed(subscription: Subscription) -> catalogue.ReceiverListed:
     """Return the line of a receiver: its name, signal and group, and its unusual options."""
+    options = subscription.receiver.options
     return catalogue.ReceiverListed(
         group=subscription.group,
         receiver=subscription.name,
         model=subscription.model,
         signal=subscription.signal,
-        options=unusual(subscription.receiver.options),
+        options=", ".join(filter(None, (_function(subscription), unusual(options)))),
     )
+
+
+def _function(subscription: Subscription) -> str:
+    """Return the name of a renamed receiver in this program; empty if it was not renamed."""
+    return f"renamed to {subscription.receiver.name}" if subscription.former else ""
 
 
 def unusual(options: Options) -> str:
@@ -38,7 +44,7 @@ def _differences(value: object) -> "Iterator[tuple[Field[object], object]]":
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, bool | int | float | str | tuple):
+    if value is None or isinstance(value, bool | int | float | str | tuple):
         return repr(value)
     name = getattr(value, "__qualname__", None)
     if isinstance(name, str):

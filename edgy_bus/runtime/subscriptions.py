@@ -1,7 +1,7 @@
 """Find the receivers of a group that an event concerns, by model and signal."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgy_bus.errors import ConfigurationError
@@ -22,6 +22,7 @@ class Subscription:
             is not here.
         read: makes the instance from an event's row.
         typed: whether `read` converts the values to the types of a model's fields.
+        former: the name under which the group knows the receiver, if an operator has renamed it.
         name: the durable name of the receiver, under which the group remembers its progress.
         reported: what was reported about the receiver, and is not reported again.
     """
@@ -33,12 +34,13 @@ class Subscription:
     sender: Any
     read: Callable[[Mapping[str, Any]], Any]
     typed: bool = False
+    former: str = ""
     name: str = field(init=False)
     reported: set[str] = field(init=False, default_factory=set, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Kept, because a receiver computes its name, and the name is read for every event.
-        object.__setattr__(self, "name", self.receiver.name)
+        object.__setattr__(self, "name", self.former or self.receiver.name)
 
 
 class Subscriptions:
@@ -63,6 +65,29 @@ class Subscriptions:
                     'group remembers what is done; give one of them another: name="…"'
                 )
             siblings.append(subscription)
+
+    def known_by(self, names: Mapping[str, str]) -> "Subscriptions":
+        """Return the subscriptions by the names under which the group knows the receivers.
+
+        Args:
+            names: other names of receivers, and the names in the group's roster.
+
+        Raises:
+            ConfigurationError: if the program has two receivers that the group knows as one.
+        """
+        known: dict[str, str] = {}
+        for name in sorted({each.receiver.name for each in self.all}):
+            former = names.get(name, name)
+            if former in known:
+                raise ConfigurationError(
+                    f"{known[former]!r} and {name!r} are names of one receiver of the group "
+                    f"{self.group!r} since `edgy-bus receiver rename`, and the program has two: "
+                    'give one of them another name, name="…", or take the other names of '
+                    f"{former!r} back: edgy-bus receiver rename MODULE:BUS {former} {former}"
+                )
+            known[former] = name
+        renamed = (replace(each, former=names.get(each.name, "")) for each in self.all)
+        return Subscriptions(self.group, renamed)
 
     def only(self, receiver: str) -> "Subscriptions":
         """Return the subscriptions of one receiver."""

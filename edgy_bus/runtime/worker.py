@@ -117,6 +117,7 @@ class Worker(Service):
             _database(self._prepare_inboxes),
             _broker(self._broker.connect),
             _broker(Agreement(self._broker).renew),
+            _broker(self._learn_names),
         )
         for requirement in requirements:
             if not await self._until_available(requirement):
@@ -213,6 +214,17 @@ class Worker(Service):
             loops = (*self._loops, self._hooks)
             await asyncio.gather(*(loop.abort() for loop in loops), return_exceptions=True)
             raise
+
+    async def _learn_names(self) -> None:
+        """Take the names of receivers that operators have renamed.
+
+        Raises:
+            ConfigurationError: if the program has two receivers that a group knows as one.
+        """
+        # Once: a receiver must keep its name for as long as it runs.
+        self._groups = [
+            group.known_by(await self._broker.names(group.group)) for group in self._groups
+        ]
 
     async def _prepare_inboxes(self) -> None:
         databases = {id(database): database for group in self._groups for database in group.inboxes}

@@ -337,6 +337,7 @@ async def test_an_operator_touches_neither_streams_nor_leases(
         lambda broker: broker.pause("mail", None, ""),
         lambda broker: broker.resume("mail"),
         lambda broker: broker.dismiss("mail", "send"),
+        lambda broker: broker.rename("mail", "send", "post"),
         lambda broker: broker.discard(PARTITION, "mail", [EntryId(1, 1)]),
         lambda broker: broker.record(ActionEntry("eve", "pause")),
         lambda broker: broker.list_relay(card_of("eve"), 60, 0.0),

@@ -8,6 +8,10 @@ from typing import Literal
 Start = Literal["kept", "now"]
 """Where a new receiver begins: with the oldest event that is kept, or with events to come."""
 
+Refused = Literal["unknown", "taken"]
+"""Why a receiver does not get another name: the roster does not have it, or has a receiver of the
+other name."""
+
 NEW_GROUP = 60.0
 """Seconds after its first receiver was listed for which a group is new: its other programs may
 start a little later."""
@@ -97,5 +101,20 @@ class Rostering(ABC):
         """Forget a receiver. Return False if the roster does not have it."""
 
     @abstractmethod
+    async def rename(self, group: str, receiver: str, name: str) -> Refused | None:
+        """Let a receiver be known by another name as well; by its own name: by no other any more.
+
+        The receiver is listed as before. Programs that start look up the names of their receivers
+        (`names`).
+
+        Returns:
+            Why the name was refused; None if the receiver has it.
+        """
+
+    @abstractmethod
+    async def names(self, group: str) -> Mapping[str, str]:
+        """Return the other names of receivers, and the names by which the roster has them."""
+
+    @abstractmethod
     async def disband(self, group: str) -> None:
-        """Remove roster, pauses and open breakers of a group that does not come back."""
+        """Remove roster, names, pauses and open breakers of a group that does not come back."""

@@ -127,6 +127,7 @@ class MemoryAdministration(MemoryCore, Administration):
         self._pauses.clear()
         self._trips.clear()
         self._rosters.clear()
+        self._names.clear()
         self._roster_versions.clear()
         self._actions.clear()
         self._relays.clear()

@@ -1,10 +1,10 @@
 """The rosters of groups in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from edgy_bus.brokers.base import Enlisted, Listed, Roster, Rostering
-from edgy_bus.brokers.base.rostering import NEW_GROUP
+from edgy_bus.brokers.base.rostering import NEW_GROUP, Refused
 from edgy_bus.brokers.memory.core import MemoryCore
 
 
@@ -47,8 +47,25 @@ class MemoryRostering(MemoryCore, Rostering):
         self._change_roster(group)
         return True
 
+    async def rename(self, group: str, receiver: str, name: str) -> Refused | None:
+        listed = {each for each, line in self._rosters[group].items() if not line.forgotten}
+        if receiver not in listed:
+            return "unknown"
+        if name == receiver:
+            names = self._names[group]
+            self._names[group] = {name: names[name] for name in names if names[name] != receiver}
+            return None
+        if name in listed or self._names[group].get(name, receiver) != receiver:
+            return "taken"
+        self._names[group][name] = receiver
+        return None
+
+    async def names(self, group: str) -> Mapping[str, str]:
+        return dict(self._names[group])
+
     async def disband(self, group: str) -> None:
         self._rosters.pop(group, None)
+        self._names.pop(group, None)
         self._roster_versions.pop(group, None)
         self._pauses.pop(group, None)
         self._trips.pop(group, None)

@@ -127,6 +127,10 @@ class Keys:
         """Return the key of a hash: receiver of the group to its line in the roster."""
         return Key.hash(f"{self.prefix}:{{group:{group}}}:receivers")
 
+    def names(self, group: str) -> Key:
+        """Return the key of a hash: other name of a receiver to its name in the roster."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:names")
+
     def nudge(self, group: str) -> Key:
         """Return the key of a counter, which rises to make workers look at their held rows."""
         return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")

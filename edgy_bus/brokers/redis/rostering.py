@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from edgy_bus.brokers.base import Enlisted, Listed, Roster, Rostering, Start
-from edgy_bus.brokers.base.rostering import NEW_GROUP
+from edgy_bus.brokers.base.rostering import NEW_GROUP, Refused
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore
 from edgy_bus.brokers.redis.encoding import milliseconds, text_of
@@ -46,10 +46,25 @@ class RedisRostering(RedisCore, Rostering):
         answer = await self._scripts.call("dismiss", (self.keys.receivers(group),), (receiver,))
         return answer.refusal is None
 
+    async def rename(self, group: str, receiver: str, name: str) -> Refused | None:
+        keys = (self.keys.receivers(group), self.keys.names(group))
+        refusal = (await self._scripts.call("rename", keys, (receiver, name))).refusal
+        # The words of `rename.lua` are the two values of `Refused`.
+        return None if refusal is None else cast("Refused", text_of(refusal))
+
+    async def names(self, group: str) -> Mapping[str, str]:
+        (flat,) = await self._scripts.ask([("HGETALL", self.keys.names(group))])
+        return {text_of(name): text_of(receiver) for name, receiver in pairs(flat).items()}
+
     async def disband(self, group: str) -> None:
         keys = self.keys
         # One command, and one slot of a cluster.
-        of_group = (keys.receivers(group), keys.paused(group), keys.tripped(group))
+        of_group = (
+            keys.receivers(group),
+            keys.names(group),
+            keys.paused(group),
+            keys.tripped(group),
+        )
         await self._scripts.ask([("UNLINK", *of_group)])
 
 

@@ -77,13 +77,42 @@ class RosterTopic:
         assert after.receivers["app.send"].forgotten
         assert after.version != before.version
 
+    async def test_a_receiver_has_other_names(self, broker: Broker) -> None:
+        await broker.enlist("mail", [SEND, INDEX], LONG, begins=True)
+        assert await broker.names("mail") == {}
+        assert await broker.rename("mail", "app.send", "app.post") is None
+        assert await broker.rename("mail", "app.send", "app.deliver") is None
+        assert await broker.rename("mail", "app.send", "app.post") is None, "safe to repeat"
+        names = {"app.post": "app.send", "app.deliver": "app.send"}
+        assert await broker.names("mail") == names
+        assert await broker.rename("mail", "app.unknown", "app.other") == "unknown"
+        assert await broker.rename("mail", "app.send", "app.index") == "taken"
+        assert await broker.rename("mail", "app.index", "app.post") == "taken"
+        assert await broker.names("mail") == names
+        assert await broker.names("search") == {}
+        assert await broker.rename("mail", "app.index", "app.search") is None
+        # Its own name takes the others back.
+        assert await broker.rename("mail", "app.send", "app.send") is None
+        assert await broker.names("mail") == {"app.search": "app.index"}
+
+    async def test_a_forgotten_receiver_gets_no_name_and_keeps_its_own_from_nobody(
+        self, broker: Broker
+    ) -> None:
+        await broker.enlist("mail", [SEND, INDEX], LONG, begins=True)
+        await broker.dismiss("mail", "app.send")
+        assert await broker.rename("mail", "app.send", "app.post") == "unknown"
+        assert await broker.rename("mail", "app.index", "app.send") is None
+
     async def test_nothing_is_left_of_a_group_that_is_disbanded(self, broker: Broker) -> None:
         for group in ("mail", "search"):
             await broker.enlist(group, [SEND], LONG, begins=True)
             await broker.pause(group, None, "ana")
             await broker.pause(group, None, "ana", receiver="app.send")
             await broker.trip(group, "app.send", 3600, 1, "away")
+            await broker.rename(group, "app.send", "app.post")
         await broker.disband("mail")
+        assert await broker.names("mail") == {}
+        assert len(await broker.names("search")) == 1
         roster, members = await broker.roster("mail"), await broker.members("mail")
         assert (roster.receivers, roster.version) == ({}, "")
         # A group that is called the same later begins its calls.

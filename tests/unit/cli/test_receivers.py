@@ -1,4 +1,4 @@
-"""`edgy-bus receiver list` and `receiver forget`."""
+"""`edgy-bus receiver list`, `rename` and `forget`."""
 
 import asyncio
 from typing import Any
@@ -47,6 +47,24 @@ def test_a_receiver_without_a_program_is_a_finding(capsys: pytest.CaptureFixture
     assert index.endswith("s: start one, or `receiver forget`")
     status, out, _ = run(capsys, "list", "--json")
     assert [each["workers"] for each in loads(out)["data"]["receivers"]] == [[], ["w"]]
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_receiver_is_renamed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "rename", "send", "post") == (
+        0,
+        "workers that start from now on may have 'send' as post\n",
+        "",
+    )
+    _, out, _ = run(capsys, "list")
+    assert out.splitlines()[2].split()[-2:] == ["also", "post"]
+    assert run(capsys, "rename", "send", "send")[1] == (
+        "workers that start from now on know 'send' by this name only\n"
+    )
+    status, _, err = run(capsys, "rename", "send")
+    assert (status, "name the receiver, and its other name" in err) == (2, True)
+    status, _, err = run(capsys, "rename", "send", "index")
+    assert (status, "progress of its own" in err) == (2, True)
 
 
 @pytest.mark.usefixtures("listed")

@@ -5,8 +5,8 @@ import pytest
 from edgy_bus.brokers.base import Enlisted
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import dumps
-from edgy_bus.errors import ConfigurationError
-from edgy_bus.operations import Parts, doctor, forget_receiver, receivers
+from edgy_bus.errors import ConfigurationError, SignalError
+from edgy_bus.operations import Parts, doctor, forget_receiver, receivers, rename_receiver
 from tests.support import PARTITION
 
 SIGNALS = ("accounts.User.post_save",)
@@ -40,6 +40,43 @@ async def test_a_receiver_without_a_worker_is_forgotten(broker: MemoryBroker) ->
     assert (index.forgotten, index.missing) == (True, False)
     with pytest.raises(ConfigurationError, match="no receiver 'index'"):
         await forget_receiver(broker, "mail", "index")
+
+
+async def test_a_receiver_is_renamed_and_keeps_its_first_name(broker: MemoryBroker) -> None:
+    renamed = await rename_receiver(broker, "mail", "send", "post", by="ana")
+    assert (renamed.name, renamed.names) == ("send", ("post",))
+    await rename_receiver(broker, "mail", "send", "deliver", by="ana")
+    _, send = await receivers(broker, "mail")
+    assert send.names == ("deliver", "post")
+    assert (await rename_receiver(broker, "mail", "send", "send")).names == ()
+    (_, first), *_ = await broker.actions(10)
+    assert (first.action, first.receiver, first.choice) == ("receiver rename", "send", "post")
+    assert first.result == "names: post"
+
+
+@pytest.mark.parametrize(
+    ("receiver", "name", "message"),
+    [
+        ("sned", "post", "its receivers are: index, send"),
+        ("send", "index", "progress of its own.*receiver forget index"),
+        ("letter", "post", "'letter' is another name of the receiver 'index'"),
+        ("send", "letter", "progress of its own"),
+        ("send", "a\nb", "name="),
+        ("send", "", "name="),
+    ],
+)
+async def test_a_name_that_does_not_fit_is_refused(
+    broker: MemoryBroker, receiver: str, name: str, message: str
+) -> None:
+    await broker.rename("mail", "index", "letter")
+    with pytest.raises((ConfigurationError, SignalError), match=message):
+        await rename_receiver(broker, "mail", receiver, name)
+
+
+async def test_a_forgotten_receiver_has_no_other_names(broker: MemoryBroker) -> None:
+    await rename_receiver(broker, "mail", "index", "letter")
+    await forget_receiver(broker, "mail", "index")
+    assert await broker.names("mail") == {}
 
 
 async def test_the_doctor_names_receivers_that_no_program_has(broker: MemoryBroker) -> None:

@@ -27,6 +27,8 @@ class Programs:
         self.heads: dict[Partition, StreamHead] = {}
         self.heard: dict[str, list[tuple[str, int]]] = {}
         """Receiver to row and number of each call."""
+        self.functions: dict[str, str] = {}
+        """Receiver to the receiver that its function is, if it was renamed."""
         self.fails: set[str] = set()
         """Receivers that fail."""
         self.last = 0
@@ -43,7 +45,9 @@ class Programs:
             await asyncio.sleep(0)
             if name in self.fails:
                 raise ValueError("the other side is away")
-            self.heard.setdefault(name, []).append((event.subject, event.sequence))
+            self.heard.setdefault(self.functions.get(name, name), []).append(
+                (event.subject, event.sequence)
+            )
 
         return receive
 

@@ -42,6 +42,42 @@ async def test_each_receiver_of_two_programs_handles_every_event(programs: Progr
         await eventually(programs.finished)
 
 
+async def test_a_renamed_receiver_goes_on_where_it_was(programs: Programs) -> None:
+    programs.functions["b"] = "a"
+    await programs.publish()
+    async with programs.worker("a", "neighbour"):
+        await eventually(lambda: programs.has_all("a", "neighbour"))
+        assert await programs.broker.rename("mail", "a", "b") is None
+        # An older release beside the newer one.
+        async with programs.worker("b", "neighbour"):
+            await programs.publish()
+            await eventually(lambda: programs.has_all("a", "neighbour"))
+    async with programs.worker("b", "neighbour"):
+        await programs.publish()
+        await eventually(lambda: programs.has_all("a", "neighbour"))
+        await eventually(programs.finished)
+    assert await programs.aside() == set()
+    assert set((await programs.broker.roster("mail")).receivers) == {"a", "neighbour"}
+
+
+async def test_a_receiver_that_is_renamed_too_late_goes_on_where_it_stopped(
+    programs: Programs,
+) -> None:
+    await programs.publish()
+    async with programs.worker("a"):
+        await eventually(lambda: programs.has_all("a"))
+    async with programs.worker("b"):
+        await programs.publish()
+        await eventually(lambda: programs.has_all("b"))
+    assert await programs.broker.rename("mail", "a", "b") == "taken"
+    await programs.broker.dismiss("mail", "b")
+    assert await programs.broker.rename("mail", "a", "b") is None
+    programs.functions["b"] = "a"
+    async with programs.worker("b"):
+        await eventually(lambda: programs.has_all("a"))
+        await eventually(programs.finished)
+
+
 async def test_what_a_program_lacks_waits_for_the_program_that_has_it(programs: Programs) -> None:
     await programs.publish()
     async with programs.worker("a", "b"):
@@ -53,7 +89,7 @@ async def test_what_a_program_lacks_waits_for_the_program_that_has_it(programs: 
             assert len(programs.heard["b"]) < programs.last
             assert not await programs.finished(), "streams wait for the receiver"
         notices = told.of("receiver.set_aside")
-        assert [notice.reason for notice in notices] == ["missing"] * len(PARTITIONS)
+        assert [notice["reason"] for notice in notices] == ["missing"] * len(PARTITIONS)
         async with programs.worker("a", "b"):
             await eventually(lambda: programs.has_all("a", "b"))
             await eventually(lambda: _is_empty(programs.aside), "the receiver comes back")

@@ -36,6 +36,26 @@ def test_a_name_may_stand_once_for_an_event() -> None:
     Subscriptions("mail", [subscribe(hear), subscribe(hear, "post_delete")])
 
 
+def test_renamed_receivers_have_the_names_that_the_group_knows() -> None:
+    both = [subscribe(hear, name="new"), subscribe(hear, "post_delete", name="new")]
+    found = Subscriptions("mail", [*both, subscribe(hear, name="other")])
+    known = found.known_by({"new": "old", "gone": "b"})
+    assert [each.name for each in known.all] == ["old", "old", "other"]
+    assert [each.receiver.name for each in known.all] == ["new", "new", "other"]
+    assert [each.name for each in known.only("old").all] == ["old", "old"]
+
+
+@pytest.mark.parametrize(
+    "names", [{"new": "old"}, {"new": "older", "old": "older"}], ids=["the first", "another"]
+)
+def test_a_program_has_a_receiver_by_one_of_its_names(names: dict[str, str]) -> None:
+    found = Subscriptions(
+        "mail", [subscribe(hear, name="new"), subscribe(hear, "post_delete", name="old")]
+    )
+    with pytest.raises(ConfigurationError, match="are names of one receiver"):
+        found.known_by(names)
+
+
 def test_pre_signals_are_read_from_a_stream_of_their_own() -> None:
     found = Subscriptions("mail", [subscribe(hear, "pre_save"), subscribe(hear, "on_verify")])
     assert found.ordered_models == found.pre_models == ("accounts.User",)
