@@ -119,6 +119,23 @@ for name in ("post_save", "post_update", "post_delete"):
     consumers.receiver("bank.Account", name, group="mail", name="hear", retry=PATIENT)(hear)
 
 
+canary = edgy.Bus(
+    URL,
+    service="canary",
+    prefix=PREFIX,
+    working=WorkerSettings() if DEFAULTS else WORKING,
+)
+"""Another program of the same groups, which lacks their receivers."""
+
+
+async def look(sender: str, **kwargs: Any) -> None:
+    await asyncio.sleep(random.random() * 0.02)
+
+
+for group in ("ledger", "mail"):
+    canary.receiver("bank.Account", "post_update", group=group, name="look", start="now")(look)
+
+
 class Undo(Exception):
     """A transaction that is not to be."""
 

@@ -7,8 +7,8 @@ the broken part until the part works again; meanwhile other faulters break other
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -16,6 +16,8 @@ from typing import Protocol
 from sqlalchemy import text
 
 import edgy_bus as edgy
+from edgy_bus.brokers.base import Broker
+from edgy_bus.wiring import make_broker
 from tests.chaos.programs import Program
 from tests.chaos.recovery import Outage
 from tests.chaos.servers import PostgresServer, RedisServer
@@ -156,6 +158,44 @@ async def database_restarts(place: Place, draw: Random) -> bool:
     return True
 
 
+RECEIVERS = {"ledger": "write", "mail": "hear"}
+
+
+async def receiver_paused(place: Place, draw: Random) -> bool:
+    """Pause a receiver as an operator does, who resumes it, or not before its pause ends."""
+    group = draw.choice(sorted(RECEIVERS))
+    seconds, resumes = draw.uniform(0.5, 5.0), draw.random() < 0.7
+    async with place.alone(f"the receiver of {group}"), _broker(place) as broker:
+        await broker.pause(group, seconds, "chaos", receiver=RECEIVERS[group])
+        await asyncio.sleep(seconds / 2 if resumes else seconds)
+        if resumes:
+            await broker.resume(group, receiver=RECEIVERS[group])
+    return True
+
+
+async def canary(place: Place, draw: Random) -> bool:
+    """Run a program of the same groups that lacks their receivers, and has another one."""
+    async with place.alone("canary2"), _broker(place) as broker:
+        place.restart("canary2")
+        await asyncio.sleep(draw.uniform(2.0, 6.0))
+        program = place.programs.pop("canary2")
+        program.signal(draw.choice((signal.SIGTERM, signal.SIGKILL)))
+        await asyncio.to_thread(program.process.wait, 30)
+        # An operator cleans up: streams would never be trimmed again.
+        for group in RECEIVERS:
+            await broker.dismiss(group, "look")
+    return True
+
+
+@asynccontextmanager
+async def _broker(place: Place) -> AsyncIterator[Broker]:
+    broker = make_broker(place.redis.url, place.prefix)
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
 DATABASE_CUTS, DATABASE_RESTARTS = "the database cuts", "the database restarts"
 
 FAULTS: Mapping[str, Fault] = {
@@ -173,6 +213,8 @@ FAULTS: Mapping[str, Fault] = {
     "memory is full": fill,
     "connections are cut": cut,
     "nothing passes": hold,
+    "a receiver is paused": receiver_paused,
+    "a program lacks the receivers": canary,
     DATABASE_CUTS: database_cuts,
     DATABASE_RESTARTS: database_restarts,
 }

@@ -30,6 +30,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import select, text
 
 import edgy_bus as edgy
+from edgy_bus.errors import EdgyBusError
 from edgy_bus.events import partition_number
 from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import EventSettings
@@ -207,7 +208,7 @@ class Run:
                 return
             try:
                 self._faults[kind] += await FAULTS[kind](self, draw)
-            except RedisError:
+            except (RedisError, EdgyBusError):
                 continue  # a full or loading server refuses the fault itself
             finally:
                 if kind in (DATABASE_CUTS, DATABASE_RESTARTS):
@@ -295,6 +296,7 @@ class Run:
 COMMANDS = {
     "service": ("bank.py",),
     "worker": ("-m", "edgy_bus", "worker", "bank:consumers"),
+    "canary": ("-m", "edgy_bus", "worker", "bank:canary"),
     "relay": ("-m", "edgy_bus", "relay", "bank:bus"),
 }
 
