@@ -90,6 +90,11 @@ def _show(views: Sequence[ReceiverStatus]) -> None:
 
 
 def _note(view: ReceiverStatus) -> str:
+    names = f"also {', '.join(view.names)}" if view.names else ""
+    return "; ".join(filter(None, (names, _state(view))))
+
+
+def _state(view: ReceiverStatus) -> str:
     if view.forgotten:
         return "forgotten"
     # First: a receiver may be paused because its program is to be stopped.
@@ -99,7 +104,7 @@ def _note(view: ReceiverStatus) -> str:
         return _shown(view.trip)
     if view.missing:
         return f"no program has it, for {view.seconds:.0f} s: start one, or `receiver forget`"
-    return f"also {', '.join(view.names)}" if view.names else ""
+    return ""
 
 
 def _shown(trip: Trip) -> str:

@@ -321,7 +321,8 @@ def _of_receivers(receivers: Iterable[ReceiverStatus], view: Status) -> Iterator
                 Severity.WARNING,
                 about,
                 f"no program that runs has the receiver, for {receiver.seconds:.0f} s{waits}",
-                "start the program that has the receiver, or `edgy-bus receiver forget "
+                "start the program that has the receiver; if its function has another name now, "
+                "see `edgy-bus receiver rename`; if it is gone, `edgy-bus receiver forget "
                 f"MODULE:BUS {receiver.name}`",
             )
 

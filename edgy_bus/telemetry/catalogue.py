@@ -530,7 +530,7 @@ class ReceiversMissing(Notice):
     """A group has receivers that no running program has.
 
     Perhaps a receiver was renamed or removed, or the module of the receiver is not imported.
-    Remedy: start the program that has the receivers, or `edgy-bus receiver forget`.
+    Remedy: start the program that has the receivers, or `edgy-bus receiver rename` or `forget`.
     """
 
     name: ClassVar[str] = "roster.missing"
