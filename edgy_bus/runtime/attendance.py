@@ -24,7 +24,10 @@ from edgy_bus.runtime.tools import Tools
 from edgy_bus.telemetry import catalogue
 
 _AGAIN = 0.2
-"""Seconds between two questions whether a receiver can come back."""
+"""Seconds between two questions whether a receiver can come back that has nearly caught up."""
+
+_LATER = 1.0
+"""Seconds between two such questions while receivers are far behind, perhaps for ever."""
 
 _LONGEST_HOLD = 2.0
 """Seconds for which a tenure reads nothing so that a receiver can come back."""
@@ -44,6 +47,8 @@ class Attendance:
 
     Attributes:
         gone: receivers that the group has forgotten, or that do not subscribe to the stream.
+        called: the receivers that take part, and of which this tenure makes calls.
+        is_shared: whether several receivers take part; read after every event.
     """
 
     def __init__(self, term: Term, tools: Tools, slow: frozenset[str] = frozenset()) -> None:
@@ -68,6 +73,7 @@ class Attendance:
         self._is_near = False
         self._next = 0.0
         self._holds_until = self._next_hold = 0.0
+        self._note_called()
 
     @property
     def is_due(self) -> bool:
@@ -89,16 +95,6 @@ class Attendance:
         if self._roster is None:
             return False
         return not self.called.isdisjoint(self._roster.paused)
-
-    @property
-    def called(self) -> frozenset[str]:
-        """Return the receivers that take part, and of which this tenure makes calls."""
-        return self._receivers - self._paused.union(self._aside)
-
-    @property
-    def is_shared(self) -> bool:
-        """Return whether several receivers take part."""
-        return not self._only and len(self.called) > 1
 
     @property
     def may_set_aside(self) -> bool:
@@ -170,7 +166,8 @@ class Attendance:
         self.gone.update(gone)
         returned = self._were_aside.difference(self._aside)
         self._were_aside.clear()
-        self._next = asyncio.get_running_loop().time() + _AGAIN
+        pause = _AGAIN if self._is_near else _LATER
+        self._next = asyncio.get_running_loop().time() + pause
         return bool(returned)
 
     def _learn(self, arrangement: Arrangement) -> None:
@@ -178,6 +175,11 @@ class Attendance:
         self._floors = arrangement.floors
         self._highest_floor = max(arrangement.floors.values(), default=START)
         self._is_near = arrangement.near
+        self._note_called()
+
+    def _note_called(self) -> None:
+        self.called = self._receivers - self._paused.union(self._aside)
+        self.is_shared = len(self.called) > 1
 
     async def _report(self, arrangement: Arrangement, reasons: Mapping[str, str]) -> None:
         place = {"group": self._term.group, "partition": str(self._partition)}
