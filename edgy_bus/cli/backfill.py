@@ -17,7 +17,7 @@ from edgy_bus.cli.place import Place
 from edgy_bus.cli.tables import show
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.operations import Advance, Backfilled, Limits, Order, Plan, Unfinished
-from edgy_bus.operations.backfills import Course
+from edgy_bus.operations.addressed import Course
 
 _EVERY = 10.0
 """Seconds between two lines of progress, where there is no terminal."""

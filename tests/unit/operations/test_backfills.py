@@ -335,7 +335,7 @@ async def test_live_events_do_not_wait_behind_thousands(shop: Shop) -> None:
 async def test_events_wait_while_the_receiver_is_behind(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgy_bus.operations.backfills._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("edgy_bus.operations.addressed.LOOK_EVERY", 0.0)
     for _ in range(5):
         await shop.Item.query.create()
     await shop.relay()
@@ -350,7 +350,7 @@ async def test_events_wait_while_the_receiver_is_behind(
 async def test_redis_may_be_away_while_a_backfill_runs(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgy_bus.operations.backfills._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("edgy_bus.operations.addressed.LOOK_EVERY", 0.0)
     await shop.fill(5)
     plan = await shop.plan()
     survey, answers = shop.broker.declared, iter([False, True, False])
@@ -411,7 +411,7 @@ async def test_nothing_is_sent_before_every_partition_knows_the_receiver(
     await shop.broker.arrange(lease, {"other": listed, "index": listed}, {})
     assert (await running).events == 3
     await shop.broker.arrange(lease, {"other": listed}, {}, ["index"])
-    monkeypatch.setattr("edgy_bus.operations.backfills._PATIENCE", 0.0)
+    monkeypatch.setattr("edgy_bus.operations.recipients._PATIENCE", 0.0)
     with pytest.raises(ConfigurationError, match="do not know the receiver search/index yet"):
         await shop.backfill()
 
