@@ -27,15 +27,15 @@ def run(
     place = Place(target, load_bus(target))
     # On connections of its own: the operator may take minutes to agree.
     plan = operate(place, lambda parts: operations.plan_backfill(parts, order), databases=True)
-    what = f"{plan.rows - plan.done:,} rows to {plan.to}"
+    amount = f"{plan.rows - plan.done:,} rows to {plan.to}"
     if not plan.rows:
         _answer_without_rows(plan, as_json=as_json)
     if not as_json:
         _print_plan(plan, limits)
     if dry_run:
-        answer("backfill", plan, lambda: typer.echo(f"would send {what}"), as_json=as_json)
+        answer("backfill", plan, lambda: typer.echo(f"would send {amount}"), as_json=as_json)
         raise typer.Exit
-    confirm(what, yes=yes, as_json=as_json)
+    confirm(amount, yes=yes, as_json=as_json)
     done = carry_out(
         place,
         lambda parts, report: operations.backfill(parts, plan, limits, report, by=by),

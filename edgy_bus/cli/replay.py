@@ -37,6 +37,7 @@ def run(
     place = Place(target, load_bus(target))
     # On connections of its own: the operator may take minutes to agree.
     plan = operate(place, lambda parts: operations.plan_replay(parts, order), databases=True)
+    # Before the plan: a time before the retention, or a key that is none, is seen at once.
     if not plan.events:
         text = f"no event that the outbox has matches; {_kept(plan)}"
         answer(
@@ -48,11 +49,11 @@ def run(
         )
     if not as_json:
         show(("what", "value"), list(_plan(plan, limits)))
-    what = f"{max(0, plan.events - plan.done):,} events to {plan.to} again"
+    amount = f"{max(0, plan.events - plan.done):,} events to {plan.to} again"
     if dry_run:
-        answer("replay", plan, lambda: typer.echo(f"would send {what}"), as_json=as_json)
+        answer("replay", plan, lambda: typer.echo(f"would send {amount}"), as_json=as_json)
         raise typer.Exit
-    confirm(what, yes=yes, as_json=as_json)
+    confirm(amount, yes=yes, as_json=as_json)
     model = "" if order.model is None else f" --model {plan.models[0].model}"
     done = carry_out(
         place,
@@ -73,6 +74,7 @@ def _plan(plan: ReplayPlan, limits: Limits) -> Iterator[tuple[str, str]]:
     receivers = sorted({name for each in plan.models for name in each.recipients})
     yield "receivers", ", ".join(receivers)
     workers = sorted({worker for each in plan.models for worker in each.workers})
+    # Without a worker the events wait in their streams, and the replay waits for room there.
     yield "workers", ", ".join(workers) or "no live worker has a receiver: events wait"
     yield "time", least_time(max(0, plan.events - plan.done), limits)
     if plan.ends_older:

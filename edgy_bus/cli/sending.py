@@ -45,14 +45,14 @@ def show_unfinished(target: str, kind: Kind, *, as_json: bool) -> None:
     )
 
 
-def confirm(what: str, *, yes: bool, as_json: bool) -> None:
+def confirm(amount: str, *, yes: bool, as_json: bool) -> None:
     """Ask whether to send; end the command without consent."""
     if yes:
         return
     # A script that forgot --yes must not wait for an answer.
     if as_json or not sys.stdin.isatty():
-        raise ConfigurationError(f"to send {what}, add --yes")
-    typer.confirm(f"send {what}?", abort=True)
+        raise ConfigurationError(f"to send {amount}, add --yes")
+    typer.confirm(f"send {amount}?", abort=True)
 
 
 def carry_out(

@@ -100,6 +100,7 @@ def checked_course(
         )
     if course == "restart":
         return tuple(where)
+    # The rest of another choice would be a mixture of both.
     if where and tuple(where) != before.where:
         written = " ".join(before.where) or "no condition"
         raise ConfigurationError(
@@ -190,6 +191,7 @@ class AddressedPages(ABC):
 
     async def obstacle(self) -> str:
         """Return why the next page has to wait; empty if there is room."""
+        # What is over must not wait for a receiver that is behind.
         if self._is_over:
             return ""
         pending = await self.publisher.store.count_pending()

@@ -131,6 +131,7 @@ async def _entries(parts: Parts) -> Mapping[str, str]:
 
 def _of_entries(service: str, entries: Mapping[str, str], now: datetime) -> Iterator[Finding]:
     for name, text in sorted(entries.items()):
+        # One by one: an entry that cannot be read must not hide the others.
         try:
             unfinished = read_entry(name, text)
         except ConfigurationError:

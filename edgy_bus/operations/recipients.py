@@ -75,6 +75,7 @@ async def require_ready(
     listed = await receivers(broker, recipient.group)
     if not listed:
         await require_group(broker, recipient.group)
+    # A receiver that is forgotten gets nothing, but its name may be a mistake: `chosen` says so.
     if recipient.receiver:
         listed = (chosen(listed, recipient.group, recipient.receiver),)
     ready = [each for each in listed if not each.forgotten and set(signals) & set(each.signals)]
@@ -101,6 +102,7 @@ async def until_known(broker: Broker, model: str, recipients: Sequence[Recipient
     """
     clock = asyncio.get_running_loop().time
     end = clock() + _PATIENCE
+    # One after the other: the workers of the group list all of them at once.
     for recipient in recipients:
         while strangers := await strangers_to(broker, model, [recipient]):
             if clock() >= end:

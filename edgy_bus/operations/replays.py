@@ -215,6 +215,7 @@ async def replay(
     """
     recipient, operator = Recipient.parse_any(plan.to), operator_name(by)
     models = [each.model for each in plan.models]
+    # As for a backfill: the key of a row stays out of the log.
     fields = sorted({field for each in plan.models for field in fields_of(each.where)})
     choice = " ".join([*models, *(["where", *fields] if fields else ())])
     entry = ActionEntry(operator, REPLAY, recipient.group, recipient.receiver, choice)
@@ -237,6 +238,7 @@ async def _replay(
     meter = Meter(plan.done, plan.events, asyncio.get_running_loop().time())
     for part, state in zip(plan.models, states, strict=True):
         pages = CopyPages(parts, part, state, limits)
+        # Also when a replay is resumed: nobody has noted which transactions were open before.
         await until_won(
             pages.settle, lambda: report(Advance(meter.done, meter.total, waits=LOCKED))
         )
@@ -249,6 +251,8 @@ async def _begin(parts: Parts, plan: ReplayPlan, part: ModelReplay, operator: st
     if plan.course == "resume" and part.unfinished is not None:
         return part.unfinished
     publisher, _ = model_of(parts, part.model)
+    # The times of the options are ids from here on: the clock of the database may be set, and
+    # `2h` would be another time when the replay is resumed.
     state = Unfinished(
         model=part.model,
         to=plan.to,
@@ -307,9 +311,11 @@ async def _models(parts: Parts, order: ReplayOrder, recipient: Recipient) -> lis
     if order.model is not None:
         _, model = model_of(parts, order.model)
         return [f"{parts.service}.{model.name}"]
+    # A model with rows of several tables has no row to lock.
     tables = [name for name, (_, model) in sorted(models_of(parts).items()) if is_table(model)]
     if order.course == "resume":
         names = [name for name in tables if await _unfinished(parts, name, recipient)]
+        # Each model has an entry until its events are sent: those that are done have none.
         if not names:
             raise ConfigurationError(f"no replay to {recipient} is unfinished")
         return names
@@ -338,6 +344,8 @@ async def _plan_model(
     where = checked_course(REPLAY, order.course, (name, order.to), order.where, before)
     goes_on = before if order.course == "resume" else None
     after, until = (goes_on.after, goes_on.until) if goes_on else await _range(publisher, order)
+    # The signals of an unfinished replay are those that its receivers have now: a receiver may have
+    # got another signal with a deployment.
     ready = await _ready(parts.broker, name, recipient, _value(where, "signal"))
     known = [Recipient(each.group, each.name) for each in ready]
     part = ModelReplay(
@@ -371,6 +379,7 @@ async def _ready(
 ) -> list[ReceiverStatus]:
     """Return the receivers that get the events of a model again."""
     listed = await receivers(broker, recipient.group)
+    # For the error of a receiver that has no such signal, a name is needed in any case.
     signals = sorted({f"{model}.{name}" for each in listed for name in _kept(each, model, signal)})
     wanted = signals or [f"{model}.{signal or 'post_*'}"]
     partitions = await partitions_at(broker, model)
@@ -381,7 +390,11 @@ async def _count(publisher: Publisher, part: ModelReplay) -> int:
     """Return the number of copies."""
     async with publisher.store.database.transaction(readonly=True, command_timeout=LONG):
         counted = await publisher.store.originals.count(_originals(part), int(part.after))
-    return sum(counted.get(signal, 0) for signals in part.recipients.values() for signal in signals)
+    # An event is copied for each receiver that subscribes to its signal.
+    copies = 0
+    for signals in part.recipients.values():
+        copies += sum(counted.get(signal, 0) for signal in signals)
+    return copies
 
 
 def _check_times(order: ReplayOrder) -> None:
@@ -389,6 +402,7 @@ def _check_times(order: ReplayOrder) -> None:
         raise ConfigurationError("a key is that of a row of a model: add --model")
     if order.until is None:
         return
+    # Live events up to then would come during the replay, which ends at an id and not at a time.
     if order.until > datetime.now(UTC):
         raise ConfigurationError(
             f"{_written(order.until)} has not come: leave --until out to replay up to the newest "
@@ -400,6 +414,8 @@ def _check_times(order: ReplayOrder) -> None:
 
 def _older(parts: Sequence[ModelReplay], listed: Sequence[ReceiverStatus]) -> Iterator[str]:
     """Yield why a receiver may be left with an older state of a row."""
+    # The newest event of a row comes last among the events that are chosen. Only these two options
+    # leave out newer ones: `--since`, `--model` and `--key` do not.
     statuses = {f"{each.group}/{each.name}": each for each in listed}
     for part in parts:
         if part.until:
@@ -428,8 +444,11 @@ def _kept(status: ReceiverStatus, model: str, wanted: str | None) -> tuple[str, 
 
 def _value(where: Sequence[str], name: str) -> str | None:
     """Return the value of a condition; None without the condition."""
-    values = (text for field, _, text in (each.partition("=") for each in where) if field == name)
-    return next(values, None)
+    for condition in where:
+        field, _, text = condition.partition("=")
+        if field == name:
+            return text
+    return None
 
 
 def _written(time: datetime) -> str:

@@ -142,7 +142,7 @@ class EventCopier:
 
     def _copy(self, event: Row, to: str) -> EventRow:
         event_id, subject = new_event_id(), event["subject"]
-        # The stored event and nothing more: what is secret or erased is not there.
+        # The stored event and nothing more: secrets are not there.
         kept = ("model", "source", "signal", "subject", "time", "traceparent", "causation", "data")
         return {
             **{name: event[name] for name in kept},
