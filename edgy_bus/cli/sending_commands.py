@@ -40,6 +40,8 @@ Restart = Annotated[
 List = Annotated[bool, typer.Option("--list", help="List what is unfinished in the service.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, count, and write nothing.")]
 
+# A replay names all choices by options: none of them is needed but the receiver, and a model in the
+# place of a receiver would be a surprise.
 ToAny = Annotated[
     str | None,
     typer.Option(
