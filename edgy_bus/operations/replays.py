@@ -315,7 +315,7 @@ async def _models(parts: Parts, order: ReplayOrder, recipient: Recipient) -> lis
     tables = [name for name, (_, model) in sorted(models_of(parts).items()) if is_table(model)]
     if order.course == "resume":
         names = [name for name in tables if await _unfinished(parts, name, recipient)]
-        # Each model has an entry until its events are sent: those that are done have none.
+        # A model has an entry from the beginning of the replay until its events are sent.
         if not names:
             raise ConfigurationError(f"no replay to {recipient} is unfinished")
         return names
