@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -44,12 +44,13 @@ FAST = Limits(rate=100_000.0, page=3)
 class Shop:
     """A service without a relay, and receivers in two groups."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str, keys: Mapping[str, str] | None = None, **options: Any) -> None:
         self.database = edgy.Database(url)
         self.bus = edgy.Bus(
             "memory://",
             service="shop",
             relay=False,
+            signing_keys=keys,
             events=EventSettings(partitions=2, **options),
             working=WorkerSettings(lease=1.0, block=0.05, backoff=0.05),
             relaying=RelaySettings(poll=0.05),

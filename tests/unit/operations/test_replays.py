@@ -102,6 +102,20 @@ async def test_a_receiver_sees_that_an_event_is_a_copy(shop: Again) -> None:
     assert not copy.backfill
 
 
+async def test_the_copies_of_a_bus_that_signs_are_signed(sqlite_url: str) -> None:
+    shop = Again(sqlite_url, keys={"k1": "a secret of more than 16 bytes"})
+    shop.advances = []
+    async with shop.bus:
+        await shop.registry.create_all()
+        await shop.enlist()
+        await shop.write(1)
+        async with shop.bus.worker():
+            await shop.replay()
+            await shop.relay()
+            await eventually(lambda: len(shop.calls) == 2, "the event and its copy")
+    assert [call["event"].replay is None for call in shop.calls] == [True, False]
+
+
 async def test_events_are_chosen_by_row_signal_and_time(shop: Again) -> None:
     await shop.enlist("updates", "shop.Item.post_update", "shop.Item.post_save")
     await shop.write(4)
