@@ -347,7 +347,7 @@ async def _plan_model(
     # The signals of an unfinished replay are those that its receivers have now: a receiver may have
     # got another signal with a deployment.
     ready = await _ready(parts.broker, name, recipient, _value(where, "signal"))
-    known = [Recipient(each.group, each.name) for each in ready]
+    targets = [Recipient(each.group, each.name) for each in ready]
     part = ModelReplay(
         model=name,
         where=where,
@@ -361,7 +361,7 @@ async def _plan_model(
         until=until,
         kept_since=await publisher.store.originals.kept_since(),
         workers=tuple(sorted({worker for each in ready for worker in each.workers})),
-        strangers=tuple(map(str, await strangers_to(parts.broker, name, known))),
+        strangers=tuple(map(str, await strangers_to(parts.broker, name, targets))),
         unfinished=before,
     )
     return part if goes_on else replace(part, events=await _count(publisher, part))
@@ -421,8 +421,8 @@ def _older(parts: Sequence[ModelReplay], listed: Sequence[ReceiverStatus]) -> It
         if part.until:
             yield f"events since {_value(part.where, 'until')} do not come again"
         for name, signals in part.recipients.items():
-            if others := set(_kept(statuses[name], part.model, None)) - set(signals):
-                yield f"{name} also gets {', '.join(sorted(others))}, which do not come again"
+            if omitted := set(_kept(statuses[name], part.model, None)) - set(signals):
+                yield f"{name} also gets {', '.join(sorted(omitted))}, which do not come again"
 
 
 def _is_kept(signal: str, wanted: str | None) -> bool:
