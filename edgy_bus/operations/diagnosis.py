@@ -23,7 +23,7 @@ from edgy_bus.operations.unfinished import (
     KINDS,
     UNITS,
     Unfinished,
-    all_entries,
+    entries_of,
     kind_of,
     read_entry,
     resuming,
@@ -122,10 +122,11 @@ async def _clock_difference(broker: Broker) -> float:
 async def _entries(parts: Parts) -> Mapping[str, str]:
     """Return the entries of the backfills and replays that have begun and not ended."""
     entries: dict[str, str] = {}
-    # A database that cannot be read has a finding of its own.
-    with suppress(EdgyBusError):
-        for kind in KINDS:
-            entries |= await all_entries(parts, kind)
+    for publisher in parts.publishers:
+        # A database that cannot be read has a finding of its own.
+        with suppress(EdgyBusError):
+            for kind in KINDS:
+                entries |= await entries_of(publisher, kind)
     return entries
 
 

@@ -264,9 +264,10 @@ def written_ms(event_id: str) -> int | None:
 def event_in_row(row: FoundRow) -> EventSummary:
     """Return the event of an outbox row."""
     attributes = dict(_attributes(row.context))
+    replay = attributes.pop(REPLAY, None)
     return EventSummary(
         backfill=attributes.pop(BACKFILL, False) is True,
-        replay=None if (replay := attributes.pop(REPLAY, None)) is None else str(replay),
+        replay=None if replay is None else str(replay),
         id=row.event_id,
         model=row.partition.model,
         partition=row.partition.name,

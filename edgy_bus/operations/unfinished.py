@@ -124,20 +124,14 @@ async def unfinished_at(publisher: Publisher, kind: Kind, model: str, to: str) -
     return None if text is None else read_entry(name, text)
 
 
-async def all_entries(parts: Parts, kind: Kind) -> dict[str, str]:
-    """Return the entries of all actions of a kind in all databases of the service."""
-    entries: dict[str, str] = {}
-    for publisher in parts.publishers:
-        entries |= await entries_of(publisher, kind)
-    return entries
-
-
 async def unfinished_actions(parts: Parts, kind: Kind) -> tuple[Unfinished, ...]:
     """Return the backfills or replays of the service that have begun and not ended. Only reads.
 
     The databases must be connected.
     """
-    entries = await all_entries(parts, kind)
+    entries: dict[str, str] = {}
+    for publisher in parts.publishers:
+        entries |= await entries_of(publisher, kind)
     listed = (read_entry(name, text) for name, text in sorted(entries.items()))
     return tuple(each for each in listed if service_of(each.model) == parts.service)
 
