@@ -60,6 +60,8 @@ class Envelope(NamedTuple):
     to: str | None = None
     """The receiver that the event is addressed to, as GROUP/RECEIVER; None for all receivers."""
     backfill: bool = False
+    replay: str | None = None
+    """The id of the event that this event is a copy of; None for an event that is no copy."""
 
     def open(self) -> Event:
         """Decode the data. Raises `EventError` if the data is not a JSON object."""
@@ -68,7 +70,8 @@ class Envelope(NamedTuple):
             raise EventError(f"the data of event {self.id} is not a JSON object")
         # The same as `Event(…)` at half the cost; this runs for every event and receiver.
         before, after = self[:_TIME], self[_TIME + 1 : _CONTEXT + 1]
-        return tuple.__new__(Event, (*before, _time(self.time), data, *after, self.backfill))
+        time = _time(self.time)
+        return tuple.__new__(Event, (*before, time, data, *after, self.backfill, self.replay))
 
 
 _TIME = Envelope._fields.index("time")
@@ -136,13 +139,16 @@ RESERVED = frozenset(
     {
         *("specversion", "id", "source", "type", "subject", "time"),
         *("data", "datacontenttype", "dataschema", "schemaversion", "sequence", "incarnation"),
-        *("traceparent", "tracestate", "to", "causationid", "backfill"),
+        *("traceparent", "tracestate", "to", "causationid", "backfill", "replayof"),
     }
 )
 """Names of attributes that an event's context cannot set."""
 
 BACKFILL = "backfill"
 """The attribute of an event that repeats a row. The outbox keeps it beside the context."""
+
+REPLAY = "replayof"
+"""The attribute of a copy: the id of the original. The outbox keeps it beside the context."""
 
 CONTEXT_BYTES = 1024
 """The most bytes of an event's context, as JSON."""
@@ -241,15 +247,26 @@ class HeaderPacker:
         return self._beginnings[signal]
 
 
-def stored_context(context: Mapping[str, ContextValue], *, backfill: bool = False) -> str | None:
+def stored_context(
+    context: Mapping[str, ContextValue], *, backfill: bool = False, replay: str | None = None
+) -> str | None:
     """Return the attributes of an event that the outbox keeps as a JSON object; None without any.
 
     Args:
         context: the context of the event.
         backfill: whether the event repeats a row.
+        replay: the id of the event that the event is a copy of.
     """
     attributes = {**context, BACKFILL: True} if backfill else context
+    if replay is not None:
+        attributes = {**attributes, REPLAY: replay}
     return dumps(attributes).decode() if attributes else None
+
+
+def context_of_copy(stored: str | None, event_id: str) -> str:
+    """Return what the outbox keeps for the copy of an event: its context, and the event's id."""
+    attributes = {} if stored is None else _stored_attributes(stored)
+    return dumps({**attributes, REPLAY: event_id}).decode()
 
 
 def _stored_attributes(text: str) -> Mapping[str, ContextValue]:
@@ -262,8 +279,12 @@ def _stored_attributes(text: str) -> Mapping[str, ContextValue]:
         return {}
     if type(stored) is not dict:
         return NO_CONTEXT
-    context = _context(stored)
-    return {**context, BACKFILL: True} if stored.get(BACKFILL) is True else context
+    attributes = dict(_context(stored))
+    if stored.get(BACKFILL) is True:
+        attributes[BACKFILL] = True
+    if type(stored.get(REPLAY)) is str:
+        attributes[REPLAY] = stored[REPLAY]
+    return attributes
 
 
 def _context(attributes: Mapping[str, Any]) -> Mapping[str, ContextValue]:
@@ -286,7 +307,7 @@ def pack(event: Event) -> Wire:
         incarnation=event.incarnation,
         traceparent=event.traceparent,
         causation=event.causation,
-        context=stored_context(event.context, backfill=event.backfill),
+        context=stored_context(event.context, backfill=event.backfill, replay=event.replay),
     )
     return Wire(event.id, header, dumps(event.data))
 
@@ -311,6 +332,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
     event_id, source, kind, time = get("id"), get("source"), get("type"), get("time")
     subject, traceparent, to = get("subject"), get("traceparent"), get("to")
     sequence, incarnation, causation = get("sequence"), get("incarnation"), get("causationid")
+    replay = get(REPLAY)
     # One check for valid headers, which are nearly all. `_misfit` finds the reason for the rest.
     if not (
         type(event_id) is type(source) is type(kind) is type(time) is str
@@ -343,6 +365,7 @@ def unpack(fields: Mapping[bytes, bytes]) -> Envelope:
             data,
             to,
             get(BACKFILL) is True,
+            replay if type(replay) is str else None,
         ),
     )
 

@@ -55,6 +55,8 @@ class Event(NamedTuple):
         context: who acted, as the publisher described it with `bus.context(…)`.
         backfill: whether the event repeats a row that existed before, for a single receiver
             (`edgy-bus backfill`). Nothing has changed then, and nobody knows when anything did.
+        replay: the id of an earlier event, if this event is a copy of it that was written for a
+            single receiver (`edgy-bus replay`); else None.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Event(NamedTuple):
     causation: str | None = None
     context: Mapping[str, ContextValue] = NO_CONTEXT
     backfill: bool = False
+    replay: str | None = None
 
     @property
     def type(self) -> str:

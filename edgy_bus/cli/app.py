@@ -8,12 +8,12 @@ import typer
 
 from edgy_bus import __version__
 from edgy_bus.cli import (
-    backfill_command,
     commands,
     dashboard_command,
     dead_commands,
     group_commands,
     receiver_commands,
+    sending_commands,
 )
 from edgy_bus.cli.exits import Exit
 from edgy_bus.errors import BrokerUnavailable, DatabaseUnavailable, EdgyBusError
@@ -40,7 +40,8 @@ app.command("resume")(commands.resume)
 app.command("held")(commands.held)
 app.command("release")(commands.release)
 app.add_typer(dead_commands.app, name="dead")
-app.command("backfill")(backfill_command.backfill)
+app.command("backfill")(sending_commands.backfill)
+app.command("replay")(sending_commands.replay)
 app.add_typer(receiver_commands.app, name="receiver")
 app.add_typer(group_commands.app, name="group")
 app.command("actions")(commands.actions)

@@ -60,4 +60,6 @@ def _line(event: EventSummary) -> str:
         words.append(f"only to {event.to}")
     if event.backfill:
         words.append("backfill")
+    if event.replay is not None:
+        words.append(f"replay of {event.replay}")
     return "  ".join(map(printable, words))

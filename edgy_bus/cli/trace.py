@@ -114,6 +114,8 @@ def _fields(journey: Journey) -> Iterator[tuple[str, str]]:
         yield "to", event.to
     if event.backfill:
         yield "backfill", "repeats a row that existed before"
+    if event.replay is not None:
+        yield "replay", f"a copy of {event.replay}"
     # A name of the context may be that of a field.
     for name, value in event.context.items():
         yield f"context {name}", str(value)

@@ -85,10 +85,18 @@ from edgy_bus.operations.receivers import (
     rename_receiver,
 )
 from edgy_bus.operations.relays import RelayStatus, relays
+from edgy_bus.operations.replays import (
+    EventsReplayed,
+    ModelReplay,
+    ReplayOrder,
+    ReplayPlan,
+    plan_replay,
+    replay,
+)
 from edgy_bus.operations.tailing import Following, Tail
 from edgy_bus.operations.top import State, Top, TopGroup, TopReceiver, TopView
 from edgy_bus.operations.tracing import trace_event, trace_row
-from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills
+from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills, unfinished_replays
 from edgy_bus.operations.waiting import Waiting
 
 __all__ = [
@@ -105,6 +113,7 @@ __all__ = [
     "Edited",
     "EventSummary",
     "EventTrace",
+    "EventsReplayed",
     "Failure",
     "FieldEdit",
     "Finding",
@@ -119,6 +128,7 @@ __all__ = [
     "Journey",
     "Letter",
     "Limits",
+    "ModelReplay",
     "Order",
     "OutboxPlace",
     "OutboxStatus",
@@ -133,6 +143,8 @@ __all__ = [
     "RecordedAction",
     "RelayStatus",
     "Released",
+    "ReplayOrder",
+    "ReplayPlan",
     "Replayed",
     "Resumed",
     "RowReader",
@@ -177,10 +189,12 @@ __all__ = [
     "operator_name",
     "pause",
     "plan_backfill",
+    "plan_replay",
     "receivers",
     "relays",
     "release",
     "rename_receiver",
+    "replay",
     "replay_dead",
     "require_group",
     "resume",
@@ -192,5 +206,6 @@ __all__ = [
     "trace_event",
     "trace_row",
     "unfinished_backfills",
+    "unfinished_replays",
     "with_fields",
 ]

@@ -9,22 +9,26 @@ page: after a crash, the backfill goes on with the first row that was not writte
 import asyncio
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
 from edgy_bus.brokers.base import ActionEntry, Broker
 from edgy_bus.codec import key_text
-from edgy_bus.errors import (
-    ActionStopped,
-    BrokerUnavailable,
-    ConfigurationError,
-    IntegrityError,
-)
-from edgy_bus.events import Partition, partitions_of
+from edgy_bus.errors import ConfigurationError
 from edgy_bus.operations.actions import Outcome, operator_name, recorded
+from edgy_bus.operations.addressed import (
+    LONG,
+    AddressedPages,
+    Course,
+    Step,
+    checked_course,
+    end_former,
+    enter,
+    model_of,
+    moment,
+)
 from edgy_bus.operations.filters import fields_of, lookups_of
 from edgy_bus.operations.paced import (
     LOCKED,
@@ -37,32 +41,17 @@ from edgy_bus.operations.paced import (
     write_pages,
 )
 from edgy_bus.operations.parts import Parts, Publisher
-from edgy_bus.operations.recipients import Recipient, require_ready
-from edgy_bus.operations.unfinished import (
-    KIND,
-    Unfinished,
-    entries_of,
-    entry_name,
-    name_of,
-    read_entry,
-    text_of,
+from edgy_bus.operations.recipients import (
+    Recipient,
+    partitions_at,
+    require_ready,
+    strangers_to,
+    until_known,
 )
+from edgy_bus.operations.unfinished import BACKFILL, Unfinished, unfinished_at
 from edgy_bus.outbox.encoding import REPEATS
-from edgy_bus.signals.spelling import suggestion
 from edgy_bus.sources import TableModel
 from edgy_bus.sources.statements import last_key
-
-_LOOK_EVERY = 2.0
-"""Seconds between two looks at the streams of the receiver."""
-
-_PATIENCE = 30.0
-"""Seconds that a backfill waits until all partitions know a new receiver."""
-
-_COUNT_TIMEOUT = 600
-"""Seconds that the counting of the rows may take."""
-
-Course = Literal["begin", "resume", "restart"]
-"""Whether a backfill is new, goes on, or begins anew instead of going on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +131,11 @@ async def plan_backfill(parts: Parts, order: Order) -> Plan:
     """
     publisher, model = _model(parts, order.model)
     name, recipient = f"{parts.service}.{model.name}", Recipient.parse(order.to)
-    before = (await entries_of(publisher)).get(entry_name(name, recipient))
-    unfinished = None if before is None else read_entry(entry_name(name, recipient), before)
-    where = _checked_course(order, name, unfinished)
+    unfinished = await unfinished_at(publisher, BACKFILL, name, str(recipient))
+    where = checked_course(BACKFILL, order.course, (name, order.to), order.where, unfinished)
     _conditions(model, where)
-    partitions = await _partitions(parts.broker, name)
-    ready = await require_ready(parts.broker, recipient, f"{name}.{REPEATS}", partitions)
+    partitions = await partitions_at(parts.broker, name)
+    (ready,) = await require_ready(parts.broker, recipient, [f"{name}.{REPEATS}"], partitions)
     goes_on = unfinished if order.course == "resume" else None
     rows = goes_on.total if goes_on else await _count(publisher, model, where)
     return Plan(
@@ -157,7 +145,7 @@ async def plan_backfill(parts: Parts, order: Order) -> Plan:
         rows=rows,
         done=goes_on.done if goes_on else 0,
         workers=ready.workers,
-        strangers=tuple(map(str, await _strangers(parts.broker, name, recipient))),
+        strangers=tuple(map(str, await strangers_to(parts.broker, name, [recipient]))),
         unfinished=unfinished,
         course=order.course,
     )
@@ -190,7 +178,7 @@ async def backfill(
     recipient, operator = Recipient.parse(plan.to), operator_name(by)
     # Names of fields only: the log is no place for values of rows.
     choice = " ".join([plan.model, *(["where", *fields_of(plan.where)] if plan.where else ())])
-    entry = ActionEntry(operator, KIND, recipient.group, recipient.receiver, choice)
+    entry = ActionEntry(operator, BACKFILL, recipient.group, recipient.receiver, choice)
     return await recorded(
         parts.broker,
         entry,
@@ -204,7 +192,7 @@ async def _backfill(
 ) -> Backfilled:
     recipient = Recipient.parse(plan.to)
     publisher, model = _model(parts, plan.model)
-    await _until_known(parts.broker, plan.model, recipient)
+    await until_known(parts.broker, plan.model, [recipient])
     # The last key comes after that: rows that are newer have live events, which the receiver gets.
     state = await until_won(
         lambda: _begin(publisher, model, plan, operator),
@@ -226,10 +214,8 @@ async def _begin(
     """Return the state to go on from, and record a new backfill; None without any row."""
     if plan.course == "resume" and plan.unfinished is not None:
         return plan.unfinished
-    progress, former = publisher.store.progress, plan.unfinished
     async with publisher.store.database.transaction():
-        if former is not None and not await progress.end(name_of(former), text_of(former)):
-            raise _overtaken(former)
+        await end_former(publisher, plan.unfinished)
         until = await _last_key(publisher, model, plan.where)
         if until is None:
             return None
@@ -241,19 +227,15 @@ async def _begin(
             done=0,
             after=None,
             until=until,
-            begun=_now(),
-            moved=_now(),
+            begun=moment(),
+            moved=moment(),
             by=operator,
         )
-        try:
-            await progress.begin(name_of(state), text_of(state))
-        except IntegrityError as error:
-            # Another process has begun since the plan.
-            raise _overtaken(state) from error
+        await enter(publisher, state)
     return state
 
 
-class RowPages:
+class RowPages(AddressedPages):
     """The rows of a backfill, page by page in the order of their keys."""
 
     def __init__(
@@ -264,69 +246,21 @@ class RowPages:
         state: Unfinished,
         limits: Limits,
     ) -> None:
-        self._broker = broker
-        self._publisher = publisher
+        super().__init__(broker, publisher, state, [REPEATS], limits)
         self._model = model
-        self._state = state
-        self._limits = limits
-        self._recipient = Recipient.parse(state.to)
         self._where = [
             *_conditions(model, state.where),
             *model.conditions({"pk__lte": state.until}),
         ]
-        self._next_look = float("-inf")
-        self._behind = ""
 
-    async def write(self, limit: int) -> int:
-        """Write the events of the next rows, and how far the backfill is, in a transaction."""
-        state, progress = self._state, self._publisher.store.progress
+    async def step(self, after: str | None, limit: int) -> Step:
+        """Write the events of the next rows in the open transaction."""
         where = list(self._where)
         # By the last key, never by OFFSET: rows that are deleted meanwhile would move others up.
-        if state.after is not None:
-            where += self._model.conditions({"pk__gt": state.after})
-        async with self._publisher.store.database.transaction():
-            keys = await self._publisher.writer.repeat(self._model, where, limit, state.to)
-            if keys:
-                after = replace(
-                    state, after=_written(keys[-1]), done=state.done + len(keys), moved=_now()
-                )
-                is_ours = await progress.advance(name_of(state), text_of(state), text_of(after))
-            else:
-                after = state
-                is_ours = await progress.end(name_of(state), text_of(state))
-            # The transaction takes the events back, too.
-            if not is_ours:
-                raise _overtaken(state)
-        # After the commit: a transaction that lost is repeated from the same key.
-        self._state = after
-        return len(keys)
-
-    async def obstacle(self) -> str:
-        """Return why the next page has to wait; empty if there is room."""
-        pending = await self._publisher.store.count_pending()
-        # Live events are published behind those that are pending.
-        if pending > self._limits.pending:
-            return f"{pending:,} events in the outbox wait for a relay"
-        now = asyncio.get_running_loop().time()
-        if now >= self._next_look:
-            self._next_look = now + _LOOK_EVERY
-            self._behind = await self._look()
-        return self._behind
-
-    async def _look(self) -> str:
-        model, recipient = self._state.model, self._recipient
-        try:
-            # A worker of an older release may have begun: a deployment was taken back.
-            partitions = await _partitions(self._broker, model)
-            await require_ready(self._broker, recipient, f"{model}.{REPEATS}", partitions)
-            behind = await _behind(self._broker, partitions, recipient)
-        except BrokerUnavailable as error:
-            return f"Redis does not answer: {error}"
-        except ConfigurationError as error:
-            raise ActionStopped(f"{error}; then continue with --resume") from error
-        if behind > self._limits.behind:
-            return f"{recipient} has {behind:,} events to finish"
-        return ""
+        if after is not None:
+            where += self._model.conditions({"pk__gt": after})
+        keys = await self.publisher.writer.repeat(self._model, where, limit, self.state.to)
+        return Step(len(keys), _written(keys[-1]) if keys else after, is_last=not keys)
 
 
 # The model and its rows
@@ -334,29 +268,13 @@ class RowPages:
 
 def _model(parts: Parts, name: str) -> tuple[Publisher, TableModel]:
     """Return a model whose rows can be sent. Raises `ConfigurationError` for another name."""
-    if not parts.publishers:
-        raise ConfigurationError(
-            "this bus has no registry, so it has no rows to send: name the bus of the service that "
-            "publishes the model"
-        )
-    models = {
-        f"{parts.service}.{model.name}": (publisher, model)
-        for publisher in parts.publishers
-        for model in publisher.source.described()
-    }
-    full = name if name in models else f"{parts.service}.{name}"
-    if full not in models:
-        hint = suggestion(full, sorted(models), "the models are")
-        raise ConfigurationError(f"the service {parts.service!r} has no model {name!r}{hint}")
-    publisher, model = models[full]
-    if not hasattr(model, "table") or not hasattr(model, "pk"):
-        raise ConfigurationError(f"{full} has rows of several tables, which cannot be sent again")
+    publisher, model = model_of(parts, name)
     if not publisher.writer.records(model, REPEATS):
         raise ConfigurationError(
-            f"{full} publishes no {REPEATS}, so no worker would get its rows: see Meta.publish of "
-            "the model, and Bus(publish=…)"
+            f"{parts.service}.{model.name} publishes no {REPEATS}, so no worker would get its "
+            "rows: see Meta.publish of the model, and Bus(publish=…)"
         )
-    return publisher, cast("TableModel", model)
+    return publisher, model
 
 
 def _conditions(model: TableModel, where: Sequence[str]) -> Sequence[ColumnElement[bool]]:
@@ -367,7 +285,7 @@ async def _count(publisher: Publisher, model: TableModel, where: Sequence[str]) 
     database = publisher.store.database
     counting = select(func.count().label("n")).select_from(model.table)
     counting = counting.where(*_conditions(model, where))
-    async with database.transaction(readonly=True, command_timeout=_COUNT_TIMEOUT):
+    async with database.transaction(readonly=True, command_timeout=LONG):
         return int((await database.run(counting)).rows[0]["n"])
 
 
@@ -385,79 +303,3 @@ def _written(key: Any) -> str:
             f"the type {type(key).__name__}"
         )
     return key_text(key)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-# The receiver
-
-
-async def _until_known(broker: Broker, model: str, recipient: Recipient) -> None:
-    """Wait until every partition knows the receiver, so that no event passes the receiver by."""
-    clock = asyncio.get_running_loop().time
-    end = clock() + _PATIENCE
-    while strangers := await _strangers(broker, model, recipient):
-        if clock() >= end:
-            raise ConfigurationError(
-                f"{len(strangers)} partitions of {model} do not know the receiver {recipient} yet "
-                f"({', '.join(map(str, strangers[:3]))}…), and would let its events pass: start "
-                f"workers of the group {recipient.group!r}"
-            )
-        await asyncio.sleep(0.2)
-
-
-async def _strangers(broker: Broker, model: str, recipient: Recipient) -> list[Partition]:
-    partitions = await _partitions(broker, model)
-    return await broker.strangers_to(partitions, recipient.group, recipient.receiver)
-
-
-async def _behind(broker: Broker, partitions: Sequence[Partition], recipient: Recipient) -> int:
-    """Return the entries that the receiver may have to finish."""
-    behind = 0
-    for stream in await broker.survey(partitions) if partitions else ():
-        # Of the group, and of the receiver's own group where it is set aside.
-        roles = (recipient.group, str(recipient))
-        surveys = [each for each in (*stream.groups, *stream.asides) if each.group in roles]
-        lags = [each.unfinished + (each.unread or 0) for each in surveys]
-        # A group that has not read the stream yet has everything to finish.
-        behind += max(lags, default=stream.entries)
-    return behind
-
-
-async def _partitions(broker: Broker, model: str) -> Sequence[Partition]:
-    return partitions_of(model, (await broker.declared()).get(model, 0))
-
-
-# The order
-
-
-def _checked_course(order: Order, model: str, unfinished: Unfinished | None) -> tuple[str, ...]:
-    """Return the conditions of the rows. Raises `ConfigurationError` for a course that is none."""
-    if unfinished is None:
-        if order.course == "resume":
-            raise ConfigurationError(f"no backfill of {model} to {order.to} is unfinished")
-        return order.where
-    if order.course == "begin":
-        raise ConfigurationError(
-            f"a backfill of {model} to {order.to} is unfinished: {unfinished.done:,} of "
-            f"{unfinished.total:,} rows are sent. Continue with --resume, or begin anew with "
-            "--restart"
-        )
-    if order.course == "restart":
-        return order.where
-    if order.where and order.where != unfinished.where:
-        written = " ".join(unfinished.where) or "no condition"
-        raise ConfigurationError(
-            f"the unfinished backfill has other rows ({written}): resume it without --where, or "
-            "begin anew with --restart"
-        )
-    return unfinished.where
-
-
-def _overtaken(state: Unfinished) -> ActionStopped:
-    return ActionStopped(
-        f"another process has gone on with the backfill of {state.model} to {state.to}: "
-        "only one may run at a time"
-    )

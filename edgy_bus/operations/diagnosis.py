@@ -7,17 +7,27 @@ every code.
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 
 from edgy_bus.brokers.base import Broker, BrokerFacts
-from edgy_bus.errors import EdgyBusError
+from edgy_bus.errors import ConfigurationError, EdgyBusError
+from edgy_bus.events import service_of
 from edgy_bus.operations.overview import GroupStatus, OutboxStatus, Status, status
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.receivers import ReceiverStatus, all_receivers
-from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills
+from edgy_bus.operations.unfinished import (
+    KINDS,
+    UNITS,
+    Unfinished,
+    entries_of,
+    kind_of,
+    read_entry,
+    resuming,
+)
 
 OLDEST_VERSION = (6, 2)
 
@@ -35,7 +45,7 @@ BEHIND = 30.0
 
 
 UNMOVED = 600.0
-"""Seconds after which a backfill that has written no page is worth a warning."""
+"""Seconds after which a backfill or replay that has written no page is worth a warning."""
 
 
 class Severity(IntEnum):
@@ -92,7 +102,7 @@ async def doctor(parts: Parts, *, seconds: float = 5.0, unreachable: str = "") -
         *_of_lags(first, second),
         *_of_receivers(await all_receivers(parts.broker), second),
         *_of_outboxes(second, unreachable),
-        *_of_backfills(await _backfills(parts), datetime.now(UTC)),
+        *_of_entries(parts.service, await _entries(parts), datetime.now(UTC)),
     ]
     findings.sort(key=lambda finding: -finding.severity)
     return Diagnosis(tuple(findings))
@@ -109,29 +119,53 @@ async def _clock_difference(broker: Broker) -> float:
     return facts.now - (after if facts.now > after else before)
 
 
-async def _backfills(parts: Parts) -> Sequence[Unfinished]:
-    """Return the backfills that have begun and not ended, as far as their entries can be read."""
-    try:
-        return await unfinished_backfills(parts)
-    except EdgyBusError:
+async def _entries(parts: Parts) -> Mapping[str, str]:
+    """Return the entries of the backfills and replays that have begun and not ended."""
+    entries: dict[str, str] = {}
+    for publisher in parts.publishers:
         # A database that cannot be read has a finding of its own.
-        return ()
+        with suppress(EdgyBusError):
+            for kind in KINDS:
+                entries |= await entries_of(publisher, kind)
+    return entries
 
 
-def _of_backfills(unfinished: Iterable[Unfinished], now: datetime) -> Iterator[Finding]:
-    for each in unfinished:
-        seconds = (now - datetime.fromisoformat(each.moved)).total_seconds()
-        # A backfill that runs writes pages, unless a relay or its receiver is behind.
-        if seconds > UNMOVED:
-            yield Finding(
-                "backfill.stands",
-                Severity.WARNING,
-                f"backfill of {each.model} to {each.to}",
-                f"{each.done:,} of {each.total:,} rows are sent, the last one {seconds:.0f} s ago; "
-                f"{each.by} has begun",
-                f"`edgy-bus backfill MODULE:BUS {each.model} --to {each.to} --resume`, or look why "
-                "it waits",
-            )
+def _of_entries(service: str, entries: Mapping[str, str], now: datetime) -> Iterator[Finding]:
+    for name, text in sorted(entries.items()):
+        # One by one: an entry that cannot be read must not hide the others.
+        try:
+            unfinished = read_entry(name, text)
+        except ConfigurationError:
+            yield _unreadable(name)
+        else:
+            # Another service may have its events in the tables.
+            if service_of(unfinished.model) == service:
+                yield from _of_unfinished(unfinished, now)
+
+
+def _unreadable(name: str) -> Finding:
+    kind = kind_of(name)
+    return Finding(
+        f"{kind}.unreadable",
+        Severity.WARNING,
+        f"entry {name} of edgy_bus_meta",
+        f"it is no unfinished {kind} of this release, and stands in the way of the same {kind}",
+        f"delete this row of edgy_bus_meta, and begin the {kind} anew",
+    )
+
+
+def _of_unfinished(each: Unfinished, now: datetime) -> Iterator[Finding]:
+    seconds = (now - datetime.fromisoformat(each.moved)).total_seconds()
+    # An action that runs writes pages, unless a relay or its receiver is behind.
+    if seconds > UNMOVED:
+        yield Finding(
+            f"{each.kind}.stands",
+            Severity.WARNING,
+            f"{each.kind} of {each.model} to {each.to}",
+            f"{each.done:,} of {each.total:,} {UNITS[each.kind]} are sent, the last one "
+            f"{seconds:.0f} s ago; {each.by} has begun",
+            f"`{resuming('MODULE:BUS', each)}`, or look why it waits",
+        )
 
 
 def _of_broker(facts: BrokerFacts) -> Iterator[Finding]:

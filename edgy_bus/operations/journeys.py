@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from edgy_bus.brokers.base import START, EntryId, GroupAtEntry
-from edgy_bus.codec import BACKFILL, Envelope, loads
+from edgy_bus.codec import BACKFILL, REPLAY, Envelope, loads
 from edgy_bus.errors import EventError
 from edgy_bus.events import ContextValue, Partition
 from edgy_bus.operations.letters import Letter
@@ -60,6 +60,7 @@ class EventSummary:
         traceparent: the W3C trace context, for the tool that keeps traces.
         to: the only receiver, as GROUP/RECEIVER; None for all receivers.
         backfill: whether the event repeats a row that existed before.
+        replay: the id of the event that the event is a copy of; None for an event that is no copy.
     """
 
     id: str
@@ -75,6 +76,7 @@ class EventSummary:
     traceparent: str | None
     to: str | None
     backfill: bool = False
+    replay: str | None = None
 
     @property
     def stream(self) -> Partition:
@@ -262,8 +264,10 @@ def written_ms(event_id: str) -> int | None:
 def event_in_row(row: FoundRow) -> EventSummary:
     """Return the event of an outbox row."""
     attributes = dict(_attributes(row.context))
+    replay = attributes.pop(REPLAY, None)
     return EventSummary(
         backfill=attributes.pop(BACKFILL, False) is True,
+        replay=None if replay is None else str(replay),
         id=row.event_id,
         model=row.partition.model,
         partition=row.partition.name,
@@ -295,6 +299,7 @@ def event_in_stream(envelope: Envelope, partition: Partition) -> EventSummary:
         traceparent=envelope.traceparent,
         to=envelope.to,
         backfill=envelope.backfill,
+        replay=envelope.replay,
     )
 
 

@@ -1,34 +1,44 @@
-"""Backfills that have begun and not ended: their entries in `edgy_bus_meta`."""
+"""Backfills and replays that have begun and not ended: their entries in `edgy_bus_meta`."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Literal
 
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable, EventError
 from edgy_bus.events import service_of
 from edgy_bus.operations.parts import Parts, Publisher
-from edgy_bus.operations.recipients import Recipient
 
-KIND = "backfill"
+Kind = Literal["backfill", "replay"]
 """Begins the names of the entries in `edgy_bus_meta`."""
+
+BACKFILL: Kind = "backfill"
+REPLAY: Kind = "replay"
+KINDS: tuple[Kind, ...] = (BACKFILL, REPLAY)
+
+UNITS = {BACKFILL: "rows", REPLAY: "events"}
+"""What an action sends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A backfill that has begun and not ended, as `edgy_bus_meta` has it.
+    """A backfill or a replay that has begun and not ended, as `edgy_bus_meta` has it.
 
     Attributes:
         model: the model with its service.
-        to: the receiver, as GROUP/RECEIVER.
-        where: conditions of the rows.
-        total: rows that matched at the beginning.
-        done: rows whose events are written.
-        after: the key of the last of these rows; None before the first.
-        until: the greatest key at the beginning: rows that are newer have live events.
-        begun: when the backfill began, in ISO 8601.
+        to: the receiver, as GROUP/RECEIVER; of a replay also a group.
+        where: conditions of the rows or events.
+        total: rows or events at the beginning.
+        done: events that are written.
+        after: the key of the last of these rows, or the last of these events; None before the
+            first row.
+        until: the greatest key at the beginning: rows that are newer have live events. Of a replay
+            the id below which its events lie, empty for a replay up to the newest event.
+        begun: when the action began, in ISO 8601.
         moved: when the last page was written, by the clock of the machine that wrote the page.
         by: the operator who began it.
+        kind: the action.
     """
 
     model: str
@@ -41,48 +51,64 @@ class Unfinished:
     begun: str
     moved: str
     by: str
+    kind: Kind = BACKFILL
 
 
-def entry_name(model: str, recipient: Recipient) -> str:
-    """Return the name of the entry of a backfill."""
-    # One backfill for a model and a receiver at a time. The column has room for 64 characters.
-    digits = hashlib.sha256(f"{model}\0{recipient}".encode()).hexdigest()[:24]
-    return f"{KIND}.{digits}"
+def entry_name(kind: Kind, model: str, to: str) -> str:
+    """Return the name of the entry of an action."""
+    # One action of a kind for a model and a receiver. The column has room for 64 characters.
+    digits = hashlib.sha256(f"{model}\0{to}".encode()).hexdigest()[:24]
+    return f"{kind}.{digits}"
 
 
 def name_of(state: Unfinished) -> str:
-    """Return the name of the entry of an unfinished backfill."""
-    return entry_name(state.model, Recipient.parse(state.to))
+    """Return the name of the entry of an unfinished action."""
+    return entry_name(state.kind, state.model, state.to)
 
 
 def text_of(state: Unfinished) -> str:
-    """Return an unfinished backfill as its entry has it."""
-    return dumps(state).decode()
+    """Return an unfinished action as its entry has it."""
+    values = asdict(state)
+    # In the name of the entry.
+    del values["kind"]
+    return dumps(values).decode()
 
 
 def read_entry(name: str, text: str) -> Unfinished:
-    """Return the unfinished backfill of an entry. Raises `ConfigurationError` for another text."""
+    """Return the unfinished action of an entry. Raises `ConfigurationError` for another text."""
+    kind = kind_of(name)
     try:
         values = loads(text)
-        unfinished = Unfinished(**{**values, "where": tuple(values["where"])})
+        unfinished = Unfinished(**{**values, "where": tuple(values["where"]), "kind": kind})
         # Used by the doctor, which must not fail.
         datetime.fromisoformat(unfinished.moved)
     except (EventError, TypeError, LookupError, ValueError) as error:
         raise ConfigurationError(
-            f"the entry {name!r} of edgy_bus_meta is no unfinished backfill of this release: "
+            f"the entry {name!r} of edgy_bus_meta is no unfinished {kind} of this release: "
             "delete the entry, and begin anew"
         ) from error
     return unfinished
 
 
-async def entries_of(publisher: Publisher) -> dict[str, str]:
-    """Return the entries of all backfills in a database, by their names.
+def resuming(target: str, state: Unfinished) -> str:
+    """Return the command that goes on with an unfinished action."""
+    model = f"--model {state.model}" if state.kind == REPLAY else state.model
+    return f"edgy-bus {state.kind} {target} {model} --to {state.to} --resume"
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of the action to which an entry belongs."""
+    return REPLAY if name.startswith(f"{REPLAY}.") else BACKFILL
+
+
+async def entries_of(publisher: Publisher, kind: Kind) -> dict[str, str]:
+    """Return the entries of all actions of a kind in a database, by their names.
 
     Raises:
         ConfigurationError: if the database has no outbox yet.
     """
     try:
-        return dict(await publisher.store.progress.all(KIND))
+        return dict(await publisher.store.progress.all(kind))
     except DatabaseUnavailable:
         raise
     except DatabaseError as error:
@@ -91,13 +117,30 @@ async def entries_of(publisher: Publisher) -> dict[str, str]:
         ) from error
 
 
-async def unfinished_backfills(parts: Parts) -> tuple[Unfinished, ...]:
-    """Return the backfills of the service that have begun and not ended. Only reads.
+async def unfinished_at(publisher: Publisher, kind: Kind, model: str, to: str) -> Unfinished | None:
+    """Return the unfinished action of a kind for a model and a receiver. Raises as `read_entry`."""
+    name = entry_name(kind, model, to)
+    text = (await entries_of(publisher, kind)).get(name)
+    return None if text is None else read_entry(name, text)
+
+
+async def unfinished_actions(parts: Parts, kind: Kind) -> tuple[Unfinished, ...]:
+    """Return the backfills or replays of the service that have begun and not ended. Only reads.
 
     The databases must be connected.
     """
     entries: dict[str, str] = {}
     for publisher in parts.publishers:
-        entries |= await entries_of(publisher)
+        entries |= await entries_of(publisher, kind)
     listed = (read_entry(name, text) for name, text in sorted(entries.items()))
     return tuple(each for each in listed if service_of(each.model) == parts.service)
+
+
+async def unfinished_backfills(parts: Parts) -> tuple[Unfinished, ...]:
+    """Return the backfills of the service that have begun and not ended. Only reads."""
+    return await unfinished_actions(parts, BACKFILL)
+
+
+async def unfinished_replays(parts: Parts) -> tuple[Unfinished, ...]:
+    """Return the replays of the service that have begun and not ended. Only reads."""
+    return await unfinished_actions(parts, REPLAY)

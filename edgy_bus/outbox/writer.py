@@ -10,9 +10,10 @@ from edgy_bus.errors import IntegrityError
 from edgy_bus.events import new_event_id
 from edgy_bus.outbox import single_statement
 from edgy_bus.outbox.announcer import Announcer
+from edgy_bus.outbox.copying import ROW_LOCK, EventCopier, Recipients
 from edgy_bus.outbox.encoding import EventEncoder, EventRow, stamp
 from edgy_bus.outbox.single_statement import EventKind
-from edgy_bus.outbox.store import OutboxStore
+from edgy_bus.outbox.store import Originals, OutboxStore
 from edgy_bus.sources import (
     Instance,
     Key,
@@ -25,9 +26,6 @@ from edgy_bus.sources import (
     Write,
 )
 from edgy_bus.sources.statements import KEY, POSTGRESQL, Conditions, lock_row, lock_rows
-
-_LOCK_TIMEOUT = 500
-"""Milliseconds that `OutboxWriter.repeat` waits for the lock of a row."""
 
 Publishes = Callable[[SourceModel, str], bool]
 """Returns whether a model's signal goes to the broker."""
@@ -191,7 +189,7 @@ class OutboxWriter:
         database = self._database
         if database.dialect.name == POSTGRESQL:
             # The rows that are locked by then must not wait for a transaction that takes long.
-            await database.script(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}")
+            await database.script(f"SET LOCAL lock_timeout = {ROW_LOCK}")
         key = model.table.c[model.pk]
         locking = lock_rows(key, where, model.public, exclusive=False).limit(limit)
         rows = (await database.run(locking)).rows
@@ -200,6 +198,19 @@ class OutboxWriter:
             await self._store.append(list(self._encoder.repeated(model, changes, to)))
             database.on_commit(self.ring)
         return [row[key.name] for row in rows]
+
+    def copier(
+        self, model: TableModel, originals: Originals, recipients: Recipients
+    ) -> EventCopier:
+        """Return what copies events of a model for receivers."""
+        return EventCopier(
+            self._store,
+            model,
+            originals,
+            recipients,
+            partitions=self._encoder.settings.partitions,
+            ring=self.ring,
+        )
 
     async def send(
         self, model: TableModel, signal: str, instance: Instance | None, kwargs: Values

@@ -7,6 +7,7 @@ one statement. Every change of state compares the head with the head that the ca
 (compare-and-set), and changes nothing if the head has moved.
 """
 
+from edgy_bus.outbox.store.originals import Originals, OriginalStore
 from edgy_bus.outbox.store.outbox import OutboxStore
 from edgy_bus.outbox.store.progress import ProgressStore
 from edgy_bus.outbox.store.repairs import RepairStore
@@ -30,6 +31,8 @@ __all__ = [
     "FoundRow",
     "FoundRows",
     "Incarnations",
+    "OriginalStore",
+    "Originals",
     "OutboxStore",
     "PageSize",
     "Pending",

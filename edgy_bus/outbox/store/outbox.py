@@ -15,6 +15,7 @@ from edgy_bus.events import Partition, service_of
 from edgy_bus.outbox import ledger, statements
 from edgy_bus.outbox.statements import Parameters
 from edgy_bus.outbox.store import identity, steps
+from edgy_bus.outbox.store.originals import OriginalStore
 from edgy_bus.outbox.store.progress import ProgressStore
 from edgy_bus.outbox.store.repairs import RepairStore
 from edgy_bus.outbox.store.searching import SearchStore
@@ -50,7 +51,7 @@ _Key = tuple[str, str]
 class OutboxStore:
     """The outbox of a service in a database. `repairs` and `tidying` are the parts for those loops.
 
-    `searching` and `progress` are the parts for operators.
+    `searching`, `progress` and `originals` are the parts for operators.
 
     Several services may keep their events in the same tables. Each sees the events, streams and
     groups of its own models only: the broker, the keys of signatures and the numbers of partitions
@@ -64,6 +65,7 @@ class OutboxStore:
         self.tidying = TidyStore(database)
         self.searching = SearchStore(database)
         self.progress = ProgressStore(database)
+        self.originals = OriginalStore(database)
         self.id = ""
         """Names the tables among those of all databases; known once the tables are prepared."""
         self._dialect = database.dialect.name

@@ -125,7 +125,7 @@ class SearchStore:
             ms: about when the event was written, in milliseconds since 1970; None: the search
                 begins with the newest row.
         """
-        ends = await self._ends()
+        ends = await self.ends()
         if ends is None:
             return FoundRows([], is_complete=True)
         centre = ends[1] + 1 if ms is None else await self._first_since(ms, ends)
@@ -149,7 +149,7 @@ class SearchStore:
             ms: a time before the first of these rows, in milliseconds since 1970; None: unknown.
             limit: the most rows.
         """
-        ends = await self._ends()
+        ends = await self.ends()
         if ends is None:
             return FoundRows([], is_complete=True)
         first = ends[0] if ms is None else await self._first_since(ms, ends)
@@ -158,13 +158,23 @@ class SearchStore:
 
     async def of_row(self, model: str, subject: str, limit: int) -> FoundRows:
         """Return the newest events of a row, at most `limit`; complete if there are no older."""
-        ends = await self._ends()
+        ends = await self.ends()
         if ends is None:
             return FoundRows([], is_complete=True)
         of_row = and_(outbox.c.model == model, outbox.c.subject == subject)
         pages = self._pages_down(ends[1])
         newest = await self._collect(pages, ROW_PAGES, of_row, limit, newest_first=True)
         return FoundRows(newest.rows[::-1], newest.is_complete)
+
+    async def ends(self) -> _Range | None:
+        """Return the id of the oldest and of the newest row; None without rows."""
+        (row,) = (await self._database.run(_ENDS)).rows
+        return None if row["oldest"] is None else (row["oldest"], row["newest"])
+
+    async def first_since(self, moment: datetime) -> int:
+        """Return the first id that was written at a moment or later; 1 without rows."""
+        ends = await self.ends()
+        return 1 if ends is None else await self._first_since(int(moment.timestamp() * 1000), ends)
 
     async def data(self, number: int) -> str | None:
         """Return the data of an event by the id of its row."""
@@ -236,10 +246,6 @@ class SearchStore:
         statement = _EVENTS.where(condition).order_by(order).limit(limit)
         rows = await self._database.run(statement, {"first": page[0], "last": page[1]})
         return [_found(row) for row in rows.rows]
-
-    async def _ends(self) -> _Range | None:
-        (row,) = (await self._database.run(_ENDS)).rows
-        return None if row["oldest"] is None else (row["oldest"], row["newest"])
 
     async def _first_since(self, ms: int, ends: _Range) -> int:
         """Return the first id that was written at `ms` or later: ids rise with time."""

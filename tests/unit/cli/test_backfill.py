@@ -10,7 +10,7 @@ import pytest
 import edgy_bus as edgy
 from edgy_bus import operations
 from edgy_bus.brokers.base import Enlisted
-from edgy_bus.cli.backfill import _pace
+from edgy_bus.cli.sending import pace
 from edgy_bus.operations import Advance
 from tests.unit.cli.support import prepare_outbox, run_words
 
@@ -134,7 +134,7 @@ def test_an_interrupted_backfill_says_how_it_goes_on(
 def test_a_log_gets_a_line_of_progress_now_and_then(
     capsys: pytest.CaptureFixture[str], service: edgy.Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgy_bus.cli.backfill._EVERY", 0.0)
+    monkeypatch.setattr("edgy_bus.cli.sending._EVERY", 0.0)
     _, _, err = run_words(capsys, *COMMAND, "--yes", "--page", "2")
     first, second = err.splitlines()
     assert first.startswith("2 of 3 rows  ")
@@ -143,9 +143,9 @@ def test_a_log_gets_a_line_of_progress_now_and_then(
 
 
 def test_progress_is_a_rate_and_a_remaining_time() -> None:
-    assert _pace(Advance(0, 9)) == ""
-    assert _pace(Advance(3, 9, 1.5, 4.0)) == "1.5 rows/s, 0:00:04 left"
-    assert _pace(Advance(0, 9, waits="no relay")) == "waiting: no relay"
+    assert pace(Advance(0, 9), "rows") == ""
+    assert pace(Advance(3, 9, 1.5, 4.0), "rows") == "1.5 rows/s, 0:00:04 left"
+    assert pace(Advance(0, 9, waits="no relay"), "rows") == "waiting: no relay"
 
 
 def test_a_bus_in_local_mode_is_refused(

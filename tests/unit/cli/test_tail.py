@@ -11,7 +11,7 @@ from tests.support import PARTITION, event, publish
 from tests.unit.cli.support import run
 
 FIRST = event("1", 1)._replace(context={"actor": "ada\n"}, causation="cause")
-LATER = event("2", 2)._replace(signal="post_delete", backfill=True)
+LATER = event("2", 2)._replace(signal="post_delete", backfill=True, replay="0192")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_each_event_is_a_line(
     assert FIRST.id in first
     assert first.endswith("actor=ada   caused by cause")
     assert f"{PARTITION.model}.post_delete  2  {LATER.id}" in second
-    assert second.endswith("backfill")
+    assert second.endswith("backfill  replay of 0192")
     assert all(pause > 0 for pause in later)
 
 

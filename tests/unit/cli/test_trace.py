@@ -74,6 +74,14 @@ def test_an_event_in_a_stream_is_shown_with_groups_receivers_and_letters(
     assert f"cause {CAUSE}" in lines
 
 
+def test_a_copy_is_shown_with_its_original(
+    capsys: pytest.CaptureFixture[str], broker: Broker
+) -> None:
+    asyncio.run(publish(broker, EVENT._replace(replay=CAUSE)))
+    lines = [" ".join(line.split()) for line in run(capsys, "trace", EVENT.id)[1].splitlines()]
+    assert f"replay a copy of {CAUSE}" in lines
+
+
 @pytest.mark.usefixtures("bus")
 def test_an_event_in_the_outbox_is_shown_with_what_it_caused(
     capsys: pytest.CaptureFixture[str], written: list[str]

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -44,12 +44,13 @@ FAST = Limits(rate=100_000.0, page=3)
 class Shop:
     """A service without a relay, and receivers in two groups."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str, keys: Mapping[str, str] | None = None, **options: Any) -> None:
         self.database = edgy.Database(url)
         self.bus = edgy.Bus(
             "memory://",
             service="shop",
             relay=False,
+            signing_keys=keys,
             events=EventSettings(partitions=2, **options),
             working=WorkerSettings(lease=1.0, block=0.05, backoff=0.05),
             relaying=RelaySettings(poll=0.05),
@@ -335,7 +336,7 @@ async def test_live_events_do_not_wait_behind_thousands(shop: Shop) -> None:
 async def test_events_wait_while_the_receiver_is_behind(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgy_bus.operations.backfills._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("edgy_bus.operations.addressed.LOOK_EVERY", 0.0)
     for _ in range(5):
         await shop.Item.query.create()
     await shop.relay()
@@ -350,7 +351,7 @@ async def test_events_wait_while_the_receiver_is_behind(
 async def test_redis_may_be_away_while_a_backfill_runs(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgy_bus.operations.backfills._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("edgy_bus.operations.addressed.LOOK_EVERY", 0.0)
     await shop.fill(5)
     plan = await shop.plan()
     survey, answers = shop.broker.declared, iter([False, True, False])
@@ -411,7 +412,7 @@ async def test_nothing_is_sent_before_every_partition_knows_the_receiver(
     await shop.broker.arrange(lease, {"other": listed, "index": listed}, {})
     assert (await running).events == 3
     await shop.broker.arrange(lease, {"other": listed}, {}, ["index"])
-    monkeypatch.setattr("edgy_bus.operations.backfills._PATIENCE", 0.0)
+    monkeypatch.setattr("edgy_bus.operations.recipients._PATIENCE", 0.0)
     with pytest.raises(ConfigurationError, match="do not know the receiver search/index yet"):
         await shop.backfill()
 

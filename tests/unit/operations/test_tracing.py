@@ -71,14 +71,14 @@ async def tenure(broker: MemoryBroker, group: str = "mail") -> Lease:
 async def test_an_event_waits_for_the_relay_then_for_groups_and_is_confirmed(
     parts: Parts, broker: Fading, store: OutboxStore, relayed: Relayed
 ) -> None:
-    [event_id] = await write(store, 1, context='{"actor":"ada","backfill":true}')
+    [event_id] = await write(store, 1, context='{"actor":"ada","backfill":true,"replayof":"0192"}')
     journey = (await trace_event(parts, event_id)).journey
     assert journey is not None
     assert journey.outbox is not None
     assert (journey.outbox.stage, journey.outbox.number) == (Stage.PENDING, 1)
     assert (journey.stream, journey.groups) == (None, ())
     assert (journey.event.subject, journey.event.context) == (ROW, {"actor": "ada"})
-    assert journey.event.backfill
+    assert (journey.event.backfill, journey.event.replay) == (True, "0192")
 
     await relayed()
     lease = await tenure(broker)
