@@ -1106,6 +1106,25 @@ class LettersWait(Notice):
 
 
 @_entry
+class LettersRemoved(Notice):
+    """Dead letters were removed for ever, because the limits of the worker do not keep them.
+
+    The oldest go first. Remedy: replay or discard letters in time, or raise
+    `WorkerSettings(letter_retention=…, most_letters=…)`.
+    """
+
+    name: ClassVar[str] = "letters.removed"
+    # WARNING: nobody has looked at these events, and nothing brings them back.
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_letters_removed_total", ("group",), "count"
+    )
+    group: str
+    partition: str
+    count: int
+
+
+@_entry
 class LettersWritten(Notice):
     """The dead letters and parked events that had to wait are written."""
 

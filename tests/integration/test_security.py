@@ -16,6 +16,7 @@ from edgy_bus.brokers.base import (
     DeadLetter,
     Enlisted,
     EntryId,
+    LetterLimits,
     Members,
     Protocol,
     RowKey,
@@ -234,6 +235,18 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     assert view["newest"].looked_at == 3
     assert [group.group for group in view["entry"].groups] == ["mail"]
     assert view["members"] == Members(["w"], {"w": b"a report"})
+
+
+async def test_a_worker_removes_letters_beyond_its_limits(server: Server, stream: None) -> None:
+    async with looking(server, "worker") as worker, looking(server) as observer:
+        lease = await worker.acquire(PARTITION, "other", "w", 60)
+        assert lease is not None
+        entries = (await worker.fetch(lease, 3, inherit=True)).entries
+        letters = [DeadLetter(entry.id, "send", "no", 1, entry.fields) for entry in entries]
+        limits = LetterLimits(seconds=3600, most=1)
+        assert [await worker.bury(lease, each, (), limits) for each in letters] == [0, 1, 1]
+        ((_, group),) = (stream.groups for stream in (await look(observer))["survey"])
+    assert (group.group, group.dead, group.removed) == ("other", 1, 2)
 
 
 @pytest.mark.parametrize("right", NEEDED)

@@ -13,7 +13,7 @@ from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.broker import Broker
 from edgy_bus.brokers.base.capabilities import Capabilities
 from edgy_bus.brokers.base.consuming import ANY_SIZE, NOBODY, OVERSHOOT, Bell, Consuming
-from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, DeadLetters
+from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, REMOVED, DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
 from edgy_bus.brokers.base.publishing import PAGE, Publishing
 from edgy_bus.brokers.base.relays import ListedRelay, RelayCard, RelayList
@@ -32,6 +32,7 @@ from edgy_bus.brokers.base.surveying import (
     Surveying,
 )
 from edgy_bus.brokers.base.values import (
+    EVERY_LETTER,
     START,
     Backlog,
     Buried,
@@ -44,6 +45,7 @@ from edgy_bus.brokers.base.values import (
     Kept,
     Landmark,
     Lease,
+    LetterLimits,
     LetterPage,
     Members,
     Parked,
@@ -58,11 +60,13 @@ from edgy_bus.brokers.base.values import (
 __all__ = [
     "ACTIONS",
     "ANY_SIZE",
+    "EVERY_LETTER",
     "LETTERS",
     "LETTER_BYTES",
     "NOBODY",
     "OVERSHOOT",
     "PAGE",
+    "REMOVED",
     "SEARCH",
     "SEARCH_BYTES",
     "START",
@@ -93,6 +97,7 @@ __all__ = [
     "Landmark",
     "Lease",
     "Leasing",
+    "LetterLimits",
     "LetterPage",
     "Listed",
     "ListedRelay",

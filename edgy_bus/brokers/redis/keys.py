@@ -99,6 +99,11 @@ class Keys:
         """Return the key of a stream: the dead letters of a group."""
         return Key.stream(f"{self.tag(partition)}:dead:{group}")
 
+    def removed(self, partition: Partition, group: str) -> Key:
+        """Return the key of a string: how many dead letters the limits of a group removed."""
+        # Not among the notes, which end with the group.
+        return Key.string(f"{self.tag(partition)}:removed:{group}")
+
     def held(self, partition: Partition, group: str) -> Key:
         """Return the key of a hash: row to the state in which the row is held."""
         return Key.hash(f"{self.tag(partition)}:held:{group}")

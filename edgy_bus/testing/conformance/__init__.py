@@ -22,6 +22,7 @@ from edgy_bus.testing.conformance.fullness import FullTopic
 from edgy_bus.testing.conformance.held_rows import HeldRowTopic
 from edgy_bus.testing.conformance.inheriting import InheritingTopic
 from edgy_bus.testing.conformance.leasing import LeasingTopic
+from edgy_bus.testing.conformance.letter_limits import LetterLimitTopic
 from edgy_bus.testing.conformance.loops import LoopTopic
 from edgy_bus.testing.conformance.losses import LossTopic
 from edgy_bus.testing.conformance.parking import ParkingTopic
@@ -46,6 +47,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     BellTopic,
     DeadLetterTopic,
     ReplayTopic,
+    LetterLimitTopic,
     SurveyTopic,
     ParkingTopic,
     HeldRowTopic,
