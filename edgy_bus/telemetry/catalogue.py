@@ -466,6 +466,23 @@ class HttpServing(Notice):
 
 
 @_entry
+class DashboardGuessed(Notice):
+    """A name and a secret were wrong at the dashboard.
+
+    `count` are the wrong guesses of the address lately; for `pause` seconds no other secret from
+    there is looked at. Remedy: an address that goes on does not belong to a person who misspells.
+    """
+
+    name: ClassVar[str] = "dashboard.guessed"
+    # WARNING: a stranger may be at the door. The name is missing: people type secrets there.
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_dashboard_wrong_guesses_total")
+    address: str
+    count: int
+    pause: float
+
+
+@_entry
 class HttpFailed(Notice):
     """A request for metrics, health or lag was not answered; the program's work goes on.
 
