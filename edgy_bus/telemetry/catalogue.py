@@ -621,6 +621,18 @@ class WorkerStarted(Notice):
 
 
 @_entry
+class TallyFailed(Notice):
+    """The counts of a worker cannot be added to the history of its groups; the work goes on.
+
+    Reported once until the error changes. Charts of the dashboard lack these counts meanwhile.
+    """
+
+    name: ClassVar[str] = "tally.failed"
+    level: ClassVar[int] = logging.WARNING
+    error: str
+
+
+@_entry
 class WorkerDraining(Notice):
     """A worker reads no more, and lets running receivers finish."""
 

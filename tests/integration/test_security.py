@@ -21,6 +21,7 @@ from edgy_bus.brokers.base import (
     Protocol,
     RowKey,
     StreamHead,
+    Tally,
 )
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import pack
@@ -197,6 +198,7 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "entry": await broker.survey_entry(PARTITION, EntryId(1, 0)),
         "actions": await broker.actions(),
         "relays": await broker.relays(),
+        "history": await broker.history("mail"),
     }
 
 
@@ -212,6 +214,7 @@ async def stream(server: Server, admin: Redis) -> AsyncIterator[None]:
         await worker.settle(lease, [first.id])
         await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields))
         await worker.join("mail", "w", 60, b"a report")
+        await worker.tally("mail", Tally(handled=1), "1.0")
         await service.list_relay(card_of("one"), 60, 0.0)
         await service.list_relay(card_of("two"), 60, 0.0)
         await service.unlist_relay("two")
@@ -232,6 +235,8 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     assert (group.unread, group.dead, group.held) == (1, 1, 0)
     assert len(view["letters"].letters) == 1
     assert [each.card.owner for each in view["relays"]] == ["one"]
+    assert [*view["history"].minutes.values()] == [Tally(handled=1)]
+    assert [version for _, version in view["history"].versions] == ["1.0"]
     assert view["newest"].looked_at == 3
     assert [group.group for group in view["entry"].groups] == ["mail"]
     assert view["members"] == Members(["w"], {"w": b"a report"})

@@ -31,6 +31,7 @@ from edgy_bus.brokers.base.surveying import (
     StreamSurvey,
     Surveying,
 )
+from edgy_bus.brokers.base.tallying import MINUTES, VERSIONS, History, Tally, Tallying
 from edgy_bus.brokers.base.values import (
     EVERY_LETTER,
     START,
@@ -63,6 +64,7 @@ __all__ = [
     "EVERY_LETTER",
     "LETTERS",
     "LETTER_BYTES",
+    "MINUTES",
     "NOBODY",
     "OVERSHOOT",
     "PAGE",
@@ -70,6 +72,7 @@ __all__ = [
     "SEARCH",
     "SEARCH_BYTES",
     "START",
+    "VERSIONS",
     "ActionEntry",
     "ActionLog",
     "Administration",
@@ -93,6 +96,7 @@ __all__ = [
     "GroupAtEntry",
     "GroupSurvey",
     "HeldState",
+    "History",
     "Kept",
     "Landmark",
     "Lease",
@@ -119,6 +123,8 @@ __all__ = [
     "StreamState",
     "StreamSurvey",
     "Surveying",
+    "Tally",
+    "Tallying",
     "Trip",
     "lease_lost",
     "rolled_back",

@@ -33,6 +33,7 @@ from edgy_bus.testing.conformance.setting_aside import SettingAsideTopic
 from edgy_bus.testing.conformance.sharing import SharingTopic
 from edgy_bus.testing.conformance.sizes import SizeTopic
 from edgy_bus.testing.conformance.surveying import SurveyTopic
+from edgy_bus.testing.conformance.tallying import TallyingTopic
 from edgy_bus.testing.conformance.trimming import TrimmingTopic
 
 __all__ = ["topics"]
@@ -57,6 +58,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     SettingAsideTopic,
     ActionLogTopic,
     RelayTopic,
+    TallyingTopic,
 )
 
 
