@@ -35,4 +35,5 @@ async def test_a_history_ends_after_a_day() -> None:
     now += 300
     assert (await history(broker, "mail")).day == Tally()
     await broker.tally("mail", Tally(handled=2))
+    assert len(broker._tallies["mail"]) == 1, "what nobody sees takes no memory"
     assert (await history(broker, "mail")).day == Tally(handled=2)

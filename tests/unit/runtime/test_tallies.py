@@ -91,6 +91,51 @@ async def test_counts_wait_while_the_broker_refuses_them() -> None:
     assert await versions(broker) == ["1.0"]
 
 
+async def test_what_was_done_until_the_end_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "_EVERY", 3600.0)
+    calls: list[str] = []
+
+    async def receiver(sender: Any, event: Any, **kwargs: Any) -> None:
+        calls.append(event.subject)
+
+    broker = MemoryBroker()
+    async with Worker(broker, [Subscriptions("mail", [subscribe(receiver)])], SETTINGS, version=""):
+        # After the first tally, and long before the second.
+        await asyncio.sleep(0.1)
+        await publish(broker, event("1", 1), event("2", 2))
+        await eventually(lambda: len(calls) == 2)
+    assert await total(broker) == Tally(handled=2)
+
+
+async def test_versions_that_work_side_by_side_make_two_lines() -> None:
+    broker, workers = MemoryBroker(), []
+    for version in ("1.0", "2.0"):
+        stats = Stats()
+        workers.append((Tallies(broker, {"mail": stats}, version), stats))
+    for _ in range(3):
+        for tally, stats in workers:
+            stats.dead += 1
+            await tally.add()
+    assert await versions(broker) == ["1.0", "2.0"]
+    assert await total(broker) == Tally(dead=6)
+
+
+async def test_the_version_of_a_bus_is_that_of_its_workers() -> None:
+    bus = edgy.Bus("memory://", service="mail", version="1.8", working=SETTINGS)
+
+    @bus.receiver("accounts.User", "post_save")
+    async def receiver(sender: Any, **kwargs: Any) -> None: ...
+
+    async with bus.worker():
+        broker = bus.broker
+        assert isinstance(broker, MemoryBroker)
+        await eventually(lambda: _has_version(broker, "1.8"))
+
+
+async def _has_version(broker: MemoryBroker, version: str) -> bool:
+    return await versions(broker) == [version]
+
+
 def test_the_version_comes_from_the_bus_or_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
