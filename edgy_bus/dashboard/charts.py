@@ -1,5 +1,6 @@
 """Charts of a group as shapes: columns of events and errors, lines where a version begins."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +14,12 @@ WIDTH, HEIGHT = 864, 120
 
 _LINES = 3
 """Hours between two lines of time: eight in a day."""
+
+_APART = 100
+"""Units between two versions that both have a text."""
+
+_LETTERS = 14
+"""Letters of a version that fit into that."""
 
 
 class Column(NamedTuple):
@@ -96,7 +103,17 @@ def _hours(begin: datetime, span: timedelta) -> tuple[Mark, ...]:
 
 
 def _versions(history: GroupHistory, begin: datetime, span: timedelta) -> tuple[Mark, ...]:
-    return tuple(Mark(_x(each.at, begin, span), each.version) for each in history.versions)
+    places = [_x(each.at, begin, span) for each in history.versions]
+    following = [*places, math.inf][1:]
+    # Texts on top of each other say nothing; the words below the chart have all of them.
+    return tuple(
+        Mark(x, _short(change.version) if after - x >= _APART else "")
+        for change, x, after in zip(history.versions, places, following, strict=True)
+    )
+
+
+def _short(version: str) -> str:
+    return version if len(version) <= _LETTERS else f"{version[: _LETTERS - 1]}…"
 
 
 def _x(moment: datetime, begin: datetime, span: timedelta) -> float:

@@ -43,6 +43,12 @@ def test_a_day_has_lines_of_time_and_of_versions() -> None:
     assert (mark.text, abs(mark.x - WIDTH / 2) < 4) == ("1.0", True)
 
 
+def test_texts_of_versions_do_not_overlap() -> None:
+    began = [(timedelta(hours=12), "1"), (timedelta(hours=11), "2"), (timedelta(hours=1), "b" * 64)]
+    chart = errors_of(in_steps(view({}, *began)))
+    assert [mark.text for mark in chart.versions] == ["", "2", "b" * 13 + "…"]
+
+
 async def test_the_page_of_a_group_has_charts_and_words(come: Come, broker: MemoryBroker) -> None:
     await bury(broker, event("1", 1))
     empty = (await come().get("/group?name=mail")).text
