@@ -10,6 +10,7 @@ class TallyingTopic:
         assert not (await broker.history("mail")).minutes
         for _ in range(2):
             await broker.tally("mail", Tally(handled=3, retried=2, dead=1))
+        # More than 32 bits: a script has to write the number without an exponent.
         await broker.tally("mail", Tally(handled=2**40))
         await broker.tally("search", Tally(dead=7))
         history = await broker.history("mail")
@@ -30,6 +31,7 @@ class TallyingTopic:
         assert [version for _, version in history.versions] == ["1.0", "2.0 (é)", "1.0"]
         times = [began for began, _ in history.versions]
         assert times == sorted(times)
+        # Times are whole milliseconds on Redis.
         assert before - 0.01 <= times[0] <= history.now
 
     async def test_a_bounded_number_of_changes_is_kept(self, broker: Broker) -> None:
