@@ -6,6 +6,7 @@ from typing import Unpack
 
 from edgy_bus import operations
 from edgy_bus.database import Database
+from edgy_bus.environment import version_of
 from edgy_bus.events import check_name
 from edgy_bus.http import ServiceView
 from edgy_bus.lifecycle import Hook, Lifecycle
@@ -42,6 +43,7 @@ class Bus(Startable):
         signing_keys: names and secrets. The first key signs every event; workers accept any of the
             keys, and put all other events into the dead letters.
         http: `[HOST:]PORT` where a running bus shows metrics and health (extra `edgy_bus[http]`).
+        version: of the program, for charts; by default the variable EDGY_BUS_VERSION.
         events, relaying, working: numbers that may be tuned.
 
     Raises `ConfigurationError` for a name or a URL that cannot be used.
@@ -59,11 +61,13 @@ class Bus(Startable):
         relay: bool = True,
         signing_keys: Mapping[str, str | bytes] | None = None,
         http: str | int | None = None,
+        version: str | None = None,
         events: EventSettings | None = None,
         relaying: RelaySettings | None = None,
         working: WorkerSettings | None = None,
     ) -> None:
         self.service = check_name(service, "the service")
+        self.version = version_of(version)
         self.group = check_name(group or service, "the group")
         self.events = events = events or EventSettings()
         self.relaying = relaying = relaying or RelaySettings()
@@ -76,7 +80,7 @@ class Bus(Startable):
         self.registries = self._registration.sources
         self._relay_here = relay
         self._hooks: list[Hook] = []
-        self._error_hooks: list[ErrorHook] = []
+        self._on_error: list[ErrorHook] = []
         self._connections = Connections()
         self._lifecycle = Lifecycle(self._begin)
 
@@ -96,10 +100,7 @@ class Bus(Startable):
         return self._registration.by_name(model, signal, keywords)
 
     def import_receivers(self, *modules: str) -> None:
-        """Import modules that hold receivers, as `Bus(receivers=…)` does at the start.
-
-        Raises `ConfigurationError` with the module that cannot be imported, and the error.
-        """
+        """Import modules that hold receivers. Raises `ConfigurationError` with what is wrong."""
         self._modules.add(modules)
         self._modules.load()
 
@@ -110,7 +111,7 @@ class Bus(Startable):
 
     def on_error(self, hook: ErrorHook) -> ErrorHook:
         """Call `hook` with each `FailedCall` of a receiver in a worker, in the background."""
-        self._error_hooks.append(check_hook(hook))
+        self._on_error.append(check_hook(hook))
         return hook
 
     context = staticmethod(context)
@@ -150,13 +151,12 @@ class Bus(Startable):
     ) -> Worker:
         """Return a worker of these groups, or of every group that has receivers.
 
-        The databases of inboxes must be connected before the worker starts. Raises
-        `ConfigurationError` if the worker would have nothing to do.
+        The databases of inboxes must be connected. Raises `ConfigurationError` without receivers.
         """
         wiring = required(self._wiring, "a worker")
         self._modules.load()
-        subscriptions = self._registration.groups(groups)
-        return wiring.worker(subscriptions, settings or self.working, alive, self._error_hooks)
+        chosen = self._registration.groups(groups)
+        return wiring.worker(chosen, settings or self.working, alive, self._on_error, self.version)
 
     def relays(self) -> list[Relay]:
         """Return the relays. Raises `ConfigurationError` if there is no outbox."""

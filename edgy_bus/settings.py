@@ -173,6 +173,20 @@ class WorkerSettings(Settings):
         description="How long a group waits for a receiver that no program has any more; then the "
         "receiver is forgotten. None: RelaySettings(retention=…) of the bus.",
     )
+    letter_retention: float | None = Field(
+        180 * 86_400.0,
+        gt=0,
+        le=316_224_000,
+        description="How long dead letters are kept. Older letters are removed for ever when the "
+        "next letter comes to the same stream of a group. None: until an operator acts.",
+    )
+    most_letters: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="Dead letters that a group keeps of one stream; beyond that the oldest are "
+        "removed for ever. None: any number.",
+    )
     block: float = Field(2.0, gt=0, le=3_600, description="Longest blocking read of a stream.")
     backoff: float = Field(
         5.0, gt=0, le=3_600, description="Longest pause between attempts while the broker is away."

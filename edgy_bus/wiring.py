@@ -223,6 +223,7 @@ class Wiring:
         settings: WorkerSettings,
         alive: Callable[[], None] | None,
         hooks: Sequence[ErrorHook],
+        version: str,
     ) -> Worker:
         """Return a worker of these groups, which logs notices while it runs."""
         if settings.inbox_retention is None:
@@ -232,7 +233,9 @@ class Wiring:
         if settings.receiver_retention is None:
             retention = self._relaying.retention
             settings = settings.model_copy(update={"receiver_retention": retention})
-        return LoggedWorker(self.broker, groups, settings, alive, self._signer, hooks=hooks)
+        return LoggedWorker(
+            self.broker, groups, settings, alive, self._signer, hooks=hooks, version=version
+        )
 
 
 class LoggedWorker(Worker):

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import START, Broker, DeadLetter, RowKey, StreamHead
+from edgy_bus.brokers.base import (
+    EVERY_LETTER,
+    START,
+    Broker,
+    DeadLetter,
+    LetterLimits,
+    RowKey,
+    StreamHead,
+)
 from edgy_bus.codec import pack
 from edgy_bus.events import Event, Partition, new_event_id, now
 
@@ -83,6 +91,7 @@ async def bury(
     group: str = "mail",
     receiver: str = "app.mail",
     reason: str = "no such user",
+    limits: LetterLimits = EVERY_LETTER,
 ) -> None:
     """Publish events, and give them up as a worker does."""
     await publish(broker, *events, partition=partition)
@@ -90,7 +99,7 @@ async def bury(
     assert lease is not None
     for entry in (await broker.fetch(lease, 1000, inherit=False)).entries:
         letter = DeadLetter(entry.id, receiver, reason, 1, entry.fields)
-        await broker.bury(lease, letter)
+        await broker.bury(lease, letter, (), limits)
         await broker.settle(lease, [entry.id], [letter.kept])
     await broker.release(lease)
 

@@ -8,10 +8,12 @@ import typer
 
 from edgy_bus.cli.operating import operate
 from edgy_bus.cli.place import Place
+from edgy_bus.cli.running import set_up_logging
 from edgy_bus.dashboard.access import Access, Role, User, hosts_of, read_users, role_named
 from edgy_bus.environment import DASHBOARD_USERS
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.http.address import Address, parse
+from edgy_bus.observability.logging import log_telemetry
 
 _PACKAGES = frozenset({"jinja2", "markupsafe", "starlette", "uvicorn"})
 
@@ -27,6 +29,8 @@ class Wanted:
     is_https: bool
     read_only: bool
     by: str | None
+    asks_basic: bool = False
+    behind_proxy: bool = False
 
 
 def run(place: Place, wanted: Wanted) -> None:
@@ -45,7 +49,14 @@ def run(place: Place, wanted: Wanted) -> None:
         read_only=wanted.read_only,
         hosts=hosts_of(address, wanted.hosts, users),
         is_https=wanted.is_https,
+        asks_basic=wanted.asks_basic,
+        behind_proxy=wanted.behind_proxy,
     )
+    if access.asks_basic and not users:
+        raise ConfigurationError(
+            "--basic asks for the secret of a user, and there are no users: name them in "
+            "EDGY_BUS_DASHBOARD_USERS or with --users FILE"
+        )
     try:
         from edgy_bus.dashboard.serving import serve
     except ModuleNotFoundError as error:
@@ -56,7 +67,13 @@ def run(place: Place, wanted: Wanted) -> None:
             f"the dashboard needs the package {error.name}, which is not installed: "
             "pip install 'edgy_bus[dashboard]'"
         ) from None
-    operate(place, lambda parts: serve(parts, access, address, lambda at: _greet(at, access)))
+    # Pages that fail and wrong secrets are in the log alone.
+    set_up_logging(verbose=False)
+    stop_logging = log_telemetry()
+    try:
+        operate(place, lambda parts: serve(parts, access, address, lambda at: _greet(at, access)))
+    finally:
+        stop_logging()
 
 
 def _users(path: Path | None) -> tuple[User, ...]:

@@ -7,6 +7,32 @@ import typer
 
 from edgy_bus.cli.commands import As, Broker, Prefix, Where, place_of
 
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="A name under which browsers reach the dashboard; may be repeated.",
+    ),
+]
+Https = Annotated[
+    bool, typer.Option("--https", help="A proxy in front speaks HTTPS: cookies are Secure.")
+]
+Basic = Annotated[
+    bool,
+    typer.Option(
+        "--basic", help="Let browsers ask for name and secret (HTTP Basic), in place of a page."
+    ),
+]
+BehindProxy = Annotated[
+    bool,
+    typer.Option(
+        "--behind-proxy",
+        help="Wrong secrets count for the last address of X-Forwarded-For, which a proxy in front "
+        "writes.",
+    ),
+]
+
 
 def dashboard(
     target: Where = None,
@@ -29,17 +55,10 @@ def dashboard(
             help="The role of everyone on this machine, if there are no users.",
         ),
     ] = "operator",
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-host",
-            metavar="NAME",
-            help="A name under which browsers reach the dashboard; may be repeated.",
-        ),
-    ] = None,
-    https: Annotated[
-        bool, typer.Option("--https", help="A proxy in front speaks HTTPS: cookies are Secure.")
-    ] = False,
+    allow_host: AllowHost = None,
+    https: Https = False,
+    basic: Basic = False,
+    behind_proxy: BehindProxy = False,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Show, and change nothing.")
     ] = False,
@@ -56,4 +75,15 @@ def dashboard(
     from edgy_bus.cli.dashboard import Wanted, run
 
     place, _ = place_of([target], broker, prefix)
-    run(place, Wanted(http, users, role, tuple(allow_host or ()), https, read_only, by))
+    wanted = Wanted(
+        http=http,
+        users=users,
+        role=role,
+        hosts=tuple(allow_host or ()),
+        is_https=https,
+        read_only=read_only,
+        by=by,
+        asks_basic=basic,
+        behind_proxy=behind_proxy,
+    )
+    run(place, wanted)

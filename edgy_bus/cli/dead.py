@@ -95,7 +95,17 @@ def show_failures(place: Place, choice: Choice, *, as_json: bool) -> None:
     """List the letters by failure."""
     view = operate(place, lambda parts: operations.dead(parts.broker, choice.selection))
     status = Exit.FINDING if view.count else Exit.FINE
-    answer("dead list", view, lambda: _print_failures(view), as_json=as_json, status=status)
+
+    def report() -> None:
+        _print_failures(view)
+        # The streams count these letters, and nobody knows their receivers or reasons any more.
+        if view.removed:
+            typer.echo(
+                "letters of all receivers that letter_retention or most_letters removed so far: "
+                f"{view.removed}"
+            )
+
+    answer("dead list", view, report, as_json=as_json, status=status)
 
 
 def show_letters(place: Place, choice: Choice, limit: int, *, as_json: bool) -> None:

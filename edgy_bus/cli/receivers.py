@@ -64,6 +64,7 @@ def rename_receiver(
     chosen = group or place.group
     if chosen is None:
         raise ConfigurationError("name the group of the receiver: --group GROUP")
+    # As for `forget`, Redis alone.
     view = operate(
         place, lambda parts: operations.rename_receiver(parts.broker, chosen, *names, by=by)
     )

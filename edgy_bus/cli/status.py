@@ -168,6 +168,8 @@ def _note(group: GroupStatus) -> str:
         notes.append(f"breaker of {', '.join(group.tripped)} open")
     if group.dead:
         notes.append("`edgy-bus dead list`")
+    if group.removed:
+        notes.append(f"dead letters removed by age or number: {group.removed}")
     if group.held:
         notes.append("`edgy-bus held`")
     if group.aside:

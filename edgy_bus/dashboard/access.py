@@ -11,7 +11,7 @@ from edgy_bus.errors import ConfigurationError
 from edgy_bus.http.address import Address
 
 SHORTEST_SECRET = 16
-"""Characters of a secret, at least: the dashboard does not count wrong guesses."""
+"""Characters of a secret, at least: guesses from many addresses are not slowed down."""
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -56,6 +56,8 @@ class Access:
         read_only: whether no action is possible, for no role.
         hosts: the names in `Host` under which the dashboard answers.
         is_https: whether browsers reach the dashboard over HTTPS, so that cookies are `Secure`.
+        asks_basic: whether browsers ask for name and secret (HTTP Basic), and no page does.
+        behind_proxy: whether a proxy writes the client's address last into `X-Forwarded-For`.
     """
 
     users: tuple[User, ...] = ()
@@ -64,6 +66,8 @@ class Access:
     read_only: bool = False
     hosts: frozenset[str] = LOOPBACK
     is_https: bool = False
+    asks_basic: bool = False
+    behind_proxy: bool = False
 
     def user(self, name: str, secret: str) -> User | None:
         """Return the user of a name and a secret; None if there is no such user."""

@@ -10,23 +10,30 @@ from starlette.types import ASGIApp
 
 from edgy_bus.dashboard.access import Access, Role
 from edgy_bus.dashboard.acts import Acts
-from edgy_bus.dashboard.desk import COOKIE, Desk, Refusal, back_to, read_form
+from edgy_bus.dashboard.desk import COOKIE, NO_USER, Desk, Refusal, back_to, read_form
 from edgy_bus.dashboard.guard import Guard
+from edgy_bus.dashboard.guesses import Guesses
 from edgy_bus.dashboard.looks import Looks
 from edgy_bus.dashboard.pages import STATIC
 from edgy_bus.dashboard.reach import Reach
 from edgy_bus.dashboard.sessions import Sessions
 
 
-def make_app(access: Access, reach: Reach, sessions: Sessions | None = None) -> ASGIApp:
+def make_app(
+    access: Access,
+    reach: Reach,
+    sessions: Sessions | None = None,
+    guesses: Guesses | None = None,
+) -> ASGIApp:
     """Return the application.
 
     Args:
         access: the users and the protection.
         reach: the broker and the databases.
         sessions: the sessions; by default, no session is open.
+        guesses: the wrong secrets so far; by default, none.
     """
-    desk = Desk(access, sessions or Sessions(), reach)
+    desk = Desk(access, sessions or Sessions(), reach, guesses)
     app = Starlette(
         routes=[*_looks(desk), *_acts(desk), *_entrance(desk)],
         exception_handlers={404: _missing(desk), 405: _missing(desk)},
@@ -77,17 +84,21 @@ def _entrance(desk: Desk) -> list[Route]:
             return RedirectResponse("/", 303)
         # An address of another site would turn a real sign-in into a trap.
         there = back_to(request.query_params.get("next", "/"))
-        return HTMLResponse(desk.pages.page("sign_in", next=there, failed=False))
+        return HTMLResponse(desk.pages.page("sign_in", next=there, failed=""))
 
     async def sign_in(request: Request) -> Response:
         try:
             fields = await read_form(request)
         except Refusal as refusal:
-            return desk.error(None, refusal.status, "Not signed in", str(refusal))
+            return desk.refused(refusal)
         name, secret, there = (fields.get(each, [""])[0] for each in ("name", "secret", "next"))
-        user = desk.access.user(name.strip(), secret)
+        try:
+            user = desk.user(request, name.strip(), secret)
+        except Refusal as refusal:
+            text = desk.pages.page("sign_in", next=back_to(there), failed=str(refusal))
+            return HTMLResponse(text, refusal.status, dict(refusal.headers))
         if user is None:
-            text = desk.pages.page("sign_in", next=back_to(there), failed=True)
+            text = desk.pages.page("sign_in", next=back_to(there), failed=NO_USER)
             return HTMLResponse(text, 401)
         desk.sessions.close(request.cookies.get(COOKIE))
         session_id, _ = desk.sessions.open(user.name, user.role)

@@ -1,6 +1,6 @@
 """The common part of every page: session, form, answer and errors of a request."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from edgy_bus import telemetry
-from edgy_bus.dashboard.access import Access, Role
-from edgy_bus.dashboard.guard import is_token
+from edgy_bus.dashboard.access import Access, Role, User
+from edgy_bus.dashboard.guard import CHALLENGE, credentials, is_token
+from edgy_bus.dashboard.guesses import Guesses, client_of
 from edgy_bus.dashboard.pages import SECTIONS, Pages
 from edgy_bus.dashboard.reach import Reach
 from edgy_bus.dashboard.sessions import LIFETIME, Session, Sessions
@@ -30,6 +31,8 @@ MOST_BYTES = 1_000_000
 """Bytes of a form."""
 
 MOST_FIELDS = 2_000
+
+NO_USER = "No user has this name and this secret."
 
 
 @dataclass(slots=True)
@@ -52,24 +55,33 @@ class Visit:
         return self.fields.get(name, [""])[0]
 
 
+NO_HEADERS: Mapping[str, str] = {}
+
 Look = Callable[[Visit], Awaitable[Response]]
 
 Answer = Callable[[Request], Awaitable[Response]]
 
+Stranger = Callable[[Request], Response]
+"""Answers a request without a session."""
+
 
 class Refusal(Exception):
-    """A request that is not carried out: the status of the answer, and why."""
+    """A request that is not carried out: the status and the headers of the answer, and why."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
         super().__init__(text)
         self.status = status
+        self.headers = headers
 
 
 class Desk:
     """The dashboard of one process: its protection, its sessions, its pages, its connections."""
 
-    def __init__(self, access: Access, sessions: Sessions, reach: Reach) -> None:
+    def __init__(
+        self, access: Access, sessions: Sessions, reach: Reach, guesses: Guesses | None = None
+    ) -> None:
         self.access = access
+        self.guesses = guesses or Guesses()
         self.sessions = sessions
         self.reach = reach
         self.pages = Pages()
@@ -79,14 +91,14 @@ class Desk:
     def look(self, view: Look, least: Role = Role.VIEWER) -> Answer:
         """Return the answer to requests for a page."""
 
-        async def answer(request: Request) -> Response:
-            visit = self._visit(request)
-            if visit is None:
-                there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                return RedirectResponse(link("/sign-in", next=there), 303)
-            return self._kept(visit, await self._checked(visit, view, least))
+        def stranger(request: Request) -> Response:
+            if self.access.asks_basic:
+                text = "Give the name and the secret of a user of this dashboard."
+                return self.error(None, 401, "Not signed in", text, headers=CHALLENGE)
+            there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(link("/sign-in", next=there), 303)
 
-        return answer
+        return self._answer(view, least, stranger)
 
     def act(self, action: Look, least: Role = Role.OPERATOR) -> Answer:
         """Return the answer to the forms of an action."""
@@ -100,12 +112,40 @@ class Desk:
                 raise Refusal(403, "This dashboard is read-only: it was started with --read-only.")
             return await action(visit)
 
+        def stranger(request: Request) -> Response:
+            del request
+            text = "Your session has ended, and nothing was done. Sign in, and try again."
+            return self.error(None, 401, "Session ended", text)
+
+        return self._answer(checked, least, stranger)
+
+    def user(self, request: Request, name: str, secret: str) -> User | None:
+        """Return the user of a name and a secret; None for a wrong guess, which is counted.
+
+        Raises `Refusal` while the address of the request has to wait.
+        """
+        peer = "" if request.client is None else request.client.host
+        # Some proxies add a line of their own behind the lines of the client.
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+        address = client_of(peer, forwarded, behind_proxy=self.access.behind_proxy)
+        # Also a right secret waits: otherwise the pause would slow down wrong guesses alone.
+        if pause := self.guesses.pause(address):
+            text = f"There were too many wrong secrets from your address. Wait {pause} seconds."
+            raise Refusal(429, text, {"retry-after": str(pause)})
+        user = self.access.user(name, secret)
+        if user is None:
+            self.guesses.wrong(address)
+        return user
+
+    def _answer(self, view: Look, least: Role, stranger: Stranger) -> Answer:
         async def answer(request: Request) -> Response:
-            visit = self._visit(request)
+            try:
+                visit = self._visit(request)
+            except Refusal as refusal:
+                return self.refused(refusal)
             if visit is None:
-                text = "Your session has ended, and nothing was done. Sign in, and try again."
-                return self.error(None, 401, "Session ended", text)
-            return self._kept(visit, await self._checked(visit, checked, least))
+                return stranger(request)
+            return self._kept(visit, await self._checked(visit, view, least))
 
         return answer
 
@@ -113,9 +153,17 @@ class Desk:
         session = self.sessions.get(request.cookies.get(COOKIE))
         if session is not None:
             return Visit(request, session)
-        if self.access.users:
+        if not self.access.users:
+            session_id, session = self.sessions.open(self.access.operator, self.access.role)
+            return Visit(request, session, fresh=session_id)
+        given = credentials(request.headers.get("authorization", ""))
+        if given is None:
             return None
-        session_id, session = self.sessions.open(self.access.operator, self.access.role)
+        user = self.user(request, *given)
+        if user is None:
+            raise Refusal(401, NO_USER, CHALLENGE)
+        session_id, session = self.sessions.shared(user.name, user.role)
+        # A browser goes on with the cookie, also while others guess behind the same address.
         return Visit(request, session, fresh=session_id)
 
     async def _checked(self, visit: Visit, view: Look, least: Role) -> Response:
@@ -169,13 +217,25 @@ class Desk:
         return HTMLResponse(text, code)
 
     def error(
-        self, visit: Visit | None, status: int, title: str, text: str, advice: str = ""
+        self,
+        visit: Visit | None,
+        status: int,
+        title: str,
+        text: str,
+        advice: str = "",
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Response:
         """Answer with a page about an error."""
         values = {"title": title, "text": text, "advice": advice}
         if visit is None:
-            return HTMLResponse(self.pages.page("plain", **values), status)
+            return HTMLResponse(self.pages.page("plain", **values), status, dict(headers))
         return self.show(visit, "error", status, **values)
+
+    def refused(self, refusal: Refusal) -> Response:
+        """Answer a person who is not signed in, and is not let in."""
+        headers = refusal.headers
+        return self.error(None, refusal.status, "Not signed in", str(refusal), headers=headers)
 
     def done(self, visit: Visit, text: str, back: str, kind: str = "good") -> Response:
         """Answer an action; the next page shows the result."""

@@ -1,6 +1,7 @@
 """The checks of every request: host, origin, token. The headers of every answer."""
 
 import hmac
+from base64 import b64decode
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ HEADERS: Mapping[str, str] = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+
+CHALLENGE: Mapping[str, str] = {"www-authenticate": 'Basic realm="edgy_bus", charset="UTF-8"'}
+"""Lets browsers ask for a name and a secret."""
 
 _SAFE = frozenset({"GET", "HEAD"})
 
@@ -86,6 +90,18 @@ def name_in(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
+
+
+def credentials(header: str) -> tuple[str, str] | None:
+    """Return name and secret of an `Authorization` header; None without a readable Basic header."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, secret = b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return (name, secret) if colon else None
 
 
 def is_token(sent: object, token: str) -> bool:

@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from edgy_bus import operations
 from edgy_bus.dashboard.access import Role
+from edgy_bus.dashboard.charts import errors_of, events_of
 from edgy_bus.dashboard.desk import Desk, Refusal, Visit
 from edgy_bus.dashboard.words import link, steps, unpacked
 from edgy_bus.operations import HeldRow, Letter, Selection, Status, selection_of_ids
@@ -64,6 +65,7 @@ class Looks:
         if not groups:
             raise Refusal(404, "No group of this name has read a stream.")
         receivers = await operations.receivers(broker, groups[0].name)
+        history = await operations.history(broker, groups[0].name)
         streams = await operations.streams(broker, group=groups[0].name)
         # The streams that are behind matter; a group may have thousands at rest.
         behind = sorted(streams, key=lambda each: -each.groups[0].seconds)[:PER_PAGE]
@@ -71,6 +73,9 @@ class Looks:
             visit,
             "group",
             group=groups[0],
+            history=history,
+            events=events_of(history),
+            errors=errors_of(history),
             receivers=receivers,
             streams=behind,
             all_streams=len(streams),

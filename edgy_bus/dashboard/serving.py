@@ -64,7 +64,7 @@ async def serve(
                 http="h11",
                 loop="asyncio",
                 server_header=False,
-                # No answer depends on the address of the client.
+                # `client_of` reads what a proxy says of the client.
                 proxy_headers=False,
                 limit_concurrency=100,
                 timeout_graceful_shutdown=_ENDS_WITHIN,

@@ -48,6 +48,8 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._by_id: dict[str, Session] = {}
+        self._of_users: dict[str, str] = {}
+        """User to the session of requests that carry the user's secret each time."""
 
     def open(self, operator: str | None, role: Role) -> tuple[str, Session]:
         """Begin a session; return its id, which only the browser gets."""
@@ -57,6 +59,16 @@ class Sessions:
         # A new id at each sign-in: an id that another person has set beforehand opens nothing.
         session_id = secrets.token_urlsafe(32)
         self._by_id[session_id] = session
+        return session_id, session
+
+    def shared(self, operator: str, role: Role) -> tuple[str, Session]:
+        """Return the session of a user whose requests carry the secret each time."""
+        # Programs keep no cookies: a session for each request would end those of people.
+        session_id = self._of_users.get(operator, "")
+        session = self.get(session_id)
+        if session is None:
+            session_id, session = self.open(operator, role)
+            self._of_users[operator] = session_id
         return session_id, session
 
     def get(self, session_id: str | None) -> Session | None:

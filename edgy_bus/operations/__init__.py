@@ -49,6 +49,7 @@ from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.flows import Flow, Rates
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
+from edgy_bus.operations.histories import GroupHistory, Step, VersionChange, history
 from edgy_bus.operations.journeys import (
     EventSummary,
     EventTrace,
@@ -120,6 +121,7 @@ __all__ = [
     "Flow",
     "Following",
     "Forgotten",
+    "GroupHistory",
     "GroupJourney",
     "GroupStage",
     "GroupStatus",
@@ -157,6 +159,7 @@ __all__ = [
     "Stage",
     "State",
     "Status",
+    "Step",
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
@@ -166,6 +169,7 @@ __all__ = [
     "TopReceiver",
     "TopView",
     "Unfinished",
+    "VersionChange",
     "Waiting",
     "actions",
     "all_receivers",
@@ -184,6 +188,7 @@ __all__ = [
     "forget_receiver",
     "group_names",
     "held",
+    "history",
     "installed_versions",
     "list_dead",
     "operator_name",

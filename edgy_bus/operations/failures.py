@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from edgy_bus.brokers.base import Broker
-from edgy_bus.operations.letter_pages import pages_of
+from edgy_bus.operations.letter_pages import letter_streams, pages_in
 from edgy_bus.operations.letters import Letter, Selection
 
 MOST_FAILURES = 1_000
@@ -37,6 +37,8 @@ class Dead:
 
     failures: tuple[Failure, ...]
     count: int
+    removed: int = 0
+    """Letters that were removed so far because of the limits of workers, of all receivers."""
 
 
 async def dead(broker: Broker, selection: Selection) -> Dead:
@@ -46,12 +48,14 @@ async def dead(broker: Broker, selection: Selection) -> Dead:
     """
     failures: dict[tuple[str, ...], Failure] = {}
     count = 0
-    async for page in pages_of(broker, selection):
+    streams = await letter_streams(broker, selection)
+    async for page in pages_in(broker, streams, selection):
         for _, letter in page.letters:
             count += 1
             _count(failures, letter)
     newest_first = sorted(failures.values(), key=lambda failure: failure.last, reverse=True)
-    return Dead(tuple(newest_first), count)
+    removed = sum(stream.removed for stream in streams)
+    return Dead(tuple(newest_first), count, removed)
 
 
 def _count(failures: dict[tuple[str, ...], Failure], letter: Letter) -> None:

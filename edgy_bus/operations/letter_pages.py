@@ -11,11 +11,15 @@ from edgy_bus.operations.surveys import surveyed
 
 @dataclass(frozen=True, slots=True)
 class LetterStream:
-    """The dead letters of a group on a stream."""
+    """The dead letters of a group on a stream.
+
+    `removed`: the letters that were removed so far, because of the limits of the group's workers.
+    """
 
     partition: Partition
     group: str
     count: int
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +32,24 @@ class MatchingLetters:
 
 
 async def letter_streams(broker: Broker, selection: Selection) -> list[LetterStream]:
-    """Return the streams and groups that may have letters of a selection."""
+    """Return the streams and groups that may have, or have had, letters of a selection."""
     # With ids, only the streams of these letters are read.
     addresses = None
     if selection.ids is not None:
         addresses = {read_address(address)[:2] for address in selection.ids}
     streams = []
     async for survey in surveyed(broker, await broker.declared(), selection.model):
-        groups = {group.group: group.dead for group in survey.groups}
+        groups = {group.group: (group.dead, group.removed) for group in survey.groups}
         if selection.group is not None:
-            count = groups.get(selection.group)
-            if count is None:
+            counts = groups.get(selection.group)
+            if counts is None:
                 # A group that was forgotten reads the stream no more, and its letters stay.
-                count = await _counted(broker, survey.partition, selection.group)
-            groups = {selection.group: count}
+                counts = (await _counted(broker, survey.partition, selection.group), 0)
+            groups = {selection.group: counts}
         streams += [
-            LetterStream(survey.partition, group, count)
-            for group, count in groups.items()
-            if count and (addresses is None or (group, survey.partition) in addresses)
+            LetterStream(survey.partition, group, *counts)
+            for group, counts in groups.items()
+            if any(counts) and (addresses is None or (group, survey.partition) in addresses)
         ]
     return streams
 
@@ -54,11 +58,20 @@ async def pages_of(
     broker: Broker, selection: Selection, *, data: bool = False
 ) -> AsyncIterator[MatchingLetters]:
     """Yield the letters that match, page by page."""
+    streams = await letter_streams(broker, selection)
+    async for page in pages_in(broker, streams, selection, data=data):
+        yield page
+
+
+async def pages_in(
+    broker: Broker, streams: Sequence[LetterStream], selection: Selection, *, data: bool = False
+) -> AsyncIterator[MatchingLetters]:
+    """Yield the letters of these streams that match, page by page."""
     # Ids begin with the time of the burial, so that earlier letters need not be read.
     since = START
     if selection.since is not None:
         since = before(EntryId(int(selection.since.timestamp() * 1000), 0))
-    for stream in await letter_streams(broker, selection):
+    for stream in streams:
         after, remaining = since, stream.count
         # A letter that is replayed and given up again comes last. Bounded by the number of letters
         # at the beginning, an action does not meet its own letters again.

@@ -77,6 +77,8 @@ class GroupStatus:
     """The calls that wait for their next attempt, as the live workers report."""
     unpublished: tuple[str, ...] = ()
     """Signals of models that no service has declared, to which receivers of the group listen."""
+    removed: int = 0
+    """Dead letters that were removed so far, because of the limits of the group's workers."""
 
     @property
     def deserted(self) -> bool:
@@ -164,6 +166,7 @@ class _Sum:
     seconds: float = 0.0
     dead: int = 0
     held: int = 0
+    removed: int = 0
     unowned: int = 0
     owners: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     aside: dict[str, AsideStatus] = field(default_factory=dict)
@@ -191,6 +194,7 @@ class _Sum:
         self.seconds = max(self.seconds, _age(survey, now))
         self.dead += survey.dead
         self.held += survey.held
+        self.removed += survey.removed
         self.flow = self.flow.plus(survey.read, survey.unread, survey.unfinished)
         if owner := worker_of(survey.holder):
             self.owners[owner] += 1
@@ -307,6 +311,7 @@ def _group(
         flow=total.flow,
         waiting=waiting_in(reports_of(members)),
         unpublished=_unpublished(roster, declared),
+        removed=total.removed,
     )
 
 

@@ -9,6 +9,7 @@ calls, as often as needed.
 import time
 
 from edgy_bus import telemetry
+from edgy_bus.brokers.base import LetterLimits
 from edgy_bus.runtime.acknowledger import Acknowledger
 from edgy_bus.runtime.detours import Detours, holds
 from edgy_bus.runtime.jobs import NOTHING, STREAM, Foreign, Handling, Job
@@ -38,6 +39,7 @@ class Verdicts:
     ) -> None:
         self._term = term
         self._broker = tools.broker
+        self._limits = LetterLimits(tools.settings.letter_retention, tools.settings.most_letters)
         self._stats = tools.stats
         self._course = tools.window.course(term.lease)
         self._acknowledger = acknowledger
@@ -173,7 +175,14 @@ class Verdicts:
         # Before the entry is settled, and together with the proof: a crash between two steps would
         # lose the event, or bury it twice.
         letter = handling.letter(receiver, decision.attempts, decision.reason)
-        await self._broker.bury(self._term.lease, letter, handling.kept)
+        lease = self._term.lease
+        removed = await self._broker.bury(lease, letter, handling.kept, self._limits)
+        if removed:
+            telemetry.emit(
+                catalogue.LettersRemoved(
+                    group=self._term.group, partition=str(lease.partition), count=removed
+                )
+            )
         self._stats.dead += 1
         if self._meter is not None:
             self._meter.buried(receiver)

@@ -19,6 +19,7 @@ from edgy_bus.runtime.load import Load
 from edgy_bus.runtime.pruning import InboxPruner
 from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
+from edgy_bus.runtime.tallies import Tallies
 from edgy_bus.runtime.tenure import LAST_WORDS
 from edgy_bus.services import Service, failure_of, interruptible, next_pause
 from edgy_bus.settings import WorkerSettings
@@ -69,6 +70,7 @@ class Worker(Service):
         alive: called every few seconds as long as every loop makes progress.
         signer: knows the keys of signatures that events must have; None accepts events without.
         hooks: called with the errors of receivers.
+        version: the version of the program, empty if unknown. None: no history is written.
 
     Attributes:
         consumers: one for each group, once the worker has started.
@@ -86,6 +88,7 @@ class Worker(Service):
         signer: Signer | None = None,
         *,
         hooks: Sequence[ErrorHook] = (),
+        version: str | None = None,
     ) -> None:
         super().__init__()
         if not any(len(group) for group in groups):
@@ -101,6 +104,7 @@ class Worker(Service):
         self._alive = alive
         self._signer = signer
         self._hooks = ErrorHooks(hooks)
+        self._version = version
         self.consumers: list[Consumer] = []
         self._loops: list[Service] = []
         # Running receivers have the grace time; leases and connections are given back after that.
@@ -146,7 +150,7 @@ class Worker(Service):
         ]
         names = [group.group for group in self._groups]
         await self._hooks.start()
-        self._loops = [*self.consumers, *self._pruners()]
+        self._loops = [*self.consumers, *self._pruners(), *self._tallies()]
         for loop in self._loops:
             await loop.start()
         self._report_start(names)
@@ -204,7 +208,7 @@ class Worker(Service):
         """Let each group drain and give its partitions back, no matter how another group ends."""
         # Pruners are cancelled: a page that is not deleted now is deleted by the next pass.
         endings = (
-            loop.stop() if isinstance(loop, Consumer) else loop.abort() for loop in self._loops
+            loop.abort() if isinstance(loop, InboxPruner) else loop.stop() for loop in self._loops
         )
         try:
             # An error that ends a loop was reported by the loop.
@@ -231,6 +235,12 @@ class Worker(Service):
         for database in databases.values():
             if isinstance(database, Database):
                 await prepare(database, inbox.TABLES)
+
+    def _tallies(self) -> list[Tallies]:
+        if self._version is None:
+            return []
+        stats = {consumer.group: consumer.stats for consumer in self.consumers}
+        return [Tallies(self._broker, stats, self._version)]
 
     def _pruners(self) -> list[InboxPruner]:
         """Return a pruner for every database in which a group has an inbox."""

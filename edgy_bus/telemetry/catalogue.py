@@ -466,6 +466,23 @@ class HttpServing(Notice):
 
 
 @_entry
+class DashboardGuessed(Notice):
+    """A name and a secret were wrong at the dashboard.
+
+    `count` are the wrong guesses of the address lately; for `pause` seconds no other secret from
+    there is looked at. Remedy: an address that goes on does not belong to a person who misspells.
+    """
+
+    name: ClassVar[str] = "dashboard.guessed"
+    # WARNING: a stranger may be at the door. The name is missing: people type secrets there.
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_dashboard_wrong_guesses_total")
+    address: str
+    count: int
+    pause: float
+
+
+@_entry
 class HttpFailed(Notice):
     """A request for metrics, health or lag was not answered; the program's work goes on.
 
@@ -601,6 +618,18 @@ class WorkerStarted(Notice):
     name: ClassVar[str] = "worker.started"
     groups: Sequence[str]
     receivers: Sequence[str]
+
+
+@_entry
+class TallyFailed(Notice):
+    """The counts of a worker cannot be added to the history of its groups; the work goes on.
+
+    Reported once until the error changes. Charts of the dashboard lack these counts meanwhile.
+    """
+
+    name: ClassVar[str] = "tally.failed"
+    level: ClassVar[int] = logging.WARNING
+    error: str
 
 
 @_entry
@@ -1103,6 +1132,25 @@ class LettersWait(Notice):
     partition: str
     count: int
     error: str
+
+
+@_entry
+class LettersRemoved(Notice):
+    """Dead letters were removed for ever, because the limits of the worker do not keep them.
+
+    The oldest go first. Remedy: replay or discard letters in time, or raise
+    `WorkerSettings(letter_retention=…, most_letters=…)`.
+    """
+
+    name: ClassVar[str] = "letters.removed"
+    # WARNING: nobody has looked at these events, and nothing brings them back.
+    level: ClassVar[int] = logging.WARNING
+    metric: ClassVar[Counter | None] = Counter(
+        "edgy_bus_letters_removed_total", ("group",), "count"
+    )
+    group: str
+    partition: str
+    count: int
 
 
 @_entry

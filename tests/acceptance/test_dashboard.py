@@ -5,6 +5,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -142,6 +143,7 @@ def test_a_broker_that_is_away_is_a_page_with_advice(tmp_path: Path) -> None:
         (("--users", "empty"), {}, "names no user"),
         (("--users", "missing"), {}, "cannot be read"),
         (("--role", "boss"), {}, "no role"),
+        (("--basic",), {}, "--basic asks for the secret of a user"),
     ],
 )  # fmt: skip
 def test_a_dashboard_that_would_not_be_protected_does_not_start(
@@ -152,3 +154,29 @@ def test_a_dashboard_that_would_not_be_protected_does_not_start(
     with program(*words, folder=tmp_path, **environment) as dashboard:
         assert dashboard.process.wait(30) == 2
         assert complaint in dashboard.output
+
+
+def test_wrong_secrets_are_slowed_down_and_logged(tmp_path: Path, redis_url: str) -> None:
+    environment = {"EDGY_BUS_BROKER": redis_url, "EDGY_BUS_DASHBOARD_USERS": USER}
+    options = ("dashboard", "--http", "0", "--basic")
+    with program(*options, folder=tmp_path, **environment) as dashboard:
+        address = address_of(dashboard)
+
+        def status(given: str) -> int:
+            header = {"authorization": f"Basic {b64encode(given.encode()).decode()}"}
+            try:
+                request = urllib.request.Request(address, headers=header)
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        name, _, secret = USER.partition(":admin:")
+        right = f"{name}:{secret}"
+        assert status(right) == 200
+        assert [status(f"{name}:hidden-guess") for _ in range(6)] == [401] * 5 + [429]
+        assert status(right) == 429
+        dashboard.wait_for_output("dashboard.guessed")
+        assert "address=127.0.0.1" in dashboard.output
+        assert "hidden-guess" not in dashboard.output
+        assert dashboard.terminate() == 0, dashboard.output

@@ -16,10 +16,12 @@ from edgy_bus.brokers.base import (
     DeadLetter,
     Enlisted,
     EntryId,
+    LetterLimits,
     Members,
     Protocol,
     RowKey,
     StreamHead,
+    Tally,
 )
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import pack
@@ -196,6 +198,7 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "entry": await broker.survey_entry(PARTITION, EntryId(1, 0)),
         "actions": await broker.actions(),
         "relays": await broker.relays(),
+        "history": await broker.history("mail"),
     }
 
 
@@ -211,6 +214,7 @@ async def stream(server: Server, admin: Redis) -> AsyncIterator[None]:
         await worker.settle(lease, [first.id])
         await worker.bury(lease, DeadLetter(second.id, "send", "no", 1, second.fields))
         await worker.join("mail", "w", 60, b"a report")
+        await worker.tally("mail", Tally(handled=1), "1.0")
         await service.list_relay(card_of("one"), 60, 0.0)
         await service.list_relay(card_of("two"), 60, 0.0)
         await service.unlist_relay("two")
@@ -231,9 +235,23 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     assert (group.unread, group.dead, group.held) == (1, 1, 0)
     assert len(view["letters"].letters) == 1
     assert [each.card.owner for each in view["relays"]] == ["one"]
+    assert [*view["history"].minutes.values()] == [Tally(handled=1)]
+    assert [version for _, version in view["history"].versions] == ["1.0"]
     assert view["newest"].looked_at == 3
     assert [group.group for group in view["entry"].groups] == ["mail"]
     assert view["members"] == Members(["w"], {"w": b"a report"})
+
+
+async def test_a_worker_removes_letters_beyond_its_limits(server: Server, stream: None) -> None:
+    async with looking(server, "worker") as worker, looking(server) as observer:
+        lease = await worker.acquire(PARTITION, "other", "w", 60)
+        assert lease is not None
+        entries = (await worker.fetch(lease, 3, inherit=True)).entries
+        letters = [DeadLetter(entry.id, "send", "no", 1, entry.fields) for entry in entries]
+        limits = LetterLimits(seconds=3600, most=1)
+        assert [await worker.bury(lease, each, (), limits) for each in letters] == [0, 1, 1]
+        ((_, group),) = (stream.groups for stream in (await look(observer))["survey"])
+    assert (group.group, group.dead, group.removed) == ("other", 1, 2)
 
 
 @pytest.mark.parametrize("right", NEEDED)

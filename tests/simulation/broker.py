@@ -77,9 +77,10 @@ class Redis(MemoryBroker):
             self.appended[partition].append(wire.id)
         return await super()._append(stream, events)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, *rest: Any) -> None:
-        await super().bury(lease, letter, *rest)
+    async def bury(self, lease: Lease, letter: DeadLetter, *rest: Any) -> int:
+        removed = await super().bury(lease, letter, *rest)
         self.letters.add((letter.receiver, _event_id(letter)))
+        return removed
 
     async def decide(self, partition: Partition, group: str, row: RowKey, *, skip: bool) -> bool:
         first = await self.parked(partition, group, row)

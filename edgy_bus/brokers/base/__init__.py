@@ -13,7 +13,7 @@ from edgy_bus.brokers.base.administration import Administration
 from edgy_bus.brokers.base.broker import Broker
 from edgy_bus.brokers.base.capabilities import Capabilities
 from edgy_bus.brokers.base.consuming import ANY_SIZE, NOBODY, OVERSHOOT, Bell, Consuming
-from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, DeadLetters
+from edgy_bus.brokers.base.dead_letters import LETTER_BYTES, LETTERS, REMOVED, DeadLetters
 from edgy_bus.brokers.base.leasing import Leasing, lease_lost, rolled_back
 from edgy_bus.brokers.base.publishing import PAGE, Publishing
 from edgy_bus.brokers.base.relays import ListedRelay, RelayCard, RelayList
@@ -31,7 +31,9 @@ from edgy_bus.brokers.base.surveying import (
     StreamSurvey,
     Surveying,
 )
+from edgy_bus.brokers.base.tallying import MINUTES, VERSIONS, History, Tally, Tallying
 from edgy_bus.brokers.base.values import (
+    EVERY_LETTER,
     START,
     Backlog,
     Buried,
@@ -44,6 +46,7 @@ from edgy_bus.brokers.base.values import (
     Kept,
     Landmark,
     Lease,
+    LetterLimits,
     LetterPage,
     Members,
     Parked,
@@ -58,14 +61,18 @@ from edgy_bus.brokers.base.values import (
 __all__ = [
     "ACTIONS",
     "ANY_SIZE",
+    "EVERY_LETTER",
     "LETTERS",
     "LETTER_BYTES",
+    "MINUTES",
     "NOBODY",
     "OVERSHOOT",
     "PAGE",
+    "REMOVED",
     "SEARCH",
     "SEARCH_BYTES",
     "START",
+    "VERSIONS",
     "ActionEntry",
     "ActionLog",
     "Administration",
@@ -89,10 +96,12 @@ __all__ = [
     "GroupAtEntry",
     "GroupSurvey",
     "HeldState",
+    "History",
     "Kept",
     "Landmark",
     "Lease",
     "Leasing",
+    "LetterLimits",
     "LetterPage",
     "Listed",
     "ListedRelay",
@@ -114,6 +123,8 @@ __all__ = [
     "StreamState",
     "StreamSurvey",
     "Surveying",
+    "Tally",
+    "Tallying",
     "Trip",
     "lease_lost",
     "rolled_back",

@@ -15,6 +15,7 @@ from edgy_bus.brokers.base.rostering import Rostering
 from edgy_bus.brokers.base.setting_aside import SettingAside
 from edgy_bus.brokers.base.side_streams import SideStreams
 from edgy_bus.brokers.base.surveying import Surveying
+from edgy_bus.brokers.base.tallying import Tallying
 
 
 class Broker(
@@ -29,6 +30,7 @@ class Broker(
     SettingAside,
     ActionLog,
     RelayList,
+    Tallying,
 ):
     """Store streams of events for publishers and groups of consumers.
 

@@ -3,7 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from edgy_bus.brokers.base.values import START, DeadLetter, EntryId, Fetched, Kept, Lease
+from edgy_bus.brokers.base.values import (
+    EVERY_LETTER,
+    START,
+    DeadLetter,
+    EntryId,
+    Fetched,
+    Kept,
+    Lease,
+    LetterLimits,
+)
 from edgy_bus.events import Partition
 
 NOBODY: Mapping[str, EntryId] = {}
@@ -102,8 +111,18 @@ class Consuming(ABC):
         """
 
     @abstractmethod
-    async def bury(self, lease: Lease, letter: DeadLetter, kept: Sequence[Kept] = ()) -> None:
+    async def bury(
+        self,
+        lease: Lease,
+        letter: DeadLetter,
+        kept: Sequence[Kept] = (),
+        limits: LetterLimits = EVERY_LETTER,
+    ) -> int:
         """Save a dead letter, and that it is kept, in one step. A saved letter stays as it is.
+
+        In the same step, the oldest letters beyond `limits` are removed and counted: `REMOVED`
+        letters at most, or fewer large letters. The next burials remove the rest. The new letter
+        stays. Return how many letters were removed.
 
         Raises `LeaseLost` if the broker lacks a proof of `kept`.
         """

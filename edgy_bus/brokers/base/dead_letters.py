@@ -13,11 +13,18 @@ LETTERS = 200
 LETTER_BYTES = 4_000_000
 """Bytes of letters after which an answer ends, so that a script stays short."""
 
+# Above 1, so that a lower limit comes true while letters come.
+REMOVED = 20
+"""The most letters that one burial removes because of the limits of a group."""
+
 
 # A replay appends nothing to a stream: a publisher would take the entry for one of another relay,
 # and every other group would receive the event again.
 class DeadLetters(ABC):
-    """Work with the dead letters of a group. Needs no lease: only operators remove letters."""
+    """Work with the dead letters of a group. Needs no lease.
+
+    Letters are removed by operators, and by `Consuming.bury` where a group has limits.
+    """
 
     @abstractmethod
     async def letters(

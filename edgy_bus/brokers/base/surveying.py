@@ -31,6 +31,7 @@ class GroupSurvey:
         held: rows that receivers hold, or that are being released.
         holder: the tenure that holds the lease; empty if no worker has the partition.
         read: entries that the group has read so far; None where the broker does not count them.
+        removed: dead letters that were removed so far, because of the limits of the group.
     """
 
     group: str
@@ -41,6 +42,7 @@ class GroupSurvey:
     held: int
     holder: str
     read: int | None = None
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,23 @@ class Buried(NamedTuple):
     size: int
 
 
+# For each stream: a limit over all streams of a group would need a step over all of their keys.
+class LetterLimits(NamedTuple):
+    """Say which dead letters a group keeps of a stream. None: all.
+
+    Attributes:
+        seconds: the age up to which letters are kept.
+        most: the number of letters that are kept, the newest.
+    """
+
+    seconds: float | None = None
+    most: int | None = None
+
+
+EVERY_LETTER = LetterLimits()
+"""Operators alone remove letters."""
+
+
 class LetterPage(NamedTuple):
     """Hold some dead letters in order, and whether letters follow."""
 

@@ -131,4 +131,6 @@ class MemoryAdministration(MemoryCore, Administration):
         self._roster_versions.clear()
         self._actions.clear()
         self._relays.clear()
+        self._tallies.clear()
+        self._versions.clear()
         self._protocol = Protocol(0, 0)

@@ -14,6 +14,7 @@ from edgy_bus.brokers.memory.rostering import MemoryRostering
 from edgy_bus.brokers.memory.setting_aside import MemorySettingAside
 from edgy_bus.brokers.memory.side_streams import MemorySideStreams
 from edgy_bus.brokers.memory.surveying import MemorySurveying
+from edgy_bus.brokers.memory.tallying import MemoryTallying
 
 
 class MemoryBroker(
@@ -28,6 +29,7 @@ class MemoryBroker(
     MemorySettingAside,
     MemoryActionLog,
     MemoryRelays,
+    MemoryTallying,
     Broker,
 ):
     """Keep everything in dictionaries of this process. Events are bytes, as in every broker."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from edgy_bus.brokers.base import (
     ANY_SIZE,
+    EVERY_LETTER,
     NOBODY,
     START,
     Consuming,
@@ -13,6 +14,7 @@ from edgy_bus.brokers.base import (
     Fetched,
     Kept,
     Lease,
+    LetterLimits,
     rolled_back,
 )
 from edgy_bus.brokers.memory.bell import MemoryBell
@@ -127,13 +129,21 @@ class MemoryConsuming(MemoryCore, Consuming):
                 group.numbers[entry] = (lease.holder, number)
         self._wrote(lease, group)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, kept: Sequence[Kept] = ()) -> None:
-        group = self._proven(lease, kept)
+    async def bury(
+        self,
+        lease: Lease,
+        letter: DeadLetter,
+        kept: Sequence[Kept] = (),
+        limits: LetterLimits = EVERY_LETTER,
+    ) -> int:
+        group, side = self._proven(lease, kept), self._side(lease)
         if letter.kept in group.kept:
-            return  # A repeated call, whose first answer was lost.
-        self._side(lease).bury(letter, self._clock)
+            return 0  # A repeated call, whose first answer was lost.
+        removed = side.remove_letters(limits, self._clock())
+        side.bury(letter, self._clock)
         group.kept.add(letter.kept)
         self._wrote(lease, group)
+        return removed
 
     def bell(self) -> MemoryBell:
         return MemoryBell(self._streams, self._news.get())

@@ -14,6 +14,7 @@ from edgy_bus.brokers.base import (
     Pause,
     Protocol,
     RelayCard,
+    Tally,
     lease_lost,
     rolled_back,
 )
@@ -46,6 +47,9 @@ class MemoryCore:
         self._actions: deque[tuple[float, ActionEntry]] = deque(maxlen=ACTIONS)
         self._relays: dict[str, tuple[float, float, RelayCard]] = {}
         """Relay to the end of its line, the time since when it leads or stands by, and its card."""
+        self._tallies: dict[str, dict[int, Tally]] = defaultdict(dict)
+        """Group to minute since 1970 to its tally."""
+        self._versions: dict[str, list[tuple[float, str]]] = defaultdict(list)
         self._news = PerLoop(asyncio.Condition)
 
     def _holds(self, lease: Lease) -> bool:

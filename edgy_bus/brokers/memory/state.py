@@ -3,8 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from edgy_bus.brokers.base import (
+    REMOVED,
     START,
     Aside,
     DeadLetter,
@@ -12,6 +14,7 @@ from edgy_bus.brokers.base import (
     HeldState,
     Kept,
     Landmark,
+    LetterLimits,
     Parked,
     RowKey,
     StreamHead,
@@ -39,6 +42,8 @@ class Group:
     dead: dict[EntryId, DeadLetter] = field(default_factory=dict)
     """Dead letters by their ids, oldest first."""
     last_dead: EntryId = START
+    removed: int = 0
+    """Dead letters that were removed because of the limits of the group."""
     held: dict[RowKey, HeldState] = field(default_factory=dict)
     parked: dict[RowKey, list[Parked]] = field(default_factory=dict)
     last_parked: int = 0
@@ -52,6 +57,21 @@ class Group:
         # As in streams of Redis, ids rise even if the clock goes back.
         self.last_dead = max(EntryId(int(now() * 1000), 0), self.last_dead.next)
         self.dead[self.last_dead] = letter
+
+    def remove_letters(self, limits: LetterLimits, now: float) -> int:
+        """Remove the oldest letters beyond the limits; return how many were removed."""
+        oldest = list(islice(self.dead, REMOVED))
+        count = 0
+        if limits.seconds is not None:
+            last = EntryId(int((now - limits.seconds) * 1000), 2**64 - 1)
+            count = sum(entry <= last for entry in oldest)
+        if limits.most is not None:
+            # The letter that is about to be buried counts, and stays.
+            count = max(count, min(len(oldest), len(self.dead) + 1 - limits.most))
+        for entry in oldest[:count]:
+            del self.dead[entry]
+        self.removed += count
+        return count
 
     def park(self, row: RowKey, letter: DeadLetter, *, replayed: bool = False) -> EntryId:
         """Append an event to the parked events of a row."""

@@ -102,6 +102,7 @@ class MemorySurveying(MemoryCore, Surveying):
             # A lease that ran out stays in the dictionary until the next tenure takes it.
             holder=holder if until > self._clock() else "",
             read=group.read,
+            removed=group.removed,
         )
 
 

@@ -17,6 +17,7 @@ from edgy_bus.brokers.redis.scripts import pairs
 from edgy_bus.brokers.redis.setting_aside import RedisSettingAside
 from edgy_bus.brokers.redis.side_streams import RedisSideStreams
 from edgy_bus.brokers.redis.surveying import RedisSurveying
+from edgy_bus.brokers.redis.tallying import RedisTallying
 from edgy_bus.errors import BrokerError, BrokerUnavailable, UnsupportedBroker
 from edgy_bus.telemetry import catalogue
 
@@ -38,6 +39,7 @@ class RedisBroker(
     RedisSettingAside,
     RedisActionLog,
     RedisRelays,
+    RedisTallying,
     Broker,
 ):
     """Use Redis 6.2 or newer, or Valkey. Every atomic step is one Lua script of `lua/`.

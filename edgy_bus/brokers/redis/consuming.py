@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from edgy_bus.brokers.base import (
     ANY_SIZE,
+    EVERY_LETTER,
     NOBODY,
     OVERSHOOT,
     START,
@@ -14,12 +15,14 @@ from edgy_bus.brokers.base import (
     Fetched,
     Kept,
     Lease,
+    LetterLimits,
 )
 from edgy_bus.brokers.redis.bell import RedisBell
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore, require_tenure
 from edgy_bus.brokers.redis.encoding import (
     letter_arguments,
+    limit_arguments,
     proof_arguments,
     proofs_arguments,
     read_fields,
@@ -83,13 +86,24 @@ class RedisConsuming(RedisCore, Consuming):
         answer = await self._scripts.call("note", self._tenure_keys(lease), arguments)
         require_tenure(answer, lease)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, kept: Sequence[Kept] = ()) -> None:
-        keys = (*self._tenure_keys(lease), self.keys.dead(lease.partition, lease.group))
-        arguments: list[Argument] = [*tenure_arguments(lease), str(letter.entry)]
+    async def bury(
+        self,
+        lease: Lease,
+        letter: DeadLetter,
+        kept: Sequence[Kept] = (),
+        limits: LetterLimits = EVERY_LETTER,
+    ) -> int:
+        # The group of all, also for a receiver that is set aside.
+        partition, group = lease.partition, lease.group
+        letters = (self.keys.dead(partition, group), self.keys.removed(partition, group))
+        arguments: list[Argument] = [*tenure_arguments(lease), *limit_arguments(limits)]
+        arguments.append(str(letter.entry))
         arguments += proof_arguments(letter.kept)
         arguments += proofs_arguments(kept)
         arguments += letter_arguments(letter)
-        require_tenure(await self._scripts.call("bury", keys, arguments), lease)
+        answer = await self._scripts.call("bury", (*self._tenure_keys(lease), *letters), arguments)
+        require_tenure(answer, lease)
+        return int(answer[b"removed"])
 
     def bell(self) -> RedisBell:
         return RedisBell(self._connections, self.keys, self._limits)

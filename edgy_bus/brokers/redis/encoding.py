@@ -3,7 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from edgy_bus.brokers.base import START, DeadLetter, EntryId, Kept, Landmark, Lease, StreamHead
+from edgy_bus.brokers.base import (
+    REMOVED,
+    START,
+    DeadLetter,
+    EntryId,
+    Kept,
+    Landmark,
+    Lease,
+    LetterLimits,
+    StreamHead,
+)
 from edgy_bus.brokers.redis.connections import Argument
 
 _EVENT = b"event."
@@ -66,6 +76,12 @@ def letter_arguments(letter: DeadLetter) -> list[Argument]:
     if len(fields) > _FIELDS:
         arguments += (_MORE, _pack(fields[_FIELDS:]))
     return arguments
+
+
+def limit_arguments(limits: LetterLimits) -> tuple[int, int, int]:
+    """Return the age in milliseconds and the number of letters to keep, and the most to remove."""
+    age = 0 if limits.seconds is None else milliseconds(limits.seconds)
+    return age, limits.most or 0, REMOVED
 
 
 def _pack(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -41,10 +41,47 @@ class Key(str):
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """Name keys under a prefix: `edgy:{accounts.User:3}:events`."""
+class GroupKeys:
+    """Name the keys of a group under a prefix: `edgy:{group:mail}:seen`."""
 
     prefix: str
+
+    def seen(self, group: str) -> Key:
+        """Return the key of a sorted set: worker to the time until which the worker is alive."""
+        return Key.sorted_set(f"{self.prefix}:{{group:{group}}}:seen")
+
+    def reports(self, group: str) -> Key:
+        """Return the key of a hash: worker to its last report."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:reports")
+
+    def paused(self, group: str) -> Key:
+        """Return the key of a hash: paused receiver, or "" for the whole group, to its pause."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:paused")
+
+    def tripped(self, group: str) -> Key:
+        """Return the key of a hash: receiver to the trip of its breaker, as in `trip.lua`."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:tripped")
+
+    def receivers(self, group: str) -> Key:
+        """Return the key of a hash: receiver of the group to its line in the roster."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:receivers")
+
+    def names(self, group: str) -> Key:
+        """Return the key of a hash: other name of a receiver to its name in the roster."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:names")
+
+    def nudge(self, group: str) -> Key:
+        """Return the key of a counter, which rises to make workers look at their held rows."""
+        return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")
+
+    def tallies(self, group: str) -> Key:
+        """Return the key of a hash: minute of the day to its tally, as in `tally.lua`."""
+        return Key.hash(f"{self.prefix}:{{group:{group}}}:tallies")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys(GroupKeys):
+    """Name all keys under a prefix: `edgy:{accounts.User:3}:events`."""
 
     def models(self) -> Key:
         """Return the key of a hash: model to its number of partitions."""
@@ -99,6 +136,11 @@ class Keys:
         """Return the key of a stream: the dead letters of a group."""
         return Key.stream(f"{self.tag(partition)}:dead:{group}")
 
+    def removed(self, partition: Partition, group: str) -> Key:
+        """Return the key of a string: how many dead letters the limits of a group removed."""
+        # Not among the notes, which end with the group.
+        return Key.string(f"{self.tag(partition)}:removed:{group}")
+
     def held(self, partition: Partition, group: str) -> Key:
         """Return the key of a hash: row to the state in which the row is held."""
         return Key.hash(f"{self.tag(partition)}:held:{group}")
@@ -106,34 +148,6 @@ class Keys:
     def parked(self, partition: Partition, group: str, row: RowKey) -> Key:
         """Return the key of a stream: the parked events of a held row."""
         return Key.stream(f"{self.tag(partition)}:parked:{group}:{row}")
-
-    def seen(self, group: str) -> Key:
-        """Return the key of a sorted set: worker to the time until which the worker is alive."""
-        return Key.sorted_set(f"{self.prefix}:{{group:{group}}}:seen")
-
-    def reports(self, group: str) -> Key:
-        """Return the key of a hash: worker to its last report."""
-        return Key.hash(f"{self.prefix}:{{group:{group}}}:reports")
-
-    def paused(self, group: str) -> Key:
-        """Return the key of a hash: paused receiver, or "" for the whole group, to its pause."""
-        return Key.hash(f"{self.prefix}:{{group:{group}}}:paused")
-
-    def tripped(self, group: str) -> Key:
-        """Return the key of a hash: receiver to the trip of its breaker, as in `trip.lua`."""
-        return Key.hash(f"{self.prefix}:{{group:{group}}}:tripped")
-
-    def receivers(self, group: str) -> Key:
-        """Return the key of a hash: receiver of the group to its line in the roster."""
-        return Key.hash(f"{self.prefix}:{{group:{group}}}:receivers")
-
-    def names(self, group: str) -> Key:
-        """Return the key of a hash: other name of a receiver to its name in the roster."""
-        return Key.hash(f"{self.prefix}:{{group:{group}}}:names")
-
-    def nudge(self, group: str) -> Key:
-        """Return the key of a counter, which rises to make workers look at their held rows."""
-        return Key.string(f"{self.prefix}:{{group:{group}}}:nudge")
 
     def relays(self) -> Key:
         """Return the key of a hash: relay to its line, as in `list_relay.lua`."""

@@ -98,7 +98,7 @@ def _stream(partition: Partition, answer: Answer) -> StreamSurvey:
 
 
 def _group(row: Sequence[Any]) -> GroupSurvey:
-    name, unfinished, unread, oldest, dead, held, holder, read = row
+    name, unfinished, unread, oldest, dead, held, holder, read, removed = row
     return GroupSurvey(
         group=text_of(name),
         unfinished=int(unfinished),
@@ -108,6 +108,7 @@ def _group(row: Sequence[Any]) -> GroupSurvey:
         held=int(held),
         holder=text_of(holder),
         read=None if int(read) < 0 else int(read),
+        removed=int(removed),
     )
 
 

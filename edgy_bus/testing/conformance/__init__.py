@@ -22,6 +22,7 @@ from edgy_bus.testing.conformance.fullness import FullTopic
 from edgy_bus.testing.conformance.held_rows import HeldRowTopic
 from edgy_bus.testing.conformance.inheriting import InheritingTopic
 from edgy_bus.testing.conformance.leasing import LeasingTopic
+from edgy_bus.testing.conformance.letter_limits import LetterLimitTopic
 from edgy_bus.testing.conformance.loops import LoopTopic
 from edgy_bus.testing.conformance.losses import LossTopic
 from edgy_bus.testing.conformance.parking import ParkingTopic
@@ -32,6 +33,7 @@ from edgy_bus.testing.conformance.setting_aside import SettingAsideTopic
 from edgy_bus.testing.conformance.sharing import SharingTopic
 from edgy_bus.testing.conformance.sizes import SizeTopic
 from edgy_bus.testing.conformance.surveying import SurveyTopic
+from edgy_bus.testing.conformance.tallying import TallyingTopic
 from edgy_bus.testing.conformance.trimming import TrimmingTopic
 
 __all__ = ["topics"]
@@ -46,6 +48,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     BellTopic,
     DeadLetterTopic,
     ReplayTopic,
+    LetterLimitTopic,
     SurveyTopic,
     ParkingTopic,
     HeldRowTopic,
@@ -55,6 +58,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     SettingAsideTopic,
     ActionLogTopic,
     RelayTopic,
+    TallyingTopic,
 )
 
 

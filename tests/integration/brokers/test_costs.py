@@ -1,11 +1,12 @@
 """What scripts cost the server does not grow with what lies in the keys: a script reads pages."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
 
-from edgy_bus.brokers.base import START
+from edgy_bus.brokers.base import START, DeadLetter, LetterLimits
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.testing.conformance.steps import PARTITION, acquire, append, pass_on
 from edgy_bus.testing.servers import Server, Source, find_redis
@@ -82,3 +83,27 @@ async def test_every_page_of_inherited_entries_costs_the_same(
     assert sizes == [120] * 10
     # The summary, one page, and a look whether the former owner has anything left.
     assert looks == [3] * 10 + [2]
+
+
+async def test_a_burial_looks_at_a_few_large_letters_alone(
+    broker: RedisBroker, admin: Redis
+) -> None:
+    await append(broker, *map(str, range(12)))
+    lease = await acquire(broker, "w")
+    entries = (await broker.fetch(lease, 100, inherit=False)).entries
+    letters = [
+        DeadLetter(entry.id, "r", "no", 1, {**entry.fields, b"data": b"x" * 300_000})
+        for entry in entries
+    ]
+    for letter in letters[:10]:
+        await broker.bury(lease, letter)
+    newest = (await broker.letters(PARTITION, "mail")).letters[-1].id.ms / 1000
+    await asyncio.sleep(newest - (await broker.facts()).now + 0.02)
+    await admin.config_resetstat()
+    limits = LetterLimits(seconds=0.01)
+    # A look ends behind the letter that makes it a million bytes.
+    assert await broker.bury(lease, letters[10], (), limits) == 4
+    assert await calls(admin, "xrange") == 4
+    # By number, letters go without a look.
+    assert await broker.bury(lease, letters[11], (), LetterLimits(most=1)) == 7
+    assert await calls(admin, "xrange") == 4

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis.asyncio import Redis
 
-from edgy_bus.brokers.base import StreamHead
+from edgy_bus.brokers.base import MINUTES, StreamHead, Tally
 from edgy_bus.brokers.redis import RedisBroker, conversations
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError, LeaseLost
 from edgy_bus.events import Partition
@@ -254,4 +254,23 @@ async def test_workers_of_the_first_release_take_leases_in_between(
     fourth = await acquire(broker, "w4")
     assert [third.token, fourth.token] == [first.token + 2, first.token + 3]
     assert (third.former, fourth.former) == ("", "w3")
+    await broker.close()
+
+
+async def test_the_minutes_of_a_day_take_the_fields_of_the_day_before(
+    redis_url: str, prefix: str, redis_client: Redis
+) -> None:
+    broker = RedisBroker(redis_url, prefix)
+    key, now = broker.keys.tallies("mail"), (await broker.facts()).now
+    # Also the next minute, in case this one ends. A foreign text stops nothing.
+    for minute in (int(now // 60), int(now // 60) + 1):
+        await redis_client.hset(key, str(minute % MINUTES), f"{minute - 2 * MINUTES} 9 9 9")
+    await redis_client.hset(key, "foreign", "9")
+    await redis_client.hset(key, "versions", "foreign\n1 1.0")
+    await broker.tally("mail", Tally(1, 2, 3), "2.0")
+    history = await broker.history("mail")
+    assert [*history.minutes.values()] == [Tally(1, 2, 3)]
+    assert [version for _, version in history.versions] == ["1.0", "2.0"]
+    # A group that is gone leaves nothing for ever.
+    assert 86_400 < await redis_client.ttl(key) < 100_000
     await broker.close()

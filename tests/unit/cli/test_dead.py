@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgy_bus as edgy
-from edgy_bus.brokers.base import Broker
+from edgy_bus.brokers.base import Broker, LetterLimits
 from tests.support import bury, event, hold
 from tests.unit.cli.support import Ended, run_words
 
@@ -60,6 +60,20 @@ def test_failures_are_listed_with_counts(capsys: pytest.CaptureFixture[str]) -> 
     envelope = json.loads(out)
     assert (status, envelope["exit"], envelope["data"]["count"]) == (1, 1, 1)
     assert run(capsys, "list", "--key", "9")[0] == 0
+
+
+def test_letters_that_limits_removed_are_counted(
+    capsys: pytest.CaptureFixture[str], broker: Broker
+) -> None:
+    asyncio.run(bury(broker, event("1", 1), event("2", 2), limits=LetterLimits(most=1)))
+    _, out, _ = run(capsys, "list", "--receiver", "app.mail")
+    assert out.splitlines()[-1].endswith("letter_retention or most_letters removed so far: 1")
+    assert run(capsys, "discard", "--all", "--yes")[0] == 0
+    status, out, _ = run(capsys, "list", "--json")
+    assert (status, json.loads(out)["data"]["removed"]) == (0, 1)
+    assert json.loads(run(capsys, "list", "--group", "other", "--json")[1])["data"]["removed"] == 0
+    _, out, _ = run_words(capsys, "status", "program:bus")
+    assert "dead letters removed by age or number: 1" in out
 
 
 @pytest.mark.usefixtures("letters")

@@ -8,6 +8,7 @@ import pytest
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.dashboard.access import Access, Role, read_users
 from edgy_bus.dashboard.app import make_app
+from edgy_bus.dashboard.guesses import Guesses
 from edgy_bus.dashboard.reach import Reach
 from edgy_bus.dashboard.sessions import Sessions
 from edgy_bus.operations import Parts
@@ -37,8 +38,10 @@ async def come(broker: MemoryBroker) -> AsyncIterator[Come]:
             *,
             access: Access | None = None,
             sessions: Sessions | None = None,
+            guesses: Guesses | None = None,
         ) -> Visitor:
             chosen = access or Access(role=role, operator="anna")
-            return Visitor(make_app(chosen, Reach(Parts(broker, ""), stack), sessions))
+            reach = Reach(Parts(broker, ""), stack)
+            return Visitor(make_app(chosen, reach, sessions, guesses))
 
         yield made

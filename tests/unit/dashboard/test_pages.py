@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgy_bus.brokers.base import Enlisted
+from edgy_bus.brokers.base import Enlisted, LetterLimits
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import dumps
 from edgy_bus.dashboard.access import Access, Role
@@ -65,6 +65,13 @@ async def test_the_overview_names_groups_and_what_waits(come: Come, broker: Memo
     assert "Held rows 1" in text
     assert "mail" in text
     assert "audit" in text
+
+
+async def test_letters_that_limits_removed_are_counted(come: Come, broker: MemoryBroker) -> None:
+    assert "removed so far" not in words((await come().get("/dead")).text)
+    await bury(broker, event("1", 1), event("2", 2), limits=LetterLimits(most=1))
+    text = words((await come().get("/dead")).text)
+    assert "1 older letter removed so far by letter_retention or most_letters" in text
 
 
 async def test_relays_and_the_times_of_owners_are_shown(come: Come, broker: MemoryBroker) -> None:

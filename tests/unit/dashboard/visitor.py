@@ -59,6 +59,7 @@ class Visitor:
 
     app: ASGIApp
     cookies: dict[str, str] = field(default_factory=dict)
+    address: str = "192.0.2.1"
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.ask("GET", path, b"", headers)
@@ -84,8 +85,14 @@ class Visitor:
             "type": "http",
             "method": method,
             "path": path,
+            "client": (self.address, 50_000),
             "query_string": query.encode(),
-            "headers": [(name.encode(), each.encode()) for name, each in given.items() if each],
+            # A header of several lines stands there several times.
+            "headers": [
+                (name.encode(), line.encode())
+                for name, each in given.items()
+                for line in each.splitlines()
+            ],
         }
         sent: list[Any] = []
 

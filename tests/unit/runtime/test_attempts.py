@@ -301,11 +301,11 @@ async def test_entries_that_are_not_events_do_not_fill_memory_if_the_broker_cann
             self.fetched += len(found.entries)
             return found
 
-        async def bury(self, lease: Lease, *what: Any) -> None:
+        async def bury(self, lease: Lease, *what: Any) -> int:
             self.tried += 1
             if not self.open:
                 raise BrokerUnavailable("full")
-            await super().bury(lease, *what)
+            return await super().bury(lease, *what)
 
     async def receiver(sender: Any, **kwargs: Any) -> None: ...
 

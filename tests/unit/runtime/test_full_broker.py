@@ -35,11 +35,11 @@ class Full(MemoryBroker):
         self._refuse("note")
         await super().note(lease, notes, kept, number=number)
 
-    async def bury(self, lease: Lease, letter: DeadLetter, *rest: Any) -> None:
+    async def bury(self, lease: Lease, letter: DeadLetter, *rest: Any) -> int:
         self._refuse("bury")
         if letter.fields[b"id"].decode() in self.cursed:
             raise BrokerError("too many fields")
-        await super().bury(lease, letter, *rest)
+        return await super().bury(lease, letter, *rest)
 
     async def park(self, *what: Any, **how: Any) -> EntryId | None:
         self._refuse("park")

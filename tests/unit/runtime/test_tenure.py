@@ -9,9 +9,9 @@ import pytest
 
 from edgy_bus.brokers.base import START, EntryId, Fetched, Lease, StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.codec import Wire
+from edgy_bus.codec import Wire, unpack
 from edgy_bus.errors import BrokerError, BrokerNotReady, BrokerUnavailable
-from edgy_bus.retrying import Retry
+from edgy_bus.retrying import Retry, dead_letter
 from edgy_bus.runtime.jobs import STREAM
 from edgy_bus.runtime.tenure import Tenure
 from edgy_bus.runtime.term import Term
@@ -103,6 +103,32 @@ async def test_after_the_last_attempt_the_event_is_a_dead_letter_and_the_row_goe
     assert await group.unfinished() == 0
     assert len(told.of("receiver.retried")) == 2
     assert len(told.of("receiver.gave_up")) == 1
+    assert told.of("letters.removed") == []
+
+
+async def test_letters_beyond_the_limits_of_the_worker_are_removed_and_reported() -> None:
+    async def receiver(sender: str, **kwargs: Any) -> Any:
+        return dead_letter("no such user")
+
+    now = time.time()
+    broker = MemoryBroker(lambda: now)
+    await publish(broker, event("1", 1), event("1", 2), event("1", 3))
+    group = Group(broker, subscribe(receiver), most_letters=2, letter_retention=3600.0)
+    with Told() as told:
+        tenure = await group.begin()
+        await eventually(lambda: group.stats.dead == 3)
+        await group.end(tenure)
+        now += 7200
+        await publish(broker, event("1", 4))
+        tenure = await group.begin()
+        await eventually(lambda: group.stats.dead == 4)
+        await group.end(tenure)
+    (letter,) = await broker.dead_letters(PARTITION, "mail")
+    assert unpack(letter.fields).sequence == 4
+    assert told.of("letters.removed") == [
+        {"group": "mail", "partition": str(PARTITION), "count": 1},
+        {"group": "mail", "partition": str(PARTITION), "count": 2},
+    ]
 
 
 async def test_what_is_not_an_event_is_a_dead_letter_and_stops_nothing() -> None:
@@ -551,9 +577,9 @@ class Doubtful(MemoryBroker):
         self._maybe("note")
         await super().note(lease, *what, **how)
 
-    async def bury(self, lease: Lease, *what: Any) -> None:
+    async def bury(self, lease: Lease, *what: Any) -> int:
         self._maybe("bury")
-        await super().bury(lease, *what)
+        return await super().bury(lease, *what)
 
 
 async def test_a_lost_answer_of_a_read_ends_the_tenure_and_the_next_finds_the_entries() -> None:

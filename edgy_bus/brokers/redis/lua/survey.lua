@@ -4,7 +4,7 @@
 -- Answer  now: milliseconds of the server's clock; entries: number; size: bytes of memory, -1 if
 --         unknown; groups: [name, unfinished entries, unread entries (-1: unknown), oldest entry
 --         that is not finished (''), dead letters, held rows, holder of the lease (''), entries
---         that were ever read (-1: unknown)] of each
+--         that were ever read (-1: unknown), dead letters that limits removed] of each
 -- Race    An entry is read between a look at unread and a look at unfinished entries, and would be
 --         seen by neither.
 local events = KEYS[1]
@@ -43,7 +43,7 @@ for _, row in ipairs(redis.call('XINFO', 'GROUPS', events)) do
   groups[#groups + 1] = {
     name, pending, unread, oldest, look('XLEN', tag .. ':dead:' .. name, 0),
     look('HLEN', tag .. ':held:' .. name, 0), look('GET', tag .. ':lease:' .. name, ''),
-    group['entries-read'] or -1
+    group['entries-read'] or -1, tonumber(look('GET', tag .. ':removed:' .. name, '0')) or 0
   }
 end
 if failure then return failure end
