@@ -379,9 +379,11 @@ async def _ready(
 ) -> list[ReceiverStatus]:
     """Return the receivers that get the events of a model again."""
     listed = await receivers(broker, recipient.group)
-    # For the error of a receiver that has no such signal, a name is needed in any case.
     names = {name for each in listed for name in _kept(each, model, signal)}
-    wanted = [f"{model}.{name}" for name in sorted(names)] or [f"{model}.{signal or 'post_*'}"]
+    if not names:
+        # For the error of a receiver that has no such signal.
+        names.add(signal or "post_*")
+    wanted = [f"{model}.{name}" for name in sorted(names)]
     partitions = await partitions_at(broker, model)
     return list(await require_ready(broker, recipient, wanted, partitions))
 
