@@ -2,7 +2,7 @@
  * group of its own, G/B, while it is set aside.
  *
  * With MISSING, one program of the group has B and the other has not, and either may have a tenure of G next. With PAUSE, both have B,
- * and an operator pauses it once and resumes it. With KILL, somebody deletes G/B once.
+ * and an operator pauses it once and resumes it. With KILL, an operator deletes G/B once.
  *
  * A tenure may end at any step, with the call that runs: its lease ran out, it was killed, or it gave the partition up. The call may then
  * have had its effect or not. Tenures that go on after their lease, and losses of Redis, are in consume.pml and publish.pml.
