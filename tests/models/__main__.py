@@ -16,7 +16,7 @@ def main() -> int:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("model", nargs="?", choices=["publish", "consume", "keeper"])
+    options.add_argument("model", nargs="?", choices=["publish", "consume", "keeper", "aside"])
     options.add_argument("flags", nargs="*", help="as in the models, without -D")
     options.add_argument(
         "--large", action="store_true", help="also the rows that take minutes and gigabytes"

@@ -23,6 +23,7 @@ class Row:
 _TWO_RELAYS = "EVENTS=2 LOSS"
 _ONE_WORKER = "EVENTS=2 RELAYS=1 WORKER LOSS"
 _TENURES = "EVENTS=3 TENURES=2"
+_ONCE = "ONCE BEGINS_AT_FLOOR"
 _LATE = "END=9 LEASE=3 MAX_BLOCKED=2"
 
 
@@ -93,6 +94,37 @@ ROWS = [
         "NO_MARGIN",
     ),
     *_broken("keeper", "IN_TIME", "NO_LIMIT", "LIMIT_FROM_RENEWAL", "GONE NO_WAKE"),
+    Row("aside", "MISSING", holds=True),
+    Row("aside", "MISSING ONE_ROW", holds=True),
+    Row("aside", "MISSING KILL", holds=True),
+    Row("aside", "PAUSE", holds=True),
+    Row("aside", "PAUSE KILL", holds=True),
+    Row("aside", "EVENTS=3 MISSING", holds=True),
+    Row("aside", "EVENTS=3 PAUSE", holds=True),
+    Row("aside", f"MISSING {_ONCE}", holds=True),
+    *_broken(
+        "aside",
+        "MISSING",
+        "REACHED",
+        "NOT_MOVED",
+        "RETURNS_UNFINISHED",
+        "RETURNS_BEHIND",
+        "MADE_AGAIN",
+        "OWN_GROUP_TRIMMED",
+        "KILL MISSING_OWN_GROUP",
+        "ONCE",
+        f"{_ONCE} NO_FLOOR",
+        f"{_ONCE} FINISHED_MOVED",
+    ),
+    *_broken("aside", "MISSING ONE_ROW", "NOT_MOVED", "RETURNS_BEHIND"),
+    *_broken(
+        "aside",
+        "EVENTS=3 MISSING",
+        "NO_FLOOR",
+        "RETURNS_BESIDE_TENURE",
+        "ONE_ROW READ_WHILE_MOVING",
+    ),
+    Row("aside", "PAUSE NO_DRAIN", holds=False),
     Row("publish", "EVENTS=3 LOSS FRESH_NUMBERS", holds=True, large=True),
     Row("publish", "EVENTS=3 RELAYS=1 WORKER LOSS READS_RISE", holds=True, large=True),
     Row("publish", "EVENTS=3 DESTROY", holds=True, large=True),
@@ -103,4 +135,6 @@ ROWS = [
     Row("consume", "EVENTS=2 TENURES=3", holds=True, large=True),
     Row("consume", "EVENTS=2 TENURES=3 INBOX", holds=True, large=True),
     Row("keeper", f"{_LATE} JUMP", holds=True, large=True),
+    Row("aside", "EVENTS=3 MISSING ONE_ROW KILL", holds=True, large=True),
+    Row("aside", "EVENTS=3 PAUSE KILL", holds=True, large=True),
 ]
