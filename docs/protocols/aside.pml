@@ -104,7 +104,7 @@ inline choose(set) {
 inline set_aside() {
     printf("B is set aside at %d, unfinished %d\n", position, pending);
     own_exists = true; own_position = position; own_pending = 0; moved = floor;
-#ifdef BEGINS_AT_FLOOR
+#ifndef BEGINS_AT_GROUP                          /* B may have come back ahead of the group of all */
     if
     :: floor > position -> own_position = floor
     :: else

@@ -23,7 +23,6 @@ class Row:
 _TWO_RELAYS = "EVENTS=2 LOSS"
 _ONE_WORKER = "EVENTS=2 RELAYS=1 WORKER LOSS"
 _TENURES = "EVENTS=3 TENURES=2"
-_ONCE = "ONCE BEGINS_AT_FLOOR"
 _LATE = "END=9 LEASE=3 MAX_BLOCKED=2"
 
 
@@ -101,7 +100,7 @@ ROWS = [
     Row("aside", "PAUSE KILL", holds=True),
     Row("aside", "EVENTS=3 MISSING", holds=True),
     Row("aside", "EVENTS=3 PAUSE", holds=True),
-    Row("aside", f"MISSING {_ONCE}", holds=True),
+    Row("aside", "MISSING ONCE", holds=True),
     *_broken(
         "aside",
         "MISSING",
@@ -112,9 +111,9 @@ ROWS = [
         "MADE_AGAIN",
         "OWN_GROUP_TRIMMED",
         "KILL MISSING_OWN_GROUP",
-        "ONCE",
-        f"{_ONCE} NO_FLOOR",
-        f"{_ONCE} FINISHED_MOVED",
+        "ONCE BEGINS_AT_GROUP",
+        "ONCE NO_FLOOR",
+        "ONCE FINISHED_MOVED",
     ),
     *_broken("aside", "MISSING ONE_ROW", "NOT_MOVED", "RETURNS_BEHIND"),
     *_broken(

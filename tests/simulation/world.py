@@ -468,7 +468,9 @@ class World:
         began, held = self.loop.time(), self._held(process) & self._kept(process)
         self.loop.block(process)
         await asyncio.sleep(min(seconds, MAX_BLOCKED - 1.0))
-        undisturbed = member.network.disturbed_at < began and self.redis.lost_at < began
+        # An older copy has leases that end earlier: perhaps before the next renewal.
+        is_known = self.redis.lost_at < began - LEASE
+        undisturbed = member.network.disturbed_at < began and is_known
         if undisturbed and process.alive and not process.paused and process.woken_at < began:
             for name in sorted(held - self._held(process)):
                 self._wrong("forfeited", f"{name} of {process}, whose loop is blocked")

@@ -135,7 +135,8 @@ class Step:
         # All receivers of a first arrangement were there before.
         elif listed is None or name in attendance.floors or attendance.established is None:
             floor = attendance.floor(name, self._lease.epoch)
-            self._put(name, position, reason)
+            # A receiver that came back may have finished more than its group has read.
+            self._put(name, max(position, floor), reason)
             attendance.moving[name] = floor
         else:
             begins = START if self._begins_with_kept(listed) else position
@@ -165,6 +166,10 @@ class Step:
             return
         self.changed = True
         after = self.attendance.moving[name]
+        if self._own(name) is None:
+            # The own group was deleted while nobody could read it. What was moved moves again.
+            self._stream.groups[self._role(name)] = Group(position=self._group.position)
+            after = START
         # In order, so that the last entry tells what was moved.
         page = [entry for entry in sorted(self._group.pending) if entry > after][:MOVED]
         for entry in page:

@@ -8,10 +8,12 @@ import pytest
 from redis.asyncio import Redis
 
 from edgy_bus.brokers.base import MINUTES, StreamHead, Tally
+from edgy_bus.brokers.base.setting_aside import MOVED
 from edgy_bus.brokers.redis import RedisBroker, conversations
 from edgy_bus.errors import BrokerError, BrokerUnavailable, ConfigurationError, LeaseLost
 from edgy_bus.events import Partition
 from edgy_bus.testing.conformance import topics
+from edgy_bus.testing.conformance.setting_aside import ONE, OTHER, OWN, B, arrange
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
     ROW,
@@ -96,6 +98,22 @@ class TestRedisBroker(*topics(RedisBroker.capabilities)):
         await redis_client.xgroup_destroy(broker.keys.events(PARTITION), "mail")
         await broker.settle(lease, [entry.id], [letter_of(entry).kept])
         assert await fetch_ids(broker, lease) == ["a"], "the group begins anew"
+
+    async def test_an_own_group_that_is_deleted_while_it_is_made_is_made_again(
+        self, broker, redis_client
+    ):
+        ids = [str(number) for number in range(MOVED + 50)]
+        await append(broker, *ids)
+        lease = await acquire(broker, "w1")
+        await arrange(broker, lease)
+        await fetch_new(broker, lease, len(ids))
+        lease = await pass_on(broker, lease)
+        first = await broker.arrange(lease, ONE, OTHER)
+        assert first.more, "a page of several"
+        await redis_client.xgroup_destroy(broker.keys.events(PARTITION), OWN)
+        assert (await arrange(broker, lease, without=True)).aside == {B}
+        ((survey,),) = [each.asides for each in await broker.survey([PARTITION])]
+        assert survey.unfinished == len(ids)
 
     async def test_a_group_that_begins_anew_parks_every_event_anew(self, broker, redis_client):
         """Events of a row that are parked twice stand in their order both times."""

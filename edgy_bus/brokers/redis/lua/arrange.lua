@@ -87,6 +87,7 @@ local function floor_of(name)
   return of_epoch == expected_epoch and floor or '0-0'
 end
 
+local is_new = {}
 local is_changed, answer = false, {set_aside = {}, returned = {}, dropped = {}}
 local function save(name, state)
   states[name] = state
@@ -106,6 +107,7 @@ local function set_aside(name, state, at, entry, why)
   if infos[role_of(name)] then redis.call('XGROUP', 'DESTROY', events, role_of(name)) end
   redis.call('DEL', notes_of(name))
   redis.call('XGROUP', 'CREATE', events, role_of(name), at)
+  is_new[name] = true
   redis.call('HDEL', here, name)
   floors[name] = nil
   save(name, {
@@ -182,7 +184,10 @@ local function leave_out(name, reason)
       save(name, state)
     end
   elseif sets_aside then
-    set_aside(name, 'moving', position, floor_of(name), reason)
+    local floor = floor_of(name)
+    -- A receiver that came back may have finished more than its group has read.
+    local from = padded(floor) > padded(position) and floor or position
+    set_aside(name, 'moving', from, floor, reason)
   end
 end
 for _ = 1, left_out do
@@ -235,6 +240,11 @@ local function has_finished(name, id)
 end
 local function move(name, state)
   local after = state.epoch == expected_epoch and state.entry or '0-0'
+  if not infos[role_of(name)] and not is_new[name] then
+    -- The own group was deleted while nobody could read it. What was moved moves again.
+    redis.call('XGROUP', 'CREATE', events, role_of(name), position)
+    after = '0-0'
+  end
   local rows = redis.call('XPENDING', events, group, '(' .. after, '+', page)
   local moved, bytes = 0, 0
   while moved < #rows and bytes < most_bytes do
