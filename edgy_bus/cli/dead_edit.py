@@ -62,7 +62,7 @@ def edit(
 def _proposed(bus: Bus, original: Editable, assignments: Sequence[str]) -> Edit | None:
     # Modules with receivers are imported late, by a worker.
     bus.import_receivers()
-    reader = operations.row_reader(original.view, bus.service, bus.registries, bus.subscriptions())
+    reader = operations.row_reader(original, bus.service, bus.registries, bus.subscriptions())
     if assignments:
         data: object = operations.with_fields(original.data, assignments)
     else:

@@ -54,6 +54,8 @@ class Editable:
     entry: EntryId
     letter: DeadLetter
     data: Data
+    names: Mapping[str, str]
+    """Other names of receivers of the group, and their names in the letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,15 @@ class Edited:
 
 
 def row_reader(
-    letter: Letter, service: str, sources: Iterable[Source], subscriptions: Iterable[Subscription]
+    original: Editable,
+    service: str,
+    sources: Iterable[Source],
+    subscriptions: Iterable[Subscription],
 ) -> RowReader:
     """Return how a program reads the rows of a letter: by its model, or by the letter's receiver.
 
     Args:
-        letter: the letter.
+        original: the letter.
         service: the service of the program's models.
         sources: the program's sources of models.
         subscriptions: the program's receivers.
@@ -103,13 +108,15 @@ def row_reader(
     Raises:
         ConfigurationError: if the program has neither the model nor the receiver.
     """
+    letter = original.view
     for source in sources:
         for model in source.described():
             if f"{service}.{model.name}" == letter.model:
                 return _reader_of_model(model)
     wanted = (letter.group, letter.model, letter.signal, letter.receiver)
     for each in subscriptions:
-        if (each.group, each.model, each.signal, each.name) == wanted:
+        name = original.names.get(each.name, each.name)
+        if (each.group, each.model, each.signal, name) == wanted:
             has_schema = each.typed or each.receiver.options.schema is not None
             return RowReader(each.read, typed=has_schema)
     raise ConfigurationError(
@@ -141,7 +148,9 @@ async def editable(parts: Parts, address: str) -> Editable | None:
         if buried.id == entry:
             _check_signature(parts, partition, buried.letter)
             view = letter_of(partition, group, buried)
-            return Editable(view, partition, entry, buried.letter, _data_of(address, buried.letter))
+            data = _data_of(address, buried.letter)
+            names = await parts.broker.names(group)
+            return Editable(view, partition, entry, buried.letter, data, names)
     return None
 
 

@@ -119,18 +119,18 @@ def chosen(listed: Sequence[ReceiverStatus], group: str, name: str) -> ReceiverS
         ConfigurationError: if the group does not have the receiver.
     """
     by_name = {each.name: each for each in listed if not each.forgotten}
+    if name in by_name:
+        return by_name[name]
     for each in by_name.values():
         if name in each.names:
             raise ConfigurationError(
                 f"{name!r} is another name of the receiver {each.name!r} of the group {group!r}, "
                 f"whose progress, letters and metrics have the first name: write {each.name!r}"
             )
-    if name not in by_name:
-        names = ", ".join(by_name) or "none"
-        raise ConfigurationError(
-            f"the group {group!r} has no receiver {name!r}; its receivers are: {names}"
-        )
-    return by_name[name]
+    names = ", ".join(by_name) or "none"
+    raise ConfigurationError(
+        f"the group {group!r} has no receiver {name!r}; its receivers are: {names}"
+    )
 
 
 async def forget_receiver(

@@ -47,8 +47,10 @@ class Attendance:
 
     Attributes:
         gone: receivers that the group has forgotten, or that do not subscribe to the stream.
-        called: the receivers that take part, and of which this tenure makes calls.
-        is_shared: whether several receivers take part; read after every event.
+        called: the receivers of which this tenure makes calls.
+        wanted: these, and those that are set aside and are to come back: they read no further than
+            the group does.
+        is_shared: whether several receivers are wanted; read after every event.
     """
 
     def __init__(self, term: Term, tools: Tools, slow: frozenset[str] = frozenset()) -> None:
@@ -179,7 +181,8 @@ class Attendance:
 
     def _note_called(self) -> None:
         self.called = self._receivers - self._paused.union(self._aside)
-        self.is_shared = len(self.called) > 1
+        self.wanted = self._receivers - self._paused
+        self.is_shared = len(self.wanted) > 1
 
     async def _report(self, arrangement: Arrangement, reasons: Mapping[str, str]) -> None:
         place = {"group": self._term.group, "partition": str(self._partition)}

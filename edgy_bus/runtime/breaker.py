@@ -39,24 +39,34 @@ class Circuit:
         rows: model and key of the rows with a failed call.
         trip: the state that the broker has answered last; None while the breaker is closed.
         opening: what this process has yet to write to the broker.
+        hanging: calls that began before the breaker opened and have not ended, once it is
+            half-open: they keep their slots, and no call from trying.
     """
 
     breaker: Breaker
     rows: set[tuple[str, str]] = field(default_factory=set)
     trip: Trip | None = None
     opening: Opening | None = None
+    hanging: int | None = None
 
     @property
     def is_open(self) -> bool:
         """Return whether no call may begin."""
         return self.opening is not None or (self.trip is not None and self.trip.is_open)
 
-    @property
-    def calls(self) -> int | None:
-        """Return how many calls of the receiver may run in this process; None: as many as usual."""
+    def limit(self, running: int) -> int | None:
+        """Return how many calls of the receiver may run in this process; None: as many as usual.
+
+        Args:
+            running: the calls that run.
+        """
         if self.is_open:
+            self.hanging = None
             return 0
-        return 1 if self.trip is not None and not self._lasts(self.trip) else None
+        if self.trip is None or self._lasts(self.trip):
+            return None
+        self.hanging = running if self.hanging is None else min(self.hanging, running)
+        return self.hanging + 1
 
     def fail(self, row: tuple[str, str], reason: str) -> bool:
         """Count a failed call; return whether the breaker opens because of this call."""

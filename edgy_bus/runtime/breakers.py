@@ -56,6 +56,14 @@ class Breakers:
         """Return the receivers that are not to be called."""
         return frozenset(name for name, circuit in self.circuits.items() if circuit.is_open)
 
+    @property
+    def at_rest(self) -> frozenset[str]:
+        """Return the receivers that are not to be called, and of which no call runs here.
+
+        They can be set aside at once. A call that hangs would keep a whole partition waiting.
+        """
+        return frozenset(name for name in self.open if not self.slots.busy(name))
+
     def judge(self, receiver: str, envelope: Envelope, outcome: Outcome) -> None:
         """Take note of a call with a single event."""
         if isinstance(outcome, Failed):
@@ -127,7 +135,7 @@ class Breakers:
             if circuit.trip is not None and receiver not in tripped:
                 self._forget(receiver)
             else:
-                self.slots.limit(receiver, circuit.calls)
+                self.slots.limit(receiver, circuit.limit(self.slots.busy(receiver)))
 
     def _forget(self, receiver: str) -> None:
         """Begin to count from zero: a call has succeeded, here or elsewhere."""

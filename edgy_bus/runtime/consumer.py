@@ -223,6 +223,8 @@ class Consumer(Service):
                 tenure.finish()
             return False
         share = await self._share(members)
+        to_set_aside = self._to_set_aside.items()
+        self._to_set_aside = {post: names for post, names in to_set_aside if post in share}
         for post, tenure in self._tenures.items():
             # Never from the other side: a worker that takes a partition while its owner still runs
             # receivers would break the order of rows.
@@ -294,7 +296,7 @@ class Consumer(Service):
         is_changed = await self._roster.renew(
             members.roster,
             sets_aside=self._peers.know_receivers_aside,
-            paused=self._pauses.receivers | self._breakers.open,
+            paused=self._pauses.receivers | self._breakers.at_rest,
         )
         if is_changed:
             for tenure in self._tenures.values():

@@ -42,6 +42,10 @@ class InHand:
         self._room = asyncio.Event()
         self._turn: asyncio.Future[bool] | None = None
 
+    def begin(self) -> None:
+        """Take part in the room of the process, until `drop`."""
+        self._load.tenures += 1
+
     def has_room(self) -> bool:
         """Return whether another read is worth its round trip.
 
@@ -53,15 +57,14 @@ class InHand:
         return (
             self._term.begins
             and self.room() >= self._worthwhile
-            and not self._load.is_crowded_by(self.lanes.waiting)
+            and self._load.left_for(self.lanes.waiting) > 0
             and len(self.acknowledger) <= self._most_owed
         )
 
     def is_full(self) -> bool:
         """Return whether jobs that wait keep others from being read, however many are done."""
-        return MOST - self.lanes.total < self._worthwhile or self._load.is_crowded_by(
-            self.lanes.waiting
-        )
+        left = self._load.left_for(self.lanes.waiting)
+        return MOST - self.lanes.total < self._worthwhile or left <= 0
 
     def room(self) -> int:
         """Return how many more entries may be read."""
@@ -83,7 +86,7 @@ class InHand:
                 self._room.clear()
                 await self._room.wait()
                 continue
-            size = self._portion.size
+            size = min(self._portion.size, self._load.left_for(self.lanes.waiting))
             if not await self._process_keeps(size):
                 return 0
             if self.has_room() and not self._term.stopping:
@@ -111,4 +114,5 @@ class InHand:
 
     def drop(self) -> None:
         """Count the jobs no more: the next owner of the partition has their entries."""
+        self._load.tenures -= 1
         self.lanes.drop()

@@ -68,7 +68,6 @@ class Lanes(Generic[J]):
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        load.tenures += 1
         self._lanes: dict[Key, Lane[J]] = {}
         self._line: deque[Lane[J]] = deque()
         """Lanes that are ready, longest wait first."""
@@ -161,7 +160,6 @@ class Lanes(Generic[J]):
         """Count these jobs no more: the next owner of the partition has them."""
         lanes = self._lanes.values()
         load, self._load = self._load, Load(0, 0)
-        load.tenures -= 1
         # A receiver that swallowed its cancellation may end later, and must not count twice.
         load.waiting -= self.waiting
         load.finished(sum(lane.size for lane in lanes if not lane.blocked))

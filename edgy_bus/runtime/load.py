@@ -34,14 +34,15 @@ class Load:
         taken = self.active + self._reserved
         return taken == 0 or taken + size <= self._most
 
-    def is_crowded_by(self, waiting: int) -> bool:
-        """Return whether a tenure has to read no more, because of its bytes that wait.
+    def left_for(self, waiting: int) -> int:
+        """Return how many bytes a tenure may read, because of its bytes that wait; at most 0: none.
 
         When the room for events that wait is taken, tenures with less than their share of it read
-        on: they have not taken it. So the room is exceeded by their shares at most.
+        on up to their share: they have not taken the room. So twice the room is the limit.
         """
-        is_taken = self.waiting >= self._most_waiting
-        return is_taken and waiting * self.tenures >= self._most_waiting
+        if self.waiting < self._most_waiting:
+            return self._most_waiting
+        return self._most_waiting // max(1, self.tenures) - waiting
 
     def stand_in_line(self, size: int) -> asyncio.Future[bool]:
         """Return a future: True as soon as `size` bytes are kept for a read, False after `leave`.

@@ -162,6 +162,10 @@ class ReceiverSlots:
         """Remove a caller from the line of a receiver."""
         self._of(receiver).forget(otherwise)
 
+    def busy(self, receiver: str) -> int:
+        """Return how many slots of a receiver are taken."""
+        return self._of(receiver).busy
+
     def limit(self, receiver: str, count: int | None) -> None:
         """Hand out so many slots of a receiver from now on; None: as many as at the beginning."""
         slots = self._of(receiver)

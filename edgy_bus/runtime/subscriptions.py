@@ -86,7 +86,7 @@ class Subscriptions:
                     f"{former!r} back: edgy-bus receiver rename MODULE:BUS {former} {former}"
                 )
             known[former] = name
-        renamed = (replace(each, former=names.get(each.name, "")) for each in self.all)
+        renamed = (replace(each, former=names.get(each.receiver.name, "")) for each in self.all)
         return Subscriptions(self.group, renamed)
 
     def only(self, receiver: str) -> "Subscriptions":

@@ -144,7 +144,7 @@ class Tenure(Service):
         self._slowness.look(
             asyncio.get_running_loop().time(),
             is_full=in_hand.is_full() and attendance.may_set_aside,
-            slow=slowest(in_hand.lanes.jobs_by_receiver(), attendance.called),
+            slow=slowest(in_hand.lanes.jobs_by_receiver(), attendance.wanted),
         )
         return attendance.calls_paused or bool(self._slowness.receiver)
 
@@ -188,6 +188,7 @@ class Tenure(Service):
     async def run(self) -> None:
         """Read and handle events until the tenure ends."""
         loop = asyncio.get_running_loop()
+        self._in_hand.begin()
         # Not in the past, as it is when the keeper has learned that the lease is lost.
         self._limit = loop.call_at(max(loop.time(), self._term.valid_until), self._check_limit)
         acknowledging = self._tasks.services.start(self._acknowledger.run())

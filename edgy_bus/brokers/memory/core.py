@@ -41,8 +41,9 @@ class MemoryCore:
         self._trips: dict[str, dict[str, tuple[float, float, int, str]]] = defaultdict(dict)
         """Group and receiver to the end of a trip, its first beginning, step and reason."""
         self._rosters: dict[str, dict[str, Listed]] = defaultdict(dict)
-        self._names: dict[str, dict[str, str]] = defaultdict(dict)
         """Group to receiver to its line in the roster."""
+        self._names: dict[str, dict[str, str]] = defaultdict(dict)
+        """Group to other name of a receiver to its name in the roster."""
         self._roster_versions: dict[str, str] = defaultdict(str)
         self._actions: deque[tuple[float, ActionEntry]] = deque(maxlen=ACTIONS)
         self._relays: dict[str, tuple[float, float, RelayCard]] = {}

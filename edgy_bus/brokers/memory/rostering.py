@@ -55,7 +55,8 @@ class MemoryRostering(MemoryCore, Rostering):
             names = self._names[group]
             self._names[group] = {name: names[name] for name in names if names[name] != receiver}
             return None
-        if name in listed or self._names[group].get(name, receiver) != receiver:
+        # The name of a forgotten receiver is free.
+        if name in listed or self._names[group].get(name) in listed - {receiver}:
             return "taken"
         self._names[group][name] = receiver
         return None

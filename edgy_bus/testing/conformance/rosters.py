@@ -103,6 +103,13 @@ class RosterTopic:
         assert await broker.rename("mail", "app.send", "app.post") == "unknown"
         assert await broker.rename("mail", "app.index", "app.send") is None
 
+    async def test_the_other_name_of_a_forgotten_receiver_is_free(self, broker: Broker) -> None:
+        await broker.enlist("mail", [SEND, INDEX], LONG, begins=True)
+        await broker.rename("mail", "app.send", "app.post")
+        await broker.dismiss("mail", "app.send")
+        assert await broker.rename("mail", "app.index", "app.post") is None
+        assert await broker.names("mail") == {"app.post": "app.index"}
+
     async def test_nothing_is_left_of_a_group_that_is_disbanded(self, broker: Broker) -> None:
         for group in ("mail", "search"):
             await broker.enlist(group, [SEND], LONG, begins=True)

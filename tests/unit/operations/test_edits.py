@@ -49,7 +49,7 @@ class User(edgy.Model):
 
 def reader(original: Editable) -> RowReader:
     """The reader of a program that has the class."""
-    return row_reader(original.view, "accounts", [models], ())
+    return row_reader(original, "accounts", [models], ())
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ async def test_a_receiver_by_name_reads_by_its_schema_or_keeps_kinds(parts: Part
     async def free(sender: Any, **kwargs: Any) -> None: ...
 
     original = await first(parts)
-    by_schema = row_reader(original.view, "mail", bus.registries, bus.subscriptions())
+    by_schema = row_reader(original, "mail", bus.registries, bus.subscriptions())
     with pytest.raises(ConfigurationError, match=r"n \(int_parsing\)"):
         _edit(original, by_schema, 'n="x"')
     assert _edit(original, by_schema, 'n="7"') is not None, "the schema takes the text"

@@ -32,7 +32,7 @@ def test_a_breaker_opens_when_the_calls_of_enough_rows_have_failed() -> None:
     assert failed(circuit, "1", "2", "1", "2") == [False] * 4, "two bad rows"
     assert failed(circuit, "3") == [True]
     assert circuit.opening == Opening(5.0, 1, "away")
-    assert (circuit.is_open, circuit.calls) == (True, 0)
+    assert (circuit.is_open, circuit.limit(0)) == (True, 0)
     assert failed(circuit, "4") == [False], "a call that ran when it opened"
 
 
@@ -41,21 +41,35 @@ def test_a_breaker_opens_when_the_calls_of_enough_rows_have_failed() -> None:
 )
 def test_a_breaker_opens_for_twice_as_long_each_time(step: int, seconds: float) -> None:
     circuit = Circuit(Breaker(), trip=Trip(0.0, 100.0, step, ""))
-    assert circuit.calls == 1, "half-open"
+    assert circuit.limit(0) == 1, "half-open"
     assert circuit.fail(("accounts.User", "1"), "away")
     assert circuit.opening == Opening(seconds, step + 1, "away")
 
 
 def test_after_long_enough_the_breaker_stays_closed_until_a_call_succeeds() -> None:
     circuit = Circuit(Breaker(lasting=3600), trip=Trip(0.0, 3600.0, 40, ""))
-    assert circuit.calls is None
+    assert circuit.limit(0) is None
     assert not circuit.fail(("accounts.User", "1"), "away")
     assert not circuit.is_open
 
 
 def test_a_trip_of_another_process_lets_no_call_begin() -> None:
     circuit = Circuit(Breaker(), trip=Trip(3.0, 3.0, 1, ""))
-    assert (circuit.is_open, circuit.calls) == (True, 0)
+    assert (circuit.is_open, circuit.limit(0)) == (True, 0)
+
+
+def test_calls_that_hang_keep_no_call_from_trying_whether_the_service_is_back() -> None:
+    circuit = Circuit(Breaker(), trip=Trip(3.0, 3.0, 1, ""))
+    assert circuit.limit(5) == 0
+    circuit.trip = Trip(0.0, 8.0, 1, "")
+    assert circuit.limit(3) == 4, "two of five have ended"
+    assert circuit.limit(4) == 4, "the one that tries"
+    assert circuit.limit(2) == 3, "another one that hung has ended"
+    assert circuit.limit(3) == 3
+    circuit.trip = Trip(3.0, 9.0, 2, "")
+    assert circuit.limit(3) == 0
+    circuit.trip = Trip(0.0, 12.0, 2, "")
+    assert circuit.limit(3) == 4, "those that tried may hang as well"
 
 
 @pytest.mark.parametrize(

@@ -36,16 +36,15 @@ def test_what_waits_is_counted_apart() -> None:
     assert (load.active, load.waiting) == (60, 140)
 
 
-def test_partitions_without_their_share_of_what_waits_read_on() -> None:
+def test_partitions_without_their_share_of_what_waits_read_on_up_to_it() -> None:
     load = Load(100, 120)
     load.tenures = 4
     load.waiting = 119
-    assert not load.is_crowded_by(119)
+    assert load.left_for(119) == 120
     load.waiting = 120
-    assert load.is_crowded_by(30)
-    assert not load.is_crowded_by(29)
+    assert [load.left_for(waiting) for waiting in (31, 30, 29, 0)] == [-1, 0, 1, 30]
     load.tenures = 3
-    assert not load.is_crowded_by(39)
+    assert load.left_for(30) == 10
 
 
 async def test_those_in_line_get_room_in_the_order_in_which_they_came() -> None:
