@@ -57,8 +57,9 @@ class Stage:
     def hear(self, receiver: str, event: Any) -> None:
         self.heard[receiver].append((event.subject.partition("-")[0], self.loop.time()))
 
-    def b(self, **options: Any) -> Subscription:
+    def b(self, seconds: float = 0, **options: Any) -> Subscription:
         async def receive(sender: Any, event: Any, **kwargs: Any) -> None:
+            await asyncio.sleep(seconds)
             self.hear("b", event)
 
         return subscribe(receive, name="b", **options)
@@ -149,7 +150,7 @@ def test_a_receiver_that_comes_back_does_not_stand_behind_a_slow_one(
             await asyncio.sleep(120)
         is_slow = True
         await stage.publish(1_000)
-        async with stage.worker(stage.a(call), stage.b(start="kept"), **settings):
+        async with stage.worker(stage.a(call), stage.b(0.2, start="kept"), **settings):
             await asyncio.sleep(120)
             # At the pace of the slow one: more than an hour.
             assert len(stage.heard["b"]) >= 1_000

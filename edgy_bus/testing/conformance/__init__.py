@@ -29,7 +29,7 @@ from edgy_bus.testing.conformance.parking import ParkingTopic
 from edgy_bus.testing.conformance.publishing import PublishingTopic
 from edgy_bus.testing.conformance.relays import RelayTopic
 from edgy_bus.testing.conformance.rosters import RosterTopic
-from edgy_bus.testing.conformance.setting_aside import SettingAsideTopic
+from edgy_bus.testing.conformance.setting_aside import SettingAsideAgainTopic, SettingAsideTopic
 from edgy_bus.testing.conformance.sharing import SharingTopic
 from edgy_bus.testing.conformance.sizes import SizeTopic
 from edgy_bus.testing.conformance.surveying import SurveyTopic
@@ -56,6 +56,7 @@ _EVERY_BROKER: tuple[type, ...] = (
     AdministrationTopic,
     RosterTopic,
     SettingAsideTopic,
+    SettingAsideAgainTopic,
     ActionLogTopic,
     RelayTopic,
     TallyingTopic,

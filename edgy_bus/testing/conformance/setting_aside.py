@@ -128,39 +128,6 @@ class SettingAsideTopic:
         assert await fetch_ids(broker, lease) == ["b"]
         assert await fetch_ids(broker, await own_lease(broker)) == ["b"]
 
-    async def test_a_receiver_is_set_aside_for_a_reason(self, broker: Broker) -> None:
-        lease = await acquire(broker, "w")
-        await arrange(broker, lease)
-        await broker.arrange(lease, ONE, OTHER, reasons={B: "slow"})
-        await broker.arrange(lease, ONE, OTHER, reasons={B: "paused"})
-        aside = (await broker.asides([PARTITION], "mail"))[PARTITION][B]
-        assert aside.reason == "slow", "the first one stays"
-
-    async def test_what_was_finished_beyond_the_group_does_not_come_again(
-        self, broker: Broker
-    ) -> None:
-        await append(broker, "a")
-        lease = await acquire(broker, "w1")
-        await arrange(broker, lease)
-        (first,) = await fetch_new(broker, lease)
-        await broker.settle(lease, [first.id])
-        lease = await next_tenure(broker, lease)
-        await arrange(broker, lease, without=True)
-        await append(broker, "b", "c")
-        apart = await own_lease(broker)
-        entries = await fetch_new(broker, apart)
-        await broker.settle(apart, [entry.id for entry in entries])
-        await broker.release(apart)
-        lease = await next_tenure(broker, lease)
-        returned = await arrange(broker, lease)
-        assert (returned.returned, returned.floors) == ((B,), {B: entries[-1].id})
-        # The group has read nothing of that when the receiver is set aside again.
-        lease = await next_tenure(broker, lease)
-        assert (await arrange(broker, lease, without=True)).aside == {B}
-        await append(broker, "d")
-        assert await fetch_ids(broker, await own_lease(broker, "own2")) == ["d"]
-        assert await fetch_ids(broker, lease) == ["b", "c", "d"]
-
     async def test_what_a_receiver_has_not_finished_goes_with_it(self, broker: Broker) -> None:
         await append(broker, "a", "b", "c", "d")
         lease = await acquire(broker, "w1")
@@ -452,3 +419,40 @@ class SettingAsideTopic:
         await broker.inspect(PARTITION, lost, "epoch-2")
         lease = await next_tenure(broker, lease)
         assert (await broker.arrange(lease, late, {})).floors == {}
+
+
+class SettingAsideAgainTopic:
+    """A receiver is set aside a second time, for another reason or after its return."""
+
+    async def test_a_receiver_is_set_aside_for_a_reason(self, broker: Broker) -> None:
+        lease = await acquire(broker, "w")
+        await arrange(broker, lease)
+        await broker.arrange(lease, ONE, OTHER, reasons={B: "slow"})
+        await broker.arrange(lease, ONE, OTHER, reasons={B: "paused"})
+        aside = (await broker.asides([PARTITION], "mail"))[PARTITION][B]
+        assert aside.reason == "slow", "the first one stays"
+
+    async def test_what_was_finished_beyond_the_group_does_not_come_again(
+        self, broker: Broker
+    ) -> None:
+        await append(broker, "a")
+        lease = await acquire(broker, "w1")
+        await arrange(broker, lease)
+        (first,) = await fetch_new(broker, lease)
+        await broker.settle(lease, [first.id])
+        lease = await next_tenure(broker, lease)
+        await arrange(broker, lease, without=True)
+        await append(broker, "b", "c")
+        apart = await own_lease(broker)
+        entries = await fetch_new(broker, apart)
+        await broker.settle(apart, [entry.id for entry in entries])
+        await broker.release(apart)
+        lease = await next_tenure(broker, lease)
+        returned = await arrange(broker, lease)
+        assert (returned.returned, returned.floors) == ((B,), {B: entries[-1].id})
+        # The group has read nothing of that when the receiver is set aside again.
+        lease = await next_tenure(broker, lease)
+        assert (await arrange(broker, lease, without=True)).aside == {B}
+        await append(broker, "d")
+        assert await fetch_ids(broker, await own_lease(broker, "own2")) == ["d"]
+        assert await fetch_ids(broker, lease) == ["b", "c", "d"]

@@ -224,12 +224,16 @@ async def test_a_receiver_by_name_reads_by_its_schema_or_keeps_kinds(parts: Part
     with pytest.raises(ConfigurationError, match=r"n \(int_parsing\)"):
         _edit(original, by_schema, 'n="x"')
     assert _edit(original, by_schema, 'n="7"') is not None, "the schema takes the text"
-    view = replace(original.view, receiver="app.free")
-    by_kind = row_reader(view, "mail", bus.registries, bus.subscriptions())
+    other = replace(original, view=replace(original.view, receiver="app.free"))
+    by_kind = row_reader(other, "mail", bus.registries, bus.subscriptions())
     for assignment in ('n="7"', "n=true", "new=1"):
         with pytest.raises(ConfigurationError):
             _edit(original, by_kind, assignment)
     assert _edit(original, by_kind, "n=null") is not None
+    # A receiver that an operator has renamed: its letters have the first name.
+    view = replace(original.view, receiver="app.first")
+    renamed = replace(original, view=view, names={"app.free": "app.first"})
+    assert not row_reader(renamed, "mail", bus.registries, bus.subscriptions()).typed
 
 
 def _edit(original: Editable, by: RowReader, assignment: str) -> Edit | None:
@@ -237,9 +241,9 @@ def _edit(original: Editable, by: RowReader, assignment: str) -> Edit | None:
 
 
 async def test_a_program_that_knows_neither_model_nor_receiver_cannot_check(parts: Parts) -> None:
-    view = (await first(parts)).view
+    original = await first(parts)
     with pytest.raises(ConfigurationError, match=r"neither the model accounts\.User nor the rec"):
-        row_reader(view, "elsewhere", [models], ())
+        row_reader(original, "elsewhere", [models], ())
 
 
 async def test_an_error_of_a_schema_is_a_refusal_without_values(parts: Parts) -> None:

@@ -73,6 +73,14 @@ async def test_a_name_that_does_not_fit_is_refused(
         await rename_receiver(broker, "mail", receiver, name)
 
 
+async def test_a_receiver_that_has_begun_during_a_rename_is_a_receiver(
+    broker: MemoryBroker,
+) -> None:
+    await broker.rename("mail", "index", "letter")
+    await broker.enlist("mail", [Enlisted("letter", SIGNALS)], 60, begins=True)
+    assert (await forget_receiver(broker, "mail", "letter")).name == "letter"
+
+
 async def test_a_forgotten_receiver_has_no_other_names(broker: MemoryBroker) -> None:
     await rename_receiver(broker, "mail", "index", "letter")
     await forget_receiver(broker, "mail", "index")
