@@ -44,6 +44,7 @@ from edgy_bus.operations import (
     pause,
     receivers,
     release,
+    rename_receiver,
     replay_dead,
     resume,
     status,
@@ -292,10 +293,21 @@ async def operate(broker: RedisBroker) -> None:
     assert (await resume(broker, "mail")).was_paused
     # What a backfill asks beside the other views.
     assert await broker.strangers_to([PARTITION], "mail", "send") == []
+    await rename_receiver(broker, "mail", "send", "post")
+    await rename_receiver(broker, "mail", "send", "send")
     await forget_receiver(broker, "mail", "send")
     done = (await actions(broker, 10)).actions
-    words = ["dead edit", "dead replay", "release", "pause", "pause", "resume", "receiver forget"]
-    assert [action.action for action in done] == words
+    assert [action.action for action in done] == [
+        "dead edit",
+        "dead replay",
+        "release",
+        "pause",
+        "pause",
+        "resume",
+        "receiver rename",
+        "receiver rename",
+        "receiver forget",
+    ]
     assert (await status(Parts(broker, "accounts"))).size
 
 
