@@ -113,7 +113,7 @@ class Programs(World):
             if tenures:
                 tenure = self.slowness.choice(tenures)
                 attendance = tenure._detours.attendance
-                if attendance.may_set_aside and attendance.is_shared:
+                if attendance.may_set_aside and len(attendance.called) > 1:
                     slow = self.slowness.choice(sorted(attendance.called))
                     tenure._slowness.receiver = slow
 

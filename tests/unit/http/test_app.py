@@ -148,7 +148,7 @@ class Outbox:
     """The outbox of a database; two registries of one database have two such objects."""
 
     def __init__(self, *, is_away: bool = False) -> None:
-        self.database = SimpleNamespace(url=Database("postgresql://user:secret@db/accounts").url)
+        self.database = SimpleNamespace(url=Database("postgresql://user:hunter2@db/accounts").url)
         self._is_away = is_away
 
     async def count_pending(self) -> int:
@@ -170,7 +170,7 @@ async def test_an_outbox_is_shown_once_and_without_its_password(
     label = 'database="postgresql://db/accounts"'
     assert f"edgy_bus_outbox_pending_events{{{label}}} 3.0" in text
     assert f"edgy_bus_outbox_oldest_seconds{{{label}}} 1.5" in text
-    assert "secret" not in text
+    assert "hunter2" not in text
 
 
 async def test_groups_are_shown_while_a_database_is_away(showing: Showing, page: Page) -> None:
