@@ -42,9 +42,7 @@ def forget_receiver(
     place: Place, group: str | None, name: str, *, by: str | None, as_json: bool
 ) -> None:
     """Forget a receiver of a group."""
-    chosen = group or place.group
-    if chosen is None:
-        raise ConfigurationError("name the group of the receiver: --group GROUP")
+    chosen = _group(place, group)
     # Redis alone knows receivers, so this works while the databases are away.
     view = operate(
         place, lambda parts: operations.forget_receiver(parts.broker, chosen, name, by=by)
@@ -61,14 +59,20 @@ def rename_receiver(
     place: Place, group: str | None, names: tuple[str, str], *, by: str | None, as_json: bool
 ) -> None:
     """Let programs have a receiver by another name."""
-    chosen = group or place.group
-    if chosen is None:
-        raise ConfigurationError("name the group of the receiver: --group GROUP")
+    chosen = _group(place, group)
     # As for `forget`, Redis alone.
     view = operate(
         place, lambda parts: operations.rename_receiver(parts.broker, chosen, *names, by=by)
     )
     answer("receiver rename", view, lambda: typer.echo(_renamed(view)), as_json=as_json)
+
+
+def _group(place: Place, group: str | None) -> str:
+    """Return the group of a receiver: the chosen one, else that of the bus."""
+    chosen = group or place.group
+    if chosen is None:
+        raise ConfigurationError("name the group of the receiver: --group GROUP")
+    return chosen
 
 
 def _renamed(view: ReceiverStatus) -> str:

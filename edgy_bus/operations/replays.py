@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from edgy_bus.brokers.base import ActionEntry, Broker
 from edgy_bus.errors import ConfigurationError
@@ -233,15 +234,19 @@ async def _replay(
     for each in plan.models:
         recipients = [Recipient.parse(name) for name in each.recipients]
         await until_known(parts.broker, each.model, recipients)
-    # All of them, so that a replay that is cut off in the first model resumes the others as well.
-    states = [await _begin(parts, plan, each, operator) for each in plan.models]
     meter = Meter(plan.done, plan.events, asyncio.get_running_loop().time())
+
+    def lost() -> None:
+        report(Advance(meter.done, meter.total, waits=LOCKED))
+
+    # All of them, so that a replay that is cut off in the first model resumes the others as well.
+    states = [
+        await until_won(partial(_begin, parts, plan, each, operator), lost) for each in plan.models
+    ]
     for part, state in zip(plan.models, states, strict=True):
         pages = CopyPages(parts, part, state, limits)
         # Also when a replay is resumed: nobody has noted which transactions were open before.
-        await until_won(
-            pages.settle, lambda: report(Advance(meter.done, meter.total, waits=LOCKED))
-        )
+        await until_won(pages.settle, lost)
         await write_pages(pages, limits, meter, report)
     return EventsReplayed(plan.to, meter.done - plan.done, meter.done, plan.events)
 

@@ -228,8 +228,6 @@ async def test_an_event_whose_transaction_is_open_is_not_passed_over(
     site: Site, key: int, begins: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its number is smaller than those of copies, so an inbox would refuse it, or get it first."""
-    if site.database.dialect.name == "sqlite":
-        pytest.skip("the transaction has the lock of the file")
     if key > ROWS:
         await site.Item.query.create(id=key, version=3)
         await site.Item.query.filter(id=key).delete()
@@ -281,8 +279,6 @@ async def test_the_numbers_of_a_row_rise_in_the_order_of_its_commits(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the locks of rows, a copy would be committed before a live event below it."""
-    if site.database.dialect.name == "sqlite":
-        pytest.skip("the transaction has the lock of the file")
     may_commit = asyncio.Event()
     changes: list[asyncio.Task[None]] = []
     written_meanwhile: list[bool] = []

@@ -7,17 +7,15 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.codec import pack
-from edgy_bus.events import Partition, partitions_of
+from edgy_bus.events import partitions_of
 from edgy_bus.retrying import Retry
 from edgy_bus.runtime import in_hand, lanes
 from edgy_bus.runtime.subscriptions import Subscription, Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 from tests.simulation.loop import STARTED, VirtualLoop, run_virtually
-from tests.support import event
+from tests.support import event, publish
 from tests.unit.runtime.support import subscribe
 
 MODEL = "accounts.User"
@@ -38,21 +36,15 @@ class Stage:
         self.partitions = partitions_of(MODEL, partitions)
         self.heard: dict[str, list[tuple[str, float]]] = {"a": [], "b": []}
         self.published = self.calls = 0
-        self._heads: dict[Partition, StreamHead] = {}
 
     async def publish(self, count: int) -> None:
         """Append events of new rows to each partition."""
         await self.broker.declare(MODEL, len(self.partitions))
         for partition in self.partitions:
-            if partition not in self._heads:
-                state = await self.broker.inspect(partition, StreamHead(), "epoch")
-                self._heads[partition] = state.head
-            for _ in range(count):
-                self.published += 1
-                made = event(f"{partition.name}-{self.published}", self.published)
-                entries = await self.broker.publish(partition, self._heads[partition], [pack(made)])
-                assert entries is not None
-                self._heads[partition] = StreamHead("epoch", entries[-1], made.id)
+            numbers = range(self.published + 1, self.published + count + 1)
+            self.published += count
+            here = [event(f"{partition.name}-{number}", number) for number in numbers]
+            await publish(self.broker, *here, partition=partition)
 
     def hear(self, receiver: str, event: Any) -> None:
         self.heard[receiver].append((event.subject.partition("-")[0], self.loop.time()))

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgy_bus.brokers.base import StreamHead
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.codec import pack
 from edgy_bus.events import partitions_of
 from edgy_bus.retrying import Retry
 from edgy_bus.runtime import in_hand, lanes
@@ -16,7 +14,7 @@ from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 from tests.simulation.loop import STARTED, VirtualLoop, run_virtually
-from tests.support import event
+from tests.support import event, publish
 from tests.unit.runtime.support import subscribe
 
 MODEL = "accounts.User"
@@ -56,17 +54,10 @@ class Program:
 
     async def publish(self) -> None:
         await self.broker.declare(MODEL, len(PARTITIONS))
-        heads = {
-            each: (await self.broker.inspect(each, StreamHead(), "epoch")).head
-            for each in PARTITIONS
-        }
-        for number in range(1, EVENTS + 1):
-            row = number % ROWS
-            partition = PARTITIONS[row % len(PARTITIONS)]
-            made = event(str(row), number)
-            entries = await self.broker.publish(partition, heads[partition], [pack(made)])
-            assert entries is not None
-            heads[partition] = StreamHead(heads[partition].epoch, entries[-1], made.id)
+        for number, partition in enumerate(PARTITIONS):
+            rows = ((each % ROWS, each) for each in range(1, EVENTS + 1))
+            here = [event(str(row), n) for row, n in rows if row % len(PARTITIONS) == number]
+            await publish(self.broker, *here, partition=partition)
 
     def worker(self, **options: Any) -> Worker:
         subscriptions = [
