@@ -5,7 +5,7 @@ real Redis, call by call. The model records every append and every dead letter f
 """
 
 import asyncio
-import copy
+import pickle
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -93,11 +93,11 @@ class Redis(MemoryBroker):
 
     def image(self) -> State:
         """Return a copy of the data, as a replica has one."""
-        return copy.deepcopy((dict(self._streams), dict(self._models), dict(self._rosters)))
+        return pickle.dumps((dict(self._streams), dict(self._models), dict(self._rosters)))
 
     def restore(self, image: State) -> None:
         """Fail over to a replica that had not received everything."""
-        streams, models, rosters = copy.deepcopy(image)
+        streams, models, rosters = pickle.loads(image)
         at_risk = self._at_risk()
         self._streams.clear()
         self._streams.update(streams)

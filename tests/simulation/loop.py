@@ -101,23 +101,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
         process.held.clear()
 
     def _run_once(self) -> None:
-        while self._scheduled and self._scheduled[0]._cancelled:  # type: ignore[attr-defined]
-            heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]
-        if not self._ready:
-            if not self._scheduled:
+        # Local names: these lines run some 20,000 times in a seed.
+        scheduled, ready, run = self._scheduled, self._ready, self._run
+        while scheduled and scheduled[0]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        if not ready:
+            if not scheduled:
                 raise Stuck
-            self._now = max(self._now, self._scheduled[0].when())
-        while self._scheduled and self._scheduled[0].when() <= self._now:
-            handle = heapq.heappop(self._scheduled)
+            self._now = max(self._now, scheduled[0].when())
+        now = self._now
+        while scheduled and scheduled[0].when() <= now:
+            handle = heapq.heappop(scheduled)
             handle._scheduled = False  # type: ignore[attr-defined]
-            self._ready.append(handle)
-        for _ in range(len(self._ready)):
-            self._run(self._ready.popleft())
+            ready.append(handle)
+        for _ in range(len(ready)):
+            run(ready.popleft())
 
     def _run(self, handle: asyncio.Handle) -> None:
-        if handle.cancelled():
+        if handle._cancelled:  # type: ignore[attr-defined]
             return
-        process = _process_of(handle._context)  # type: ignore[attr-defined]
+        process = handle._context.get(current_process)  # type: ignore[attr-defined]
         if process is not None:
             if not process.alive:
                 return
@@ -135,10 +138,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
 def _is_in_thread(handle: asyncio.Handle) -> bool:
     context: Context = handle._context  # type: ignore[attr-defined]
     return context.get(in_thread, False)
-
-
-def _process_of(context: Context) -> Process | None:
-    return context.get(current_process)
 
 
 STARTED = 1_000_000.0
