@@ -36,6 +36,8 @@ def described(model: ModelClass, route: Route) -> MetaInfo:
     Raises `ModelError` for a wrong declaration.
     """
     name = model.__name__
+    if "meta" in vars(model):
+        raise ModelError(f"{name}.meta is made from `class Meta`: write the options there")
     inherited = [getattr(base, "meta", None) for base in model.__bases__]
     parents = [meta for meta in inherited if isinstance(meta, MetaInfo)]
     options = options_of(name, model.__dict__.get("Meta"), inherited_options(parents))

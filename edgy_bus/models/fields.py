@@ -41,7 +41,7 @@ from edgy_bus.models.rules import (
     is_among,
 )
 from edgy_bus.signals import suggestion
-from edgy_bus.sources import Value
+from edgy_bus.sources import HIDDEN, Value
 
 REQUIRED: Value = PydanticUndefined
 
@@ -141,6 +141,7 @@ class Field:
             nullable=self.null,
             unique=self.unique or None,
             index=self.index or None,
+            info={HIDDEN: self.secret},
         )
 
     def _target(self) -> str:

@@ -158,14 +158,19 @@ def inherited_options(parents: Iterable[MetaInfo]) -> Row:
     return options
 
 
-def options_of(name: str, declared: type | None, inherited: Values) -> Row:
+def options_of(name: str, declared: object, inherited: Values) -> Row:
     """Return the options of a `class Meta`, and the inherited options that it leaves out.
 
-    Raises `ModelError` for an unknown option.
+    Raises `ModelError` for an unknown option, and for a `Meta` that is no class.
     """
     options = dict(inherited)
     if declared is None:
         return options
+    if not isinstance(declared, type):
+        raise ModelError(
+            f"{name}.Meta is a {type(declared).__name__}: write `class Meta:` in the class, "
+            "with the options as its attributes"
+        )
     # `class Meta(Base.Meta)` has the options of `Base.Meta`, but not the table of `Base`.
     for part in reversed(declared.__mro__[:-1]):
         for key, value in vars(part).items():

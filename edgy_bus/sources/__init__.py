@@ -15,7 +15,7 @@ from edgy_bus.sources.base import (
     Values,
 )
 from edgy_bus.sources.changes import Changes, changes_of
-from edgy_bus.sources.expressions import Expression, is_computed
+from edgy_bus.sources.expressions import HIDDEN, Expression, is_computed
 from edgy_bus.sources.seam import EventWriter, LocalWriter, OnModel, Source
 from edgy_bus.sources.sets import ChangeSet
 from edgy_bus.sources.writes import (
@@ -28,6 +28,7 @@ from edgy_bus.sources.writes import (
 )
 
 __all__ = [
+    "HIDDEN",
     "PAGE",
     "ChangeSet",
     "Changes",

@@ -38,6 +38,9 @@ class Expression:
 
 _COMPUTED = (Expression, ColumnElement)
 
+HIDDEN = "secret"
+"""The key in the `info` of a column: whether its values stay in the database."""
+
 
 def is_computed(value: object) -> bool:
     """Return whether a value is an expression that the database computes."""
@@ -49,7 +52,8 @@ def computed(table: Table, name: str, value: Expression | Sql, dialect: str) -> 
 
     Raises:
         OperationError: for an unknown field, a column of another table, a text that is assigned to
-            a number, or a number that the database stores as text.
+            a number, a number that the database stores as text, or a secret that is assigned to
+            a column that events contain.
     """
     column = table.c[name]
     element = value.resolve(table) if isinstance(value, Expression) else value
@@ -64,6 +68,8 @@ def computed(table: Table, name: str, value: Expression | Sql, dialect: str) -> 
     if isinstance(value, Expression) and kind != wanted:
         raise OperationError(f"{name!r} is a {wanted} and {value!r} a {kind}")
     _require_computable(name, [column, *iterate(element)], dialect)
+    if not column.info.get(HIDDEN):
+        _refuse_secrets(name, iterate(element))
     return _stored(column.type, element)
 
 
@@ -77,6 +83,16 @@ def _require_computable(name: str, parts: Iterable[object], dialect: str) -> Non
                 f"the expression for {name!r} uses {part.name!r}, and SQLite cannot compute with "
                 "decimals of more than 15 digits: read the row with for_update(), and assign the "
                 "result"
+            )
+
+
+def _refuse_secrets(name: str, parts: Iterable[object]) -> None:
+    """Refuse to compute a value from a secret: the event of the change would contain the result."""
+    for part in parts:
+        if isinstance(part, Column) and part.info.get(HIDDEN):
+            raise OperationError(
+                f"the expression for {name!r} uses the secret {part.name!r}, and events contain "
+                f"{name!r}: give {name!r} secret=True, or assign a value"
             )
 
 

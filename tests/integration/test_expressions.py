@@ -10,6 +10,7 @@ import pydantic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from sqlalchemy import case, func, select
 
 import edgy_bus as edgy
@@ -38,6 +39,8 @@ class Shop(Service):
             price: Decimal = edgy.DecimalField(max_digits=8, decimal_places=2, default=0)
             weight: float = edgy.FloatField(default=0.0)
             open: bool = edgy.BooleanField(default=True)
+            pin: str = edgy.CharField(max_length=4, default="", secret=True)
+            key: SecretStr = edgy.CharField(max_length=4, default="")
 
             class Meta:
                 registry = own
@@ -231,6 +234,8 @@ async def test_a_wrong_expression_is_refused_before_anything_happens(shop: Shop)
         ({"stock": F("open")}, "a Boolean"),
         ({"name": F("name") + 1}, "takes numbers, or texts with"),
         ({"weight": F("weight") % 2}, "takes whole numbers"),
+        ({"name": F("pin")}, "uses the secret 'pin'"),
+        ({"name": F("key")}, "a pydantic.types.SecretStr"),
         ({"stock": outbox.c.id + 1}, "reads edgy_bus_outbox"),
     ]
     calls = listen(shop.Item, "pre_update")

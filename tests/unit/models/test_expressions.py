@@ -20,6 +20,8 @@ TABLE = sa.Table(
     sa.Column("weight", sa.Double),
     sa.Column("size", sa.Enum("S", "M")),
     sa.Column("open", sa.Boolean),
+    sa.Column("pin", sa.String(4), info={"secret": True}),
+    sa.Column("old_pin", sa.String(4), info={"secret": True}),
 )
 
 
@@ -100,6 +102,23 @@ def test_a_column_of_another_table_is_refused():
     other = sa.Table("others", sa.MetaData(), sa.Column("n", sa.Integer))
     with pytest.raises(OperationError, match="reads others: an update can compute"):
         computed(TABLE, "stock", other.c.n + 1, "sqlite")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        F("pin"),
+        "pin: " + F("pin"),
+        TABLE.c.pin,
+        sa.func.upper(TABLE.c.pin),
+        sa.select(TABLE.c.pin).scalar_subquery(),
+    ],
+    ids=repr,
+)
+def test_a_secret_is_not_copied_into_a_column_that_events_contain(value):
+    with pytest.raises(OperationError, match="uses the secret 'pin', and events contain 'name'"):
+        computed(TABLE, "name", value, "postgresql")
+    assert computed(TABLE, "old_pin", value, "postgresql") is not None
 
 
 def test_formulas_of_one_shape_are_equal_whatever_their_values():

@@ -1,6 +1,6 @@
 """Declare models: the options of `class Meta`, the registry, and errors of wrong declarations."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
@@ -126,6 +126,24 @@ def test_an_unknown_option_is_refused(shop):
             class Meta:
                 registry = shop
                 table_name = "people"
+
+    assert shop.models == {}
+
+
+def test_a_meta_that_is_no_class_is_refused(shop):
+    with pytest.raises(ModelError, match=r"Person\.Meta is a dict: write `class Meta:`"):
+
+        class Person(edgy.Model):
+            id: int = key()
+            Meta: ClassVar[dict[str, object]] = {"registry": shop}
+
+    with pytest.raises(ModelError, match=r"Person\.meta is made from `class Meta`"):
+
+        class Person(edgy.Model):  # type: ignore[no-redef]
+            id: int = key()
+
+            class meta:
+                registry = shop
 
     assert shop.models == {}
 
