@@ -204,7 +204,7 @@ class Pool:
         """
         while self._idle:
             connection, _ = self._idle.pop()
-            connection.terminate()
+            _cut(connection)
         for holder in self._holders():
             if holder.is_idle():
                 holder.terminate()
@@ -221,7 +221,7 @@ class Pool:
         latest = time.monotonic() - self._settings.max_idle
         while self._idle and self._idle[0][1] <= latest:
             connection, _ = self._idle.popleft()
-            connection.terminate()
+            _cut(connection)
         if self._idle:
             self._plan_expiry(max(self._idle[0][1] - latest, 0.001))
 
@@ -288,3 +288,10 @@ class Pool:
 def _plain(connection: Wrapped) -> "Plain | None":
     """Return the connection inside asyncpg's wrapper; None if the server has cut it."""
     return cast("Plain | None", cast(Any, connection)._con)
+
+
+def _cut(connection: Wrapped) -> None:
+    plain = _plain(connection)
+    # asyncpg's wrapper raises if the server was faster.
+    if plain is not None:
+        plain.terminate()

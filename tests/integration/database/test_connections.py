@@ -2,7 +2,8 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -36,10 +37,24 @@ CUT = text(
 """Cuts the connections of the database whose `application_name` is "to be cut"."""
 
 
-def idle_count(database: Database) -> int:
+def pool_of(database: Database) -> PostgresPool:
     backend = database._backend
     assert isinstance(backend, PostgresBackend)
-    return len(backend._pool._idle)
+    return backend._pool
+
+
+def idle_count(database: Database) -> int:
+    return len(pool_of(database)._idle)
+
+
+def expire(pool: PostgresPool) -> Callable[[], None]:
+    """Return a function that closes idle connections as if they were old."""
+
+    def end() -> None:
+        pool._idle = deque((connection, -1e9) for connection, _ in pool._idle)
+        pool._expire()
+
+    return end
 
 
 @pytest.fixture
@@ -90,6 +105,24 @@ async def test_a_connection_that_the_server_cut_is_not_taken_again(
         await admin.run(CUT)
         await asyncio.sleep(0.1)  # the end of the connection arrives
         for _ in range(3):
+            assert (await database.run(table)).rows == [{"one": 1}]
+
+
+async def test_idle_connections_are_ended_beside_some_that_the_server_has_cut(
+    postgres_url: str, table: Select
+) -> None:
+    url = f"{postgres_url}&application_name=to+be+cut&max_inactive_connection_lifetime=600"
+    async with Database(postgres_url) as admin, Database(url) as database:
+        pool = pool_of(database)
+        for end in (pool._end_idle, expire(pool)):
+            await asyncio.gather(*(hold_connection(database, table) for _ in range(3)))
+            plain = [connection._con for connection, _ in pool._idle]
+            assert len(plain) == 3
+            await admin.run(sa.select(sa.func.pg_terminate_backend(plain[1].get_server_pid())))
+            await eventually(lambda: plain[1].is_closed(), "the end of the connection")  # noqa: B023
+            end()
+            assert not pool._idle
+            assert all(connection.is_closed() for connection in plain)
             assert (await database.run(table)).rows == [{"one": 1}]
 
 
