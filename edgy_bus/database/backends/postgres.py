@@ -33,7 +33,7 @@ class PostgresBackend(Backend, postgres.PostgresBackend):
         self._settings = settings(url, target, options)
         self.compiling_dialect = compiling_dialect()
         self.translation = Translation(translate)
-        self.uses_pgbouncer = self._settings.pgbouncer
+        self.uses_pgbouncer = bool(self._settings.pgbouncer)
         self.definition_timeout = self._settings.definition_timeout
         self.max_connections = self._settings.max_connections
         self._pool = Pool(self._settings)

@@ -27,6 +27,9 @@ _AWAY = (
     asyncpg.CrashShutdownError,
 )
 _AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_MIXED_UP = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""Errors about the name of a prepared statement."""
+
 _WITH_VALUES = ("detail", "context", "internal_query")
 """Attributes of PostgreSQL's errors that can contain values of a row."""
 
@@ -45,6 +48,8 @@ def translate(error: Exception) -> DatabaseError | None:
             table=error.table_name,
             column=error.column_name,
         )
+    if pooled := _of_pooler(error):
+        return pooled
     temporary = _temporary(error)
     if temporary is not None:
         return temporary
@@ -52,6 +57,22 @@ def translate(error: Exception) -> DatabaseError | None:
         return DatabaseError(f"PostgreSQL cannot store a value: {error.args[0]}")
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         return DatabaseError(f"PostgreSQL: {error.args[0]}")
+    return None
+
+
+def _of_pooler(error: Exception) -> DatabaseError | None:
+    """Translate what only a pooler between program and server causes; None for other errors."""
+    if isinstance(error, _MIXED_UP):
+        return DatabaseError(
+            f"PostgreSQL: {error.args[0]}: is there a pooler such as pgbouncer with pool_mode = "
+            "transaction? Then add ?pgbouncer=true to the database URL"
+        )
+    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):
+        return DatabaseError(
+            f"PostgreSQL: {error.args[0]}: a pooler such as pgbouncer refuses it. Leave it out of "
+            "the database URL (schema= is search_path) and set it for the role: ALTER ROLE … IN "
+            "DATABASE … SET … = …"
+        )
     return None
 
 

@@ -18,7 +18,7 @@ from edgy_bus import telemetry
 from edgy_bus.database.backends.postgres_settings import Init, Settings
 from edgy_bus.database.backends.postgres_sockets import keep_alive, take_socket_away
 from edgy_bus.database.home import refuse_to_leave
-from edgy_bus.errors import DatabaseError, DatabaseUnavailable
+from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable
 from edgy_bus.services import PerLoop
 from edgy_bus.telemetry import catalogue
 
@@ -66,11 +66,33 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         try:
             # Now, so that a wrong address is reported here and not at the first statement.
-            await self.give_back(await self.take(), clean=True)
+            connection = await self.take()
+            await self._refuse_unknown_pooler(connection)
+            await self.give_back(connection, clean=True)
         except BaseException:
             self._pool.terminate()
             self._forget()
             raise
+
+    async def _refuse_unknown_pooler(self, connection: Wrapped) -> None:
+        """Refuse a pooler that nobody told of: statements of other programs could be mixed up.
+
+        Programs number their prepared statements alike, and the transactions of several programs
+        share a connection of the server behind a pooler in transaction mode.
+        """
+        if self._settings.pgbouncer is not None:
+            return
+        # The name "" and the transaction make the question safe behind a pooler as well.
+        async with connection.transaction():
+            prepared = await connection.prepare("SELECT pg_backend_pid()", name="")
+            pid: int = await prepared.fetchval()
+        if pid != connection.get_server_pid():
+            raise ConfigurationError(
+                "a pooler stands between this program and PostgreSQL. Say in the database URL how "
+                "it works: ?pgbouncer=true if a connection of the server is kept for a transaction "
+                "(pool_mode = transaction), ?pgbouncer=false if it is kept for as long as the "
+                "program is connected (pool_mode = session)"
+            )
 
     async def _init(self, connection: Plain) -> None:
         keep_alive(connection)

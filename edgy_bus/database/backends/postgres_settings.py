@@ -60,7 +60,8 @@ class Settings:
         close_timeout: seconds that `disconnect` may take.
         max_idle: seconds after which an unused connection is closed; 0 for never.
         max_queries: statements after which a connection is replaced.
-        pgbouncer: whether a pgbouncer in transaction mode stands before the server.
+        pgbouncer: whether a pgbouncer in transaction mode stands before the server; None if the
+            URL says nothing.
     """
 
     connection: Mapping[str, Any]
@@ -70,7 +71,7 @@ class Settings:
     close_timeout: float | None
     max_idle: float
     max_queries: int
-    pgbouncer: bool
+    pgbouncer: bool | None
 
     @property
     def max_connections(self) -> int:
@@ -100,7 +101,7 @@ def settings(url: DatabaseURL, target: Target, options: Mapping[str, Any]) -> Se
         server["application_name"] = chosen.pop("application_name")
     if target.schema is not None:
         server["search_path"] = quoted(target.schema)
-    pgbouncer = bool(chosen.pop("pgbouncer", False))
+    pgbouncer: bool | None = chosen.pop("pgbouncer", None)
     if pgbouncer:
         _suit_pgbouncer(chosen, target)
     limits = {

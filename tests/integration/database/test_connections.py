@@ -119,7 +119,7 @@ async def test_idle_connections_are_ended_beside_some_that_the_server_has_cut(
             plain = [connection._con for connection, _ in pool._idle]
             assert len(plain) == 3
             await admin.run(sa.select(sa.func.pg_terminate_backend(plain[1].get_server_pid())))
-            await eventually(lambda: plain[1].is_closed(), "the end of the connection")  # noqa: B023
+            await eventually(plain[1].is_closed, "the end of the connection")
             end()
             assert not pool._idle
             assert all(connection.is_closed() for connection in plain)

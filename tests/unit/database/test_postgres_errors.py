@@ -56,6 +56,23 @@ def test_an_error_of_the_driver_has_its_class(error: Exception, kind: type[objec
     assert type(translate(error)) is kind
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "remedy"),
+    [
+        ("26000", 'prepared statement "s1" does not exist', "pgbouncer=true"),
+        ("42P05", 'prepared statement "s1" already exists', "pgbouncer=true"),
+        ("08P01", "unsupported startup parameter: search_path", "ALTER ROLE"),
+    ],
+)
+def test_an_error_that_a_pooler_causes_names_the_remedy(
+    code: str, message: str, remedy: str
+) -> None:
+    translated = translate(server_error(code, message))
+    assert type(translated) is DatabaseError
+    assert message in str(translated)
+    assert remedy in str(translated)
+
+
 def test_a_lock_is_temporary_and_says_try_again() -> None:
     locked = translate(server_error("55P03", "canceling statement due to lock timeout"))
     assert isinstance(locked, TryAgain)

@@ -58,7 +58,8 @@ def test_pgbouncer_turns_the_statement_cache_off() -> None:
     assert chosen.pgbouncer
     assert chosen.connection["statement_cache_size"] == 0
     assert "pgbouncer" not in chosen.connection
-    assert not of("?pgbouncer=false").pgbouncer
+    assert of("?pgbouncer=false").pgbouncer is False
+    assert of("").pgbouncer is None
 
 
 def test_pgbouncer_with_a_schema_is_refused() -> None:
