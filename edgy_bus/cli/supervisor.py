@@ -22,6 +22,8 @@ from edgy_bus.telemetry import catalogue
 _LONGEST_PAUSE = 30.0
 _STEADY = 60.0
 """Seconds of life after which the death of a process counts as its first."""
+_LOOK = 2.0
+"""Seconds between two looks at the health files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,13 @@ class Command:
         words: the command, to which each process adds a health file of its own.
         count: the number of processes.
         grace: seconds between SIGTERM and SIGKILL.
+        patience: seconds without progress after which a process that has worked is replaced.
     """
 
     words: Sequence[str]
     count: int
     grace: float
+    patience: float
 
 
 async def supervise(
@@ -68,15 +72,14 @@ async def supervise(
     stop.before_leaving(kill)
     stop.may_take(command.grace + MARGIN)
     life.progress()
-    # What processes of a former program left would be taken for the state of the new ones.
-    for file in files:
-        Life(file).progress()
+    for child in children:
+        child.forget_health()
     async with asyncio.TaskGroup() as group:
         for child in children:
             group.create_task(child.keep())
         while not stop.asked.is_set():
             _show_life(life, [file for file in files if file is not None])
-            await happens(stop.asked, 2.0)
+            await happens(stop.asked, _LOOK)
 
 
 def _show_life(life: Life, files: Sequence[Path]) -> None:
@@ -90,6 +93,30 @@ def _show_life(life: Life, files: Sequence[Path]) -> None:
         life.progress(
             is_ready=all(reading is not None and reading.is_ready for reading in readings)
         )
+
+
+class Silence:
+    """Counts for how long a process that has worked makes no progress.
+
+    Args:
+        patience: seconds without progress after which the process hangs.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._written = 0.0
+        self._silent = 0.0
+
+    def hangs(self, reading: Reading | None, seconds: float) -> bool:
+        """Take the health file as it is, `seconds` after the last look at it."""
+        # A start may take as long as it needs: imports, hooks, a database that is away.
+        if reading is None or not reading.is_ready or reading.written != self._written:
+            self._written = 0.0 if reading is None else reading.written
+            self._silent = 0.0
+            return False
+        # Counted in looks, not by the clock: a machine that was suspended has hung no process.
+        self._silent += seconds
+        return self._silent >= self._patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +137,18 @@ class _Child:
         stopping: asyncio.Event,
         metrics: ChildMetrics | None,
     ) -> None:
-        health = files.health
+        health = self._health = files.health
         self._command = [*command.words, *(["--health-file", str(health)] if health else [])]
         self._grace = command.grace
+        self._patience = command.patience
         self._stopping = stopping
         self._metrics = metrics
         self._metrics_file = files.metrics
         self._process: asyncio.subprocess.Process | None = None
+
+    def forget_health(self) -> None:
+        """Reset the health file: what a former process left is not the state of the next one."""
+        Life(self._health).progress()
 
     def kill(self) -> None:
         """End the process at once; called from another thread than that of the event loop."""
@@ -137,6 +169,7 @@ class _Child:
             if self._stopping.is_set():
                 return
             telemetry.emit(catalogue.WorkerDied(status=status))
+            self.forget_health()
             # A program that dies at its start is restarted ever more slowly.
             pause = 1.0 if time.monotonic() - started > _STEADY else min(_LONGEST_PAUSE, pause * 2)
             await happens(self._stopping, pause)
@@ -157,9 +190,12 @@ class _Child:
         )
         ended = asyncio.create_task(process.wait())
         signalled = asyncio.create_task(self._stopping.wait())
+        hung = asyncio.create_task(self._hang())
         try:
-            await asyncio.wait((ended, signalled), return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
+            await asyncio.wait((ended, signalled, hung), return_when=asyncio.FIRST_COMPLETED)
+            if hung.done():
+                telemetry.emit(catalogue.WorkerHung(pid=process.pid, seconds=self._patience))
+            elif not ended.done():
                 # The process may have ended just now, by itself.
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGTERM)
@@ -167,9 +203,19 @@ class _Child:
         finally:
             # Also when the supervisor itself is cancelled: no process may outlive its supervisor.
             signalled.cancel()
+            hung.cancel()
             with suppress(ProcessLookupError):
                 process.kill()
         return await ended
+
+    async def _hang(self) -> None:
+        """Return when the process hangs."""
+        silence = Silence(self._patience)
+        while True:
+            reading = None if self._health is None else _read(self._health)
+            if silence.hangs(reading, _LOOK):
+                return
+            await asyncio.sleep(_LOOK)
 
 
 def _read(file: Path) -> Reading | None:

@@ -23,6 +23,7 @@ from edgy_bus.cli.running import (
 )
 from edgy_bus.cli.supervisor import Command, supervise
 from edgy_bus.environment import METRICS_FILE
+from edgy_bus.health import HEALTH_AGE
 from edgy_bus.http import Address, ServiceView, show
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
@@ -68,23 +69,26 @@ def work(call: WorkerCall) -> None:
         run(process.run, verbose=call.verbose)
         return
     # Each process imports the program anew: a fork would share connections and event loops.
-    command, grace = call.command(), settings.grace + 2 * MARGIN
-    run(
-        lambda stop: _supervise(bus, call, Command(command, call.processes, grace), address, stop),
-        verbose=call.verbose,
+    command = Command(
+        call.command(),
+        call.processes,
+        settings.grace + 2 * MARGIN,
+        # A process whose event loop is blocked ends by itself before, and names the line.
+        settings.max_blocked + HEALTH_AGE,
     )
+    run(lambda stop: _supervise(bus, call, command, address, stop), verbose=call.verbose)
 
 
 async def _supervise(
     bus: Bus, call: WorkerCall, command: Command, address: Address | None, stop: Stop
 ) -> None:
-    if address is None:
-        await supervise(command, Life(call.health_file), stop)
-        return
     async with AsyncExitStack() as stack:
         # Where processes leave their metrics, and their health unless the operator wants to see it.
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgy-bus-")))
         life = Life(call.health_file or folder / "health")
+        if address is None:
+            await supervise(command, life, stop)
+            return
         metrics = ChildMetrics(folder, call.processes)
         showing = await show(address, life.pulse, stack)
         showing.children = metrics.series
