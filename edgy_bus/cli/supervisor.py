@@ -1,20 +1,18 @@
 """Several worker processes under a supervisor, which starts, restarts and stops processes."""
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgy_bus import telemetry
+from edgy_bus.cli.child import Child
 from edgy_bus.cli.health_file import Reading, read
 from edgy_bus.cli.life import Life
 from edgy_bus.cli.metrics_file import ChildMetrics
 from edgy_bus.cli.running import MARGIN, Stop
-from edgy_bus.environment import FOLLOW_STDIN, METRICS_FILE
+from edgy_bus.environment import METRICS_FILE
 from edgy_bus.health import HEALTH_AGE
 from edgy_bus.services import happens
 from edgy_bus.telemetry import catalogue
@@ -60,23 +58,23 @@ async def supervise(
         for number in range(command.count)
     ]
     metrics_files = [None] * command.count if metrics is None else metrics.files
-    children = [
-        _Child(command, Files(file, metrics_file), stop.asked, metrics)
+    places = [
+        _Place(command, Files(file, metrics_file), stop.asked, metrics)
         for file, metrics_file in zip(files, metrics_files, strict=True)
     ]
 
     def kill(_: str) -> None:
-        for child in children:
-            child.kill()
+        for place in places:
+            place.kill()
 
     stop.before_leaving(kill)
     stop.may_take(command.grace + MARGIN)
     life.progress()
-    for child in children:
-        child.forget_health()
+    for place in places:
+        place.forget_health()
     async with asyncio.TaskGroup() as group:
-        for child in children:
-            group.create_task(child.keep())
+        for place in places:
+            group.create_task(place.keep())
         while not stop.asked.is_set():
             _show_life(life, [file for file in files if file is not None])
             await happens(stop.asked, _LOOK)
@@ -127,7 +125,7 @@ class Files:
     metrics: Path | None
 
 
-class _Child:
+class _Place:
     """A process and its successors."""
 
     def __init__(
@@ -144,7 +142,7 @@ class _Child:
         self._stopping = stopping
         self._metrics = metrics
         self._metrics_file = files.metrics
-        self._process: asyncio.subprocess.Process | None = None
+        self._child: Child | None = None
 
     def forget_health(self) -> None:
         """Reset the health file: what a former process left is not the state of the next one."""
@@ -152,12 +150,8 @@ class _Child:
 
     def kill(self) -> None:
         """End the process at once; called from another thread than that of the event loop."""
-        # The event loop may reap the process between these two lines, but the number of a process
-        # is not given to another process so soon.
-        process = self._process
-        if process is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+        if self._child is not None:
+            self._child.kill_from_thread()
 
     async def keep(self) -> None:
         pause = 1.0
@@ -174,39 +168,25 @@ class _Child:
             pause = 1.0 if time.monotonic() - started > _STEADY else min(_LONGEST_PAUSE, pause * 2)
             await happens(self._stopping, pause)
 
-    def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, FOLLOW_STDIN: "1"}
-        if self._metrics_file is not None:
-            environment[METRICS_FILE] = str(self._metrics_file)
-        return environment
-
     async def _live(self) -> int:
         """Run a process to its end, and return its exit status."""
-        process = self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            env=self._environment(),
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which sends SIGTERM
-        )
-        ended = asyncio.create_task(process.wait())
+        metrics = self._metrics_file
+        environment = {} if metrics is None else {METRICS_FILE: str(metrics)}
+        child = self._child = await Child.start(self._command, environment)
         signalled = asyncio.create_task(self._stopping.wait())
         hung = asyncio.create_task(self._hang())
         try:
-            await asyncio.wait((ended, signalled, hung), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((child.ended, signalled, hung), return_when=asyncio.FIRST_COMPLETED)
             if hung.done():
-                telemetry.emit(catalogue.WorkerHung(pid=process.pid, seconds=self._patience))
-            elif not ended.done():
-                # The process may have ended just now, by itself.
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGTERM)
-                await asyncio.wait((ended,), timeout=self._grace)
+                telemetry.emit(catalogue.WorkerHung(pid=child.pid, seconds=self._patience))
+            elif not child.ended.done():
+                await child.end(self._grace)
         finally:
             # Also when the supervisor itself is cancelled: no process may outlive its supervisor.
             signalled.cancel()
             hung.cancel()
-            with suppress(ProcessLookupError):
-                process.kill()
-        return await ended
+            child.kill()
+        return await child.ended
 
     async def _hang(self) -> None:
         """Return when the process hangs."""

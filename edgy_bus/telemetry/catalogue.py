@@ -675,6 +675,23 @@ class WorkerHung(Notice):
 
 
 @_entry
+class ProgramChanged(Notice):
+    """Files of a worker with `--reload` have changed: the worker begins anew."""
+
+    name: ClassVar[str] = "program.changed"
+    files: Sequence[str]
+
+
+@_entry
+class ProgramWaits(Notice):
+    """A worker with `--reload` has ended by itself; it begins anew at the next change of a file."""
+
+    name: ClassVar[str] = "program.waits"
+    level: ClassVar[int] = logging.WARNING
+    status: int
+
+
+@_entry
 class LoopBlocked(Notice):
     """A receiver, or other code, keeps the event loop of a worker from everything else.
 
