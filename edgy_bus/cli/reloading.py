@@ -84,10 +84,12 @@ class _Reloading:
             await asyncio.wait((child.ended, *over), return_when=asyncio.FIRST_COMPLETED)
             if child.ended.done():
                 telemetry.emit(catalogue.ProgramWaits(status=child.ended.result()))
+                # Not begun anew at once: the same mistake would end the program again and again.
                 await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
             else:
                 await child.end(_GRACE)
         finally:
+            # Also when this task is cancelled: no process may outlive the program.
             child.kill()
             for task in over:
                 task.cancel()

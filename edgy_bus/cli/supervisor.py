@@ -177,6 +177,7 @@ class _Place:
         hung = asyncio.create_task(self._hang())
         try:
             await asyncio.wait((child.ended, signalled, hung), return_when=asyncio.FIRST_COMPLETED)
+            # A process that hangs would not answer SIGTERM either.
             if hung.done():
                 telemetry.emit(catalogue.WorkerHung(pid=child.pid, seconds=self._patience))
             elif not child.ended.done():
