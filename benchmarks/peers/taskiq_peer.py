@@ -39,7 +39,7 @@ async def main() -> None:
         worker = asyncio.create_task(
             run_receiver_task(BROKER, max_async_tasks=100, max_prefetch=100)
         )
-        await peer.until(lambda: COUNTER.seen >= TASK.count)
+        await peer.all_handled(COUNTER)
         worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await worker
