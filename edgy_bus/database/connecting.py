@@ -116,6 +116,11 @@ class ConnectingDatabase(core.Database):
         joined = inherited(self) or self._shared
         return self._backend.connection() if joined is None else joined.join()
 
+    @property
+    def is_rolled_back(self) -> bool:
+        """Return whether a `rolled_back()` block is open."""
+        return self._shared is not None
+
     @asynccontextmanager
     async def rolled_back(self) -> AsyncIterator[None]:
         """Take back, at the end, what any task has written inside of the block: for tests.
@@ -130,7 +135,8 @@ class ConnectingDatabase(core.Database):
         if self._shared is not None:
             raise DatabaseError("this database is inside of a `rolled_back()` block already")
         backend = self._backend
-        async with sharing(backend.connection(), backend.translation) as self._shared:
+        async with sharing(backend.connection(), backend.translation) as shared:
+            self._shared = shared
             try:
                 yield
             finally:
