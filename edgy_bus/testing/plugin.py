@@ -159,6 +159,8 @@ async def _edgy_bus_anyio_database(request: pytest.FixtureRequest) -> "AsyncIter
 
 def _awaited(request: pytest.FixtureRequest, name: str) -> object:
     """Return the value of a fixture that is a coroutine, run by the plugin that runs the test."""
+    # First, because an error from here has no traceback through the plugins.
+    request.getfixturevalue("edgy_bus_app")
     node = request.node
     if node.get_closest_marker("anyio") is not None or "anyio_backend" in request.fixturenames:
         runner = "anyio"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.testing.support import run_pytest
+from tests.integration.testing.support import ANYIO, run_pytest
 
 PAGE = Path(__file__).parents[3] / "docs" / "testing.md"
 FILES = {
@@ -15,14 +15,6 @@ FILES = {
     )
 }
 TESTS = sorted(name for name in FILES if name.startswith("test_"))
-
-ANYIO = """
-import pytest
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-"""
 
 pytest_plugins = ["pytester"]
 
