@@ -59,7 +59,8 @@ class InlineBroker(MemoryBroker):
 
     def __init__(self) -> None:
         self.passed = 0.0
-        super().__init__(lambda: time.time() + self.passed)
+        began = time.time()
+        super().__init__(lambda: began + self.passed)
         self.published: list[Event] = []
         self.changed = asyncio.Event()
 
@@ -116,8 +117,23 @@ class InlineBroker(MemoryBroker):
         *,
         number: int = 0,
     ) -> None:
-        await super().note(lease, notes, kept, number=number)
+        _, group = self._owned(lease)
+        timed = {entry: self._timed(raw, group.notes.get(entry)) for entry, raw in notes.items()}
+        await super().note(lease, timed, kept, number=number)
         self.changed.set()
+
+    def _timed(self, raw: bytes, before: bytes | None) -> bytes:
+        """Return the notes of an entry, with times by the clock of the test."""
+        event_id = loads(raw)[0]
+        former, notes = unpack_notes(event_id, before), unpack_notes(event_id, raw)
+        for name, note in notes.items():
+            if note.due:
+                known = former.get(name, NOTHING)
+                # A call that waits is not called again before `make_due` has changed its note.
+                is_known = known.due and (known.attempts, known.wait) == (note.attempts, note.wait)
+                due = known.due if is_known else self._clock() + note.wait
+                notes[name] = replace(note, due=due)
+        return pack_notes(event_id, notes)
 
     def turns(self, subscriptions: Sequence[Subscription]) -> Iterator[Turn]:
         """Yield the turns that are not finished, of all groups, oldest first in each stream."""
@@ -145,8 +161,7 @@ class InlineBroker(MemoryBroker):
             note = notes.get(subscription.name, NOTHING)
             if subscription.signal != envelope.signal or note.done:
                 continue
-            due = note.due - FROZEN - self._clock()
-            yield Turn(subscription, envelope, note, max(0.0, due) if note.due else 0.0)
+            yield Turn(subscription, envelope, note, self._until(note))
 
     def given_up(self) -> Iterator[tuple[DeadLetter, bool]]:
         """Yield the dead letters, and the parked events of held rows with True."""
@@ -162,9 +177,14 @@ class InlineBroker(MemoryBroker):
                 event_id = loads(raw)[0]
                 notes = unpack_notes(event_id, raw)
                 for name, note in notes.items():
-                    if note.due and note.due - FROZEN <= self._clock():
+                    if note.due and not self._until(note):
                         notes[name] = replace(note, due=0.0, wait=0.0)
                 group.notes[entry] = pack_notes(event_id, notes)
+
+    def _until(self, note: Note) -> float:
+        """Return the seconds that have to pass until a call is due."""
+        # A float of the time since 1970 knows no nanoseconds.
+        return round(max(0.0, note.due - FROZEN - self._clock()), 3) if note.due else 0.0
 
     def _groups(self) -> Iterator[Group]:
         for stream in self._streams.values():

@@ -6,8 +6,8 @@ that is due is handled, and stops the worker.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import delete
@@ -30,6 +30,9 @@ from edgy_bus.wiring import Connections
 
 PATIENCE = 30.0
 """Seconds that the receivers of a drain may take, by the clock of the day."""
+
+_EXACTNESS = 0.001
+"""Seconds by which the sum of some waits may miss the time that a test lets pass."""
 
 _SHOWN = 10
 """Events that an error lists."""
@@ -97,7 +100,6 @@ class InlineBus:
         self._runs = Runs(app, mode)
         self._broker = self._runs.broker
         self._maker = EventMaker(app)
-        self._known_dead: set[tuple[str, str]] = set()
 
     # What the test does
 
@@ -119,21 +121,8 @@ class InlineBus:
                 receivers that do not end.
             DatabaseError: inside of a transaction of the test, which no receiver could see.
         """
-        self._refuse_transaction("drain")
-        self._runs.failures.clear()
-        known = self._known_dead
-        try:
-            async with asyncio.timeout(patience) as limit:
-                await self._runs.handle_due()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise DrainFailed(self._stuck(patience)) from None
-        finally:
-            new = [each for each in self.dead if (each.receiver, each.event.id) not in known]
-            self._known_dead = {(each.receiver, each.event.id) for each in self.dead}
-        if check:
-            self._check(new)
+        with self._reporting("drain", check=check):
+            await self._run(patience)
 
     async def advance(self, seconds: float, *, check: bool = True) -> None:
         """Let time pass, and drain at each moment at which a call is due, and at the end.
@@ -145,13 +134,14 @@ class InlineBus:
             check: as for `drain`.
         """
         end = self._broker.passed + seconds
-        while (waits := [each.seconds for each in self.waiting]) and min(waits) > 0:
-            if self._broker.passed + min(waits) > end:
-                break
-            self._broker.passed += min(waits)
-            await self.drain(check=False)
-        self._broker.passed = max(end, self._broker.passed)
-        await self.drain(check=check)
+        with self._reporting("advance", check=check):
+            while waits := [each.seconds for each in self.waiting if each.seconds]:
+                if self._broker.passed + min(waits) > end + _EXACTNESS:
+                    break
+                self._broker.passed += min(waits)
+                await self._run(PATIENCE)
+            self._broker.passed = max(end, self._broker.passed)
+            await self._run(PATIENCE)
 
     async def deliver(self, *events: Event, check: bool = True) -> None:
         """Let receivers handle events as if a service had published them, and drain.
@@ -271,7 +261,26 @@ class InlineBus:
             for letter, held in self._broker.given_up()
         ]
 
+    async def _run(self, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience) as limit:
+                await self._runs.handle_due()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DrainFailed(self._stuck(patience)) from None
+
     # Errors
+
+    @contextmanager
+    def _reporting(self, method: str, *, check: bool) -> Iterator[None]:
+        """Raise an error at the end for what failed, waits or was given up inside of the block."""
+        self._refuse_transaction(method)
+        self._runs.failures.clear()
+        known = {(each.receiver, each.event.id) for each in self.dead}
+        yield
+        if check:
+            self._check([each for each in self.dead if (each.receiver, each.event.id) not in known])
 
     def _refuse_transaction(self, method: str) -> None:
         if any(database.in_transaction for database in self.app.databases()):
@@ -282,10 +291,9 @@ class InlineBus:
             )
 
     def _stuck(self, patience: float) -> str:
-        running = [call.receiver for call in self._runs.calls.running]
-        if running:
+        if running := ", ".join(self._runs.cut_off):
             return (
-                f"drain(): after {patience:g} s, these receivers still run: {', '.join(running)}. "
+                f"drain(): after {patience:g} s, these receivers still run: {running}. "
                 "What do they wait for? Give them more time with drain(patience=…)"
             )
         turns = [

@@ -30,6 +30,8 @@ class Runs:
         broker: the broker of the test.
         calls: the calls of the receivers.
         failures: the failed calls since the last `clear`, without those of chaos.
+    cut_off: the receivers that still ran when the patience of the test was over.
+        cut_off: receivers that still ran when the patience of the test was over.
     """
 
     def __init__(self, app: Bus, mode: str) -> None:
@@ -37,6 +39,7 @@ class Runs:
         self.broker = InlineBroker()
         self.calls = Calls(self.broker.changed.set)
         self.failures: list[FailedCall] = []
+        self.cut_off: list[str] = []
         self.wiring = required(app.wiring, "the fixture of a test")
         self._mode = mode
         self._start = self.broker.remember()
@@ -127,6 +130,7 @@ class Runs:
         try:
             await self._until_at_rest(worker)
         finally:
+            self.cut_off = [call.receiver for call in self.calls.running]
             # A consumer that hands its leases over takes its time. Nobody waits for these.
             for consumer in worker.consumers:
                 await consumer.abort()
