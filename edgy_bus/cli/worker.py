@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 
 from edgy_bus.bus import Bus
 from edgy_bus.cli.life import Life
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.metrics_file import ChildMetrics, MetricsFile
 from edgy_bus.cli.reloading import changes_below, reload
 from edgy_bus.cli.running import (
@@ -27,6 +26,7 @@ from edgy_bus.environment import METRICS_FILE
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.health import HEALTH_AGE
 from edgy_bus.http import Address, ServiceView, show
+from edgy_bus.loading import load_bus
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 
