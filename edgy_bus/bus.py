@@ -9,7 +9,7 @@ from edgy_bus.database import Database
 from edgy_bus.environment import version_of
 from edgy_bus.events import check_name
 from edgy_bus.http import ServiceView
-from edgy_bus.lifecycle import Hook, Lifecycle
+from edgy_bus.lifecycle import Hook, Lifecycle, check_start, run_hook
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
 from edgy_bus.origin import context
@@ -20,7 +20,7 @@ from edgy_bus.runtime.hooks import ErrorHook, check_hook
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Startable
-from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
+from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings, flag
 from edgy_bus.signals import NameKeywords
 from edgy_bus.sources import Source
 from edgy_bus.wiring import Connections, required, wire
@@ -69,16 +69,16 @@ class Bus(Startable):
         self.service = check_name(service, "the service")
         self.version = version_of(version)
         self.group = check_name(group or service, "the group")
-        self.events = events = events or EventSettings()
-        self.relaying = relaying = relaying or RelaySettings()
-        self.working = working or WorkerSettings()
+        self.events = events = EventSettings.given(events, "events")
+        self.relaying = relaying = RelaySettings.given(relaying, "relaying")
+        self.working = WorkerSettings.given(working, "working")
         self.wiring = wire(url, prefix, service, events, relaying, signing_keys=signing_keys)
         self.broker = None if self.wiring is None else self.wiring.broker
         self.view = ServiceView(http)
         self._registration = Registration(self.service, self.group, publish, local=url is None)
         self._modules = ReceiverModules(receivers, self._registration.connected)
         self.registries = self._registration.sources
-        self._relay_here = relay
+        self._relay_here = flag(relay, "relay")
         self._hooks: list[Hook] = []
         self.on_errors: list[ErrorHook] = []
         self._connections = Connections()
@@ -106,7 +106,7 @@ class Bus(Startable):
 
     def on_start(self, hook: Hook) -> Hook:
         """Await `hook()` in each service, worker and relay process, with connected databases."""
-        self._hooks.append(hook)
+        self._hooks.append(check_start(hook))
         return hook
 
     def on_error(self, hook: ErrorHook) -> ErrorHook:
@@ -133,7 +133,7 @@ class Bus(Startable):
         self._modules.report()
         await self._connections.open(stack, self.databases())
         for hook in self._hooks:
-            await hook()
+            await run_hook(hook)
         # After the hooks, which may import modules that declare signals.
         self._registration.complete()
         relays = await self.wiring.start(stack, relay=self._relay_here) if self.wiring else []

@@ -86,9 +86,9 @@ class OperationError(EdgyBusError):
 
 
 class UnknownAttribute(OperationError, AttributeError):
-    """Report an attribute that a QuerySet does not have."""
+    """Report an attribute that a QuerySet, or the class of a model, does not have."""
 
-    # An AttributeError as well: `hasattr` and `getattr` with a default work on sets.
+    # An AttributeError as well: `hasattr` and `getattr` with a default work on both.
 
 
 class ObjectNotFound(OperationError):

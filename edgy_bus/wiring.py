@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.brokers.redis import RedisBroker
@@ -30,6 +31,7 @@ from edgy_bus.services import Bell, Service
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signing import Signer
 from edgy_bus.sources import Source
+from edgy_bus.telemetry import catalogue
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
@@ -51,12 +53,18 @@ def make_broker(url: str, prefix: str) -> Broker:
     Raises:
         ConfigurationError: for a URL or a prefix that cannot be used.
     """
+    if not isinstance(url, str):
+        raise ConfigurationError(
+            f"the url of a bus is text, not a {type(url).__name__}: write for example "
+            'Bus("redis://localhost:6379/0", service="app")'
+        )
     # The rest of the URL may contain a password, and stays out of the message.
     scheme = named[1] if (named := _SCHEME.match(url)) else ""
     if scheme not in _BROKERS:
         supported = ", ".join(f"{name}://" for name in _BROKERS)
         raise ConfigurationError(
-            f"unknown broker scheme {scheme!r}: the supported schemes are {supported}"
+            f"unknown broker scheme {scheme!r}: the supported schemes are {supported}; write for "
+            "example redis://localhost:6379/0"
         )
     return _BROKERS[scheme](url, prefix)
 
@@ -128,6 +136,8 @@ class Wiring:
         self._relaying = relaying
         self._signer = signer
         self._announcer = Announcer(broker, events, signer)
+        self._is_attended = False
+        """Whether the bus was started, or nobody has to: or the missing start is reported."""
 
     @property
     def parts(self) -> Parts:
@@ -154,6 +164,7 @@ class Wiring:
 
         # The bell wakes the relay of this process, the notifier the relays of other processes.
         def ring() -> None:
+            self._require_attention()
             bell.ring()
             notifier.ring()
 
@@ -167,6 +178,16 @@ class Wiring:
         source.writer = writer
         relay = self._relay(store, bell, names)
         self._outboxes.append(OutboxParts(Publisher(source, store, writer), relay, notifier))
+
+    def _require_attention(self) -> None:
+        """Report, once, that events are written and that the bus was never started."""
+        if self._is_attended:
+            return
+        self._is_attended = True
+        # No running bus logs notices.
+        stop_logging = log_telemetry()
+        telemetry.emit(catalogue.OutboxUnattended(service=self._service))
+        stop_logging()
 
     def _relay(self, store: OutboxStore, bell: Bell, names: Names) -> Relay:
         def models() -> Mapping[str, int]:
@@ -191,6 +212,7 @@ class Wiring:
             stack: stops the loops.
             relay: whether the relays run here.
         """
+        self._is_attended = True
         # First on the stack, closed last: every loop may use the broker until its end.
         stack.push_async_callback(self.broker.close)
         for outbox in self._outboxes:
@@ -240,6 +262,7 @@ class Wiring:
     @asynccontextmanager
     async def operating(self, databases: Iterable[Database]) -> AsyncIterator[Parts]:
         """Hold the connections to these databases and the broker, and start nothing."""
+        self._is_attended = True
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.broker.close)
             await Connections().open(stack, databases)

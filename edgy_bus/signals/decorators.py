@@ -33,6 +33,8 @@ class Connector:
             keywords["local"] = True
         options = Options(**keywords)
         models = senders if isinstance(senders, list | tuple | set) else [senders]
+        if not models:
+            raise self._refused("an empty list", f"write @{self.name}([User, Order])")
         signals = [self._signal(model) for model in models]
         # All models are checked before any is connected: a mistake connects nothing.
         for signal in signals:
@@ -49,10 +51,24 @@ class Connector:
         signals = getattr(getattr(sender, "meta", None), "signals", None)
         if isinstance(sender, type) and isinstance(signals, Broadcaster):
             return signals[self.name]
-        hint = ""
+        raise self._refused(*self._described(sender))
+
+    def _described(self, sender: object) -> tuple[str, str]:
+        """Return a wrong sender as text, and what to write instead."""
         if isinstance(sender, str):
-            hint = f'; for a model of another service use bus.receiver({sender!r}, "{self.name}")'
-        raise SignalError(f"@{self.name} takes a model or a list of models, not {sender!r}{hint}")
+            use = f'bus.receiver({sender!r}, "{self.name}")'
+            return repr(sender), f"for a model of another service use {use}"
+        model = type(sender)
+        if isinstance(getattr(getattr(model, "meta", None), "signals", None), Broadcaster):
+            # Not the instance's own text, which shows values of the row.
+            name = model.__name__
+            return f"an instance of {name}", f"write the class, @{self.name}({name})"
+        if isinstance(sender, type):
+            return sender.__name__, f"{sender.__name__} is no edgy_bus.Model"
+        return repr(sender), f"write @{self.name}(User) above the receiver"
+
+    def _refused(self, sender: str, hint: str) -> SignalError:
+        return SignalError(f"@{self.name} takes a model or a list of models, not {sender}; {hint}")
 
 
 pre_save = Connector("pre_save")

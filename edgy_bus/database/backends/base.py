@@ -14,6 +14,12 @@ from edgy_bus.errors import DatabaseError
 
 T = TypeVar("T")
 
+CREATE_TABLES = (
+    "create the tables in the database of the URL, with `await registry.create_all()` or with your "
+    "migrations"
+)
+"""What to do about a table that does not exist."""
+
 RawRow = Sequence[Any]
 """A row as the driver returned it: values in the order of the columns, without conversion."""
 
