@@ -1,6 +1,5 @@
 """Charts of a group as shapes: columns of events and errors, lines where a version begins."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,11 +14,11 @@ WIDTH, HEIGHT = 864, 120
 _LINES = 3
 """Hours between two lines of time: eight in a day."""
 
-_APART = 100
-"""Units between two versions that both have a text."""
+_LETTER = 7
+"""Units of a letter of a version."""
 
 _LETTERS = 14
-"""Letters of a version that fit into that."""
+"""The most letters of a version that a chart shows."""
 
 
 class Column(NamedTuple):
@@ -37,6 +36,8 @@ class Mark(NamedTuple):
 
     x: float
     text: str
+    ends: bool = False
+    """Whether the text ends at the line, and does not begin there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,22 @@ def _hours(begin: datetime, span: timedelta) -> tuple[Mark, ...]:
 
 
 def _versions(history: GroupHistory, begin: datetime, span: timedelta) -> tuple[Mark, ...]:
-    places = [_x(each.at, begin, span) for each in history.versions]
-    following = [*places, math.inf][1:]
-    # Texts on top of each other say nothing; the words below the chart have all of them.
-    return tuple(
-        Mark(x, _short(change.version) if after - x >= _APART else "")
-        for change, x, after in zip(history.versions, places, following, strict=True)
-    )
+    marks: list[Mark] = []
+    right: float = WIDTH
+    # The newest first: of texts that would stand on top of each other, it is the one to read. The
+    # words below the chart have all of them.
+    for change in reversed(history.versions):
+        x, text = _x(change.at, begin, span), _short(change.version)
+        width = (len(text) + 1) * _LETTER
+        if x + width <= right:
+            marks.append(Mark(x, text))
+        elif not marks:
+            marks.append(Mark(x, text, ends=True))
+            x -= width
+        else:
+            marks.append(Mark(x, ""))
+        right = x
+    return tuple(reversed(marks))
 
 
 def _short(version: str) -> str:

@@ -44,9 +44,12 @@ def test_a_day_has_lines_of_time_and_of_versions() -> None:
 
 
 def test_texts_of_versions_do_not_overlap() -> None:
-    began = [(timedelta(hours=12), "1"), (timedelta(hours=11), "2"), (timedelta(hours=1), "b" * 64)]
+    hours = {12: "10.0.12", 11: "2.0", 10: "3.0", 4: "4.0", 1: "b" * 64}
+    began = [(timedelta(hours=ago), version) for ago, version in hours.items()]
     chart = errors_of(in_steps(view({}, *began)))
-    assert [mark.text for mark in chart.versions] == ["", "2", "b" * 13 + "…"]
+    texts = ["", "2.0", "3.0", "", "b" * 13 + "…"]
+    assert [mark.text for mark in chart.versions] == texts
+    assert [mark.ends for mark in chart.versions] == [False] * 4 + [True]
 
 
 async def test_the_page_of_a_group_has_charts_and_words(come: Come, broker: MemoryBroker) -> None:
