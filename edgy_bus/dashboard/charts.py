@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from edgy_bus.brokers.base import Tally
-from edgy_bus.operations import GroupHistory
+from edgy_bus.operations import WorkHistory
 
 WIDTH, HEIGHT = 864, 120
 """Units of a drawing; browsers scale it."""
@@ -57,12 +57,12 @@ class Chart:
     versions: tuple[Mark, ...]
 
 
-def events_of(history: GroupHistory) -> Chart:
+def events_of(history: WorkHistory) -> Chart:
     """Return the chart of the events that were handled."""
     return _chart(history, lambda tally: tally.handled, _handled)
 
 
-def errors_of(history: GroupHistory) -> Chart:
+def errors_of(history: WorkHistory) -> Chart:
     """Return the chart of repeated calls and dead letters."""
     return _chart(history, lambda tally: tally.retried + tally.dead, _failed)
 
@@ -76,7 +76,7 @@ def _failed(tally: Tally) -> str:
 
 
 def _chart(
-    history: GroupHistory, value: Callable[[Tally], int], words: Callable[[Tally], str]
+    history: WorkHistory, value: Callable[[Tally], int], words: Callable[[Tally], str]
 ) -> Chart:
     values = [value(step.tally) for step in history.steps]
     most = max(1, *values)
@@ -103,7 +103,7 @@ def _hours(begin: datetime, span: timedelta) -> tuple[Mark, ...]:
     )
 
 
-def _versions(history: GroupHistory, begin: datetime, span: timedelta) -> tuple[Mark, ...]:
+def _versions(history: WorkHistory, begin: datetime, span: timedelta) -> tuple[Mark, ...]:
     marks: list[Mark] = []
     right: float = WIDTH
     # The newest first: of texts that would stand on top of each other, it is the one to read. The

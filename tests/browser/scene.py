@@ -1,10 +1,8 @@
 """A bus with something to see on every page: the same at each time, but for the time itself."""
 
 import math
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import redis.asyncio
 
@@ -13,15 +11,14 @@ from edgy_bus.brokers.base.relays import place_of
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.codec import dumps
 from edgy_bus.events import Partition, partitions_of
-from edgy_bus.operations import operator_name
 from edgy_bus.testing.conformance.relays import card_of
 from tests.support import bury, event, hold, publish
 
 USERS, ORDERS = "accounts.User", "shop.Order"
 
 WORKERS = {
-    "mail": ("mail-7c9f-0:12", "mail-7c9f-1:12"),
-    "search": ("search-54d8-0:9",),
+    "mail": ("3f9a1c07be52", "a4410d9e6f83"),
+    "search": ("0c77e2b15d3a",),
     "audit": (),
 }
 """Group to its workers."""
@@ -49,14 +46,34 @@ async def _letters(broker: RedisBroker) -> None:
     await broker.declare(ORDERS, 4)
     refused = [event(str(41 + number), number) for number in range(5)]
     await bury(
-        broker, *refused, partition=users, receiver="app.send_welcome", reason="SMTPRecipientsRefused"
+        broker,
+        *refused,
+        partition=users,
+        receiver="app.send_welcome",
+        reason="SMTPRecipientsRefused",
     )
     await bury(
-        broker, event("7", 9), partition=orders, receiver="app.send_receipt", reason="KeyError: 'iban'"
+        broker,
+        event("7", 9),
+        partition=orders,
+        receiver="app.send_receipt",
+        reason="KeyError: 'iban'",
     )
     reason = "TimeoutError: the ledger did not answer within 5 s"
     await hold(broker, "1207", partition=orders, receiver="app.book", group="audit", reason=reason)
     await publish(broker, *(event(str(number), 1) for number in range(30)), partition=orders)
+    for number in range(4):
+        await _read(broker, Partition(USERS, str(number)), "search")
+
+
+async def _read(broker: RedisBroker, partition: Partition, group: str) -> None:
+    """Handle all events of a stream, as a worker does."""
+    await publish(broker, event("1", 1), partition=partition)
+    lease = await broker.acquire(partition, group, "worker", LASTS)
+    assert lease is not None
+    entries = (await broker.fetch(lease, 100, inherit=False)).entries
+    await broker.settle(lease, [entry.id for entry in entries], ())
+    await broker.release(lease)
 
 
 async def _group(broker: RedisBroker, group: str, workers: tuple[str, ...]) -> None:
@@ -91,8 +108,12 @@ async def _past(broker: RedisBroker, url: str, group: str) -> None:
         if group == "mail" and 300 < ago < 390:
             tally = tally._replace(retried=int(20 * abs(math.sin(ago / 11))), dead=ago % 45 == 0)
         minute = newest - ago
-        fields[str(minute % MINUTES)] = f"{minute} {tally.handled} {tally.retried} {int(tally.dead)}"
-    began = {"mail": ((1000, "1.7.2"), (395, "1.8.0"), (300, "1.7.2"))}.get(group, ((700, "2.3.0"),))
+        fields[str(minute % MINUTES)] = (
+            f"{minute} {tally.handled} {tally.retried} {int(tally.dead)}"
+        )
+    began = {"mail": ((1000, "1.7.2"), (395, "1.8.0"), (300, "1.7.2"))}.get(
+        group, ((700, "2.3.0"),)
+    )
     lines = [f"{int((now - ago * 60) * 1000)} {version}" for ago, version in began]
     async with redis.asyncio.Redis.from_url(url) as client:
         key = broker.keys.tallies(group)
