@@ -49,7 +49,7 @@ from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.flows import Flow, Rates
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
-from edgy_bus.operations.histories import GroupHistory, Step, VersionChange, history
+from edgy_bus.operations.histories import Step, VersionChange, WorkHistory, history, history_of_all
 from edgy_bus.operations.journeys import (
     EventSummary,
     EventTrace,
@@ -75,6 +75,7 @@ from edgy_bus.operations.overview import (
     status,
     streams,
 )
+from edgy_bus.operations.ownership import Ownership, PartitionStatus, WorkerStatus, ownership
 from edgy_bus.operations.paced import Advance, Limits
 from edgy_bus.operations.parts import Parts, Publisher
 from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
@@ -97,7 +98,15 @@ from edgy_bus.operations.replays import (
 from edgy_bus.operations.tailing import Following, Tail
 from edgy_bus.operations.top import State, Top, TopGroup, TopReceiver, TopView
 from edgy_bus.operations.tracing import trace_event, trace_row
-from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills, unfinished_replays
+from edgy_bus.operations.trimming import TrimmingObstacle, trimming_obstacles
+from edgy_bus.operations.unfinished import (
+    LongAction,
+    LongActions,
+    Unfinished,
+    long_actions,
+    unfinished_backfills,
+    unfinished_replays,
+)
 from edgy_bus.operations.waiting import Waiting
 
 __all__ = [
@@ -121,7 +130,6 @@ __all__ = [
     "Flow",
     "Following",
     "Forgotten",
-    "GroupHistory",
     "GroupJourney",
     "GroupStage",
     "GroupStatus",
@@ -130,11 +138,15 @@ __all__ = [
     "Journey",
     "Letter",
     "Limits",
+    "LongAction",
+    "LongActions",
     "ModelReplay",
     "Order",
     "OutboxPlace",
     "OutboxStatus",
+    "Ownership",
     "ParkedEvent",
+    "PartitionStatus",
     "Parts",
     "Paused",
     "Plan",
@@ -168,9 +180,12 @@ __all__ = [
     "TopGroup",
     "TopReceiver",
     "TopView",
+    "TrimmingObstacle",
     "Unfinished",
     "VersionChange",
     "Waiting",
+    "WorkHistory",
+    "WorkerStatus",
     "actions",
     "all_receivers",
     "backfill",
@@ -189,9 +204,12 @@ __all__ = [
     "group_names",
     "held",
     "history",
+    "history_of_all",
     "installed_versions",
     "list_dead",
+    "long_actions",
     "operator_name",
+    "ownership",
     "pause",
     "plan_backfill",
     "plan_replay",
@@ -210,6 +228,7 @@ __all__ = [
     "streams",
     "trace_event",
     "trace_row",
+    "trimming_obstacles",
     "unfinished_backfills",
     "unfinished_replays",
     "with_fields",
