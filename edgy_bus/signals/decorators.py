@@ -12,6 +12,9 @@ from edgy_bus.signals.signal import Signal
 
 F = TypeVar("F", bound=ReceiverFunction)
 
+DESCRIPTION = "__edgy_bus__"
+"""The attribute of a foreign ORM's class that holds the description of the model."""
+
 
 class Connector:
     """Connects receivers to a built-in signal; see `Options` for the keywords."""
@@ -46,12 +49,17 @@ class Connector:
         return connect
 
     def _signal(self, sender: object) -> Signal:
-        signals = getattr(getattr(sender, "meta", None), "signals", None)
-        if isinstance(sender, type) and isinstance(signals, Broadcaster):
-            return signals[self.name]
+        if isinstance(sender, type):
+            # A class of a foreign ORM may have an attribute `meta` of its own.
+            described = vars(sender).get(DESCRIPTION, getattr(sender, "meta", None))
+            signals = getattr(described, "signals", None)
+            if isinstance(signals, Broadcaster):
+                return signals[self.name]
         hint = ""
         if isinstance(sender, str):
             hint = f'; for a model of another service use bus.receiver({sender!r}, "{self.name}")'
+        elif hasattr(sender, "__mapper__"):
+            hint = "; call edgy_bus.integrations.sqlalchemy.publish(Session, Base, bus) before"
         raise SignalError(f"@{self.name} takes a model or a list of models, not {sender!r}{hint}")
 
 
