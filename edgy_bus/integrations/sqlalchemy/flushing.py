@@ -177,11 +177,11 @@ def _described(
         row = written[model].get(key)
         if row is None:
             raise _unreadable(model)
-        if before is None:
+        if step.action == SAVE:
             yield step, SAVE, RowChange(model.key_of(row), row)
         else:
-            # Also an object that was added in the place of a deleted one: SQLAlchemy updates then.
-            yield step, UPDATE, updated(model, before, row, step.assigned)
+            # Without a row that was locked before, nobody knows the old values.
+            yield step, UPDATE, updated(model, before or {}, row, step.assigned)
 
 
 def updated(model: MappedModel, before: Values, row: Values, names: Sequence[str]) -> RowChange:
@@ -195,7 +195,8 @@ def updated(model: MappedModel, before: Values, row: Values, names: Sequence[str
     """
     # Defaults, version counters and triggers of the database write more than the statement says.
     old, new = model.stored(before), model.stored(row)
-    written = [name for name in model.public if name in names or differ(old[name], new[name])]
+    differing = {name for name in old if differ(old[name], new[name])}
+    written = [name for name in model.public if name in names or name in differing]
     return RowChange(model.key_of(row), row, before, written)
 
 

@@ -98,7 +98,9 @@ class ObjectEvents:
         due: dict[MappedModel, list[Value]] = {}
         exclusive: set[MappedModel] = set()
         for model, action, target in self._waiting(session):
-            if action == SAVE or not self._recorder.wants(model, action):
+            # A row whose object is deleted may be updated, for another object in its place.
+            results = (UPDATE,) if action == UPDATE else (UPDATE, DELETE)
+            if action == SAVE or not any(self._recorder.wants(model, each) for each in results):
                 continue
             due.setdefault(model, []).append(target)
             if action == DELETE or model.unique.intersection(flushing.assigned(model, target)):
@@ -151,8 +153,12 @@ class ObjectEvents:
     def after_update(self, mapper: ClassMapper, _: Connection, target: object) -> None:
         """Note an UPDATE, unless the object had nothing to write."""
         flush, _model = self._place_of(mapper, target)
-        if flush is not None and id(target) in flush.updating:
-            self._note(mapper, UPDATE, target, flush.updating.pop(id(target)))
+        if flush is None:
+            return
+        names = flush.updating.pop(id(target), None)
+        # A new object in the place of a deleted one: SQLAlchemy updates the row then.
+        if names is not None or not flushing.identity(target):
+            self._note(mapper, UPDATE, target, names or ())
 
     def after_delete(self, mapper: ClassMapper, _: Connection, target: object) -> None:
         """Note a DELETE."""

@@ -128,8 +128,8 @@ class SetChange:
         """Return the model of a row by its discriminator."""
         if self._model.discriminator is None:
             return self._model
-        mapper: Mapping[Value, ClassMapper] = self._model.mapper.polymorphic_map
-        model = self._model_of(mapper[row[-1]]) if row[-1] in mapper else None
+        mapper = self._model.mapper.polymorphic_map.get(row[-1])
+        model = None if mapper is None else self._model_of(mapper)
         return model or self._model
 
     def _among(self, keys: Sequence[Identity]) -> ColumnElement[bool]:
