@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 import edgy_bus as edgy
@@ -17,6 +17,15 @@ from edgy_bus.codec import loads
 from edgy_bus.integrations.sqlalchemy import SessionSource, publish
 from edgy_bus.outbox.table import outbox
 from edgy_bus.settings import RelaySettings, WorkerSettings
+
+pytest.importorskip("greenlet", reason="SQLAlchemy's asynchronous sessions need greenlet")
+
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
 
 class Color(enum.Enum):

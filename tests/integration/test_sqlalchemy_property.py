@@ -7,17 +7,22 @@ their order gives the rows, and every old value is the value that the row had.
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from tests.integration.alchemy import Book, Car, Bike, Color, Note, Shop, User, Vehicle
-
-pytest.importorskip("greenlet", reason="SQLAlchemy's AsyncSession needs greenlet")
-
-from tests.integration.alchemy import open_shop  # noqa: E402
+from tests.integration.alchemy import (
+    AsyncSession,
+    Bike,
+    Book,
+    Car,
+    Color,
+    Note,
+    Shop,
+    User,
+    Vehicle,
+    open_shop,
+)
 
 numbers = st.integers(0, 5)
 names = st.sampled_from(["ann", "bea", "cleo"])
@@ -201,7 +206,7 @@ def json_form(rows: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

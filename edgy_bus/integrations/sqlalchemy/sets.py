@@ -1,6 +1,6 @@
 """Change sets of rows by `update(Class)` and `delete(Class)`, with the rows that events need."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 from sqlalchemy.orm import ORMExecuteState

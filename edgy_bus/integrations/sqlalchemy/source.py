@@ -1,27 +1,34 @@
 """Make SQLAlchemy's sessions a source of events: `publish`."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, Engine, MetaData, Table, event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapper, Session, registry, sessionmaker
 
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, ModelError
 from edgy_bus.integrations.sqlalchemy.calling import AsyncCaller, Caller, PortalCaller
+from edgy_bus.integrations.sqlalchemy.factories import (
+    check_factory,
+    engine_of,
+    is_async,
+    session_class,
+)
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, check_relationships
 from edgy_bus.integrations.sqlalchemy.places import database_of, same_place
-from edgy_bus.integrations.sqlalchemy.sessions import NO_TWO_PHASES, Sessions
+from edgy_bus.integrations.sqlalchemy.sessions import Sessions
 from edgy_bus.lifecycle import Hook
 from edgy_bus.signals import DESCRIPTION
 from edgy_bus.sources import EventWriter, LocalWriter, OnModel, Source, SourceModel, Value
 
-SessionFactory = (
-    sessionmaker[Value] | async_sessionmaker[Value] | type[Session] | type[AsyncSession]
-)
-"""What makes sessions: a factory, or the class itself."""
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+    SessionFactory = (
+        sessionmaker[Value] | async_sessionmaker[Value] | type[Session] | type[AsyncSession]
+    )
 
 
 class Attachable(Protocol):
@@ -35,7 +42,7 @@ class Attachable(Protocol):
 
 
 def publish(
-    sessions: SessionFactory,
+    sessions: "SessionFactory",
     base: Value,
     bus: Attachable,
     *,
@@ -70,14 +77,14 @@ class SessionSource:
 
     def __init__(
         self,
-        sessions: SessionFactory,
+        sessions: "SessionFactory",
         base: Value,
         bus: Attachable,
         database: Database | str | None,
     ) -> None:
-        _check_factory(sessions)
+        check_factory(sessions)
         self._registry = _registry_of(base)
-        engine = _engine_of(sessions)
+        engine = engine_of(sessions)
         self._engine = None if database is not None else engine
         # The relay reads the outbox with connections of its own, beside those of the engine.
         self.database = database_of(engine, database)
@@ -100,14 +107,14 @@ class SessionSource:
         # Last: the bus asks for the models, and replaces the writer.
         bus.attach(self)
 
-    def add(self, sessions: SessionFactory) -> None:
+    def add(self, sessions: "SessionFactory") -> None:
         """Publish what the sessions of another factory do, in the same database.
 
         Raises:
             ConfigurationError: for sessions that cannot publish.
         """
-        _check_factory(sessions)
-        followed = Sessions(self, _session_class(sessions), _caller(sessions, self._bus))
+        check_factory(sessions)
+        followed = Sessions(self, session_class(sessions), _caller(sessions, self._bus))
         self._followed.append(followed)
         for mapper in self._models:
             followed.follow(mapper)
@@ -217,50 +224,8 @@ def _refuse_twice(classes: registry, bus: Attachable) -> None:
     buses.add(bus)
 
 
-def _check_factory(sessions: SessionFactory) -> None:
-    is_class = isinstance(sessions, type) and issubclass(sessions, Session | AsyncSession)
-    if not is_class and not isinstance(sessions, sessionmaker | async_sessionmaker):
-        raise ConfigurationError(
-            "publish() takes a sessionmaker, an async_sessionmaker or a class of sessions, not "
-            f"{sessions!r}"
-        )
-    keywords: dict[str, Value] = getattr(sessions, "kw", {})
-    if keywords.get("twophase"):
-        raise ConfigurationError(NO_TWO_PHASES)
-    if keywords.get("binds"):
-        raise ConfigurationError(
-            "sessions with binds=… cannot publish: the outbox is in one database. Use a factory "
-            "with bind=engine for the published classes"
-        )
-
-
-def _engine_of(sessions: SessionFactory) -> Engine | None:
-    bind = getattr(sessions, "kw", {}).get("bind")
-    if isinstance(bind, AsyncEngine):
-        return bind.sync_engine
-    engine = getattr(bind, "engine", bind)
-    return engine if isinstance(engine, Engine) else getattr(engine, "sync_engine", None)
-
-
-def _session_class(sessions: SessionFactory) -> Value:
-    """Return the class of synchronous sessions whose events are those of the factory."""
-    if isinstance(sessions, async_sessionmaker):
-        # A class of this factory alone: other factories share the class of their sessions.
-        shared = sessions.kw.get("sync_session_class") or sessions.class_.sync_session_class
-        derived = type(shared.__name__, (shared,), {})
-        sessions.configure(sync_session_class=derived)
-        return derived
-    if isinstance(sessions, type) and issubclass(sessions, AsyncSession):
-        sessions.sync_session_class = type("Session", (sessions.sync_session_class,), {})
-        return sessions.sync_session_class
-    return sessions.class_ if isinstance(sessions, sessionmaker) else sessions
-
-
-def _caller(sessions: SessionFactory, bus: Attachable) -> Caller:
-    is_async = isinstance(sessions, async_sessionmaker) or (
-        isinstance(sessions, type) and issubclass(sessions, AsyncSession)
-    )
-    if is_async:
+def _caller(sessions: "SessionFactory", bus: Attachable) -> Caller:
+    if is_async(sessions):
         return AsyncCaller()
     portal = PortalCaller()
     bus.on_start(portal.remember_bus)

@@ -84,7 +84,7 @@ class StatementEvents:
         try:
             result: Value = state.invoke_statement(statement=statement)
             # Rows that the caller has not fetched yet would be in the way of other statements.
-            return result.freeze()() if result.returns_rows else result
+            return result.freeze()() if len(statement.exported_columns) else result
         finally:
             work.changes_set = False
 
