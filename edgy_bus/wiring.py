@@ -344,4 +344,6 @@ async def _enter(stack: AsyncExitStack, service: Service) -> None:
 def _add_tables(source: Source) -> None:
     # Part of the application's tables, so that migrations and `create_all` create these tables too.
     for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
-        table.to_metadata(source.metadata)
+        # The classes of an ORM may be published to several buses, in tests for example.
+        if table.key not in source.metadata.tables:
+            table.to_metadata(source.metadata)
