@@ -15,6 +15,13 @@ from edgy_bus.operations.backfills import (
     backfill,
     plan_backfill,
 )
+from edgy_bus.operations.catalogue import (
+    Catalogue,
+    CataloguedModel,
+    Subscriber,
+    catalogue,
+    catalogue_of,
+)
 from edgy_bus.operations.configuration import (
     Configuration,
     Setting,
@@ -105,6 +112,8 @@ __all__ = [
     "Advance",
     "AsideStatus",
     "Backfilled",
+    "Catalogue",
+    "CataloguedModel",
     "Configuration",
     "Dead",
     "Diagnosis",
@@ -163,6 +172,7 @@ __all__ = [
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
+    "Subscriber",
     "Tail",
     "Top",
     "TopGroup",
@@ -174,6 +184,8 @@ __all__ = [
     "actions",
     "all_receivers",
     "backfill",
+    "catalogue",
+    "catalogue_of",
     "checked_edit",
     "count_dead",
     "data_from",

@@ -5,9 +5,12 @@ change is made (`Write`), or after (`RowChange`).
 """
 
 from edgy_bus.sources.base import (
+    DescribedModel,
     Instance,
     Key,
     RowChange,
+    RowSchemas,
+    Schema,
     SourceModel,
     TableModel,
     UnnamedRows,
@@ -32,6 +35,7 @@ __all__ = [
     "ChangeSet",
     "Changes",
     "DeleteRow",
+    "DescribedModel",
     "EventWriter",
     "Expression",
     "InsertRows",
@@ -40,6 +44,8 @@ __all__ = [
     "LocalWriter",
     "OnModel",
     "RowChange",
+    "RowSchemas",
+    "Schema",
     "SingleRow",
     "Source",
     "SourceModel",
