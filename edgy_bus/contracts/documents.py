@@ -195,9 +195,12 @@ def json_schema(contract: Contract) -> Document:
                 "properties": {"type": {"const": name}, "data": data},
                 "required": ["type", "data"],
             }
+    # In this form the data stands among the attributes, which allow no other object.
+    attributes = shapes.attributes()
+    attributes = {**attributes, "properties": {**attributes["properties"], "data": {}}}
     return {
         "$schema": DRAFT,
         "title": contract.service,
         "oneOf": [shapes.reference(name) for name in events],
-        "definitions": {**_definitions(contract.models), **events},
+        "definitions": {**_definitions(contract.models), **events, shapes.ATTRIBUTES: attributes},
     }

@@ -158,9 +158,16 @@ def _read_json_schema(document: Mapping[str, Any]) -> Reading:
     # Any JSON Schema may have definitions; only a contract has the attributes of events.
     if ATTRIBUTES not in every:
         raise KeyError(ATTRIBUTES)
+    attributes = dict(every[ATTRIBUTES]["properties"])
+    # The data is here as well, in the structured form of an event.
+    del attributes["data"]
+    definitions = {name: each for name, each in every.items() if name not in events}
     return Reading(
         title=document["title"],
-        definitions={name: each for name, each in every.items() if name not in events},
+        definitions={
+            **definitions,
+            ATTRIBUTES: {**every[ATTRIBUTES], "properties": attributes},
+        },
         messages={name: every[name]["properties"]["data"] for name in events},
         channels=None,
         receivers=frozenset(),
