@@ -71,7 +71,9 @@ async def written(
         await work(shop)
 
         async def is_published() -> bool:
-            types = Counter(loads(each.head)["type"] for each in await entries(redis_client, prefix))
+            types = Counter(
+                loads(each.head)["type"] for each in await entries(redis_client, prefix)
+            )
             return (
                 types["shop.Customer.greeted"] == 2
                 and types["shop.Order.post_delete"] == 2
@@ -92,7 +94,9 @@ async def test_every_event_fits_its_contract(written: tuple[Shop, list[Entry]]) 
         name = f"#/definitions/{event['type']}"
         jsonschema.Draft7Validator({**schema, "oneOf": [{"$ref": name}]}).validate(event)
         assert validator.is_valid(event)
-    signals = [f"{when}_{verb}" for when in ("pre", "post") for verb in ("save", "update", "delete")]
+    signals = [
+        f"{when}_{verb}" for when in ("pre", "post") for verb in ("save", "update", "delete")
+    ]
     assert {loads(each.head)["type"] for each in listed} == {
         *(f"shop.Order.{signal}" for signal in signals),
         "shop.Customer.post_save",
