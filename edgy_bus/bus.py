@@ -66,7 +66,7 @@ class Bus(Startable):
         relaying: RelaySettings | None = None,
         working: WorkerSettings | None = None,
     ) -> None:
-        self.service = check_name(service, "the service")
+        self.service, self.prefix = check_name(service, "the service"), prefix
         self.version = version_of(version)
         self.group = check_name(group or service, "the group")
         self.events = events = EventSettings.given(events, "events")

@@ -15,6 +15,13 @@ from edgy_bus.operations.backfills import (
     backfill,
     plan_backfill,
 )
+from edgy_bus.operations.catalogue import (
+    Catalogue,
+    CataloguedModel,
+    Subscriber,
+    catalogue,
+    catalogue_of,
+)
 from edgy_bus.operations.configuration import (
     Configuration,
     Setting,
@@ -114,6 +121,8 @@ __all__ = [
     "Advance",
     "AsideStatus",
     "Backfilled",
+    "Catalogue",
+    "CataloguedModel",
     "Configuration",
     "Dead",
     "Diagnosis",
@@ -175,6 +184,7 @@ __all__ = [
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
+    "Subscriber",
     "Tail",
     "Top",
     "TopGroup",
@@ -189,6 +199,8 @@ __all__ = [
     "actions",
     "all_receivers",
     "backfill",
+    "catalogue",
+    "catalogue_of",
     "checked_edit",
     "count_dead",
     "data_from",
