@@ -18,9 +18,10 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 
 import edgy_bus as edgy
+from edgy_bus import operations
 from edgy_bus.codec import dumps, loads
 from edgy_bus.contracts import Contract, json_schema, model_contracts
-from edgy_bus.events import partition_number
+from edgy_bus.events import new_event_id, partition_number
 from edgy_bus.outbox.table import pending
 from tests.support import eventually
 
@@ -217,3 +218,33 @@ async def test_the_publisher_in_sql(
     validator = jsonschema.Draft7Validator(loads(dumps(json_schema(contract))))
     for fields in listed:
         validator.validate({**loads(fields[b"head"]), "data": loads(fields[b"data"])})
+
+
+async def test_an_entry_that_no_outbox_has_written_is_a_finding(
+    database_url: str, redis_url: str, redis_client: Redis, prefix: str
+) -> None:
+    """Also an entry that looks like an event: the outbox does not know the event."""
+    bank = Bank(database_url, redis_url, prefix, 1)
+
+    async def findings(**options: Any) -> list[str]:
+        async with bank.bus.operating(databases=True) as parts:
+            diagnosis = await operations.doctor(parts, seconds=0, **options)
+        return [each.code for each in diagnosis.findings if each.code.startswith("stream.")]
+
+    async with bank.bus:
+        await bank.registry.create_all()
+        account = await bank.Account.query.create(owner="Ada")
+        await eventually(lambda: is_published(bank), "the relay")
+        assert await findings() == []
+        stream = f"{prefix}:{{bank.Account:0}}:events"
+        [(_, fields)] = await redis_client.xrange(stream)
+        forged = {**loads(fields[b"head"]), "id": new_event_id(), "sequence": 2**40}
+        entry = {"id": forged["id"], "head": dumps(forged), "data": b"{}"}
+        await redis_client.xadd(stream, entry)
+        assert await findings() == ["stream.foreign"]
+        # Without all databases, nobody knows what the missing outbox has written.
+        assert await findings(unreachable="a database does not answer") == []
+        # The events of the service itself stay known, whatever the relay makes of the entry.
+        await account.update(balance=1)
+        await eventually(lambda: is_published(bank), "the relay")
+        assert await findings() == ["stream.foreign"]
