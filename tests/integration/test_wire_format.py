@@ -26,7 +26,6 @@ from edgy_bus.outbox.table import pending
 from tests.support import eventually
 
 PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
-RELAYING = edgy.RelaySettings(poll=0.05, lease=1.0, trim_every=0.1, keep=0)
 PARTITIONS = 2
 GROUP = "javascript"
 
@@ -40,10 +39,13 @@ def block(language: str) -> str:
 class Bank:
     """The service `bank` with its model, on PostgreSQL."""
 
-    def __init__(self, url: str, redis_url: str, prefix: str, partitions: int) -> None:
+    def __init__(
+        self, url: str, redis_url: str, prefix: str, partitions: int, keep: float = 0
+    ) -> None:
+        relaying = edgy.RelaySettings(poll=0.05, lease=1.0, trim_every=0.1, keep=keep)
         events = edgy.EventSettings(partitions=partitions)
         self.bus = edgy.Bus(
-            redis_url, service="bank", prefix=prefix, relaying=RELAYING, events=events
+            redis_url, service="bank", prefix=prefix, relaying=relaying, events=events
         )
         self.database = edgy.Database(url)
         own = edgy.Registry(self.database, bus=self.bus)
@@ -205,7 +207,8 @@ async def test_the_publisher_in_sql(
     postgres_url: str, redis_url: str, redis_client: Redis, prefix: str
 ) -> None:
     """The events of plain SQL fit the contract, and stand among the events of the row."""
-    bank = Bank(postgres_url, redis_url, prefix, 8)
+    # Entries that are finished stay for a while, so that the test can read them.
+    bank = Bank(postgres_url, redis_url, prefix, 8, keep=60)
     heard: list[Any] = []
 
     @edgy.signals.post_update(bank.Account)
@@ -219,6 +222,15 @@ async def test_the_publisher_in_sql(
         await eventually(lambda: len(heard) == 1, "the event of the publisher")
         await account.update(balance=5)
         await eventually(lambda: len(heard) == 2, "the event behind it")
+        async with bank.bus.operating() as parts:
+            [model] = (await operations.catalogue(parts.broker)).models
+        assert (model.name, model.service, model.partitions) == ("bank.Account", "bank", 8)
+        [subscriber] = model.subscribers
+        assert (subscriber.signal, subscriber.group, subscriber.workers) == (
+            "post_update",
+            "bank",
+            1,
+        )
         assert heard == [(2, 90, {"balance": 90}), (3, 5, {"balance": 5})]
         stream = f"{prefix}:{{bank.Account:{partition_number('42', 8)}}}:events"
         listed = [fields for _, fields in await redis_client.xrange(stream)]
