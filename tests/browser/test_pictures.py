@@ -67,12 +67,12 @@ async def test_the_pictures_of_the_documents(address: str, broker: RedisBroker) 
         "overview": ("/", "light", 1070, "events wait for the relay"),
         "dead-letters": ("/dead", "dark", 360, "app.send_welcome"),
         "event": (f"/event?id={letters[0].event_id}", "light", 760, "gave up after 1 attempt"),
-        "replays": ("/replays", "light", 500, "To continue"),
+        "replays": ("/replays", "light", 540, "To continue"),
     }
     async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for name, (path, scheme, height, text) in pictures.items():
-            size = {"width": 1120, "height": height}
+            size = {"width": 1200, "height": height}
             context = await browser.new_context(
                 base_url=address, color_scheme=scheme, viewport=size
             )
