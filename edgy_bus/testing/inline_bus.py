@@ -243,7 +243,10 @@ class InlineBus:
 
     @property
     def waiting(self) -> list[Waiting]:
-        """Return the events that wait for the next call of a receiver, or behind such an event."""
+        """Return the events that wait for a retry, or for the end of a snooze.
+
+        Later events of their rows wait behind them, and are not listed.
+        """
         return [
             Waiting(
                 turn.subscription.name,
