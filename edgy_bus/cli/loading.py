@@ -23,9 +23,9 @@ def load_bus(target: str) -> Bus:
     """
     name, _, attribute = target.partition(":")
     if "/" in name or name.endswith(".py"):
-        module = name.removesuffix(".py").strip("./").replace("/", ".")
+        importable = name.removesuffix(".py").strip("./").replace("/", ".")
         raise ConfigurationError(
-            f"{target!r} names a file: write MODULE:ATTRIBUTE, {module}:{attribute or 'bus'}"
+            f"{target!r} names a file: write MODULE:ATTRIBUTE, {importable}:{attribute or 'bus'}"
         )
     if not name or not attribute:
         raise ConfigurationError(

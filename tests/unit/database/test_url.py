@@ -39,9 +39,7 @@ def test_a_missing_scheme_is_refused(url):
         Database(url)
 
 
-@pytest.mark.parametrize(
-    "url", ["redis://db", "oracle://db", "postgresql+psycopg2://db/shop"]
-)
+@pytest.mark.parametrize("url", ["redis://db", "oracle://db", "postgresql+psycopg2://db/shop"])
 def test_an_unknown_scheme_is_refused(url):
     with pytest.raises(
         ConfigurationError, match=r"unknown database scheme .*: the supported ones are sqlite://"
