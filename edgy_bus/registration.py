@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, cast
 
 from pydantic import BaseModel
 
@@ -17,6 +17,7 @@ from edgy_bus.signals import (
     BUILT_IN,
     PRE_SIGNALS,
     Connect,
+    Connected,
     Fields,
     NameKeywords,
     Options,
@@ -97,13 +98,13 @@ class Registration:
         options = Options(**keywords)
         _check_by_name(signal, options)
 
-        def connect(function: ReceiverFunction) -> Any:
+        def connect(function: ReceiverFunction) -> Connected:
             check_fits(check(function), signal, options)
             self._subscribe(NamedReceiver(model, signal, Receiver(function, options, model)))
             if self._local:
                 for present in self._models():
                     self._connect(present)
-            return function
+            return cast(Connected, function)
 
         return connect
 

@@ -33,7 +33,7 @@ from edgy_bus.signals.patterns import matches, misspelt, unmatched
 from edgy_bus.signals.receiver import Receiver, ReceiverFunction, check, check_fits
 from edgy_bus.signals.signal import Fields, Route, Signal, check_before, refuse_namesake
 from edgy_bus.signals.spelling import resembling, suggestion
-from edgy_bus.signals.typing import Connect
+from edgy_bus.signals.typing import Connect, Connected
 
 __all__ = [
     "BUILT_IN",
@@ -45,6 +45,7 @@ __all__ = [
     "Breaker",
     "Broadcaster",
     "Connect",
+    "Connected",
     "Fields",
     "Inbox",
     "NameKeywords",

@@ -1,6 +1,7 @@
 """`@post_save(User)` and its siblings."""
 
-from typing import Any, Never, TypeVar, Unpack
+from collections.abc import Collection
+from typing import Never, TypeVar, Unpack, cast
 
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.broadcaster import Broadcaster
@@ -8,11 +9,12 @@ from edgy_bus.signals.keywords import PRE_SIGNALS
 from edgy_bus.signals.options import ModelKeywords, Options
 from edgy_bus.signals.receiver import ReceiverFunction
 from edgy_bus.signals.signal import Signal
-from edgy_bus.signals.typing import Connect
+from edgy_bus.signals.typing import Connect, Connected
 
 S = TypeVar("S")
 
-Models = list[type[Any]] | tuple[type[Any], ...] | set[type[Any]]
+Models = Collection[type[object]]
+"""A list, a tuple or a set."""
 
 
 class Connector:
@@ -50,10 +52,10 @@ class Connector:
         for signal in signals:
             signal.check(options)
 
-        def connect(function: ReceiverFunction) -> Any:
+        def connect(function: ReceiverFunction) -> Connected:
             for signal in signals:
                 signal.connect(function, options)
-            return function
+            return cast(Connected, function)
 
         return connect
 

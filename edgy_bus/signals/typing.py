@@ -5,6 +5,9 @@ from typing import Any, Protocol, TypeVar
 
 from edgy_bus.events import Event
 
+Value = Any
+"""Anything: the annotations of the application decide."""
+
 S_contra = TypeVar("S_contra", contravariant=True)
 """The type of the instances."""
 
@@ -23,17 +26,17 @@ class InstanceReceiver(Protocol[S_contra]):
 
     def __call__(
         self,
-        sender: Any,
+        sender: Value,
         *,
         instance: S_contra,
         model_instance: S_contra,
-        values: Any,
-        column_values: Any,
+        values: Value,
+        column_values: Value,
         is_update: bool,
-        changes: dict[str, Any],
+        changes: dict[str, Value],
         row_count: int,
         operation_skipped: bool,
-        keys: Any,
+        keys: Value,
         event: Event,
         **kwargs: object,
     ) -> Awaitable[object]: ...
@@ -43,7 +46,7 @@ class BatchReceiver(Protocol[S_contra]):
     """A receiver with `batch=Batch(…)`."""
 
     def __call__(
-        self, sender: Any, *, instances: S_contra, events: list[Event], **kwargs: object
+        self, sender: Value, *, instances: S_contra, events: list[Event], **kwargs: object
     ) -> Awaitable[object]: ...
 
 
@@ -56,8 +59,8 @@ class Connected(Protocol):
     __qualname__: str
 
     def __call__(
-        self, sender: Any, instance: Any = ..., **kwargs: Any
-    ) -> Coroutine[Any, Any, Any]: ...
+        self, sender: Value, instance: Value = ..., **kwargs: Value
+    ) -> Coroutine[Value, Value, Value]: ...
 
 
 class Connect(Protocol[S]):
