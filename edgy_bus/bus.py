@@ -64,30 +64,30 @@ class Bus(Subscribing, Startable):
         relaying: RelaySettings | None = None,
         working: WorkerSettings | None = None,
     ) -> None:
-        self.service = check_name(service, "the service")
+        self.service, self.prefix = check_name(service, "the service"), prefix
         self.version = version_of(version)
         self.group = check_name(group or service, "the group")
         self.events = events = EventSettings.given(events, "events")
         self.relaying = relaying = RelaySettings.given(relaying, "relaying")
         self.working = WorkerSettings.given(working, "working")
-        self._wiring = wire(url, prefix, service, events, relaying, signing_keys=signing_keys)
-        self.broker = None if self._wiring is None else self._wiring.broker
+        self.wiring = wire(url, prefix, service, events, relaying, signing_keys=signing_keys)
+        self.broker = None if self.wiring is None else self.wiring.broker
         self.view = ServiceView(http)
         self._registration = Registration(self.service, self.group, publish, local=url is None)
         self._modules = ReceiverModules(receivers, self._registration.connected)
         self.registries = self._registration.sources
         self._relay_here = flag(relay, "relay")
         self._hooks: list[Hook] = []
-        self._on_error: list[ErrorHook] = []
+        self.on_errors: list[ErrorHook] = []
         self._connections = Connections()
-        self._lifecycle = Lifecycle(self._begin)
+        self.lifecycle = Lifecycle(self._begin)
 
     def attach(self, source: Source) -> None:
         """Publish the operations of a source's models. `Registry(bus=…)` calls this method."""
         self._registration.add(source)
-        if self._wiring is not None:
+        if self.wiring is not None:
             names = self._registration.model_names
-            self._wiring.attach(source, self._registration.publication.includes, names)
+            self.wiring.attach(source, self._registration.publication.includes, names)
 
     def import_receivers(self, *modules: str) -> None:
         """Import modules that hold receivers. Raises `ConfigurationError` with what is wrong."""
@@ -101,7 +101,7 @@ class Bus(Subscribing, Startable):
 
     def on_error(self, hook: ErrorHook) -> ErrorHook:
         """Call `hook` with each `FailedCall` of a receiver in a worker, in the background."""
-        self._on_error.append(check_hook(hook))
+        self.on_errors.append(check_hook(hook))
         return hook
 
     context = staticmethod(context)
@@ -112,7 +112,7 @@ class Bus(Subscribing, Startable):
         Does nothing while the bus runs. The broker may be away. Raises `ConfigurationError` in a
         hook of this bus, and while the bus runs in another event loop.
         """
-        await self._lifecycle.start()
+        await self.lifecycle.start()
 
     async def _begin(self, stack: AsyncExitStack, lasting: ExitStack) -> None:
         # Ends last, so that notices are logged until everything else has stopped.
@@ -126,12 +126,12 @@ class Bus(Subscribing, Startable):
             await run_hook(hook)
         # After the hooks, which may import modules that declare signals.
         self._registration.complete()
-        relays = await self._wiring.start(stack, relay=self._relay_here) if self._wiring else []
-        await self.view.attach(stack, self._wiring.parts if self._wiring else None, relays)
+        relays = await self.wiring.start(stack, relay=self._relay_here) if self.wiring else []
+        await self.view.attach(stack, self.wiring.parts if self.wiring else None, relays)
 
     async def stop(self) -> None:
         """Undo `start`. Events that are not published yet stay in the outbox."""
-        await self._lifecycle.stop()
+        await self.lifecycle.stop()
 
     def worker(
         self,
@@ -143,14 +143,14 @@ class Bus(Subscribing, Startable):
 
         The databases of inboxes must be connected. Raises `ConfigurationError` without receivers.
         """
-        wiring = required(self._wiring, "a worker")
+        wiring = required(self.wiring, "a worker")
         self._modules.load()
         chosen = self._registration.groups(groups)
-        return wiring.worker(chosen, settings or self.working, alive, self._on_error, self.version)
+        return wiring.worker(chosen, settings or self.working, alive, self.on_errors, self.version)
 
     def relays(self) -> list[Relay]:
         """Return the relays. Raises `ConfigurationError` if there is no outbox."""
-        return required(self._wiring, "a relay").relays()
+        return required(self.wiring, "a relay").relays()
 
     def databases(self) -> list[Database]:
         """Return the databases of the registries and of the receivers' inboxes."""
@@ -166,19 +166,19 @@ class Bus(Subscribing, Startable):
         Runs no hook and no relay, and creates no table. The broker connects at its first use;
         `databases` connects the publishers' databases as well, for `group forget`.
         """
-        wiring = required(self._wiring, "an operator")
+        wiring = required(self.wiring, "an operator")
         chosen = self._registration.publishing_databases() if databases else []
         # A running bus holds these connections, and closes them itself.
-        return nullcontext(wiring.parts) if self._lifecycle.is_running else wiring.operating(chosen)
+        return nullcontext(wiring.parts) if self.lifecycle.is_running else wiring.operating(chosen)
 
     async def held(self, group: str | None = None) -> list[HeldRow]:
         """Return the rows that receivers of a group hold (`on_exhausted="hold"`)."""
-        broker = required(self._wiring, "a held row").broker
+        broker = required(self.wiring, "a held row").broker
         return list((await operations.held(broker, group or self.group)).rows)
 
     async def release(self, row: HeldRow, *, skip: bool = False) -> bool:
         """Let workers handle a held row's parked events; False if the row waits for no decision."""
-        broker = required(self._wiring, "a held row").broker
+        broker = required(self.wiring, "a held row").broker
         return bool((await operations.release(broker, [row], skip=skip)).rows)
 
     async def forget(self, group: str) -> int:
@@ -186,5 +186,5 @@ class Bus(Subscribing, Startable):
 
         The databases must be connected: the bus runs, or `operating(databases=True)` is open.
         """
-        parts = required(self._wiring, "forgetting a group").parts
+        parts = required(self.wiring, "forgetting a group").parts
         return len((await operations.forget(parts, group)).models)

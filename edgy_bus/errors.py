@@ -146,5 +146,9 @@ class ActionStopped(EdgyBusError):
     """Report an action of an operator that ended half-way. What is done stays; resume the rest."""
 
 
+class DrainFailed(EdgyBusError, AssertionError):
+    """Report to a test that receivers did not handle every event; the first error is the cause."""
+
+
 class ServerNotFound(EdgyBusError):
     """Report that no server of a kind was found or started; the message lists the sources."""

@@ -4,8 +4,8 @@ No other module of the library chooses an implementation.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from edgy_bus import telemetry
@@ -128,7 +128,9 @@ class Wiring:
         signer: Signer | None,
     ) -> None:
         self.broker = broker
+        self._attached: list[tuple[Source, Publishes, Names]] = []
         self._outboxes: list[OutboxParts] = []
+        self._may_relay = True
         self._service = service
         self._events = events
         self._relaying = relaying
@@ -153,6 +155,10 @@ class Wiring:
             names: returns the models of all sources of the bus.
         """
         _add_tables(source)
+        self._attached.append((source, publishes, names))
+        self._open_outbox(source, publishes, names)
+
+    def _open_outbox(self, source: Source, publishes: Publishes, names: Names) -> None:
         store = OutboxStore(source.database, self._service)
         bell, notifier = Bell(), Notifier(source.database)
 
@@ -213,10 +219,45 @@ class Wiring:
             await outbox.publisher.store.prepare()
             # Before the relay, so after the relay at the end: a ring is passed on until then.
             await _enter(stack, outbox.notifier)
-            if relay:
+            if relay and self._may_relay:
                 await _enter(stack, outbox.relay)
         await _enter(stack, self._announcer)
-        return [outbox.relay for outbox in self._outboxes] if relay else []
+        return [outbox.relay for outbox in self._outboxes] if relay and self._may_relay else []
+
+    @contextmanager
+    def substituted(
+        self, broker: Broker, events: EventSettings, relaying: RelaySettings
+    ) -> Iterator[None]:
+        """Work with another broker inside of the block, and start no relay: for tests.
+
+        The bus does not run at the beginning, nor at the end.
+
+        Args:
+            broker: the broker.
+            events: bounds of events, and the number of partitions.
+            relaying: numbers of the relays.
+        """
+        before = self.broker, self._events, self._relaying
+        self._become(broker, events, relaying)
+        self._may_relay = False
+        try:
+            yield
+        finally:
+            self._become(*before)
+            self._may_relay = True
+
+    def _become(self, broker: Broker, events: EventSettings, relaying: RelaySettings) -> None:
+        """Make every part anew that holds the broker or the numbers."""
+        self.broker, self._events, self._relaying = broker, events, relaying
+        self._announcer = Announcer(broker, events, self._signer)
+        self._outboxes = []
+        for attached in self._attached:
+            self._open_outbox(*attached)
+
+    async def send_announcements(self) -> None:
+        """Wait until the `pre_*` events that were announced so far are sent."""
+        await self._announcer.stop()
+        await self._announcer.start()
 
     @asynccontextmanager
     async def operating(self, databases: Iterable[Database]) -> AsyncIterator[Parts]:
@@ -303,4 +344,6 @@ async def _enter(stack: AsyncExitStack, service: Service) -> None:
 def _add_tables(source: Source) -> None:
     # Part of the application's tables, so that migrations and `create_all` create these tables too.
     for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
-        table.to_metadata(source.metadata)
+        # The classes of an ORM may be published to several buses, in tests for example.
+        if table.key not in source.metadata.tables:
+            table.to_metadata(source.metadata)

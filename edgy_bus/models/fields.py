@@ -107,6 +107,7 @@ class Kind:
         natural: the Python type of the column's values; `object` for JSON.
         limits: the least and the greatest whole number, for columns of whole numbers.
         choices: the Enum of a ChoiceField.
+        texts: the stored texts of a ChoiceField.
     """
 
     function: str
@@ -114,6 +115,7 @@ class Kind:
     natural: type
     limits: tuple[int, int] | None = None
     choices: type[enum.Enum] | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,8 +467,9 @@ def ChoiceField(
     members = choices if isinstance(choices, type) else None
     texts = [member.value if isinstance(member, enum.Enum) else member for member in choices]
     # Not a native enum of PostgreSQL, to which a migration can add members only one by one.
-    kind = Kind("ChoiceField", sa.String(_longest(texts)), str, choices=members)
-    return _make(kind, rules=[is_among(tuple(texts))], **options)
+    column = sa.String(_longest(texts))
+    kind = Kind("ChoiceField", column, str, choices=members, texts=tuple(texts))
+    return _make(kind, rules=[is_among(kind.texts)], **options)
 
 
 def _longest(texts: Sequence[Value]) -> int:

@@ -14,8 +14,9 @@ from edgy_bus.database import Row
 from edgy_bus.errors import ModelError
 from edgy_bus.models.fields import Field
 from edgy_bus.models.registry import Registry
+from edgy_bus.models.schemas import row_schemas
 from edgy_bus.signals import Broadcaster, resembling, suggestion
-from edgy_bus.sources import Value, Values
+from edgy_bus.sources import RowSchemas, Value, Values
 
 _OPTIONS = ("registry", "tablename", "abstract", "unique_together", "indexes", "publish")
 
@@ -147,6 +148,11 @@ class MetaInfo:
     def read(self, row: Values) -> object:
         """Return an instance of the row that an event contains."""
         return self.sender.from_snapshot(row)
+
+    def schemas(self) -> RowSchemas:
+        """Return the JSON Schemas of the fields that may leave the database."""
+        public = {name: self.fields[name] for name in self.public}
+        return row_schemas(public, self.sender.model_fields)
 
 
 def inherited_options(parents: Iterable[MetaInfo]) -> Row:

@@ -16,6 +16,9 @@ S = TypeVar("S")
 Models = Collection[type[object]]
 """A list, a tuple or a set."""
 
+DESCRIPTION = "__edgy_bus__"
+"""The attribute of a foreign ORM's class that holds the description of the model."""
+
 
 class Connector:
     """Connects receivers to a built-in signal; see `Options` for the keywords."""
@@ -60,9 +63,12 @@ class Connector:
         return connect
 
     def _signal(self, sender: object) -> Signal:
-        signals = getattr(getattr(sender, "meta", None), "signals", None)
-        if isinstance(sender, type) and isinstance(signals, Broadcaster):
-            return signals[self.name]
+        if isinstance(sender, type):
+            # A class of a foreign ORM may have an attribute `meta` of its own.
+            described = vars(sender).get(DESCRIPTION, getattr(sender, "meta", None))
+            signals = getattr(described, "signals", None)
+            if isinstance(signals, Broadcaster):
+                return signals[self.name]
         raise self._refused(*self._described(sender))
 
     def _described(self, sender: object) -> tuple[str, str]:
@@ -75,6 +81,9 @@ class Connector:
             # Not the instance's own text, which shows values of the row.
             name = model.__name__
             return f"an instance of {name}", f"write the class, @{self.name}({name})"
+        if hasattr(sender, "__mapper__"):
+            use = "edgy_bus.integrations.sqlalchemy.publish(Session, Base, bus)"
+            return repr(sender), f"call {use} before"
         if isinstance(sender, type):
             return sender.__name__, f"{sender.__name__} is no edgy_bus.Model"
         return repr(sender), f"write @{self.name}(User) above the receiver"

@@ -689,6 +689,38 @@ class WorkerDied(Notice):
 
 
 @_entry
+class WorkerHung(Notice):
+    """A worker process made no progress for `seconds`, and is killed and replaced.
+
+    Also its threads stand, or it is stopped: a process whose event loop alone is blocked ends by
+    itself before, and names the line.
+    """
+
+    name: ClassVar[str] = "worker.hung"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_worker_hangs_total")
+    pid: int
+    seconds: float
+
+
+@_entry
+class ProgramChanged(Notice):
+    """Files of a worker with `--reload` have changed: the worker begins anew."""
+
+    name: ClassVar[str] = "program.changed"
+    files: Sequence[str]
+
+
+@_entry
+class ProgramWaits(Notice):
+    """A worker with `--reload` has ended by itself; it begins anew at the next change of a file."""
+
+    name: ClassVar[str] = "program.waits"
+    level: ClassVar[int] = logging.WARNING
+    status: int
+
+
+@_entry
 class LoopBlocked(Notice):
     """A receiver, or other code, keeps the event loop of a worker from everything else.
 

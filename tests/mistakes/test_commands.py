@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgy_bus.cli import main
-from edgy_bus.cli.loading import load_bus
+from edgy_bus.loading import load_bus
 from tests.mistakes.telling import PLAIN, tells
 
 Run = Callable[..., str]

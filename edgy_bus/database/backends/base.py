@@ -143,9 +143,13 @@ class Backend(DatabaseBackend):
 
     async def on_session(self, use: Callable[[Session], Awaitable[T]]) -> T:
         """Call `use` with a session that has a connection for this call."""
-        session = self.connection()
-        await session.acquire()
-        try:
-            return await use(session)
-        finally:
-            await session.release()
+        return await on_session(self.connection(), use)
+
+
+async def on_session(session: Session, use: Callable[[Session], Awaitable[T]]) -> T:
+    """Call `use` with a session, which has a connection for this call."""
+    await session.acquire()
+    try:
+        return await use(session)
+    finally:
+        await session.release()

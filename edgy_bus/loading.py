@@ -23,9 +23,9 @@ def load_bus(target: str) -> Bus:
     """
     name, _, attribute = target.partition(":")
     if "/" in name or name.endswith(".py"):
-        importable = name.removesuffix(".py").strip("./").replace("/", ".")
+        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
         raise ConfigurationError(
-            f"{target!r} names a file: write MODULE:ATTRIBUTE, {importable}:{attribute or 'bus'}"
+            f"{target!r} names a file: write MODULE:ATTRIBUTE, {dotted}:{attribute or 'bus'}"
         )
     if not name or not attribute:
         raise ConfigurationError(

@@ -1,0 +1,1 @@
+"""Test `edgy_bus.integrations`, without a network."""
