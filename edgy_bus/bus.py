@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, nullcontext
-from typing import Unpack
 
 from edgy_bus import operations
 from edgy_bus.database import Database
@@ -15,18 +14,17 @@ from edgy_bus.operations import HeldRow, Parts
 from edgy_bus.origin import context
 from edgy_bus.outbox.relay import Relay
 from edgy_bus.receiver_modules import ReceiverModules
-from edgy_bus.registration import Connect, Registration
+from edgy_bus.registration import Registration, Subscribing
 from edgy_bus.runtime.hooks import ErrorHook, check_hook
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Startable
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings, flag
-from edgy_bus.signals import NameKeywords
 from edgy_bus.sources import Source
 from edgy_bus.wiring import Connections, required, wire
 
 
-class Bus(Startable):
+class Bus(Subscribing, Startable):
     """Takes the signals of models to receivers in any service.
 
     Args:
@@ -90,14 +88,6 @@ class Bus(Startable):
         if self.wiring is not None:
             names = self._registration.model_names
             self.wiring.attach(source, self._registration.publication.includes, names)
-
-    def receiver(self, model: str, signal: str, **keywords: Unpack[NameKeywords]) -> Connect:
-        """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
-
-        `instance` is made by `schema` from the row, or has the row's fields as attributes; `sender`
-        is the model's name. `Options` has the keywords. Raises `SignalError` for a wrong option.
-        """
-        return self._registration.by_name(model, signal, keywords)
 
     def import_receivers(self, *modules: str) -> None:
         """Import modules that hold receivers. Raises `ConfigurationError` with what is wrong."""

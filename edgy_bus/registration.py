@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar, Unpack, cast
 
 from pydantic import BaseModel
 
@@ -16,11 +16,14 @@ from edgy_bus.runtime.subscriptions import Snapshot, Subscription, Subscriptions
 from edgy_bus.signals import (
     BUILT_IN,
     PRE_SIGNALS,
+    Connect,
+    Connected,
     Fields,
     NameKeywords,
     Options,
     Receiver,
     ReceiverFunction,
+    SharedKeywords,
     check,
     check_before,
     check_fits,
@@ -32,16 +35,10 @@ from edgy_bus.signals import (
 from edgy_bus.sources import Source, SourceModel
 from edgy_bus.telemetry import catalogue
 
-F = TypeVar("F", bound=ReceiverFunction)
+S = TypeVar("S", bound=BaseModel)
 
 Read = Callable[[Mapping[str, Any]], Any]
 """Makes the instance of a receiver from an event's row."""
-
-
-class Connect(Protocol):
-    """A decorator that connects a receiver, and returns the function unchanged."""
-
-    def __call__(self, function: F, /) -> F: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Registration:
         if self._local:
             source.on_described(self._connect)
 
-    def by_name(self, model: str, signal: str, keywords: NameKeywords) -> Connect:
+    def by_name(self, model: str, signal: str, keywords: NameKeywords) -> Connect[Any]:
         """Return a decorator that subscribes a receiver to a signal by the name of its model.
 
         Raises:
@@ -101,13 +98,13 @@ class Registration:
         options = Options(**keywords)
         _check_by_name(signal, options)
 
-        def connect(function: F) -> F:
+        def connect(function: ReceiverFunction) -> Connected:
             check_fits(check(function), signal, options)
             self._subscribe(NamedReceiver(model, signal, Receiver(function, options, model)))
             if self._local:
                 for present in self._models():
                     self._connect(present)
-            return function
+            return cast(Connected, function)
 
         return connect
 
@@ -274,6 +271,27 @@ class Registration:
                 model=named.model, signal=named.signal, receiver=named.receiver.name
             )
         )
+
+
+class Subscribing:
+    """The part of a bus that subscribes receivers by the name of a model."""
+
+    _registration: Registration
+
+    def receiver(
+        self,
+        model: str,
+        signal: str,
+        *,
+        schema: type[S] | None = None,
+        **keywords: Unpack[SharedKeywords],
+    ) -> Connect[S]:
+        """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
+
+        `instance` is made by `schema` from the row, or has the row's fields as attributes; `sender`
+        is the model's name. `Options` has the keywords. Raises `SignalError` for a wrong option.
+        """
+        return self._registration.by_name(model, signal, {**keywords, "schema": schema})
 
 
 def _check_one_model_of_a_name(models: Iterable[SourceModel]) -> None:

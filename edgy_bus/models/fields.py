@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ParamSpec, TypedDict, Unpack, cast
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack, cast
 
 import pydantic
 import sqlalchemy as sa
@@ -55,7 +56,45 @@ ColumnType = TypeEngine[Any]
 Target = Any
 """A model, or `"self"`."""
 
-P = ParamSpec("P")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Custom(Protocol):
+    """A type with a schema of its own, which may have any form in the column."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any, /) -> Any: ...
+
+
+_Plain = str | Decimal | uuid.UUID | dt.date | dt.time | dt.timedelta | PurePath | enum.Enum
+"""The types whose values JSON writes as text, so that a column of text can store them."""
+
+_TextLike = _Plain | _Custom
+_KeyLike = _Plain | int | bytes
+
+# The result of a field function has the type of the annotation, if the column can store that type,
+# and the default otherwise: a checker refuses `wrong: int = CharField()`. The declaration of a
+# class checks the annotation exactly. mypy looks at the annotation for `T | Any`, and not for `T`.
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as Result
+
+    _Number = Result("_Number", bound=int | enum.Enum | _Custom | None, default=int)
+    _Truth = Result("_Truth", bound=bool | _Custom | None, default=bool)
+    _Float = Result("_Float", bound=float | _Custom | None, default=float)
+    _Decimal = Result("_Decimal", bound=Decimal | _Custom | None, default=Decimal)
+    _Bytes = Result("_Bytes", bound=bytes | _Custom | None, default=bytes)
+    _Date = Result("_Date", bound=dt.date | _Custom | None, default=dt.date)
+    _DateTime = Result("_DateTime", bound=dt.datetime | _Custom | None, default=dt.datetime)
+    _Time = Result("_Time", bound=dt.time | _Custom | None, default=dt.time)
+    _Duration = Result("_Duration", bound=dt.timedelta | _Custom | None, default=dt.timedelta)
+    _Uuid = Result("_Uuid", bound=uuid.UUID | _Custom | None, default=uuid.UUID)
+    _Choice = Result("_Choice", bound=str | enum.Enum | None, default=str)
+    _Text = Result("_Text", bound=_TextLike | None, default=str)
+    _Key = Result("_Key", bound=_KeyLike | None, default=int)
+else:
+    _Number = _Truth = _Float = _Decimal = _Bytes = _Date = _DateTime = _Time = _Duration = Any
+    _Uuid = _Choice = _Text = _Key = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +232,11 @@ class TextOptions(KeyOptions, total=False):
     pattern: str
 
 
-def _closed(options: type) -> Callable[[Callable[P, Declared]], Callable[P, Declared]]:
+def _closed(options: type) -> Callable[[F], F]:
     """Refuse keywords that neither the decorated field function nor its options have."""
 
     # pydantic would keep an unknown keyword for JSON schemas: `secrett=True` would hide nothing.
-    def decorate(function: Callable[P, Declared]) -> Callable[P, Declared]:
+    def decorate(function: F) -> F:
         named = [
             name
             for name, parameter in inspect.signature(function).parameters.items()
@@ -207,7 +246,7 @@ def _closed(options: type) -> Callable[[Callable[P, Declared]], Callable[P, Decl
         names = _OPTIONS_OF[function.__name__] = [*named, *options.__annotations__]
 
         @functools.wraps(function)
-        def declare(*args: P.args, **kwargs: P.kwargs) -> Declared:
+        def declare(*args: Value, **kwargs: Value) -> Declared:
             for name, value in kwargs.items():
                 if name not in names:
                     hint = _hint_for(name, names)
@@ -221,7 +260,7 @@ def _closed(options: type) -> Callable[[Callable[P, Declared]], Callable[P, Decl
                 ) from None
             return function(*args, **kwargs)
 
-        return declare
+        return cast(F, declare)
 
     return decorate
 
@@ -341,13 +380,13 @@ NONE_PASSES = pydantic.WrapValidator(_none_passes)
 
 
 @_closed(FieldOptions)
-def IntegerField(*, primary_key: bool = False, **options: Unpack[FieldOptions]) -> Declared:
+def IntegerField(*, primary_key: bool = False, **options: Unpack[FieldOptions]) -> _Number | Any:
     """Declare a whole number of 32 bits. The database generates primary keys."""
     return _whole_number("IntegerField", sa.Integer(), 31, primary_key, options)
 
 
 @_closed(FieldOptions)
-def BigIntegerField(*, primary_key: bool = False, **options: Unpack[FieldOptions]) -> Declared:
+def BigIntegerField(*, primary_key: bool = False, **options: Unpack[FieldOptions]) -> _Number | Any:
     """Declare a whole number of 64 bits. The database generates primary keys."""
     return _whole_number("BigIntegerField", big_key(), 63, primary_key, options)
 
@@ -363,13 +402,13 @@ def _whole_number(
 
 
 @_closed(KeyOptions)
-def BooleanField(**options: Unpack[KeyOptions]) -> Declared:
+def BooleanField(**options: Unpack[KeyOptions]) -> _Truth | Any:
     """Declare a truth value."""
     return _make(Kind("BooleanField", sa.Boolean(), bool), **options)
 
 
 @_closed(KeyOptions)
-def FloatField(**options: Unpack[KeyOptions]) -> Declared:
+def FloatField(**options: Unpack[KeyOptions]) -> _Float | Any:
     """Declare a number of 64 bits."""
     # JSON, and so an event, has neither NaN nor infinities.
     return _make(Kind("FloatField", float_type(), float), allow_inf_nan=False, **options)
@@ -378,7 +417,7 @@ def FloatField(**options: Unpack[KeyOptions]) -> Declared:
 @_closed(KeyOptions)
 def DecimalField(
     *, max_digits: int, decimal_places: int, **options: Unpack[KeyOptions]
-) -> Declared:
+) -> _Decimal | Any:
     """Declare an exact number of `max_digits` digits, `decimal_places` of them after the point."""
     if not 0 <= decimal_places <= max_digits or not 0 < max_digits <= 1_000:
         raise ModelError(
@@ -393,21 +432,21 @@ def DecimalField(
 
 
 @_closed(TextOptions)
-def CharField(*, max_length: int, **options: Unpack[TextOptions]) -> Declared:
+def CharField(*, max_length: int, **options: Unpack[TextOptions]) -> _Text | Any:
     """Declare text of at most `max_length` characters."""
     kind = Kind("CharField", sa.String(max_length), str)
     return _make(kind, rules=[AtMost(max_length)], **options)
 
 
 @_closed(TextOptions)
-def TextField(*, max_length: int | None = None, **options: Unpack[TextOptions]) -> Declared:
+def TextField(*, max_length: int | None = None, **options: Unpack[TextOptions]) -> _Text | Any:
     """Declare text of any length, or of at most `max_length` characters."""
     rules = [] if max_length is None else [AtMost(max_length)]
     return _make(Kind("TextField", sa.Text(), str), rules=rules, **options)
 
 
 @_closed(KeyOptions)
-def EmailField(*, max_length: int = 254, **options: Unpack[KeyOptions]) -> Declared:
+def EmailField(*, max_length: int = 254, **options: Unpack[KeyOptions]) -> _Text | Any:
     """Declare an address: some text, an @, some text with a dot, and no blanks."""
     # Only a message to an address proves more than this pattern.
     pattern = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
@@ -418,7 +457,7 @@ def EmailField(*, max_length: int = 254, **options: Unpack[KeyOptions]) -> Decla
 @_closed(KeyOptions)
 def ChoiceField(
     choices: type[enum.Enum] | Sequence[str], **options: Unpack[KeyOptions]
-) -> Declared:
+) -> _Choice | Any:
     """Declare a member of an Enum, stored by its value (text), or one of several texts."""
     if isinstance(choices, str):
         raise ModelError(
@@ -445,7 +484,7 @@ def _longest(texts: Sequence[Value]) -> int:
 
 
 @_closed(KeyOptions)
-def DateField(**options: Unpack[KeyOptions]) -> Declared:
+def DateField(**options: Unpack[KeyOptions]) -> _Date | Any:
     """Declare a day."""
     return _make(Kind("DateField", sa.Date(), dt.date), **options)
 
@@ -453,7 +492,7 @@ def DateField(**options: Unpack[KeyOptions]) -> Declared:
 @_closed(KeyOptions)
 def DateTimeField(
     *, auto_now: bool = False, auto_now_add: bool = False, **options: Unpack[KeyOptions]
-) -> Declared:
+) -> _DateTime | Any:
     """Declare a point in time, which comes back aware and in UTC.
 
     Args:
@@ -467,13 +506,13 @@ def DateTimeField(
 
 
 @_closed(KeyOptions)
-def TimeField(**options: Unpack[KeyOptions]) -> Declared:
+def TimeField(**options: Unpack[KeyOptions]) -> _Time | Any:
     """Declare a time of day, without a zone."""
     return _make(Kind("TimeField", sa.Time(), dt.time), rules=[HAS_NO_ZONE], **options)
 
 
 @_closed(KeyOptions)
-def DurationField(**options: Unpack[KeyOptions]) -> Declared:
+def DurationField(**options: Unpack[KeyOptions]) -> _Duration | Any:
     """Declare a `timedelta` of at most 272 years. In an event it is a number of seconds."""
     kind = Kind("DurationField", Duration(), dt.timedelta)
     return _make(kind, rules=[FITS_MICROSECONDS], **options)
@@ -488,14 +527,14 @@ def current_time() -> dt.datetime:
 
 
 @_closed(KeyOptions)
-def BinaryField(*, max_length: int | None = None, **options: Unpack[KeyOptions]) -> Declared:
+def BinaryField(*, max_length: int | None = None, **options: Unpack[KeyOptions]) -> _Bytes | Any:
     """Declare bytes. In an event they are base64 text."""
     limits: dict[str, Value] = {} if max_length is None else {"max_length": max_length}
     return _make(Kind("BinaryField", sa.LargeBinary(max_length), bytes), **limits, **options)
 
 
 @_closed(KeyOptions)
-def UUIDField(**options: Unpack[KeyOptions]) -> Declared:
+def UUIDField(**options: Unpack[KeyOptions]) -> _Uuid | Any:
     """Declare a UUID; `UUIDField(primary_key=True, default=uuid.uuid4)` makes keys without SQL."""
     return _make(Kind("UUIDField", PlainUuid(), uuid.UUID), **options)
 
@@ -507,7 +546,9 @@ def JSONField(**options: Unpack[FieldOptions]) -> Declared:
 
 
 @_closed(KeyOptions)
-def ForeignKey(to: Target, *, on_delete: str = RESTRICT, **options: Unpack[KeyOptions]) -> Declared:
+def ForeignKey(
+    to: Target, *, on_delete: str = RESTRICT, **options: Unpack[KeyOptions]
+) -> _Key | Any:
     """Declare the primary key of a row of another model.
 
     `await instance.related("owner")` loads that row. The field is annotated with the type of the

@@ -26,8 +26,8 @@ OnClass = Callable[[Value], None]
 class Attachable(Protocol):
     """The part of a bus that a registry uses."""
 
-    def attach(self, registry: Source) -> None:
-        """Take the signals of the registry's models to the broker."""
+    def attach(self, source: Source) -> None:
+        """Take the signals of a registry's models to the broker."""
 
 
 class Registry:

@@ -21,11 +21,20 @@ from edgy_bus.signals.keywords import (
     complete_keywords,
     is_built_in,
 )
-from edgy_bus.signals.options import Batch, Breaker, Inbox, NameKeywords, OnExhausted, Options
+from edgy_bus.signals.options import (
+    Batch,
+    Breaker,
+    Inbox,
+    NameKeywords,
+    OnExhausted,
+    Options,
+    SharedKeywords,
+)
 from edgy_bus.signals.patterns import matches, misspelt, unmatched
 from edgy_bus.signals.receiver import Receiver, ReceiverFunction, check, check_fits
 from edgy_bus.signals.signal import Fields, Route, Signal, check_before, refuse_namesake
 from edgy_bus.signals.spelling import resembling, suggestion
+from edgy_bus.signals.typing import Connect, Connected
 
 __all__ = [
     "BUILT_IN",
@@ -37,6 +46,8 @@ __all__ = [
     "Batch",
     "Breaker",
     "Broadcaster",
+    "Connect",
+    "Connected",
     "Fields",
     "Inbox",
     "NameKeywords",
@@ -45,6 +56,7 @@ __all__ = [
     "Receiver",
     "ReceiverFunction",
     "Route",
+    "SharedKeywords",
     "Signal",
     "SignalError",
     "SkipOperation",

@@ -1,7 +1,7 @@
 """`@post_save(User)` and its siblings."""
 
-from collections.abc import Callable
-from typing import TypeVar, Unpack
+from collections.abc import Collection
+from typing import Never, TypeVar, Unpack, cast
 
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.broadcaster import Broadcaster
@@ -9,8 +9,12 @@ from edgy_bus.signals.keywords import PRE_SIGNALS
 from edgy_bus.signals.options import ModelKeywords, Options
 from edgy_bus.signals.receiver import ReceiverFunction
 from edgy_bus.signals.signal import Signal
+from edgy_bus.signals.typing import Connect, Connected
 
-F = TypeVar("F", bound=ReceiverFunction)
+S = TypeVar("S")
+
+Models = Collection[type[object]]
+"""A list, a tuple or a set."""
 
 DESCRIPTION = "__edgy_bus__"
 """The attribute of a foreign ORM's class that holds the description of the model."""
@@ -25,12 +29,20 @@ class Connector:
     def __repr__(self) -> str:
         return f"<{self.name}: use it as @{self.name}(Model)>"
 
-    def __call__(self, senders: object, **keywords: Unpack[ModelKeywords]) -> Callable[[F], F]:
+    def __call__(
+        self,
+        senders: type[S] | Models | None = None,
+        *more: Never,
+        **keywords: Unpack[ModelKeywords],
+    ) -> Connect[S]:
         """Return a decorator that connects a receiver to a model, or to each model of a list.
 
         Raises:
             SignalError: for a wrong option, or for a sender that is not a model class.
         """
+        if senders is None or more:
+            count = "no argument" if senders is None else "several arguments"
+            raise self._refused(count, f"write @{self.name}(User), or @{self.name}([User, Order])")
         # A pre_* receiver may change or stop the operation, so no worker can run the receiver.
         if self.name in PRE_SIGNALS:
             keywords["local"] = True
@@ -43,10 +55,10 @@ class Connector:
         for signal in signals:
             signal.check(options)
 
-        def connect(function: F) -> F:
+        def connect(function: ReceiverFunction) -> Connected:
             for signal in signals:
                 signal.connect(function, options)
-            return function
+            return cast(Connected, function)
 
         return connect
 

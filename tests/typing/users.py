@@ -1,8 +1,12 @@
 """Check the types that editors infer in a user's code. mypy reads this file; no test runs it."""
 
-from typing import Any, assert_type
+import datetime as dt
+import enum
+from decimal import Decimal
+from typing import Annotated, Any, Literal, assert_type
 
-from pydantic import BaseModel
+import annotated_types
+from pydantic import BaseModel, HttpUrl, SecretStr
 
 import edgy_bus as edgy
 from edgy_bus.signals import post_save
@@ -55,7 +59,7 @@ post_save(User, when_changed=5)  # type: ignore[arg-type]
 post_save(User, deadline="3")  # type: ignore[arg-type]
 post_save(User, schema=Contract)  # type: ignore[call-arg]
 bus.receiver("accounts.User", "post_save", local=True)  # type: ignore[call-arg]
-bus.receiver("accounts.User", "post_save", schema=dict)  # type: ignore[arg-type]
+bus.receiver("accounts.User", "post_save", schema=dict)  # type: ignore[type-var]
 edgy.Options(retires=3)  # type: ignore[call-arg]
 edgy.Options(batch=100)  # type: ignore[arg-type]
 
@@ -105,3 +109,71 @@ misspelt = edgy.Buss  # type: ignore[attr-defined]
 # A receiver keeps its own type.
 assert_type(welcome.__name__, str)
 assert_type(mirrored.__name__, str)
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+# Field functions have the type of the annotation, or of nothing that the column can store.
+class Right(edgy.Model):
+    id: int = edgy.BigIntegerField(primary_key=True)
+    name: str = edgy.CharField(max_length=9)
+    page: HttpUrl | None = edgy.CharField(max_length=200, null=True)
+    color: Color = edgy.ChoiceField(Color)
+    size: Literal["s", "m"] = edgy.ChoiceField(("s", "m"))
+    hidden: SecretStr = edgy.CharField(max_length=9, secret=True)
+    bounded: Annotated[int, annotated_types.Gt(0)] = edgy.IntegerField()
+    price: Decimal = edgy.DecimalField(max_digits=9, decimal_places=2)
+    born: dt.date | None = edgy.DateField(null=True)
+    seen: dt.datetime = edgy.DateTimeField(auto_now=True)
+    anything: Any = edgy.CharField(max_length=9)
+    labels: dict[str, list[int]] = edgy.JSONField(default=dict)
+    parent: int | None = edgy.ForeignKey("self", null=True)
+
+
+class Wrong(edgy.Model):
+    number: int = edgy.CharField(max_length=9)  # type: ignore[assignment]
+    text: str = edgy.IntegerField()  # type: ignore[assignment]
+    time: str = edgy.DateTimeField()  # type: ignore[assignment]
+    money: str = edgy.DecimalField(max_digits=9, decimal_places=2)  # type: ignore[assignment]
+    truth: str = edgy.BooleanField()  # type: ignore[assignment]
+    owner: Right = edgy.ForeignKey(Right)  # type: ignore[assignment]
+
+
+# A checker refuses receivers that a connection refuses, and those of another model.
+async def right(sender: type[User], instance: User, **kwargs: Any) -> None: ...
+async def changed(
+    sender: type[User], instance: User, changes: dict[str, Any] | None, event: edgy.Event, **_: Any
+) -> None: ...
+async def batch(
+    sender: type[User], instances: list[User], events: list[edgy.Event], **kwargs: Any
+) -> None: ...
+async def without_kwargs(sender: type[User], instance: User) -> None: ...
+async def of_another_model(sender: type[Right], instance: Right, **kwargs: Any) -> None: ...
+async def of_another_event(sender: Any, instance: User, event: str, **kwargs: Any) -> None: ...
+def blocking(sender: type[User], instance: User, **kwargs: Any) -> None: ...
+
+
+class Mailer:
+    async def on_save(self, sender: type[User], instance: User, **kwargs: Any) -> None: ...
+
+
+post_save(User)(right)
+post_save([User, Right])(right)
+post_save(User)(changed)
+post_save(User, batch=edgy.Batch(size=9))(batch)
+post_save(User)(Mailer().on_save)
+edgy.post_delete(User)(post_save(User)(right))
+post_save(User)(without_kwargs)  # type: ignore[arg-type]
+post_save(User)(of_another_model)  # type: ignore[arg-type]
+post_save(User)(of_another_event)  # type: ignore[arg-type]
+post_save(User)(blocking)  # type: ignore[arg-type]
+post_save(User)("right")  # type: ignore[arg-type]
+post_save(User(email="a@b.c"))  # type: ignore[arg-type]
+post_save("accounts.User")  # type: ignore[arg-type]
+post_save(User, Right)  # type: ignore[arg-type]
+bus.receiver("accounts.User", "post_save")(right)
+bus.receiver("accounts.User", "post_save", schema=Contract)(mirrored)
+bus.receiver("accounts.User", "post_save", schema=Contract)(right)  # type: ignore[arg-type]
+bus.receiver(User, "post_save")  # type: ignore[arg-type]

@@ -122,7 +122,7 @@ def test_an_unknown_field_is_an_error_that_says_which_there_are(describe):
 def test_an_unknown_lookup_is_an_error_that_says_which_there_are():
     with pytest.raises(
         OperationError,
-        match="unknown lookup 'like' in 'name__like'; the lookups are exact, iexact",
+        match="unknown lookup 'like' in 'name__like' of Item; the lookups are exact, iexact",
     ):
         UNCONNECTED.query.filter(name__like="A%")
 
