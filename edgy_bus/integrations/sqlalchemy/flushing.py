@@ -210,7 +210,8 @@ def updated(model: MappedModel, before: Values, row: Values, names: Sequence[str
 
 def _identity(step: Step) -> Identity:
     # A new object gets its identity at the end of the flush.
-    return identity(step.target) or tuple(step.model.mapper.primary_key_from_instance(step.target))
+    mapper, target = step.model.mapper, step.target
+    return identity(target) or tuple(mapper.primary_key_from_instance(target))
 
 
 def identity(target: Value) -> Identity:

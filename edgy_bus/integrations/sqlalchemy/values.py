@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from pydantic import TypeAdapter
-from sqlalchemy import ARRAY, JSON, Dialect, Enum, PickleType
+from sqlalchemy import ARRAY, JSON, Dialect, Enum, Interval, PickleType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from edgy_bus.errors import ModelError
@@ -60,6 +60,9 @@ def _functions(column_type: ColumnType, dialect: Dialect, where: str) -> _Functi
     if isinstance(column_type, PickleType):
         # Nothing executable is ever deserialised.
         raise _refused(column_type, where)
+    if isinstance(column_type, Interval):
+        # A decorator of SQLAlchemy's own, which stores moments where intervals are missing.
+        return None, TypeAdapter(dt.timedelta).validate_python
     if isinstance(column_type, TypeDecorator):
         return _of_decorator(column_type, dialect, where)
     if isinstance(column_type, Enum) and column_type.enum_class is not None:
