@@ -512,3 +512,34 @@ async def test_a_lock_orders_two_sessions(shop: Shop) -> None:
     await asyncio.gather(*(write(str(number)) for number in range(1, 5)))
     changes = [data["changes"]["title"] for *_, data in (await shop.events())[1:]]
     assert [each["old"] for each in changes] == ["0", *(each["new"] for each in changes[:-1])]
+
+
+async def test_a_receiver_with_an_inbox_takes_effect_once(database_url: str) -> None:
+    async with open_shop(database_url, relay=True) as shop:
+        attempts: list[int] = []
+
+        @post_save(Book, inbox=shop.source.inbox, retry=edgy.Retry(delay=0.01))
+        async def copy(sender: Any, instance: Book, **kwargs: Any) -> None:
+            attempts.append(instance.place)
+            shop.source.inbox.session.add(User(id=instance.place, name=instance.title))
+            await shop.source.inbox.session.flush()
+            if len(attempts) == 1:
+                raise RuntimeError("after the write")
+
+        with pytest.raises(ConfigurationError, match="no receiver"):
+            _ = shop.source.inbox.session
+        async with shop.bus.worker():
+            async with shop.sessions.begin() as session:
+                session.add(Book(shelf="a", place=1, title="One"))
+
+            async def is_copied() -> bool:
+                async with shop.sessions() as session:
+                    return await session.scalar(sa.select(User.name)) == "One"
+
+            await eventually(is_copied)
+        shop.source.model(Book).signals.post_save.disconnect(copy)
+        assert attempts == [1, 1]
+        assert await shop.kinds() == [
+            ("Book", "post_save", '["a",1]'),
+            ("User", "post_save", "1"),
+        ]
