@@ -65,6 +65,9 @@ class MappedModel:
             name: Conversion(self.columns[name].type, dialect, f"{self.name}.{name}")
             for name in self.public
         }
+        self._dumps = {
+            name: each.dump for name, each in self._conversions.items() if not each.is_plain
+        }
         self.signals: Broadcaster = signals or Broadcaster(
             self.name, parents=[each.signals for each in parents], fields=self.public
         )
@@ -97,7 +100,12 @@ class MappedModel:
 
     def stored(self, values: Values) -> Values:
         """Return values in the form in which events contain them."""
-        return {name: self._conversions[name].dump(value) for name, value in values.items()}
+        # Most columns have values that JSON holds as they are.
+        stored = dict(values)
+        for name, dump in self._dumps.items():
+            if name in stored:
+                stored[name] = dump(stored[name])
+        return stored
 
     def key_of(self, row: Values) -> Key:
         """Return the key of a row: a value, or a JSON list as a text for several columns."""

@@ -39,10 +39,12 @@ class Conversion:
         ModelError: for a type whose values events cannot contain.
     """
 
-    __slots__ = ("_dump", "_load")
+    __slots__ = ("_dump", "_load", "is_plain")
 
     def __init__(self, column_type: ColumnType, dialect: Dialect, where: str) -> None:
         self._dump, self._load = _functions(column_type, dialect, where)
+        self.is_plain = self._dump is None
+        """Whether an event has the values as they are."""
 
     def dump(self, value: Value) -> Value:
         """Return the value for an event."""
