@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import pydantic
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -168,3 +169,39 @@ def test_a_session_without_a_receiver_reads_nothing_more(sqlite_url: str) -> Non
         session.commit()
     engine.dispose()
     assert statements == ["INSERT", "SELECT", "DELETE"]
+
+
+def test_a_signal_that_the_application_sends_is_refused(shop: Shop) -> None:
+    signals = shop.source.model(shop.user).signals
+    signals.on_verify = edgy.Signal()
+    for signal in (signals.on_verify, signals.post_save):
+        with pytest.raises(edgy.SignalError, match="cannot be sent"):
+            asyncio.run(signal.send(shop.user, None))
+
+
+def test_a_receiver_by_name_gets_its_schema_in_local_mode(sqlite_url: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class User(Base):
+        __tablename__ = "users"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str]
+
+    class Named(pydantic.BaseModel):
+        name: str
+
+    engine = sa.create_engine(sqlite_url)
+    sessions, bus = sessionmaker(engine), edgy.Bus(service="shop")
+    publish(sessions, Base, bus)
+    Base.metadata.create_all(engine)
+    calls: list[Any] = []
+
+    @bus.receiver("shop.User", "post_save", schema=Named)
+    async def receiver(sender: Any, instance: Named, **kwargs: Any) -> None:
+        calls.append((sender, instance))
+
+    with sessions.begin() as session:
+        session.add(User(id=1, name="Ann"))
+    engine.dispose()
+    assert calls == [("shop.User", Named(name="Ann"))]

@@ -13,9 +13,9 @@ from sqlalchemy.orm import (
 from sqlalchemy.orm.attributes import set_committed_value
 
 from edgy_bus.codec import dumps, key_text
-from edgy_bus.errors import ModelError
+from edgy_bus.errors import ModelError, SignalError
 from edgy_bus.integrations.sqlalchemy.values import Conversion
-from edgy_bus.signals import Broadcaster
+from edgy_bus.signals import Broadcaster, Signal
 from edgy_bus.sources import Key, Value, Values
 from edgy_bus.sources.statements import unique_columns
 
@@ -69,7 +69,10 @@ class MappedModel:
             name: each.dump for name, each in self._conversions.items() if not each.is_plain
         }
         self.signals: Broadcaster = signals or Broadcaster(
-            self.name, parents=[each.signals for each in parents], fields=self.public
+            self.name,
+            _refuse_to_send,
+            parents=[each.signals for each in parents],
+            fields=self.public,
         )
 
     @cached_property
@@ -128,6 +131,16 @@ class MappedModel:
         if all(name in row for name in self.keys):
             make_transient_to_detached(instance)
         return instance
+
+
+async def _refuse_to_send(
+    signal: Signal, sender: Value, _: object, __: Mapping[str, object]
+) -> None:
+    raise SignalError(
+        f"{signal.name} of {getattr(sender, '__name__', sender)} cannot be sent by the application:"
+        " the signals of mapped classes report what sessions do. Write a row of a class that "
+        "stands for the message, in the same session"
+    )
 
 
 def identity_of(model: MappedModel, row: Values) -> tuple[Value, ...]:
