@@ -208,8 +208,9 @@ class SessionSource:
         for sessions in self._followed:
             sessions.follow(mapper)
         # Relationships name other classes, so they are known once all classes are.
-        if mapper.configured:
-            check_relationships(mapper, self._by_table)
+        for present in self._models:
+            if present.configured:
+                check_relationships(present, self._by_table)
         for callback in self._on_model:
             callback(model)
 
