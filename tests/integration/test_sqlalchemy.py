@@ -460,3 +460,86 @@ async def test_a_relationship_that_changes_rows_past_objects_is_refused(tmp_path
 
     with pytest.raises(ModelError, match="post_update"):
         Node()
+
+
+async def test_a_set_of_a_derived_class_changes_its_own_table(shop: Shop) -> None:
+    async with shop.sessions() as session:
+        session.add_all([Car(id=1, doors=2), Car(id=2, doors=4), Bike(id=3, bell="ring")])
+        await session.commit()
+        await shop.forget()
+        await session.execute(sa.update(Car).where(Car.doors == 2).values(doors=3))
+        await session.execute(sa.update(Bike).values(bell="ding"))
+        await session.execute(sa.delete(Note))
+        await session.commit()
+    events = await shop.events()
+    assert [event[:3] for event in events] == [
+        ("Car", "post_update", "1"),
+        ("Bike", "post_update", "3"),
+    ]
+    assert events[0][3]["changes"] == {"doors": {"old": 2, "new": 3}}
+    assert events[0][3]["instance"]["wheels"] == 4, "the whole row"
+
+
+async def test_a_handler_of_the_application_cannot_change_rows_in_silence(shop: Shop) -> None:
+    def handler(_: Any, connection: sa.Connection, __: Any) -> None:
+        connection.execute(sa.update(Book.__table__).values(title="silent"))
+
+    sa.event.listen(User, "after_insert", handler)
+    try:
+        async with shop.sessions() as session:
+            session.add(User(id=1, name="Ann"))
+            with pytest.raises(OperationError, match="books"):
+                await session.flush()
+    finally:
+        sa.event.remove(User, "after_insert", handler)
+
+
+async def test_a_lock_orders_two_sessions(shop: Shop) -> None:
+    """The second session waits for the first, and reports what the first has written."""
+    async with shop.sessions() as session:
+        session.add(Book(shelf="a", place=1, title="0"))
+        await session.commit()
+
+    async def write(title: str) -> None:
+        async with shop.sessions() as session:
+            book = await session.get_one(Book, ("a", 1))
+            await session.commit()
+            book.title = title
+            await session.flush()
+            await asyncio.sleep(0.05)
+            await session.commit()
+
+    await asyncio.gather(*(write(str(number)) for number in range(1, 5)))
+    changes = [data["changes"]["title"] for *_, data in (await shop.events())[1:]]
+    assert [each["old"] for each in changes] == ["0", *(each["new"] for each in changes[:-1])]
+
+
+async def test_a_receiver_with_an_inbox_takes_effect_once(database_url: str) -> None:
+    async with open_shop(database_url, relay=True) as shop:
+        attempts: list[int] = []
+
+        @post_save(Book, inbox=shop.source.inbox, retry=edgy.Retry(delay=0.01))
+        async def copy(sender: Any, instance: Book, **kwargs: Any) -> None:
+            attempts.append(instance.place)
+            shop.source.inbox.session.add(User(id=instance.place, name=instance.title))
+            await shop.source.inbox.session.flush()
+            if len(attempts) == 1:
+                raise RuntimeError("after the write")
+
+        with pytest.raises(ConfigurationError, match="no receiver"):
+            _ = shop.source.inbox.session
+        async with shop.bus.worker():
+            async with shop.sessions.begin() as session:
+                session.add(Book(shelf="a", place=1, title="One"))
+
+            async def is_copied() -> bool:
+                async with shop.sessions() as session:
+                    return await session.scalar(sa.select(User.name)) == "One"
+
+            await eventually(is_copied)
+        shop.source.model(Book).signals.post_save.disconnect(copy)
+        assert attempts == [1, 1]
+        assert await shop.kinds() == [
+            ("Book", "post_save", '["a",1]'),
+            ("User", "post_save", "1"),
+        ]

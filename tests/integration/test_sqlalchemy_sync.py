@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import pydantic
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    mapped_column,
+    relationship,
+    sessionmaker,
+)
 
 import edgy_bus as edgy
-from edgy_bus.errors import OperationError
+from edgy_bus.errors import ModelError, OperationError
 from edgy_bus.integrations.sqlalchemy import SessionSource, publish
 from edgy_bus.outbox.table import metadata as outbox_tables
 from edgy_bus.outbox.table import outbox
@@ -168,3 +176,67 @@ def test_a_session_without_a_receiver_reads_nothing_more(sqlite_url: str) -> Non
         session.commit()
     engine.dispose()
     assert statements == ["INSERT", "SELECT", "DELETE"]
+
+
+def test_a_signal_that_the_application_sends_is_refused(shop: Shop) -> None:
+    signals = shop.source.model(shop.user).signals
+    signals.on_verify = edgy.Signal()
+    for signal in (signals.on_verify, signals.post_save):
+        with pytest.raises(edgy.SignalError, match="cannot be sent"):
+            asyncio.run(signal.send(shop.user, None))
+
+
+def test_a_receiver_by_name_gets_its_schema_in_local_mode(sqlite_url: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class User(Base):
+        __tablename__ = "users"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str]
+
+    class Named(pydantic.BaseModel):
+        name: str
+
+    engine = sa.create_engine(sqlite_url)
+    sessions, bus = sessionmaker(engine), edgy.Bus(service="shop")
+    publish(sessions, Base, bus)
+    Base.metadata.create_all(engine)
+    calls: list[Any] = []
+
+    @bus.receiver("shop.User", "post_save", schema=Named)
+    async def receiver(sender: Any, instance: Named, **kwargs: Any) -> None:
+        calls.append((sender, instance))
+
+    with sessions.begin() as session:
+        session.add(User(id=1, name="Ann"))
+    engine.dispose()
+    assert calls == [("shop.User", Named(name="Ann"))]
+
+
+def test_a_secondary_that_is_published_is_refused_in_any_order(sqlite_url: str) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    links = sa.Table(
+        "links",
+        Base.metadata,
+        sa.Column("left", sa.ForeignKey("nodes.id"), primary_key=True),
+        sa.Column("right", sa.ForeignKey("nodes.id"), primary_key=True),
+    )
+
+    class Node(Base):
+        __tablename__ = "nodes"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        others: Mapped[list["Node"]] = relationship(
+            secondary=links,
+            primaryjoin=lambda: Node.id == links.c.left,
+            secondaryjoin=lambda: Node.id == links.c.right,
+        )
+
+    publish(sessionmaker(sa.create_engine(sqlite_url)), Base, edgy.Bus("memory://"))
+    Node()
+    with pytest.raises(ModelError, match="viewonly"):
+
+        class Link(Base):
+            __table__ = links

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import OperationError, SkipOperation
 from edgy_bus.integrations.sqlalchemy.calling import Call, Caller
 from edgy_bus.integrations.sqlalchemy.flushing import (
@@ -15,7 +16,7 @@ from edgy_bus.integrations.sqlalchemy.flushing import (
     identity,
 )
 from edgy_bus.integrations.sqlalchemy.mapping import MappedModel
-from edgy_bus.signals import Receiver
+from edgy_bus.signals import Receiver, read_by
 from edgy_bus.sources import EventWriter, Key, RowChange, Value, Values, changes_of
 
 Keywords = dict[str, Value]
@@ -156,7 +157,12 @@ async def _call(
         names = model.public if change.assigned is None else change.assigned
         values = {each: change.row[each] for each in names if each in model.public}
         keywords |= {"values": values, "column_values": values, "is_update": change.is_update}
-    await model.signals[name].deliver(receivers, model.sender, instance, keywords)
+    for receiver in receivers:
+        schema = receiver.options.schema
+        # In the JSON form, as in a worker: a schema must not fit in one place only.
+        shown = instance if schema is None else read_by(schema, loads(dumps(row)))
+        of_receiver = {**keywords, "model_instance": shown}
+        await model.signals[name].deliver([receiver], model.sender, shown, of_receiver)
 
 
 def intent_of(model: MappedModel, action: str, target: Value) -> Intent:

@@ -12,8 +12,8 @@ from edgy_bus.sources import Value
 
 def is_async(sessions: object) -> bool:
     """Return whether a factory makes sessions of `sqlalchemy.ext.asyncio`."""
-    # Looked up, because an import fails where greenlet is not installed. Whoever has such a factory
-    # has imported the module.
+    # Looked up, because an import fails where greenlet is not installed. A program that has such a
+    # factory has imported the module.
     module = sys.modules.get("sqlalchemy.ext.asyncio")
     if module is None:
         return False
@@ -49,7 +49,7 @@ def check_factory(sessions: object) -> None:
 
 
 def _keywords(sessions: object) -> dict[str, Value]:
-    """Return the keywords of the sessions that a factory makes; a class has none."""
+    """Return the keywords of the sessions that a factory makes; a class has no keywords."""
     keywords: dict[str, Value] = getattr(sessions, "kw", {})
     return keywords
 

@@ -41,6 +41,10 @@ class Changed(NamedTuple):
     changes: Sequence[RowChange]
 
 
+Answers = dict[tuple[MappedModel, str], bool]
+"""Answers to a question about the changes of a model, each asked once in a flush."""
+
+
 @dataclass(slots=True)
 class Flush:
     """The rows that a flush changes.
@@ -51,6 +55,8 @@ class Flush:
         locked: the rows that the flush has locked, as they were then.
         updating: the attributes that an UPDATE is about to write, by the identity of the object.
         steps: what was changed, in order.
+        wanted: whether changes of a model have events, or receivers here.
+        silent: whether nobody is asked or told before changes of a model.
     """
 
     asked: dict[int, Value] = field(default_factory=dict)
@@ -58,6 +64,8 @@ class Flush:
     locked: dict[MappedModel, Rows] = field(default_factory=dict)
     updating: dict[int, Sequence[str]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    wanted: Answers = field(default_factory=dict)
+    silent: Answers = field(default_factory=dict)
 
     def lock(
         self,
@@ -202,7 +210,8 @@ def updated(model: MappedModel, before: Values, row: Values, names: Sequence[str
 
 def _identity(step: Step) -> Identity:
     # A new object gets its identity at the end of the flush.
-    return identity(step.target) or tuple(step.model.mapper.primary_key_from_instance(step.target))
+    mapper, target = step.model.mapper, step.target
+    return identity(target) or tuple(mapper.primary_key_from_instance(target))
 
 
 def identity(target: Value) -> Identity:

@@ -13,9 +13,9 @@ from sqlalchemy.orm import (
 from sqlalchemy.orm.attributes import set_committed_value
 
 from edgy_bus.codec import dumps, key_text
-from edgy_bus.errors import ModelError
+from edgy_bus.errors import ModelError, SignalError
 from edgy_bus.integrations.sqlalchemy.values import Conversion
-from edgy_bus.signals import Broadcaster
+from edgy_bus.signals import Broadcaster, Signal
 from edgy_bus.sources import Key, Value, Values
 from edgy_bus.sources.statements import unique_columns
 
@@ -65,8 +65,14 @@ class MappedModel:
             name: Conversion(self.columns[name].type, dialect, f"{self.name}.{name}")
             for name in self.public
         }
+        self._dumps = {
+            name: each.dump for name, each in self._conversions.items() if not each.is_plain
+        }
         self.signals: Broadcaster = signals or Broadcaster(
-            self.name, parents=[each.signals for each in parents], fields=self.public
+            self.name,
+            _refuse_to_send,
+            parents=[each.signals for each in parents],
+            fields=self.public,
         )
 
     @cached_property
@@ -97,7 +103,12 @@ class MappedModel:
 
     def stored(self, values: Values) -> Values:
         """Return values in the form in which events contain them."""
-        return {name: self._conversions[name].dump(value) for name, value in values.items()}
+        # Most columns have values that JSON holds as they are.
+        stored = dict(values)
+        for name, dump in self._dumps.items():
+            if name in stored:
+                stored[name] = dump(stored[name])
+        return stored
 
     def key_of(self, row: Values) -> Key:
         """Return the key of a row: a value, or a JSON list as a text for several columns."""
@@ -120,6 +131,16 @@ class MappedModel:
         if all(name in row for name in self.keys):
             make_transient_to_detached(instance)
         return instance
+
+
+async def _refuse_to_send(
+    signal: Signal, sender: Value, _: object, __: Mapping[str, object]
+) -> None:
+    raise SignalError(
+        f"{signal.name} of {getattr(sender, '__name__', sender)} cannot be sent by the application:"
+        " the signals of mapped classes report what sessions do. Write a row of a class that "
+        "stands for the message, in the same session"
+    )
 
 
 def identity_of(model: MappedModel, row: Values) -> tuple[Value, ...]:

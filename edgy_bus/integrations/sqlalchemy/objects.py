@@ -67,7 +67,7 @@ class ObjectEvents:
             if not waiting:
                 return intents
             for model, action, target in waiting:
-                intents.append(self._ask(flush, model, action, target))
+                intents += self._ask(flush, model, action, target)
 
     def _waiting(self, session: Session) -> Iterable[tuple[MappedModel, str, Value]]:
         """Yield the objects that the flush will write, as far as they are known before."""
@@ -82,8 +82,11 @@ class ObjectEvents:
                     continue
                 yield model, action, target
 
-    def _ask(self, flush: Flush, model: MappedModel, action: str, target: Value) -> Intent:
+    def _ask(self, flush: Flush, model: MappedModel, action: str, target: Value) -> list[Intent]:
+        """Run the receivers of an object; return what is to be announced."""
         flush.asked[id(target)] = target
+        if self._is_silent(flush, model, action):
+            return []
         intent = intent_of(model, action, target)
         receivers = intent.receivers()
         if receivers:
@@ -91,7 +94,19 @@ class ObjectEvents:
             self._recorder.ask(intent, receivers)
             # Receivers may have changed the object.
             intent = intent_of(model, action, target)
-        return intent
+        return [intent]
+
+    def _is_silent(self, flush: Flush, model: MappedModel, action: str) -> bool:
+        key = model, action
+        if key not in flush.silent:
+            flush.silent[key] = self._recorder.is_silent(model, action)
+        return flush.silent[key]
+
+    def _wants(self, flush: Flush, model: MappedModel, action: str) -> bool:
+        key = model, action
+        if key not in flush.wanted:
+            flush.wanted[key] = self._recorder.wants(model, action)
+        return flush.wanted[key]
 
     def _lock(self, session: Session, flush: Flush) -> None:
         """Lock the rows of known changes, model by model, in the order of their keys."""
@@ -100,7 +115,7 @@ class ObjectEvents:
         for model, action, target in self._waiting(session):
             # A row whose object is deleted may be updated, for another object in its place.
             results = (UPDATE,) if action == UPDATE else (UPDATE, DELETE)
-            if action == SAVE or not any(self._recorder.wants(model, each) for each in results):
+            if action == SAVE or not any(self._wants(flush, model, each) for each in results):
                 continue
             due.setdefault(model, []).append(target)
             if action == DELETE or model.unique.intersection(flushing.assigned(model, target)):
@@ -128,7 +143,7 @@ class ObjectEvents:
         # Read again: a receiver may have changed the object.
         names = flushing.assigned(model, target)
         flushing.check_fixed(model, names)
-        if self._recorder.wants(model, UPDATE):
+        if self._wants(flush, model, UPDATE):
             exclusive = bool(model.unique.intersection(names))
             flush.lock(connection, model, [flushing.identity(target)], exclusive=exclusive)
             flush.updating[id(target)] = names
@@ -139,12 +154,13 @@ class ObjectEvents:
         if flush is None or model is None:
             return
         self._ask_late(flush, model, DELETE, target)
-        if self._recorder.wants(model, DELETE):
+        if self._wants(flush, model, DELETE):
             flush.lock(connection, model, [flushing.identity(target)], exclusive=True)
 
     def _ask_late(self, flush: Flush, model: MappedModel, action: str, target: object) -> None:
         if id(target) not in flush.asked:
-            self._recorder.announce(self._ask(flush, model, action, target))
+            for intent in self._ask(flush, model, action, target):
+                self._recorder.announce(intent)
 
     def after_insert(self, mapper: ClassMapper, _: Connection, target: object) -> None:
         """Note an INSERT."""
@@ -168,7 +184,7 @@ class ObjectEvents:
         self, mapper: ClassMapper, action: str, target: object, names: Sequence[str] = ()
     ) -> None:
         flush, model = self._place_of(mapper, target)
-        if flush is not None and model is not None and self._recorder.wants(model, action):
+        if flush is not None and model is not None and self._wants(flush, model, action):
             flush.steps.append(Step(model, action, target, names))
 
     def _place_of(

@@ -95,6 +95,11 @@ class Recorder:
         if writer.records(intent.model, intent.signal):
             self._caller.notify(lambda: intent.announce(writer))
 
+    def is_silent(self, model: MappedModel, action: str) -> bool:
+        """Return whether nobody is asked or told before a change."""
+        signal = model.signals[f"pre_{action}"]
+        return not signal.receivers and not self.source.writer.records(model, signal.name)
+
     def wants(self, model: MappedModel, action: str) -> bool:
         """Return whether a change has an event, or receivers here."""
         name, writer = f"post_{action}", self.source.writer

@@ -118,11 +118,12 @@ class SetChange:
         if kind is not None:
             columns.append(getattr(model.sender, kind))
         where = statement.whereclause
-        selecting = select(*columns).order_by(*columns[: len(model.keys)]).limit(LARGEST + 1)
+        keys = columns[: len(model.keys)]
+        selecting = select(*columns).order_by(*keys).limit(LARGEST + 1)
         if where is not None:
             selecting = selecting.where(where)
-        exclusive = self._action == DELETE or bool(model.unique)
-        return selecting.with_for_update(key_share=not exclusive, of=model.mapper.class_)
+        shared = self._action != DELETE and not model.unique
+        return selecting.with_for_update(key_share=shared, of=model.sender)
 
     def _concrete(self, row: Sequence[Value]) -> MappedModel:
         """Return the model of a row by its discriminator."""

@@ -1,6 +1,7 @@
 """Make SQLAlchemy's sessions a source of events: `publish`."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -16,6 +17,7 @@ from edgy_bus.integrations.sqlalchemy.factories import (
     is_async,
     session_class,
 )
+from edgy_bus.integrations.sqlalchemy.inboxes import SessionInbox
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, check_relationships
 from edgy_bus.integrations.sqlalchemy.places import database_of, same_place
 from edgy_bus.integrations.sqlalchemy.sessions import Sessions
@@ -97,6 +99,7 @@ class SessionSource:
         self._places: WeakSet[Engine] = WeakSet()
         self._bus = bus
         self._followed: list[Sessions] = []
+        self._factory: Value = sessions
         _refuse_twice(self._registry, bus)
         self.add(sessions)
         for mapper in sorted(self._registry.mappers, key=_depth):
@@ -118,6 +121,22 @@ class SessionSource:
         self._followed.append(followed)
         for mapper in self._models:
             followed.follow(mapper)
+
+    @cached_property
+    def inbox(self) -> SessionInbox:
+        """Return the inbox of receivers that write with the sessions of the factory.
+
+        Raises:
+            ConfigurationError: for synchronous sessions, in which no receiver can run.
+        """
+        if not is_async(self._factory):
+            raise ConfigurationError(
+                "receivers run in an event loop, where a synchronous Session would block: publish "
+                "an async_sessionmaker, and source.add() the synchronous one"
+            )
+        inbox = SessionInbox(self._factory, self.database)
+        self._bus.on_start(inbox.prepare)
+        return inbox
 
     def described(self) -> Sequence[SourceModel]:
         """Return the models of the mapped classes."""
@@ -189,8 +208,9 @@ class SessionSource:
         for sessions in self._followed:
             sessions.follow(mapper)
         # Relationships name other classes, so they are known once all classes are.
-        if mapper.configured:
-            check_relationships(mapper, self._by_table)
+        for present in self._models:
+            if present.configured:
+                check_relationships(present, self._by_table)
         for callback in self._on_model:
             callback(model)
 

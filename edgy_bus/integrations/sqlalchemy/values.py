@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from pydantic import TypeAdapter
-from sqlalchemy import ARRAY, JSON, Dialect, Enum, PickleType
+from sqlalchemy import ARRAY, JSON, Dialect, Enum, Interval, PickleType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from edgy_bus.errors import ModelError
@@ -39,10 +39,12 @@ class Conversion:
         ModelError: for a type whose values events cannot contain.
     """
 
-    __slots__ = ("_dump", "_load")
+    __slots__ = ("_dump", "_load", "is_plain")
 
     def __init__(self, column_type: ColumnType, dialect: Dialect, where: str) -> None:
         self._dump, self._load = _functions(column_type, dialect, where)
+        self.is_plain = self._dump is None
+        """Whether an event has the values as they are."""
 
     def dump(self, value: Value) -> Value:
         """Return the value for an event."""
@@ -57,10 +59,11 @@ _Functions = tuple[Convert | None, Convert | None]
 
 
 def _functions(column_type: ColumnType, dialect: Dialect, where: str) -> _Functions:
-    if isinstance(column_type, PickleType):
-        # Nothing executable is ever deserialised.
-        raise _refused(column_type, where)
-    if isinstance(column_type, TypeDecorator):
+    if isinstance(column_type, Interval):
+        # A decorator of SQLAlchemy's own, which stores moments where intervals are missing.
+        return None, TypeAdapter(dt.timedelta).validate_python
+    # Nothing executable is ever deserialised.
+    if isinstance(column_type, TypeDecorator) and not isinstance(column_type, PickleType):
         return _of_decorator(column_type, dialect, where)
     if isinstance(column_type, Enum) and column_type.enum_class is not None:
         return _of_enum(column_type.enum_class, column_type.enums)
@@ -69,10 +72,14 @@ def _functions(column_type: ColumnType, dialect: Dialect, where: str) -> _Functi
     # The column converts JSON itself.
     if isinstance(column_type, JSON):
         return None, None
+    return _of_natural(column_type, where)
+
+
+def _of_natural(column_type: ColumnType, where: str) -> _Functions:
     try:
-        python_type = column_type.python_type
+        python_type = None if isinstance(column_type, PickleType) else column_type.python_type
     except NotImplementedError:
-        raise _refused(column_type, where) from None
+        python_type = None
     if python_type is bytes:
         return bytes, _bytes
     if python_type not in _NATURAL:
