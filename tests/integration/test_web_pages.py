@@ -1,4 +1,4 @@
-"""The applications of the page about web services answer requests, and their events reach workers."""
+"""The applications of the page about web services answer requests; workers get their events."""
 
 import asyncio
 import json
