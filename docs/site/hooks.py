@@ -1,8 +1,8 @@
 """Show pages that stand outside of docs/ on the site, and check links that leave docs/.
 
-MkDocs calls the functions with these names. README.md, ARCHITECTURE.md and their neighbours are read
-on GitHub as well, so that their links are those of the repository. On the site, links to the pages
-of `OUTSIDE` lead to the copies there, and links to other files of the repository become plain text.
+MkDocs calls the functions by these names. README.md, ARCHITECTURE.md and their neighbours are read
+in the repository as well, so their links are those of the repository. On the site, links to the
+pages of `OUTSIDE` lead to the copies there, and links to other files become plain text.
 """
 
 import logging
@@ -31,7 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Rewrite the links that the repository and the site resolve differently."""
     place = page.file.src_uri
     source = place if place in OUTSIDE else f"docs/{place}"

@@ -1,12 +1,11 @@
 """The programs of the how-to pages that need a web framework answer requests."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import snippets
+from tests.support import eventually, snippets
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 
@@ -41,9 +40,8 @@ async def test_fastapi_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert (answer.status_code, answer.json()) == (201, {"id": 1})
         answer = await client.post("/orders", params={"euros": 0})
         assert answer.status_code == 400
-        async with bus.worker(["test"]), asyncio.timeout(20):
-            while not events:
-                await asyncio.sleep(0.01)
+        async with bus.worker(["test"]):
+            await eventually(lambda: events, "the event of the request")
     assert len(events) == 1
 
 

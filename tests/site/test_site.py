@@ -1,4 +1,4 @@
-"""The site builds without a warning, a broken link is found, and pages load nothing from elsewhere."""
+"""The site builds without a warning, broken links are found, and pages load nothing elsewhere."""
 
 import os
 import re
