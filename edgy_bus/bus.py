@@ -9,7 +9,7 @@ from edgy_bus.database import Database
 from edgy_bus.environment import version_of
 from edgy_bus.events import check_name
 from edgy_bus.http import ServiceView
-from edgy_bus.lifecycle import Hook, Lifecycle
+from edgy_bus.lifecycle import Hook, Lifecycle, check_start, run_hook
 from edgy_bus.observability.logging import log_telemetry
 from edgy_bus.operations import HeldRow, Parts
 from edgy_bus.origin import context
@@ -20,7 +20,7 @@ from edgy_bus.runtime.hooks import ErrorHook, check_hook
 from edgy_bus.runtime.subscriptions import Subscription
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.services import Startable
-from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
+from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings, flag
 from edgy_bus.signals import NameKeywords
 from edgy_bus.sources import Source
 from edgy_bus.wiring import Connections, required, wire
@@ -66,30 +66,30 @@ class Bus(Startable):
         relaying: RelaySettings | None = None,
         working: WorkerSettings | None = None,
     ) -> None:
-        self.service = check_name(service, "the service")
+        self.service, self.prefix = check_name(service, "the service"), prefix
         self.version = version_of(version)
         self.group = check_name(group or service, "the group")
-        self.events = events = events or EventSettings()
-        self.relaying = relaying = relaying or RelaySettings()
-        self.working = working or WorkerSettings()
-        self._wiring = wire(url, prefix, service, events, relaying, signing_keys=signing_keys)
-        self.broker = None if self._wiring is None else self._wiring.broker
+        self.events = events = EventSettings.given(events, "events")
+        self.relaying = relaying = RelaySettings.given(relaying, "relaying")
+        self.working = WorkerSettings.given(working, "working")
+        self.wiring = wire(url, prefix, service, events, relaying, signing_keys=signing_keys)
+        self.broker = None if self.wiring is None else self.wiring.broker
         self.view = ServiceView(http)
         self._registration = Registration(self.service, self.group, publish, local=url is None)
         self._modules = ReceiverModules(receivers, self._registration.connected)
         self.registries = self._registration.sources
-        self._relay_here = relay
+        self._relay_here = flag(relay, "relay")
         self._hooks: list[Hook] = []
-        self._on_error: list[ErrorHook] = []
+        self.on_errors: list[ErrorHook] = []
         self._connections = Connections()
-        self._lifecycle = Lifecycle(self._begin)
+        self.lifecycle = Lifecycle(self._begin)
 
     def attach(self, source: Source) -> None:
         """Publish the operations of a source's models. `Registry(bus=…)` calls this method."""
         self._registration.add(source)
-        if self._wiring is not None:
+        if self.wiring is not None:
             names = self._registration.model_names
-            self._wiring.attach(source, self._registration.publication.includes, names)
+            self.wiring.attach(source, self._registration.publication.includes, names)
 
     def receiver(self, model: str, signal: str, **keywords: Unpack[NameKeywords]) -> Connect:
         """Subscribe by name: `@bus.receiver("accounts.User", "post_save")`.
@@ -106,12 +106,12 @@ class Bus(Startable):
 
     def on_start(self, hook: Hook) -> Hook:
         """Await `hook()` in each service, worker and relay process, with connected databases."""
-        self._hooks.append(hook)
+        self._hooks.append(check_start(hook))
         return hook
 
     def on_error(self, hook: ErrorHook) -> ErrorHook:
         """Call `hook` with each `FailedCall` of a receiver in a worker, in the background."""
-        self._on_error.append(check_hook(hook))
+        self.on_errors.append(check_hook(hook))
         return hook
 
     context = staticmethod(context)
@@ -122,7 +122,7 @@ class Bus(Startable):
         Does nothing while the bus runs. The broker may be away. Raises `ConfigurationError` in a
         hook of this bus, and while the bus runs in another event loop.
         """
-        await self._lifecycle.start()
+        await self.lifecycle.start()
 
     async def _begin(self, stack: AsyncExitStack, lasting: ExitStack) -> None:
         # Ends last, so that notices are logged until everything else has stopped.
@@ -133,15 +133,15 @@ class Bus(Startable):
         self._modules.report()
         await self._connections.open(stack, self.databases())
         for hook in self._hooks:
-            await hook()
+            await run_hook(hook)
         # After the hooks, which may import modules that declare signals.
         self._registration.complete()
-        relays = await self._wiring.start(stack, relay=self._relay_here) if self._wiring else []
-        await self.view.attach(stack, self._wiring.parts if self._wiring else None, relays)
+        relays = await self.wiring.start(stack, relay=self._relay_here) if self.wiring else []
+        await self.view.attach(stack, self.wiring.parts if self.wiring else None, relays)
 
     async def stop(self) -> None:
         """Undo `start`. Events that are not published yet stay in the outbox."""
-        await self._lifecycle.stop()
+        await self.lifecycle.stop()
 
     def worker(
         self,
@@ -153,14 +153,14 @@ class Bus(Startable):
 
         The databases of inboxes must be connected. Raises `ConfigurationError` without receivers.
         """
-        wiring = required(self._wiring, "a worker")
+        wiring = required(self.wiring, "a worker")
         self._modules.load()
         chosen = self._registration.groups(groups)
-        return wiring.worker(chosen, settings or self.working, alive, self._on_error, self.version)
+        return wiring.worker(chosen, settings or self.working, alive, self.on_errors, self.version)
 
     def relays(self) -> list[Relay]:
         """Return the relays. Raises `ConfigurationError` if there is no outbox."""
-        return required(self._wiring, "a relay").relays()
+        return required(self.wiring, "a relay").relays()
 
     def databases(self) -> list[Database]:
         """Return the databases of the registries and of the receivers' inboxes."""
@@ -176,19 +176,19 @@ class Bus(Startable):
         Runs no hook and no relay, and creates no table. The broker connects at its first use;
         `databases` connects the publishers' databases as well, for `group forget`.
         """
-        wiring = required(self._wiring, "an operator")
+        wiring = required(self.wiring, "an operator")
         chosen = self._registration.publishing_databases() if databases else []
         # A running bus holds these connections, and closes them itself.
-        return nullcontext(wiring.parts) if self._lifecycle.is_running else wiring.operating(chosen)
+        return nullcontext(wiring.parts) if self.lifecycle.is_running else wiring.operating(chosen)
 
     async def held(self, group: str | None = None) -> list[HeldRow]:
         """Return the rows that receivers of a group hold (`on_exhausted="hold"`)."""
-        broker = required(self._wiring, "a held row").broker
+        broker = required(self.wiring, "a held row").broker
         return list((await operations.held(broker, group or self.group)).rows)
 
     async def release(self, row: HeldRow, *, skip: bool = False) -> bool:
         """Let workers handle a held row's parked events; False if the row waits for no decision."""
-        broker = required(self._wiring, "a held row").broker
+        broker = required(self.wiring, "a held row").broker
         return bool((await operations.release(broker, [row], skip=skip)).rows)
 
     async def forget(self, group: str) -> int:
@@ -196,5 +196,5 @@ class Bus(Startable):
 
         The databases must be connected: the bus runs, or `operating(databases=True)` is open.
         """
-        parts = required(self._wiring, "forgetting a group").parts
+        parts = required(self.wiring, "forgetting a group").parts
         return len((await operations.forget(parts, group)).models)

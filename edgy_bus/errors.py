@@ -86,9 +86,9 @@ class OperationError(EdgyBusError):
 
 
 class UnknownAttribute(OperationError, AttributeError):
-    """Report an attribute that a QuerySet does not have."""
+    """Report an attribute that a QuerySet, or the class of a model, does not have."""
 
-    # An AttributeError as well: `hasattr` and `getattr` with a default work on sets.
+    # An AttributeError as well: `hasattr` and `getattr` with a default work on both.
 
 
 class ObjectNotFound(OperationError):
@@ -144,6 +144,10 @@ class LeaseLost(BrokerError):
 
 class ActionStopped(EdgyBusError):
     """Report an action of an operator that ended half-way. What is done stays; resume the rest."""
+
+
+class DrainFailed(EdgyBusError, AssertionError):
+    """Report to a test that receivers did not handle every event; the first error is the cause."""
 
 
 class ServerNotFound(EdgyBusError):

@@ -1,6 +1,7 @@
 """Start something once and stop it once, in one event loop after another."""
 
 import asyncio
+import inspect
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
@@ -28,6 +29,25 @@ class _Running:
     @property
     def is_alive(self) -> bool:
         return self.process == os.getpid() and not self.loop.is_closed()
+
+
+def check_start(hook: Hook) -> Hook:
+    """Return a hook of `Bus.on_start`. Raises `ConfigurationError` for what cannot be called."""
+    if not callable(hook):
+        raise ConfigurationError(
+            f"on_start takes a function, not a {type(hook).__name__}: write @bus.on_start above "
+            "`async def prepare()`, without a call"
+        )
+    return hook
+
+
+async def run_hook(hook: Hook) -> None:
+    """Await a hook. Raises `ConfigurationError` for a function that returns nothing to await."""
+    awaited: object = hook()
+    if not inspect.isawaitable(awaited):
+        name = getattr(hook, "__qualname__", repr(hook))
+        raise ConfigurationError(f"the hook {name} of on_start is not async: write `async def`")
+    await awaited
 
 
 class Lifecycle:

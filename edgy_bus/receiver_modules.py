@@ -39,6 +39,12 @@ class ReceiverModules:
                     f"{_WHERE} contains {name!r}: write the full name of a module, "
                     '"app.receivers" for example'
                 )
+            if "/" in name or "\\" in name or name.endswith(".py"):
+                module = name.removesuffix(".py").replace("\\", "/").strip("./").replace("/", ".")
+                raise ConfigurationError(
+                    f"{_WHERE} contains {name!r}, the path of a file: write the name of the "
+                    f'module, "{module}"'
+                )
         self._names += chosen
 
     def load(self) -> None:

@@ -27,6 +27,7 @@ from edgy_bus.signals import (
     read_by,
     refuse_namesake,
     resembling,
+    suggestion,
 )
 from edgy_bus.sources import Source, SourceModel
 from edgy_bus.telemetry import catalogue
@@ -135,6 +136,7 @@ class Registration:
         self.publication.check(list(self._models()))
         if not self._local:
             _check_one_model_of_a_name(self._models())
+        self._report_missing_models()
         for model in self._models():
             if self._local:
                 self._connect(model)
@@ -250,6 +252,22 @@ class Registration:
                 signal = signals[named.signal]
                 signal.connect(receiver.function, receiver.options, sender=receiver.sender)
 
+    def _report_missing_models(self) -> None:
+        """Report receivers by the name of a model that this service lacks, as far as known."""
+        known = self.model_names()
+        # Without a model, this process knows no name to compare with.
+        for named in self._named if known else ():
+            if named.model.rpartition(".")[0] != self._service or named.model in known:
+                continue
+            hint = suggestion(named.model, known, "the models are").removeprefix(": ")
+            telemetry.emit(
+                catalogue.ModelUndeclared(
+                    model=named.model,
+                    receiver=named.receiver.name,
+                    hint=hint.removeprefix("; "),
+                )
+            )
+
     def _report_undeclared(self, named: NamedReceiver) -> None:
         telemetry.emit(
             catalogue.SignalUndeclared(
@@ -277,6 +295,13 @@ def _place(sender: Any) -> str:
 
 def _check_names(model: str, signal: str, service: str) -> None:
     """Check that two texts name a model and a signal; `service` serves as the example."""
+    if not isinstance(model, str):
+        raise SignalError(
+            f'bus.receiver takes the name of a model, "{service}.User", not {model!r}: a receiver '
+            "of a class is connected with @post_save(User)"
+        )
+    if not isinstance(signal, str):
+        raise SignalError(f'bus.receiver takes the name of a signal, "post_save", not {signal!r}')
     # The name of a service may contain dots, the name of a class does not.
     owner, _, name = model.rpartition(".")
     if not owner or not name:

@@ -367,6 +367,11 @@ class Bell:
         """Wake the waiting task now, or at its next `wait`."""
         self._events.get().set()
 
+    @property
+    def is_rung(self) -> bool:
+        """Return whether the next `wait` ends at once."""
+        return self._events.get().is_set()
+
     async def wait(self, timeout: float) -> bool:
         """Wait for a ring for at most `timeout` seconds, and consume the ring.
 

@@ -1,6 +1,10 @@
 """Group every tunable number by topic, and check each at construction. Times are in seconds."""
 
+from typing import Self
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from edgy_bus.errors import ConfigurationError
 
 
 class Settings(BaseModel):
@@ -8,6 +12,20 @@ class Settings(BaseModel):
 
     # Strict: True is no number here, and text is none either.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def given(cls, settings: Self | None, argument: str) -> Self:
+        """Return the settings that a bus was given as `argument`, or the default settings.
+
+        Raises:
+            ConfigurationError: for a value of another type.
+        """
+        if settings is not None and not isinstance(settings, cls):
+            raise ConfigurationError(
+                f"Bus({argument}=…) is a {type(settings).__name__}: write "
+                f"{argument}=edgy_bus.{cls.__name__}(…)"
+            )
+        return settings or cls()
 
 
 class EventSettings(Settings):
@@ -191,3 +209,10 @@ class WorkerSettings(Settings):
     backoff: float = Field(
         5.0, gt=0, le=3_600, description="Longest pause between attempts while the broker is away."
     )
+
+
+def flag(value: bool, argument: str) -> bool:
+    """Return the value of a flag of a bus. Raises `ConfigurationError` for another type."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"Bus({argument}={value!r}): write True or False")
+    return value

@@ -4,10 +4,11 @@ No other module of the library chooses an implementation.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from edgy_bus import telemetry
 from edgy_bus.brokers.base import Broker
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.brokers.redis import RedisBroker
@@ -30,6 +31,7 @@ from edgy_bus.services import Bell, Service
 from edgy_bus.settings import EventSettings, RelaySettings, WorkerSettings
 from edgy_bus.signing import Signer
 from edgy_bus.sources import Source
+from edgy_bus.telemetry import catalogue
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
@@ -51,12 +53,18 @@ def make_broker(url: str, prefix: str) -> Broker:
     Raises:
         ConfigurationError: for a URL or a prefix that cannot be used.
     """
+    if not isinstance(url, str):
+        raise ConfigurationError(
+            f"the url of a bus is text, not a {type(url).__name__}: write for example "
+            'Bus("redis://localhost:6379/0", service="app")'
+        )
     # The rest of the URL may contain a password, and stays out of the message.
     scheme = named[1] if (named := _SCHEME.match(url)) else ""
     if scheme not in _BROKERS:
         supported = ", ".join(f"{name}://" for name in _BROKERS)
         raise ConfigurationError(
-            f"unknown broker scheme {scheme!r}: the supported schemes are {supported}"
+            f"unknown broker scheme {scheme!r}: the supported schemes are {supported}; write for "
+            "example redis://localhost:6379/0"
         )
     return _BROKERS[scheme](url, prefix)
 
@@ -120,12 +128,16 @@ class Wiring:
         signer: Signer | None,
     ) -> None:
         self.broker = broker
+        self._attached: list[tuple[Source, Publishes, Names]] = []
         self._outboxes: list[OutboxParts] = []
+        self._may_relay = True
         self._service = service
         self._events = events
         self._relaying = relaying
         self._signer = signer
         self._announcer = Announcer(broker, events, signer)
+        self._is_attended = False
+        """Whether the bus was started, or nobody has to: or the missing start is reported."""
 
     @property
     def parts(self) -> Parts:
@@ -143,11 +155,16 @@ class Wiring:
             names: returns the models of all sources of the bus.
         """
         _add_tables(source)
+        self._attached.append((source, publishes, names))
+        self._open_outbox(source, publishes, names)
+
+    def _open_outbox(self, source: Source, publishes: Publishes, names: Names) -> None:
         store = OutboxStore(source.database, self._service)
         bell, notifier = Bell(), Notifier(source.database)
 
         # The bell wakes the relay of this process, the notifier the relays of other processes.
         def ring() -> None:
+            self._require_attention()
             bell.ring()
             notifier.ring()
 
@@ -161,6 +178,16 @@ class Wiring:
         source.writer = writer
         relay = self._relay(store, bell, names)
         self._outboxes.append(OutboxParts(Publisher(source, store, writer), relay, notifier))
+
+    def _require_attention(self) -> None:
+        """Report, once, that events are written and that the bus was never started."""
+        if self._is_attended:
+            return
+        self._is_attended = True
+        # No running bus logs notices.
+        stop_logging = log_telemetry()
+        telemetry.emit(catalogue.OutboxUnattended(service=self._service))
+        stop_logging()
 
     def _relay(self, store: OutboxStore, bell: Bell, names: Names) -> Relay:
         def models() -> Mapping[str, int]:
@@ -185,20 +212,57 @@ class Wiring:
             stack: stops the loops.
             relay: whether the relays run here.
         """
+        self._is_attended = True
         # First on the stack, closed last: every loop may use the broker until its end.
         stack.push_async_callback(self.broker.close)
         for outbox in self._outboxes:
             await outbox.publisher.store.prepare()
             # Before the relay, so after the relay at the end: a ring is passed on until then.
             await _enter(stack, outbox.notifier)
-            if relay:
+            if relay and self._may_relay:
                 await _enter(stack, outbox.relay)
         await _enter(stack, self._announcer)
-        return [outbox.relay for outbox in self._outboxes] if relay else []
+        return [outbox.relay for outbox in self._outboxes] if relay and self._may_relay else []
+
+    @contextmanager
+    def substituted(
+        self, broker: Broker, events: EventSettings, relaying: RelaySettings
+    ) -> Iterator[None]:
+        """Work with another broker inside of the block, and start no relay: for tests.
+
+        The bus does not run at the beginning, nor at the end.
+
+        Args:
+            broker: the broker.
+            events: bounds of events, and the number of partitions.
+            relaying: numbers of the relays.
+        """
+        before = self.broker, self._events, self._relaying
+        self._become(broker, events, relaying)
+        self._may_relay = False
+        try:
+            yield
+        finally:
+            self._become(*before)
+            self._may_relay = True
+
+    def _become(self, broker: Broker, events: EventSettings, relaying: RelaySettings) -> None:
+        """Make every part anew that holds the broker or the numbers."""
+        self.broker, self._events, self._relaying = broker, events, relaying
+        self._announcer = Announcer(broker, events, self._signer)
+        self._outboxes = []
+        for attached in self._attached:
+            self._open_outbox(*attached)
+
+    async def send_announcements(self) -> None:
+        """Wait until the `pre_*` events that were announced so far are sent."""
+        await self._announcer.stop()
+        await self._announcer.start()
 
     @asynccontextmanager
     async def operating(self, databases: Iterable[Database]) -> AsyncIterator[Parts]:
         """Hold the connections to these databases and the broker, and start nothing."""
+        self._is_attended = True
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.broker.close)
             await Connections().open(stack, databases)
@@ -280,4 +344,6 @@ async def _enter(stack: AsyncExitStack, service: Service) -> None:
 def _add_tables(source: Source) -> None:
     # Part of the application's tables, so that migrations and `create_all` create these tables too.
     for table in (*outbox_tables.metadata.sorted_tables, inbox.inbox):
-        table.to_metadata(source.metadata)
+        # The classes of an ORM may be published to several buses, in tests for example.
+        if table.key not in source.metadata.tables:
+            table.to_metadata(source.metadata)

@@ -53,6 +53,7 @@ async def main() -> None:
             health_check_key=f"{TASK.name}:health",
             **coding,
         )
+        peer.watch(COUNTER)
         await worker.async_run()
         await worker.close()
         rate = COUNTER.rate

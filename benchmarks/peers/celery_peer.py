@@ -53,6 +53,7 @@ if TASK.mode == "consume":
         without_heartbeat=True,
         quiet=True,
     )
+    peer.watch(COUNTER)
     WORKER.start()
     RATE = COUNTER.rate
 peer.say(RATE, "celery", "kombu", "redis")

@@ -35,8 +35,8 @@ RATE = publish()
 if TASK.mode == "consume":
     WORKER = dramatiq.Worker(BROKER, worker_threads=8)
     WORKER.start()
-    DEADLINE = time.monotonic() + 120
-    while COUNTER.seen < TASK.count and time.monotonic() < DEADLINE:
+    peer.watch(COUNTER)
+    while COUNTER.seen < TASK.count:
         time.sleep(0.02)
     WORKER.stop()
     RATE = COUNTER.rate

@@ -63,7 +63,7 @@ async def main() -> None:
     subscribe(broker, counter)
     app = FastStream(broker, logger=None)
     await app.start()
-    await peer.until(lambda: counter.seen >= TASK.count)
+    await peer.all_handled(counter)
     await app.stop()
     peer.say(counter.rate, "faststream", "redis")
 

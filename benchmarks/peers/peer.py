@@ -14,12 +14,14 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 SIZE = 300
 BATCH = 500
@@ -86,12 +88,30 @@ class Counter:
         return (self.count - 1) / (self.last - self.first)
 
 
-async def until(condition: Callable[[], bool], within: float = 120.0) -> None:
+def watch(counter: Counter, silence: float = 30.0) -> None:
+    """End this process as failed if its worker handles nothing for `silence` seconds.
+
+    Also after the last event: a worker that does not end has failed, too. In a thread, and at once,
+    because a worker that hangs may block the event loop or swallow its cancellation.
+    """
+
+    def look() -> None:
+        seen = -1
+        while counter.seen != seen:
+            seen = counter.seen
+            time.sleep(silence)
+        sys.stderr.write(f"no event for {silence:g} s, after {seen} of {counter.count}\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+async def all_handled(counter: Counter) -> None:
     """Wait for a worker of this process. The look at its counter costs next to nothing."""
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"not done after {within:g} s")
+    watch(counter)
+    # No asyncio.Event: setting it would cost the handler time.
+    while counter.seen < counter.count:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 
@@ -107,6 +127,13 @@ def say(rate: float, *packages: str) -> None:
     sys.stdout.write(
         json.dumps({"rate": rate, "versions": {name: version(name) for name in packages}}) + "\n"
     )
+
+
+def leave(*running: object) -> NoReturn:
+    """End the process at once; `running` is what its end would wait for."""
+    del running
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -32,7 +32,7 @@ async def main() -> None:
     if TASK.mode == "consume":
         worker = Worker(queue, [handle], concurrency=100)
         running = asyncio.create_task(worker.start())
-        await peer.until(lambda: COUNTER.seen >= TASK.count)
+        await peer.all_handled(COUNTER)
         await worker.stop()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -48,7 +48,7 @@ async def main() -> None:
     if TASK.mode == "consume":
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(WORKER.run_async)
-            await peer.until(lambda: COUNTER.seen >= TASK.count)
+            await peer.all_handled(COUNTER)
             # streaQ stores the results of the last handlers, which is no part of the rate.
             await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()

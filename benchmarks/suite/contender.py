@@ -78,6 +78,8 @@ class Contender(ABC):
     label: str
     most: int = 1_000
     """The limit of its rounds."""
+    tries: int = 1
+    """How often a round is tried that fails. The report tells of each further try."""
 
     async def setup(self) -> None:  # noqa: B027 - most contenders have nothing to prepare
         """Prepare the rounds, unmeasured. Raises `Unavailable` if the work cannot be measured."""
@@ -98,6 +100,8 @@ class Result:
     label: str
     rounds: dict[str, list[float]] = field(default_factory=dict)
     failed: str = ""
+    retried: list[str] = field(default_factory=list)
+    """Why rounds were tried again."""
     notes: dict[str, str] = field(default_factory=dict)
 
     def add(self, measured: Measured) -> None:
@@ -147,6 +151,16 @@ async def _prepared(contender: Contender, result: Result) -> bool:
 
 
 async def _round(contender: Contender, result: Result) -> None:
+    for _ in range(contender.tries):
+        reason = await _try(contender, result)
+        if not reason:
+            return
+        result.retried.append(reason)
+    result.failed = result.retried.pop()
+
+
+async def _try(contender: Contender, result: Result) -> str:
+    """Make a round; return why it failed, or an empty text."""
     # The suite keeps many objects in memory that the process of a peer does not have: the garbage
     # collector must not visit these objects during a round.
     gc.unfreeze()
@@ -156,7 +170,8 @@ async def _round(contender: Contender, result: Result) -> None:
         async with asyncio.timeout(_PATIENCE):
             result.add(await contender.round())
     except Exception as error:  # noqa: BLE001 - as above
-        result.failed = _reason(error)
+        return _reason(error)
+    return ""
 
 
 def _reason(error: Exception) -> str:

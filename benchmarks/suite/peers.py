@@ -74,6 +74,8 @@ class Environment:
 class Peer(Contender):
     """Run a peer's script. Every round is a process of its own, with keys of its own."""
 
+    tries = 2
+
     def __init__(
         self, place: Place, name: str, work: str, arguments: Sequence[str], key: str, label: str
     ) -> None:

@@ -88,15 +88,18 @@ def figure(value: float, unit: str) -> str:
 
 def _line(result: Result) -> list[str]:
     """Return the label, the medians, and the least and the greatest round."""
+    label = result.label
+    if result.retried:
+        label += f" (rounds tried again: {len(result.retried)}, {result.retried[0]})"
     if result.failed:
-        return [result.label, "not measured", result.failed]
+        return [label, "not measured", result.failed]
     medians, spans = [], []
     for metric, values in result.rounds.items():
         unit = UNITS[metric]
         name = f"{metric} " if metric in ("p50", "p99") else ""
         medians.append(f"{name}{figure(statistics.median(values), unit)} {unit}")
         spans.append(_span(values, unit))
-    return [result.label, ", ".join(medians), ", ".join(spans)]
+    return [label, ", ".join(medians), ", ".join(spans)]
 
 
 def _span(values: Sequence[float], unit: str) -> str:

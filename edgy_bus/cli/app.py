@@ -13,6 +13,7 @@ from edgy_bus.cli import (
     dead_commands,
     group_commands,
     receiver_commands,
+    schema_commands,
     sending_commands,
 )
 from edgy_bus.cli.exits import Exit
@@ -44,6 +45,7 @@ app.command("backfill")(sending_commands.backfill)
 app.command("replay")(sending_commands.replay)
 app.add_typer(receiver_commands.app, name="receiver")
 app.add_typer(group_commands.app, name="group")
+app.add_typer(schema_commands.app, name="schema")
 app.command("actions")(commands.actions)
 app.command("dashboard")(dashboard_command.dashboard)
 app.command("demo")(commands.demo)

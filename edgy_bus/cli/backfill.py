@@ -4,12 +4,12 @@ import typer
 
 from edgy_bus import operations
 from edgy_bus.cli.exits import Exit
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.operating import operate
 from edgy_bus.cli.output import answer
 from edgy_bus.cli.place import Place
 from edgy_bus.cli.sending import carry_out, confirm, least_time
 from edgy_bus.cli.tables import show
+from edgy_bus.loading import load_bus
 from edgy_bus.operations import Advance, Backfilled, Limits, Order, Plan
 
 

@@ -87,6 +87,12 @@ def worker(
     processes: Annotated[
         int, typer.Option("--processes", "-p", min=1, help="Processes to run.")
     ] = 1,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload", help="For development: begin anew when a Python file here changes."
+        ),
+    ] = False,
     import_: Import = None,
     health_file: HealthFile = None,
     http: Http = None,
@@ -105,6 +111,7 @@ def worker(
             health_file=health_file,
             http=http,
             verbose=verbose,
+            reload=reload,
         )
     )
 

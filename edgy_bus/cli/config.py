@@ -3,9 +3,9 @@
 import typer
 
 from edgy_bus.bus import Bus
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.output import answer
 from edgy_bus.cli.tables import show
+from edgy_bus.loading import load_bus
 from edgy_bus.operations import Configuration, Setting, installed_versions, settings_of
 
 

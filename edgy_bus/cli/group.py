@@ -6,11 +6,11 @@ import typer
 
 from edgy_bus import operations
 from edgy_bus.cli.exits import Exit
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.operating import operate
 from edgy_bus.cli.output import answer
 from edgy_bus.cli.place import Place
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.loading import load_bus
 from edgy_bus.operations import Forgotten
 
 

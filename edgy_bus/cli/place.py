@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgy_bus.bus import Bus
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.environment import BROKER
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.loading import load_bus
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from edgy_bus.bus import Bus
 from edgy_bus.cli.life import Life
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.running import MARGIN, Stop, connect, patiently, run, served_at
 from edgy_bus.http import Address, ServiceView, show
+from edgy_bus.loading import load_bus
 from edgy_bus.services import happens
 
 _STEP = 10.0

@@ -96,7 +96,8 @@ def set_up_logging(*, verbose: bool) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     logging.getLogger("edgy_bus").setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.getLogger("databases").setLevel(logging.WARNING)
+    for library in ("databases", "watchfiles"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def collect_less() -> None:

@@ -10,12 +10,12 @@ from typing import TypeVar
 import typer
 
 from edgy_bus.cli.exits import Exit
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.operating import operate
 from edgy_bus.cli.output import answer
 from edgy_bus.cli.place import Place
 from edgy_bus.cli.tables import show
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.loading import load_bus
 from edgy_bus.operations import Advance, Limits, Parts, Unfinished
 from edgy_bus.operations.addressed import Course
 from edgy_bus.operations.paced import Report

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 from edgy_bus.bus import Bus
 from edgy_bus.cli.life import Life
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.cli.metrics_file import ChildMetrics, MetricsFile
+from edgy_bus.cli.reloading import changes_below, reload
 from edgy_bus.cli.running import (
     MARGIN,
     Stop,
@@ -23,7 +23,10 @@ from edgy_bus.cli.running import (
 )
 from edgy_bus.cli.supervisor import Command, supervise
 from edgy_bus.environment import METRICS_FILE
+from edgy_bus.errors import ConfigurationError
+from edgy_bus.health import HEALTH_AGE
 from edgy_bus.http import Address, ServiceView, show
+from edgy_bus.loading import load_bus
 from edgy_bus.runtime.worker import Worker
 from edgy_bus.settings import WorkerSettings
 
@@ -40,6 +43,7 @@ class WorkerCall:
     health_file: Path | None
     http: str | None
     verbose: bool
+    reload: bool = False
 
     def command(self) -> list[str]:
         """Return the command of one of several processes, without what each has for itself."""
@@ -52,8 +56,16 @@ class WorkerCall:
 
 
 def work(call: WorkerCall) -> None:
-    """Run the receivers of a bus until the program is stopped."""
+    """Run the receivers of a bus until the program is stopped.
+
+    Raises:
+        ConfigurationError: for options that exclude each other, a wrong address, or a bus or a
+            group that does not exist.
+    """
     address = served_at(call.http)
+    if call.reload:
+        _reload(call)
+        return
     bus = load_bus(call.target)
     bus.view = ServiceView(None)  # the service has that address
     bus.import_receivers(*call.modules)
@@ -68,23 +80,37 @@ def work(call: WorkerCall) -> None:
         run(process.run, verbose=call.verbose)
         return
     # Each process imports the program anew: a fork would share connections and event loops.
-    command, grace = call.command(), settings.grace + 2 * MARGIN
-    run(
-        lambda stop: _supervise(bus, call, Command(command, call.processes, grace), address, stop),
-        verbose=call.verbose,
+    command = Command(
+        call.command(),
+        call.processes,
+        settings.grace + 2 * MARGIN,
+        # A process whose event loop is blocked ends by itself before, and names the line.
+        settings.max_blocked + HEALTH_AGE,
     )
+    run(lambda stop: _supervise(bus, call, command, address, stop), verbose=call.verbose)
+
+
+def _reload(call: WorkerCall) -> None:
+    if call.processes > 1:
+        raise ConfigurationError("--reload runs one process: leave --processes out")
+    # Nothing is imported here: a mistake in the program must not end the watch over its files.
+    words = call.command()
+    words += ["--health-file", str(call.health_file)] if call.health_file else []
+    words += ["--http", call.http] if call.http else []
+    changes = changes_below(Path.cwd())
+    run(lambda stop: reload(words, changes, stop), verbose=call.verbose)
 
 
 async def _supervise(
     bus: Bus, call: WorkerCall, command: Command, address: Address | None, stop: Stop
 ) -> None:
-    if address is None:
-        await supervise(command, Life(call.health_file), stop)
-        return
     async with AsyncExitStack() as stack:
         # Where processes leave their metrics, and their health unless the operator wants to see it.
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgy-bus-")))
         life = Life(call.health_file or folder / "health")
+        if address is None:
+            await supervise(command, life, stop)
+            return
         metrics = ChildMetrics(folder, call.processes)
         showing = await show(address, life.pulse, stack)
         showing.children = metrics.series

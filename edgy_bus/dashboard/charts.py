@@ -1,13 +1,12 @@
 """Charts of a group as shapes: columns of events and errors, lines where a version begins."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from edgy_bus.brokers.base import Tally
-from edgy_bus.operations import GroupHistory
+from edgy_bus.operations import WorkHistory
 
 WIDTH, HEIGHT = 864, 120
 """Units of a drawing; browsers scale it."""
@@ -15,11 +14,11 @@ WIDTH, HEIGHT = 864, 120
 _LINES = 3
 """Hours between two lines of time: eight in a day."""
 
-_APART = 100
-"""Units between two versions that both have a text."""
+_LETTER = 7
+"""Units of a letter of a version."""
 
 _LETTERS = 14
-"""Letters of a version that fit into that."""
+"""The most letters of a version that a chart shows."""
 
 
 class Column(NamedTuple):
@@ -37,6 +36,8 @@ class Mark(NamedTuple):
 
     x: float
     text: str
+    ends: bool = False
+    """Whether the text ends at the line, and does not begin there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,12 @@ class Chart:
     versions: tuple[Mark, ...]
 
 
-def events_of(history: GroupHistory) -> Chart:
+def events_of(history: WorkHistory) -> Chart:
     """Return the chart of the events that were handled."""
     return _chart(history, lambda tally: tally.handled, _handled)
 
 
-def errors_of(history: GroupHistory) -> Chart:
+def errors_of(history: WorkHistory) -> Chart:
     """Return the chart of repeated calls and dead letters."""
     return _chart(history, lambda tally: tally.retried + tally.dead, _failed)
 
@@ -75,7 +76,7 @@ def _failed(tally: Tally) -> str:
 
 
 def _chart(
-    history: GroupHistory, value: Callable[[Tally], int], words: Callable[[Tally], str]
+    history: WorkHistory, value: Callable[[Tally], int], words: Callable[[Tally], str]
 ) -> Chart:
     values = [value(step.tally) for step in history.steps]
     most = max(1, *values)
@@ -102,14 +103,23 @@ def _hours(begin: datetime, span: timedelta) -> tuple[Mark, ...]:
     )
 
 
-def _versions(history: GroupHistory, begin: datetime, span: timedelta) -> tuple[Mark, ...]:
-    places = [_x(each.at, begin, span) for each in history.versions]
-    following = [*places, math.inf][1:]
-    # Texts on top of each other say nothing; the words below the chart have all of them.
-    return tuple(
-        Mark(x, _short(change.version) if after - x >= _APART else "")
-        for change, x, after in zip(history.versions, places, following, strict=True)
-    )
+def _versions(history: WorkHistory, begin: datetime, span: timedelta) -> tuple[Mark, ...]:
+    marks: list[Mark] = []
+    right: float = WIDTH
+    # The newest first: of texts that would stand on top of each other, it is the one to read. The
+    # words below the chart have all of them.
+    for change in reversed(history.versions):
+        x, text = _x(change.at, begin, span), _short(change.version)
+        width = (len(text) + 1) * _LETTER
+        if x + width <= right:
+            marks.append(Mark(x, text))
+        elif not marks:
+            marks.append(Mark(x, text, ends=True))
+            x -= width
+        else:
+            marks.append(Mark(x, ""))
+        right = x
+    return tuple(reversed(marks))
 
 
 def _short(version: str) -> str:

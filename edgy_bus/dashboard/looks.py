@@ -12,7 +12,15 @@ from edgy_bus.dashboard.access import Role
 from edgy_bus.dashboard.charts import errors_of, events_of
 from edgy_bus.dashboard.desk import Desk, Refusal, Visit
 from edgy_bus.dashboard.words import link, steps, unpacked
-from edgy_bus.operations import HeldRow, Letter, Selection, Status, selection_of_ids
+from edgy_bus.operations import (
+    HeldRow,
+    Letter,
+    LongActions,
+    Parts,
+    Selection,
+    Status,
+    selection_of_ids,
+)
 
 PER_PAGE = 50
 
@@ -21,6 +29,9 @@ ACTIONS = 200
 
 ROWS = 200
 """Held rows that a page shows."""
+
+PARTITIONS = 200
+"""Partitions that a page shows, the most urgent first."""
 
 EVENTS = 50
 """Events of a row that a page shows."""
@@ -44,8 +55,11 @@ class Looks:
     desk: Desk
 
     async def overview(self, visit: Visit) -> Response:
-        """Show the groups and the outboxes."""
+        """Show the groups together, each group, and the last day."""
         status = await self._status()
+        # Those of the status: to find the groups again would take a look at every stream.
+        names = [group.name for group in status.groups]
+        history = await operations.history_of_all(self.desk.reach.parts.broker, names)
         totals = {
             "lag": sum(group.lag for group in status.groups),
             "counted": all(group.counted for group in status.groups),
@@ -54,8 +68,17 @@ class Looks:
             "held": sum(group.held for group in status.groups),
             "workers": sum(len(group.workers) for group in status.groups),
             "pending": _pending(status),
+            "unread": sum(outbox.error != "" for outbox in status.outboxes),
         }
-        return self.desk.show(visit, "overview", status=status, totals=totals)
+        return self.desk.show(
+            visit,
+            "overview",
+            status=status,
+            totals=totals,
+            history=history,
+            events=events_of(history),
+            errors=errors_of(history),
+        )
 
     async def group(self, visit: Visit) -> Response:
         """Show a group: its workers, its streams, its receivers."""
@@ -85,6 +108,31 @@ class Looks:
         """Show the receivers of all groups."""
         listed = await operations.all_receivers(self.desk.reach.parts.broker)
         return self.desk.show(visit, "receivers", receivers=listed)
+
+    async def workers(self, visit: Visit) -> Response:
+        """Show the workers, and who owns which partition since when."""
+        # A misspelt name has no rows, and the page names it.
+        group, worker = visit.asked("group"), visit.asked("worker")
+        view = await operations.ownership(
+            self.desk.reach.parts.broker, group=group, worker=worker, most=PARTITIONS
+        )
+        return self.desk.show(visit, "workers", view=view, group=group, worker=worker)
+
+    async def outboxes(self, visit: Visit) -> Response:
+        """Show the outboxes, the relays, and what keeps entries in their streams."""
+        status = await self._status()
+        obstacles = operations.trimming_obstacles(status.groups)
+        return self.desk.show(visit, "outboxes", status=status, obstacles=obstacles)
+
+    async def replays(self, visit: Visit) -> Response:
+        """Show the backfills and replays that have begun and not ended."""
+        # Read-only: a request that lasts as long as a replay would end with the browser.
+        view, unreachable = await self.desk.reach.look(_long_actions)
+        problems = (*unreachable, *view.problems)
+        knows = bool(self.desk.reach.parts.publishers)
+        return self.desk.show(
+            visit, "replays", actions=view.actions, problems=problems, knows=knows
+        )
 
     async def dead(self, visit: Visit) -> Response:
         """Show the dead letters by failure."""
@@ -233,6 +281,12 @@ def selection_in(values: Mapping[str, object]) -> Selection:
     choice = {field: values.get(name) for name, field in PAIRS}
     texts = {name: value for name, value in choice.items() if isinstance(value, str) and value}
     return Selection(**texts)  # type: ignore[arg-type]
+
+
+async def _long_actions(
+    parts: Parts, unreachable: tuple[str, ...]
+) -> tuple[LongActions, tuple[str, ...]]:
+    return await operations.long_actions(parts), unreachable
 
 
 def _asked(visit: Visit) -> dict[str, str]:

@@ -18,8 +18,11 @@ STATIC = {
 NAVIGATION = (
     ("/", "Overview"),
     ("/receivers", "Receivers"),
+    ("/workers", "Workers"),
     ("/dead", "Dead letters"),
     ("/held", "Held rows"),
+    ("/outboxes", "Outboxes"),
+    ("/replays", "Replays"),
     ("/events", "Events"),
     ("/doctor", "Doctor"),
     ("/actions", "Actions"),

@@ -51,10 +51,11 @@ class Reach:
                 else:
                     outboxes.append(store)
         parts = self.parts
+        # The doctor and the page of replays read how far these are in the databases.
+        publishers = [each for each in parts.publishers if each.store in outboxes]
+        reached = Parts(parts.broker, parts.service, outboxes, parts.signer, publishers)
         try:
-            return await view(
-                Parts(parts.broker, parts.service, outboxes, parts.signer), tuple(unreachable)
-            )
+            return await view(reached, tuple(unreachable))
         except DatabaseUnavailable as error:
             reasons = (*unreachable, str(error))
         # A database that went away in between must not hide the facts of the broker.

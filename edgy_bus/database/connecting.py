@@ -1,18 +1,20 @@
 """Connect to a database, and find the connection of the current task."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar, cast
 
 from databases import core
 from sqlalchemy import Dialect
 
 from edgy_bus.database import url as urls
-from edgy_bus.database.backends.base import Backend, Session
+from edgy_bus.database.backends.base import Backend, Session, on_session
 from edgy_bus.database.compiling import Compiler
-from edgy_bus.database.connection import Connection, refuse_inherited
+from edgy_bus.database.connection import Connection, inherited
 from edgy_bus.database.home import FORKED, settle
 from edgy_bus.database.quiet import silence_values
+from edgy_bus.database.sharing import SharedTransaction, sharing
 from edgy_bus.errors import ConfigurationError, DatabaseError
 from edgy_bus.services import PerLoop
 
@@ -41,6 +43,8 @@ class ConnectingDatabase(core.Database):
         self._is_inherited = False
         """Whether this process was forked from the process that connected."""
         self._connecting = PerLoop(asyncio.Lock)
+        self._shared: SharedTransaction | None = None
+        """The transaction in which all tasks work, during a test."""
 
     def _get_backend(self) -> str:
         return _BACKENDS[self._kind]
@@ -103,9 +107,40 @@ class ConnectingDatabase(core.Database):
         self._require_connected()
         connection = self._current
         if connection is None:
-            refuse_inherited(self)
-            self._connection = connection = Connection(self, self._backend)
+            connection = Connection(self, self._backend, self._new_session())
+            self._connection = connection
         return connection
+
+    def _new_session(self) -> Session:
+        """Return a session for the current task."""
+        joined = inherited(self) or self._shared
+        return self._backend.connection() if joined is None else joined.join()
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """Return whether a `rolled_back()` block is open."""
+        return self._shared is not None
+
+    @asynccontextmanager
+    async def rolled_back(self) -> AsyncIterator[None]:
+        """Take back, at the end, what any task has written inside of the block: for tests.
+
+        All tasks work in one transaction, one after another, no matter where they were started. A
+        transaction of a task is a savepoint. What other programs have written meanwhile stays.
+
+        Raises:
+            DatabaseError: before `connect`, and inside of another such block.
+        """
+        self._require_connected()
+        if self._shared is not None:
+            raise DatabaseError("this database is inside of a `rolled_back()` block already")
+        backend = self._backend
+        async with sharing(backend.connection(), backend.translation) as shared:
+            self._shared = shared
+            try:
+                yield
+            finally:
+                self._shared = None
 
     @property
     def _current(self) -> Connection | None:
@@ -129,7 +164,9 @@ class ConnectingDatabase(core.Database):
             if connection is not None:
                 async with connection:
                     return await use(connection.session)
-            refuse_inherited(self)
+            joined = inherited(self) or self._shared
             # No `Connection` here: outside a transaction, no later statement has to find the same
             # connection again, and a session alone is cheaper.
-            return await self._backend.on_session(use)
+            if joined is None:
+                return await self._backend.on_session(use)
+            return await on_session(joined.join(), use)

@@ -17,6 +17,7 @@ from databases import core
 
 from edgy_bus import telemetry
 from edgy_bus.database.backends.base import Backend, Session
+from edgy_bus.database.sharing import SharedTransaction
 from edgy_bus.errors import DatabaseError
 from edgy_bus.telemetry import catalogue
 
@@ -45,32 +46,37 @@ def left_open(context: Context) -> tuple["Connection", ...]:
     return tuple(each for each in taken if each.is_taken and each not in ours)
 
 
-def refuse_inherited(database: core.Database) -> None:
-    """Refuse a new connection for a task that was started inside another task's transaction.
+def inherited(database: core.Database) -> SharedTransaction | None:
+    """Return the transaction of another task, in which the current task was started, to join it.
+
+    A transaction that is rolled back in any case, as that of a fixture of tests, can be joined.
 
     Raises:
-        DatabaseError: if a transaction on `database` was open when the current task was started,
-            and is still open.
+        DatabaseError: if another transaction on `database` was open when the current task was
+            started, and is still open.
     """
     # The new connection would be outside the transaction: its statements would not see the rows of
     # the transaction and would survive a rollback. Waiting for a lock of the transaction would be a
     # deadlock that the database cannot detect, because the other task waits in Python.
     for transaction in _open.get():
         if transaction.is_open_on(database):
+            if transaction.shared is not None:
+                return transaction.shared
             raise DatabaseError(
                 "this task was started inside a transaction of another task, and would be outside "
                 "of it, or wait for it for ever (asyncio.gather, create_task and, before Python "
                 "3.12, wait_for start tasks): await the operation in the task that opened the "
                 "transaction, or start the task after it"
             )
+    return None
 
 
 class Connection(core.Connection):
     """Hold a task's connection and the stack of its open transactions."""
 
-    def __init__(self, database: core.Database, backend: Backend) -> None:
+    def __init__(self, database: core.Database, backend: Backend, session: Session) -> None:
         super().__init__(database, backend)
-        self.session: Session = backend.connection()
+        self.session = session
         self.translation = backend.translation
         self._connection = self.session
         self.open_transactions: list[Transaction] = []
@@ -175,6 +181,8 @@ class Transaction(core.Transaction):
         """Whether the database has committed, also if a callback has raised an error then."""
         self.callbacks: list[Callback] = []
         self.undos: list[Undo] = []
+        self.shared: SharedTransaction | None = None
+        """What tasks join that were started inside; only if a rollback is certain."""
 
     def __call__(  # type: ignore[override]
         self, function: Callable[P, Awaitable[T]]
@@ -235,6 +243,11 @@ class Transaction(core.Transaction):
         connection.open_transactions.append(self)
         if not depth:
             _open.set((*_open.get(), self))
+            if self._force_rollback:
+                # The owner awaits the tasks that it has started, or is a fixture that waits.
+                self.shared = SharedTransaction(
+                    connection.session, lambda: connection.open_transactions == [self]
+                )
         return self
 
     def _refuse_options(self) -> None:
@@ -325,7 +338,7 @@ class Transaction(core.Transaction):
         if connection.open_transactions[-1] is not self:
             raise DatabaseError("a transaction can end only after those that were begun inside it")
         connection.open_transactions.pop()
-        self._current = None
+        self._current = self.shared = None
         still_open = [transaction for transaction in _open.get() if transaction is not self]
         _open.set(tuple(still_open))
         return connection

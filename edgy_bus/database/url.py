@@ -86,6 +86,12 @@ def parse(url: str) -> Target:
 
 
 def _sqlite_target(parts: SplitResult, query: dict[str, str]) -> Target:
+    if parts.netloc:
+        # Python takes what follows two slashes for a host, and the database would be in memory.
+        raise ConfigurationError(
+            "the URL of a SQLite file has three slashes, sqlite:///app.sqlite, or four before an "
+            "absolute path"
+        )
     uri = {name: query.pop(name) for name in _SQLITE_URI if name in query}
     options = {"timeout": SQLITE_TIMEOUT} | _convert(query, _SQLITE_OPTIONS, also=_SQLITE_URI)
     # Not urlunsplit, which drops the empty host of "sqlite:///file": `databases` would then take
@@ -114,6 +120,11 @@ def _kind(scheme: str) -> str:
         raise ConfigurationError(
             f"database scheme {scheme!r}: MySQL and MariaDB are not supported yet; "
             "use sqlite or postgresql"
+        )
+    if not scheme:
+        raise ConfigurationError(
+            "the database URL has no scheme: write sqlite:///FILE, or "
+            "postgresql://USER:PASSWORD@HOST:5432/NAME"
         )
     if scheme not in _SCHEMES:
         raise ConfigurationError(

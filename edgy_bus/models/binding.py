@@ -11,6 +11,7 @@ from typing import Annotated, Any, ForwardRef
 
 import pydantic
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from edgy_bus.database import Converted, as_utc
 from edgy_bus.errors import ModelError
@@ -71,6 +72,7 @@ def bound_fields(model: ModelClass, *, resolved: bool) -> dict[str, Field]:
         else:
             metadata = [*annotated.metadata, *_given_metadata(field, info)]
             bound[name] = _bound(field, annotated.type, metadata, model, where)
+        _check_default(bound[name], info, where)
         if bound[name].secret:
             info.repr = False
     return {name: bound[name] for name in declared}
@@ -81,9 +83,25 @@ def _declared(model: ModelClass, name: str, info: FieldInfo) -> Field:
     if field is None:
         raise ModelError(
             f"{model.__name__}.{name} is annotated but not a field: "
-            "give it edgy_bus.CharField(…) or the like"
+            f"write `{name}: {shown(info.annotation)} = edgy_bus.CharField(max_length=…)` or the "
+            "like"
         )
     return field
+
+
+def _check_default(field: Field, info: FieldInfo, where: str) -> None:
+    """Check that a default is a value of the annotation: pydantic validates no default."""
+    default = info.default
+    if field.adapter is None or default is None or default is PydanticUndefined:
+        return
+    try:
+        field.adapter.validate_python(default)
+    except pydantic.ValidationError:
+        # Without the value, which may be a secret.
+        raise ModelError(
+            f"{where} has a default of type {type(default).__name__}, which is no value of "
+            f"{shown(field.annotation)}: mend the default or the annotation"
+        ) from None
 
 
 def _annotation(info: FieldInfo, field: Field, where: str) -> Stripped:

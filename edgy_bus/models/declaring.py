@@ -5,17 +5,21 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreConfig, SchemaValidator
 
 from edgy_bus.database import Row
 from edgy_bus.errors import ModelError
+from edgy_bus.models.annotations import shown
 from edgy_bus.models.binding import ModelClass, bound_fields, complete_rules, readable
 from edgy_bus.models.checking import has_own_hook
-from edgy_bus.models.fields import Field
+from edgy_bus.models.fields import Field, field_of
 from edgy_bus.models.meta import (
     MetaInfo,
     inherited_options,
     make_table,
+    meta_is_no_class,
     options_of,
     publish_patterns,
 )
@@ -80,6 +84,74 @@ def _registry_of(name: str, declared: object) -> Registry | None:
     )
 
 
+def check_attributes(model: str, attributes: Values) -> None:
+    """Check the attributes of a class that is about to be made: every field has an annotation.
+
+    Raises `ModelError`.
+    """
+    annotated = attributes.get("__annotations__", {})
+    for name, value in attributes.items():
+        field = field_of(value) if isinstance(value, FieldInfo) else None
+        if field is None:
+            continue
+        if name.startswith("_"):
+            raise ModelError(
+                f"{model}.{name}: the name of a field begins with no underscore: call the field "
+                f"{name.lstrip('_') or 'value'!r}"
+            )
+        if name not in annotated:
+            raise ModelError(
+                f"{model}.{name} has no annotation: write "
+                f"`{name}: {_annotation_of(field)} = edgy_bus.{_function_of(field)}(…)`"
+            )
+    if "Meta" in attributes and "Meta" not in annotated:
+        _check_meta(model, attributes["Meta"], attributes.get("__qualname__", model))
+
+
+def _annotation_of(field: Field) -> str:
+    """Return the annotation that a field function is meant for, as a program writes it."""
+    natural = "int" if field.references is not None else shown(field.kind.natural)
+    if field.kind.choices is not None:
+        natural = shown(field.kind.choices)
+    natural = "Any" if natural == "object" else natural
+    return f"{natural} | None" if field.null else natural
+
+
+def _function_of(field: Field) -> str:
+    # The kind of a reference is the kind of the key.
+    return "ForeignKey" if field.references is not None else field.kind.function
+
+
+def _check_meta(model: str, declared: object, place: str) -> None:
+    """Check that `Meta` is a class in the body of its model. pydantic would refuse other values."""
+    if not isinstance(declared, type):
+        raise ModelError(meta_is_no_class(model, declared))
+    if not declared.__qualname__.startswith(f"{place}."):
+        raise ModelError(
+            f"{model}.Meta is a class from elsewhere: write "
+            f"`class Meta({declared.__qualname__}): pass` in the class"
+        )
+
+
+def without_annotation(
+    model: str, attributes: Values, error: PydanticUserError
+) -> ModelError | None:
+    """Return what pydantic's error about an attribute means; None for another error."""
+    if error.code != "model-field-missing-annotation":
+        return None
+    annotated = attributes.get("__annotations__", {})
+    for name, value in attributes.items():
+        # pydantic's text alone says which attribute it does not take.
+        if name not in annotated and (f"`{name} = " in str(error) or f"`{name}`" in str(error)):
+            kind = type(value).__name__
+            return ModelError(
+                f"{model}.{name} has no annotation: for a field write "
+                f"`{name}: {kind} = edgy_bus.…Field(…)`, for an attribute of the class "
+                f"`{name}: ClassVar[{kind}] = …`"
+            )
+    return None
+
+
 def refuse_names(model: str, names: Iterable[str], base: ModelClass) -> None:
     """Refuse fields with the names of attributes that `base`, the class `Model`, needs.
 
@@ -92,6 +164,18 @@ def refuse_names(model: str, names: Iterable[str], base: ModelClass) -> None:
                 f"{model}.{name}: Model has an attribute {name!r} of its own, which a field would "
                 f"hide: call the field otherwise, for example {name}_"
             )
+
+
+def missing_attribute(meta: MetaInfo, name: str) -> str:
+    """Return the text of an error: the class of a model has no such attribute."""
+    if name in meta.signals:
+        return f"{meta.name} has no attribute {name!r}: write {meta.name}.meta.signals.{name}"
+    if name in meta.fields:
+        return f"{meta.name}.{name} is a field: instances have its values, the class has none"
+    return (
+        f"{meta.name} has no attribute {name!r}: its rows are {meta.name}.query, and its signals "
+        f"{meta.name}.meta.signals"
+    )
 
 
 def _needed_names(base: ModelClass) -> set[str]:

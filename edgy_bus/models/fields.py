@@ -68,6 +68,7 @@ class Kind:
         natural: the Python type of the column's values; `object` for JSON.
         limits: the least and the greatest whole number, for columns of whole numbers.
         choices: the Enum of a ChoiceField.
+        texts: the stored texts of a ChoiceField.
     """
 
     function: str
@@ -75,6 +76,7 @@ class Kind:
     natural: type
     limits: tuple[int, int] | None = None
     choices: type[enum.Enum] | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,21 +203,68 @@ def _closed(options: type) -> Callable[[Callable[P, Declared]], Callable[P, Decl
             for name, parameter in inspect.signature(function).parameters.items()
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         ]
-        names = [*named, *options.__annotations__]
+        signature = inspect.signature(function)
+        names = _OPTIONS_OF[function.__name__] = [*named, *options.__annotations__]
 
         @functools.wraps(function)
         def declare(*args: P.args, **kwargs: P.kwargs) -> Declared:
-            for name in kwargs:
+            for name, value in kwargs.items():
                 if name not in names:
-                    raise ModelError(
-                        f"{function.__name__} has no option {name!r}"
-                        f"{suggestion(name, names, 'the options are')}"
-                    )
+                    hint = _hint_for(name, names)
+                    raise ModelError(f"{function.__name__} has no option {name!r}{hint}")
+                _check_option(function.__name__, name, value)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise ModelError(
+                    f"{function.__name__}: {error}; write {_call_of(signature, function.__name__)}"
+                ) from None
             return function(*args, **kwargs)
 
         return declare
 
     return decorate
+
+
+_OPTIONS_OF: dict[str, list[str]] = {}
+"""The names of the options of each field function."""
+
+_FLAGS = (
+    *("null", "unique", "index", "secret", "primary_key", "auto_now", "auto_now_add"),
+    *("repr", "exclude", "frozen", "strict", "validate_default"),
+)
+_LEAST = {"max_length": 1, "max_digits": 1, "min_length": 0, "decimal_places": 0}
+"""The options that are whole numbers, with the least number of each."""
+
+
+def _hint_for(name: str, names: Sequence[str]) -> str:
+    """Return the end of the error about an unknown option of a field function."""
+    owners = [owner for owner, options in _OPTIONS_OF.items() if name in options]
+    if owners:
+        return f": it is an option of {', '.join(owners)}"
+    return suggestion(name, names, "the options are")
+
+
+def _check_option(function: str, name: str, value: Value) -> None:
+    """Check the value of an option. Raises `ModelError`."""
+    if name in _FLAGS and not isinstance(value, bool):
+        raise ModelError(f"{function}({name}={value!r}): write True or False")
+    least = _LEAST.get(name)
+    if least is None or value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ModelError(f"{function}({name}={value!r}): write a whole number of at least {least}")
+
+
+def _call_of(signature: inspect.Signature, function: str) -> str:
+    """Return the shortest call of a field function, as a program writes it."""
+    required = [each for each in signature.parameters.values() if each.default is each.empty]
+    words = [
+        "Model" if each.kind is each.POSITIONAL_OR_KEYWORD else f"{each.name}=…"
+        for each in required
+        if each.kind is not each.VAR_KEYWORD
+    ]
+    return f"{function}({', '.join(words)})"
 
 
 def field_of(info: FieldInfo) -> Field | None:
@@ -371,11 +420,17 @@ def ChoiceField(
     choices: type[enum.Enum] | Sequence[str], **options: Unpack[KeyOptions]
 ) -> Declared:
     """Declare a member of an Enum, stored by its value (text), or one of several texts."""
+    if isinstance(choices, str):
+        raise ModelError(
+            f"ChoiceField({choices!r}): write several texts, or an Enum: "
+            f'ChoiceField(("{choices}", "…"))'
+        )
     members = choices if isinstance(choices, type) else None
     texts = [member.value if isinstance(member, enum.Enum) else member for member in choices]
     # Not a native enum of PostgreSQL, to which a migration can add members only one by one.
-    kind = Kind("ChoiceField", sa.String(_longest(texts)), str, choices=members)
-    return _make(kind, rules=[is_among(tuple(texts))], **options)
+    column = sa.String(_longest(texts))
+    kind = Kind("ChoiceField", column, str, choices=members, texts=tuple(texts))
+    return _make(kind, rules=[is_among(kind.texts)], **options)
 
 
 def _longest(texts: Sequence[Value]) -> int:
@@ -482,7 +537,8 @@ def ForeignKey(to: Target, *, on_delete: str = RESTRICT, **options: Unpack[KeyOp
             **options,
         )
     if not (isinstance(to, type) and hasattr(to, "meta")):
-        raise ModelError(f'ForeignKey takes a model or "self", not {to!r}')
+        hint = f": write ForeignKey({to}), after the class" if isinstance(to, str) else ""
+        raise ModelError(f'ForeignKey takes a model or "self", not {to!r}{hint}')
     # `table` raises an error for a model without a table.
     key = to.meta.fields[to.meta.table.primary_key.columns[0].name]
     rules = [*key.rules_of_values, KeyOf(to)]

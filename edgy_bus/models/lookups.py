@@ -278,8 +278,10 @@ def _among_json(operand: Operand, values: Sequence[Value]) -> Condition:
 
 
 def _several(operand: Operand, lookup: str, value: Value) -> list[Value]:
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        hint = ": await it first" if hasattr(value, "__await__") else ""
+    # A set has `__iter__`, which explains that it is read asynchronously.
+    is_awaitable = hasattr(type(value), "__await__")
+    if isinstance(value, str | bytes | Mapping) or is_awaitable or not isinstance(value, Iterable):
+        hint = ": await it first" if is_awaitable else ""
         raise OperationError(
             f"{operand.where}: {lookup} takes a list of values, or another iterable, "
             f"not a {type(value).__name__}{hint}"
@@ -375,15 +377,26 @@ def condition(meta: MetaInfo, name: str, value: Value) -> Condition:
     Raises `OperationError` for an unknown field or lookup, and a value that the field cannot have.
     """
     column, lookup = _split(meta, name)
+    field = meta.fields[column.name]
     if lookup not in LOOKUPS:
         raise OperationError(
-            f"unknown lookup {lookup!r} in {name!r}{suggestion(lookup, LOOKUPS, 'the lookups are')}"
+            f"unknown lookup {lookup!r} in {name!r} of {meta.name}{_instead(field, lookup)}"
         )
-    field = meta.fields[column.name]
     target = meta.sender if field.primary_key or field.references == "self" else field.references
     where = f"{meta.name}.{column.name}"
     operand = Operand(where, column, field, target, meta.registry.database.dialect)
     return LOOKUPS[lookup](operand, value)
+
+
+def _instead(field: Field, lookup: str) -> str:
+    """Return the end of the error about an unknown lookup."""
+    target = field.references
+    if target is not None and (target == "self" or lookup.partition("__")[0] in target.meta.fields):
+        return (
+            ": lookups do not follow foreign keys; filter the other model first, and these rows "
+            "by its keys with `__in`"
+        )
+    return suggestion(lookup, LOOKUPS, "the lookups are")
 
 
 def _split(meta: MetaInfo, name: str) -> tuple[Column[Value], str]:

@@ -14,8 +14,9 @@ from edgy_bus.database import Row
 from edgy_bus.errors import ModelError
 from edgy_bus.models.fields import Field
 from edgy_bus.models.registry import Registry
+from edgy_bus.models.schemas import row_schemas
 from edgy_bus.signals import Broadcaster, resembling, suggestion
-from edgy_bus.sources import Value, Values
+from edgy_bus.sources import RowSchemas, Value, Values
 
 _OPTIONS = ("registry", "tablename", "abstract", "unique_together", "indexes", "publish")
 
@@ -59,7 +60,11 @@ class MetaInfo:
     def table(self) -> sa.Table:
         """Return the table. Raises `ModelError` for a model without a table."""
         if self.declared_table is None:
-            reason = "it is abstract" if self.abstract else "it has no registry"
+            reason = (
+                "it is abstract: use a model that derives from it"
+                if self.abstract
+                else "it has no registry: add `class Meta: registry = registry` to it"
+            )
             raise ModelError(f"{self.name} has no table: {reason}")
         return self.declared_table
 
@@ -144,6 +149,11 @@ class MetaInfo:
         """Return an instance of the row that an event contains."""
         return self.sender.from_snapshot(row)
 
+    def schemas(self) -> RowSchemas:
+        """Return the JSON Schemas of the fields that may leave the database."""
+        public = {name: self.fields[name] for name in self.public}
+        return row_schemas(public, self.sender.model_fields)
+
 
 def inherited_options(parents: Iterable[MetaInfo]) -> Row:
     """Return the options that a class has from its parents: of each, that of the first parent."""
@@ -167,10 +177,7 @@ def options_of(name: str, declared: object, inherited: Values) -> Row:
     if declared is None:
         return options
     if not isinstance(declared, type):
-        raise ModelError(
-            f"{name}.Meta is a {type(declared).__name__}: write `class Meta:` in the class, "
-            "with the options as its attributes"
-        )
+        raise ModelError(meta_is_no_class(name, declared))
     # `class Meta(Base.Meta)` has the options of `Base.Meta`, but not the table of `Base`.
     for part in reversed(declared.__mro__[:-1]):
         for key, value in vars(part).items():
@@ -182,7 +189,33 @@ def options_of(name: str, declared: object, inherited: Values) -> Row:
                     f"{suggestion(key, _OPTIONS, 'the options are')}"
                 )
             options[key] = value
+    _check_options(name, options)
     return options
+
+
+def _check_options(name: str, options: Values) -> None:
+    """Check the values of options. Raises `ModelError` for a value of a wrong type."""
+    tablename = options.get("tablename", name)
+    if not isinstance(tablename, str) or not tablename:
+        raise ModelError(f"{name}.Meta.tablename is {tablename!r}: write the name of a table")
+    abstract = options.get("abstract", False)
+    if not isinstance(abstract, bool):
+        raise ModelError(f"{name}.Meta.abstract is {abstract!r}: write True or False")
+    for key in _ADDED_OPTIONS:
+        # Text is an iterable of texts too, of its letters.
+        if isinstance(options.get(key), str):
+            raise ModelError(
+                f"{name}.Meta.{key} is text: write a list of fields, or of tuples of fields, "
+                f'{key} = [("{options[key]}",)]'
+            )
+
+
+def meta_is_no_class(name: str, declared: object) -> str:
+    """Return the text of an error: `Meta` is a value, and not a class."""
+    return (
+        f"{name}.Meta is a {type(declared).__name__}: write `class Meta:` in the class, "
+        "with the options as its attributes"
+    )
 
 
 def publish_patterns(name: str, declared: Value, signals: Sequence[str]) -> tuple[str, ...] | None:
@@ -225,14 +258,16 @@ def make_table(
     # The outbox orders events by a key, and identifies rows by the text of a key.
     keys = [key for key, field in fields.items() if field.primary_key]
     if len(keys) != 1:
+        several = "; several fields are unique together by Meta.unique_together" if keys else ""
         raise ModelError(
-            f"{name} needs exactly one primary key and has {len(keys)}: "
-            "declare one, for example `id: int = edgy_bus.BigIntegerField(primary_key=True)`"
+            f"{name} needs exactly one primary key and has {len(keys)}: declare one, for example "
+            f"`id: int = edgy_bus.BigIntegerField(primary_key=True)`{several}"
         )
     metadata = registry.metadata
     if tablename in metadata.tables:
         raise ModelError(
-            f"{name}: another model of this registry has the table {tablename!r} already"
+            f"{name}: another model of this registry has the table {tablename!r} already: write "
+            "another `tablename` in `class Meta`"
         )
     _check_references(name, fields, registry)
     parts: list[SchemaItem] = [
@@ -264,5 +299,8 @@ def _columns(
     chosen = (columns,) if isinstance(columns, str) else tuple(columns)
     for column in chosen:
         if column not in fields:
-            raise ModelError(f"{name}.Meta names a field {column!r} that the model does not have")
+            hint = suggestion(column, fields, "it has")
+            raise ModelError(
+                f"{name}.Meta names a field {column!r} that the model does not have{hint}"
+            )
     return chosen

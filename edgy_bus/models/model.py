@@ -6,19 +6,33 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.annotated_handlers import GetCoreSchemaHandler
+from pydantic.errors import PydanticUserError
 from pydantic_core import CoreSchema
 
 from edgy_bus.database import Row
-from edgy_bus.errors import OperationError
+from edgy_bus.errors import OperationError, UnknownAttribute
 from edgy_bus.models import delivery, instances, row_values, state
 from edgy_bus.models.checking import checker_of, refuse_frozen_assignment, remembering
-from edgy_bus.models.declaring import described, reader_of, refuse_names
+from edgy_bus.models.declaring import (
+    check_attributes,
+    described,
+    missing_attribute,
+    reader_of,
+    refuse_names,
+    without_annotation,
+)
 from edgy_bus.models.meta import MetaInfo
 from edgy_bus.models.queryset import QuerySet
 from edgy_bus.models.state import STATE, State
-from edgy_bus.signals import Broadcaster, Signal
+from edgy_bus.signals import Broadcaster, Signal, suggestion
 from edgy_bus.sources import Value, Values, is_computed
 from edgy_bus.sources.statements import KEY, select_row
+
+# The class has no public name, and type checkers do not know it by an expression.
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
+else:
+    _ModelMetaclass = type(BaseModel)
 
 M = TypeVar("M", bound="Model")
 
@@ -35,7 +49,43 @@ class _Query:
         return QuerySet(owner)
 
 
-class Model(BaseModel):
+class _Signals:
+    """Returns the signals of the class, also of an instance: `User.signals`, `user.signals`."""
+
+    def __get__(self, instance: object, owner: "type[Model]") -> Broadcaster:
+        return owner.meta.signals
+
+
+class _Metaclass(_ModelMetaclass):
+    """Checks the attributes of a class before pydantic, whose errors name no remedy."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], attributes: Row, /, **keywords: Value
+    ) -> type:
+        check_attributes(name, attributes)
+        try:
+            created: type = super().__new__(cls, name, bases, attributes, **keywords)
+        except PydanticUserError as error:
+            refused = without_annotation(name, attributes, error)
+            if refused is None:
+                raise
+            raise refused from None
+        return created
+
+    # Hidden from type checkers, which would accept any attribute.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Value:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                meta = None if name.startswith("_") else self.__dict__.get("meta")
+                if meta is None:
+                    raise
+                raise UnknownAttribute(missing_attribute(meta, name)) from None
+
+
+class Model(BaseModel, metaclass=_Metaclass):
     """A table, with fields such as `edgy_bus.CharField(…)`, and options in `class Meta`.
 
     `Meta` may contain `registry` (inherited), `tablename` (the class name in lower case and an
@@ -50,6 +100,7 @@ class Model(BaseModel):
 
     meta: ClassVar[MetaInfo]
     query: ClassVar[_Query] = _Query()
+    signals: ClassVar[_Signals] = _Signals()
     _edgy_state: State = PrivateAttr(default_factory=state.blank)
     """What the instance knows of its row."""
 
@@ -95,11 +146,6 @@ class Model(BaseModel):
             fields = set(fields)
             _set(self, "__pydantic_fields_set__", fields)
         return fields
-
-    @property
-    def signals(self) -> Broadcaster:
-        """Return the signals of the class."""
-        return self.meta.signals
 
     def __eq__(self, value: object) -> bool:
         if type(self) is not type(value) or not isinstance(value, Model):
@@ -214,7 +260,9 @@ class Model(BaseModel):
         """
         field = self.meta.fields.get(name)
         if field is None or field.references is None:
-            raise OperationError(f"{type(self).__name__}.{name} is not a foreign key")
+            keys = [key for key, each in self.meta.fields.items() if each.references is not None]
+            hint = suggestion(name, keys, "the foreign keys are") if keys else ""
+            raise OperationError(f"{type(self).__name__}.{name} is not a foreign key{hint}")
         row_values.require_same_key(self)
         key = getattr(self, name)
         target = type(self) if field.references == "self" else field.references

@@ -107,6 +107,8 @@ async def _run(operation: Operation, after: Signal, write: Write) -> Sequence[Ro
     except IntegrityError as error:
         # A receiver may raise such an error, too, for a row of its own.
         error.refused = operation.instance
+        # SQLite reports neither a table nor a column.
+        error.add_note(f"the operation: {operation.action} of {operation.model.name}")
         raise
 
 

@@ -172,6 +172,11 @@ class QuerySet(ReadableSet[M]):
         and values as the database has them. Raises `OperationError` for an instance that is given
         twice.
         """
+        if isinstance(rows, self.model | Mapping | str):
+            raise OperationError(
+                f"bulk_create takes a list of {self.model.__name__} rows, not a "
+                f"{type(rows).__name__}: write bulk_create([…]), or create(…) for a single row"
+            )
         instances = [self._instance_of(row) for row in rows]
         if not instances:
             return []

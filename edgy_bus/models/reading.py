@@ -119,6 +119,24 @@ class ReadableSet(RowSet[M]):
 
     # Hidden from type checkers, which would take every attribute for one that exists.
     if not TYPE_CHECKING:
+        # A set is read asynchronously, so that none of these can answer. Without `__bool__`, every
+        # set would be true, also an empty set.
+
+        def __bool__(self) -> Never:
+            raise self._not_here("has no truth value", "if await {}.exists()")
+
+        def __len__(self) -> Never:
+            raise self._not_here("has no length", "await {}.count()")
+
+        def __iter__(self) -> Never:
+            raise self._not_here("is read asynchronously", "async for row in {}")
+
+        def __getitem__(self, index: object) -> Never:
+            raise self._not_here("has no index", "await {}.limit(…).offset(…)")
+
+        def _not_here(self, reason: str, call: str) -> OperationError:
+            query = f"{self.model.__name__}.query"
+            return OperationError(f"a set of {query} {reason}: write `{call.format(query)}`")
 
         def __setattr__(self, name: str, value: object) -> None:
             if name in self.model.meta.fields:

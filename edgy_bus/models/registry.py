@@ -39,13 +39,14 @@ class Registry:
     """
 
     def __init__(self, database: Database | str, bus: Attachable | None = None) -> None:
-        self.database = Database(database) if isinstance(database, str) else database
+        self.database = _database(database)
         self.metadata = sa.MetaData()
         self.models: dict[str, Value] = {}
         # A bus with a broker replaces this writer.
         self.writer: EventWriter = LocalWriter(self.database)
         self._on_model: list[OnClass] = []
         if bus is not None:
+            _require_bus(bus)
             bus.attach(self)
 
     def require_free(self, name: str, model: type) -> None:
@@ -100,3 +101,24 @@ class Registry:
         trace: TracebackType | None,
     ) -> None:
         await self.database.disconnect()
+
+
+def _database(value: object) -> Database:
+    """Return a database, made from its URL if needed. Raises `ModelError` for another value."""
+    if isinstance(value, str):
+        return Database(value)
+    if not isinstance(value, Database):
+        raise ModelError(
+            f"Registry takes a Database or its URL, not a {type(value).__name__}: write for "
+            'example Registry("sqlite:///app.sqlite")'
+        )
+    return value
+
+
+def _require_bus(bus: object) -> None:
+    if not callable(getattr(bus, "attach", None)) or isinstance(bus, type):
+        # Not its text: the URL of a broker may contain a password.
+        raise ModelError(
+            f"Registry(bus=…) takes a Bus, not a {type(bus).__name__}: write for example "
+            'bus=edgy_bus.Bus("redis://localhost:6379/0", service="app")'
+        )

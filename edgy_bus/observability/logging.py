@@ -67,6 +67,8 @@ def _write(notice: Notice) -> None:
         return
     values = notice.values()
     trace = values.pop("trace", "")
+    if level >= logging.WARNING and notice.remedy:
+        values["remedy"] = notice.remedy
     fields = " ".join(f"{name}={_field(values[name])}" for name in values)
     record = _logger.makeRecord(
         _logger.name, level, __file__, 0, "%s %s", (notice.name, fields), None, notice.name

@@ -15,6 +15,13 @@ from edgy_bus.operations.backfills import (
     backfill,
     plan_backfill,
 )
+from edgy_bus.operations.catalogue import (
+    Catalogue,
+    CataloguedModel,
+    Subscriber,
+    catalogue,
+    catalogue_of,
+)
 from edgy_bus.operations.configuration import (
     Configuration,
     Setting,
@@ -49,7 +56,7 @@ from edgy_bus.operations.failures import Dead, Failure, dead
 from edgy_bus.operations.flows import Flow, Rates
 from edgy_bus.operations.groups import Forgotten, forget, group_names, require_group
 from edgy_bus.operations.held_rows import Held, HeldRow, Released, held, release
-from edgy_bus.operations.histories import GroupHistory, Step, VersionChange, history
+from edgy_bus.operations.histories import Step, VersionChange, WorkHistory, history, history_of_all
 from edgy_bus.operations.journeys import (
     EventSummary,
     EventTrace,
@@ -75,6 +82,7 @@ from edgy_bus.operations.overview import (
     status,
     streams,
 )
+from edgy_bus.operations.ownership import Ownership, PartitionStatus, WorkerStatus, ownership
 from edgy_bus.operations.paced import Advance, Limits
 from edgy_bus.operations.parts import Parts, Publisher
 from edgy_bus.operations.pauses import Paused, Resumed, pause, resume
@@ -97,7 +105,15 @@ from edgy_bus.operations.replays import (
 from edgy_bus.operations.tailing import Following, Tail
 from edgy_bus.operations.top import State, Top, TopGroup, TopReceiver, TopView
 from edgy_bus.operations.tracing import trace_event, trace_row
-from edgy_bus.operations.unfinished import Unfinished, unfinished_backfills, unfinished_replays
+from edgy_bus.operations.trimming import TrimmingObstacle, trimming_obstacles
+from edgy_bus.operations.unfinished import (
+    LongAction,
+    LongActions,
+    Unfinished,
+    long_actions,
+    unfinished_backfills,
+    unfinished_replays,
+)
 from edgy_bus.operations.waiting import Waiting
 
 __all__ = [
@@ -105,6 +121,8 @@ __all__ = [
     "Advance",
     "AsideStatus",
     "Backfilled",
+    "Catalogue",
+    "CataloguedModel",
     "Configuration",
     "Dead",
     "Diagnosis",
@@ -121,7 +139,6 @@ __all__ = [
     "Flow",
     "Following",
     "Forgotten",
-    "GroupHistory",
     "GroupJourney",
     "GroupStage",
     "GroupStatus",
@@ -130,11 +147,15 @@ __all__ = [
     "Journey",
     "Letter",
     "Limits",
+    "LongAction",
+    "LongActions",
     "ModelReplay",
     "Order",
     "OutboxPlace",
     "OutboxStatus",
+    "Ownership",
     "ParkedEvent",
+    "PartitionStatus",
     "Parts",
     "Paused",
     "Plan",
@@ -163,17 +184,23 @@ __all__ = [
     "StreamGroup",
     "StreamPlace",
     "StreamStatus",
+    "Subscriber",
     "Tail",
     "Top",
     "TopGroup",
     "TopReceiver",
     "TopView",
+    "TrimmingObstacle",
     "Unfinished",
     "VersionChange",
     "Waiting",
+    "WorkHistory",
+    "WorkerStatus",
     "actions",
     "all_receivers",
     "backfill",
+    "catalogue",
+    "catalogue_of",
     "checked_edit",
     "count_dead",
     "data_from",
@@ -189,9 +216,12 @@ __all__ = [
     "group_names",
     "held",
     "history",
+    "history_of_all",
     "installed_versions",
     "list_dead",
+    "long_actions",
     "operator_name",
+    "ownership",
     "pause",
     "plan_backfill",
     "plan_replay",
@@ -210,6 +240,7 @@ __all__ = [
     "streams",
     "trace_event",
     "trace_row",
+    "trimming_obstacles",
     "unfinished_backfills",
     "unfinished_replays",
     "with_fields",

@@ -22,6 +22,7 @@ from edgy_bus.operations.receivers import ReceiverStatus, all_receivers
 from edgy_bus.operations.unfinished import (
     KINDS,
     UNITS,
+    UNMOVED,
     Unfinished,
     entries_of,
     kind_of,
@@ -42,10 +43,6 @@ UNPUBLISHED = 60.0
 
 BEHIND = 30.0
 """Seconds by which a group may be behind before a growing lag is worth a warning."""
-
-
-UNMOVED = 600.0
-"""Seconds after which a backfill or replay that has written no page is worth a warning."""
 
 
 class Severity(IntEnum):
@@ -155,7 +152,7 @@ def _unreadable(name: str) -> Finding:
 
 
 def _of_unfinished(each: Unfinished, now: datetime) -> Iterator[Finding]:
-    seconds = (now - datetime.fromisoformat(each.moved)).total_seconds()
+    seconds = (now - datetime.fromisoformat(each.moved).astimezone(UTC)).total_seconds()
     # An action that runs writes pages, unless a relay or its receiver is behind.
     if seconds > UNMOVED:
         yield Finding(

@@ -1,4 +1,4 @@
-"""The last day of a group: what its workers have done, in even steps, and when versions changed."""
+"""The last day: what workers have done, in even steps, and when versions changed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,11 +24,12 @@ class VersionChange:
 
     at: datetime
     version: str
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class GroupHistory:
-    """The last day of a group.
+class WorkHistory:
+    """The last day of a group, or of all groups together.
 
     Attributes:
         steps: all steps of the day, oldest first; the last is not over.
@@ -51,12 +52,33 @@ class GroupHistory:
         return _sum(step.tally for step in self.steps[-60 // self.minutes :])
 
 
-async def history(broker: Broker, group: str) -> GroupHistory:
+async def history(broker: Broker, group: str) -> WorkHistory:
     """Return the last day of a group. Only reads."""
-    return in_steps(await broker.history(group))
+    return in_steps(await broker.history(group), group)
 
 
-def in_steps(past: History) -> GroupHistory:
+async def history_of_all(broker: Broker, groups: Iterable[str]) -> WorkHistory:
+    """Return the last day of several groups together. Only reads."""
+    steps: dict[datetime, Tally] = {}
+    versions: list[VersionChange] = []
+    # One after another, and only sums stay: a history of a group has 1,440 minutes.
+    for name in groups:
+        past = await history(broker, name)
+        versions += past.versions
+        for step in past.steps:
+            steps[step.at] = steps.get(step.at, Tally()).plus(step.tally)
+    if not steps:
+        return in_steps(History((await broker.facts()).now, {}, ()))
+    # Between two groups, another step may have begun.
+    newest = sorted(steps)[-MINUTES // STEP :]
+    versions.sort(key=lambda each: (each.at, each.group))
+    return WorkHistory(
+        tuple(Step(at, steps[at]) for at in newest),
+        tuple(each for each in versions if each.at >= newest[0]),
+    )
+
+
+def in_steps(past: History, group: str = "") -> WorkHistory:
     """Return the minutes of a history in steps."""
     # Steps begin at full multiples, so that a step has the same minutes at each look.
     last = int(past.now // 60) // STEP
@@ -67,9 +89,9 @@ def in_steps(past: History) -> GroupHistory:
             tallies[minute // STEP] = tallies[minute // STEP].plus(tally)
     seconds = STEP * 60
     steps = tuple(Step(_moment(number * seconds), tally) for number, tally in tallies.items())
-    versions = (VersionChange(_moment(began), version) for began, version in past.versions)
+    versions = (VersionChange(_moment(began), version, group) for began, version in past.versions)
     begin = steps[0].at
-    return GroupHistory(steps, tuple(each for each in versions if each.at >= begin))
+    return WorkHistory(steps, tuple(each for each in versions if each.at >= begin))
 
 
 def _moment(seconds: float) -> datetime:

@@ -175,7 +175,7 @@ class _Sum:
 
     def set_aside(self, receiver: str, survey: GroupSurvey, now: int, size: int) -> None:
         before = self.aside.get(receiver, AsideStatus(0, 0, 0.0, 0))
-        age = _age(survey, now)
+        age = age_of(survey, now)
         self.aside[receiver] = AsideStatus(
             before.streams + 1,
             before.lag + survey.unfinished + (survey.unread or 0),
@@ -191,7 +191,7 @@ class _Sum:
         self.counted = self.counted and survey.unread is not None
         self.unfinished += survey.unfinished
         # The worst stream counts: a mean would hide one row that blocks its stream.
-        self.seconds = max(self.seconds, _age(survey, now))
+        self.seconds = max(self.seconds, age_of(survey, now))
         self.dead += survey.dead
         self.held += survey.held
         self.removed += survey.removed
@@ -339,7 +339,7 @@ def _stream(stream: StreamSurvey, group: str | None) -> StreamStatus:
             name=survey.group,
             owner=worker_of(survey.holder),
             lag=None if survey.unread is None else survey.unread + survey.unfinished,
-            seconds=_age(survey, stream.now),
+            seconds=age_of(survey, stream.now),
             dead=survey.dead,
             held=survey.held,
             since=since_of(survey.holder) if survey.holder else None,
@@ -351,7 +351,7 @@ def _stream(stream: StreamSurvey, group: str | None) -> StreamStatus:
     return StreamStatus(partition.model, partition.name, stream.entries, stream.size, tuple(groups))
 
 
-def _age(survey: GroupSurvey, now: int) -> float:
+def age_of(survey: GroupSurvey, now: int) -> float:
     """Return the seconds for which the oldest unfinished event waits, by the broker's clock."""
     # A server whose clock went back has entries of the future.
     return 0.0 if survey.oldest is None else max(0.0, (now - survey.oldest.ms) / 1000)

@@ -1,14 +1,16 @@
 """Backfills and replays that have begun and not ended: their entries in `edgy_bus_meta`."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import ConfigurationError, DatabaseError, DatabaseUnavailable, EventError
 from edgy_bus.events import service_of
-from edgy_bus.operations.parts import Parts, Publisher
+from edgy_bus.operations.filters import fields_of
+from edgy_bus.operations.parts import Parts, Publisher, outbox_name
 
 Kind = Literal["backfill", "replay"]
 """Begins the names of the entries in `edgy_bus_meta`."""
@@ -19,6 +21,10 @@ KINDS: tuple[Kind, ...] = (BACKFILL, REPLAY)
 
 UNITS = {BACKFILL: "rows", REPLAY: "events"}
 """What an action sends."""
+
+UNMOVED = 600.0
+"""Seconds after which an unfinished action has stopped: one that runs writes pages more often,
+unless a relay or its receiver is behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,8 @@ def read_entry(name: str, text: str) -> Unfinished:
         values = loads(text)
         unfinished = Unfinished(**{**values, "where": tuple(values["where"]), "kind": kind})
         # Used by the doctor, which must not fail.
-        datetime.fromisoformat(unfinished.moved)
+        for moment in (unfinished.begun, unfinished.moved):
+            datetime.fromisoformat(moment).astimezone(UTC)
     except (EventError, TypeError, LookupError, ValueError) as error:
         raise ConfigurationError(
             f"the entry {name!r} of edgy_bus_meta is no unfinished {kind} of this release: "
@@ -144,3 +151,106 @@ async def unfinished_backfills(parts: Parts) -> tuple[Unfinished, ...]:
 async def unfinished_replays(parts: Parts) -> tuple[Unfinished, ...]:
     """Return the replays of the service that have begun and not ended. Only reads."""
     return await unfinished_actions(parts, REPLAY)
+
+
+@dataclass(frozen=True, slots=True)
+class LongAction:
+    """How far a backfill or a replay is that has begun and not ended.
+
+    Attributes:
+        action: the action, as its database has it.
+        database: the kind, the host and the name of the database.
+        idle: seconds since its last page, by the clocks of two machines.
+        rate: rows or events per second from its begin to its last page, pauses included; None
+            before the first page.
+        remaining: seconds that the rest takes at this rate; None if the rate is unknown.
+    """
+
+    action: Unfinished
+    database: str
+    idle: float
+    rate: float | None
+    remaining: float | None
+
+    @property
+    def stands(self) -> bool:
+        """Return whether no process seems to go on with the action."""
+        return self.idle > UNMOVED
+
+    @property
+    def unit(self) -> str:
+        """Return what is counted."""
+        return UNITS[self.action.kind]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the fields of its conditions, without values, which may be values of rows."""
+        return tuple(fields_of(self.action.where))
+
+    @property
+    def command(self) -> str:
+        """Return the command that continues the action."""
+        return resuming("MODULE:BUS", self.action)
+
+
+@dataclass(frozen=True, slots=True)
+class LongActions:
+    """The backfills and replays of a service that have begun and not ended.
+
+    Attributes:
+        actions: these actions; those that stand for the longest time come first.
+        problems: databases and entries that cannot be read, in sentences.
+    """
+
+    actions: tuple[LongAction, ...]
+    problems: tuple[str, ...]
+
+
+async def long_actions(parts: Parts, now: datetime | None = None) -> LongActions:
+    """Return how far the backfills and replays of the service are. Only reads.
+
+    Args:
+        parts: the parts of the service, with the publishers whose databases are connected.
+        now: the time; by default the clock of this machine.
+    """
+    moment = now or datetime.now(UTC)
+    actions: list[LongAction] = []
+    problems: list[str] = []
+    for publisher in parts.publishers:
+        database = outbox_name(publisher.store)
+        # One that cannot be read must not hide the others.
+        try:
+            entries: Mapping[str, str] = {
+                name: text
+                for kind in KINDS
+                for name, text in (await entries_of(publisher, kind)).items()
+            }
+        except ConfigurationError as error:
+            problems.append(f"{database}: {error}")
+            continue
+        for name, text in entries.items():
+            try:
+                action = read_entry(name, text)
+            except ConfigurationError as error:
+                problems.append(f"{database}: {error}")
+            else:
+                # Another service may have its events in the tables.
+                if service_of(action.model) == parts.service:
+                    actions.append(progress_of(action, database, moment))
+    actions.sort(key=lambda each: -each.idle)
+    return LongActions(tuple(actions), tuple(problems))
+
+
+def progress_of(action: Unfinished, database: str, now: datetime) -> LongAction:
+    """Return how far an action is. Pure arithmetic."""
+    begun, moved = (
+        datetime.fromisoformat(each).astimezone(UTC) for each in (action.begun, action.moved)
+    )
+    # The clock of the machine that writes the pages may be ahead of this one.
+    idle = max(0.0, (now - moved).total_seconds())
+    seconds = (moved - begun).total_seconds()
+    if not action.done or seconds <= 0:
+        return LongAction(action, database, idle, None, None)
+    rate = action.done / seconds
+    # More rows may be done than there were: the total is the number of the beginning.
+    return LongAction(action, database, idle, rate, max(0, action.total - action.done) / rate)

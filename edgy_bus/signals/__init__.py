@@ -4,6 +4,7 @@ from edgy_bus.errors import SignalError, SkipOperation
 from edgy_bus.signals.broadcaster import Broadcaster
 from edgy_bus.signals.contracts import fitted, read_by
 from edgy_bus.signals.decorators import (
+    DESCRIPTION,
     post_delete,
     post_save,
     post_update,
@@ -30,6 +31,7 @@ __all__ = [
     "BUILT_IN",
     "BUILT_IN_KEYWORDS",
     "CUSTOM_KEYWORDS",
+    "DESCRIPTION",
     "POST_SIGNALS",
     "PRE_SIGNALS",
     "Batch",

@@ -12,6 +12,9 @@ from edgy_bus.signals.signal import Signal
 
 F = TypeVar("F", bound=ReceiverFunction)
 
+DESCRIPTION = "__edgy_bus__"
+"""The attribute of a foreign ORM's class that holds the description of the model."""
+
 
 class Connector:
     """Connects receivers to a built-in signal; see `Options` for the keywords."""
@@ -33,6 +36,8 @@ class Connector:
             keywords["local"] = True
         options = Options(**keywords)
         models = senders if isinstance(senders, list | tuple | set) else [senders]
+        if not models:
+            raise self._refused("an empty list", f"write @{self.name}([User, Order])")
         signals = [self._signal(model) for model in models]
         # All models are checked before any is connected: a mistake connects nothing.
         for signal in signals:
@@ -46,13 +51,33 @@ class Connector:
         return connect
 
     def _signal(self, sender: object) -> Signal:
-        signals = getattr(getattr(sender, "meta", None), "signals", None)
-        if isinstance(sender, type) and isinstance(signals, Broadcaster):
-            return signals[self.name]
-        hint = ""
+        if isinstance(sender, type):
+            # A class of a foreign ORM may have an attribute `meta` of its own.
+            described = vars(sender).get(DESCRIPTION, getattr(sender, "meta", None))
+            signals = getattr(described, "signals", None)
+            if isinstance(signals, Broadcaster):
+                return signals[self.name]
+        raise self._refused(*self._described(sender))
+
+    def _described(self, sender: object) -> tuple[str, str]:
+        """Return a wrong sender as text, and what to write instead."""
         if isinstance(sender, str):
-            hint = f'; for a model of another service use bus.receiver({sender!r}, "{self.name}")'
-        raise SignalError(f"@{self.name} takes a model or a list of models, not {sender!r}{hint}")
+            use = f'bus.receiver({sender!r}, "{self.name}")'
+            return repr(sender), f"for a model of another service use {use}"
+        model = type(sender)
+        if isinstance(getattr(getattr(model, "meta", None), "signals", None), Broadcaster):
+            # Not the instance's own text, which shows values of the row.
+            name = model.__name__
+            return f"an instance of {name}", f"write the class, @{self.name}({name})"
+        if hasattr(sender, "__mapper__"):
+            use = "edgy_bus.integrations.sqlalchemy.publish(Session, Base, bus)"
+            return repr(sender), f"call {use} before"
+        if isinstance(sender, type):
+            return sender.__name__, f"{sender.__name__} is no edgy_bus.Model"
+        return repr(sender), f"write @{self.name}(User) above the receiver"
+
+    def _refused(self, sender: str, hint: str) -> SignalError:
+        return SignalError(f"@{self.name} takes a model or a list of models, not {sender}; {hint}")
 
 
 pre_save = Connector("pre_save")

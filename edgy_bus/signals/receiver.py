@@ -79,15 +79,30 @@ def check(function: object) -> ReceiverFunction:
         SignalError: naming the rule that the function breaks.
     """
     if not callable(function):
-        raise SignalError(f"a receiver must be callable; {function!r} is not")
+        hint = "without calling it" if inspect.isawaitable(function) else "`async def`"
+        raise SignalError(
+            f"a receiver must be callable; {function!r} is not: connect the function itself, {hint}"
+        )
     name = describe(function)
     _check_parameters(function, name)
     if not _is_async(function):
         raise SignalError(
-            f"the receiver {name} must be async (`async def`): model operations are awaited. "
-            "Call blocking code from the receiver with `await asyncio.to_thread(function, …)`"
+            f"the receiver {name} must be async (`async def`){_why_not_async(function)}: model "
+            "operations are awaited. Call blocking code from the receiver with "
+            "`await asyncio.to_thread(function, …)`"
         )
     return cast("ReceiverFunction", function)
+
+
+def _why_not_async(function: Callable[..., object]) -> str:
+    """Return what keeps a function from being async, where that is not plain."""
+    if isinstance(function, type):
+        return ", and is a class"
+    if inspect.isasyncgenfunction(function):
+        return " and return its outcome, without `yield`"
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+        return ", and a decorator hides that: make the decorator's wrapper `async def`, too"
+    return ""
 
 
 def check_fits(function: ReceiverFunction, signal: str, options: Options) -> None:
@@ -125,9 +140,12 @@ def _check_parameters(function: Callable[..., object], name: str) -> None:
     # Only the first parameter is passed by position; everything else comes by keyword.
     first = parameters[0] if parameters else None
     if first is None or first.name != "sender" or first.kind is first.KEYWORD_ONLY:
+        hint = ""
+        if first is not None and first.name == "self":
+            hint = "; a method is connected when its object exists: post_save(User)(mailer.on_save)"
         raise SignalError(
             f"the receiver {name} must take `sender` as its first parameter: "
-            "async def receiver(sender, instance, **kwargs)"
+            f"async def receiver(sender, instance, **kwargs){hint}"
         )
     for parameter in parameters[1:]:
         required = parameter.default is parameter.empty

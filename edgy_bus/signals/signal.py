@@ -154,6 +154,11 @@ class Signal:
             SignalError: naming the rule of the contract that the function breaks, the option that
                 does not fit the signal, or another receiver of the same durable name.
         """
+        if options is not None and not isinstance(options, Options):
+            raise SignalError(
+                f"connect takes Options(…) as `options`, not a {type(options).__name__}: "
+                "connect(receiver, Options(local=True))"
+            )
         receiver = Receiver(check(function), options or Options(), sender)
         # Before anything changes: a function that is refused is not connected.
         self.check(receiver.options, by_name=sender is not None)
@@ -264,6 +269,11 @@ class Signal:
             SignalError: for a keyword that receivers get from the library, or a sender or an
                 instance that does not belong to the signal's model.
         """
+        if not self.name:
+            raise SignalError(
+                "a signal that belongs to no model cannot be sent: declare the signal first, "
+                "User.meta.signals.NAME = edgy_bus.Signal()"
+            )
         check_sent(self.name, kwargs)
         if self.is_muted:
             return

@@ -5,9 +5,12 @@ change is made (`Write`), or after (`RowChange`).
 """
 
 from edgy_bus.sources.base import (
+    DescribedModel,
     Instance,
     Key,
     RowChange,
+    RowSchemas,
+    Schema,
     SourceModel,
     TableModel,
     UnnamedRows,
@@ -33,6 +36,7 @@ __all__ = [
     "ChangeSet",
     "Changes",
     "DeleteRow",
+    "DescribedModel",
     "EventWriter",
     "Expression",
     "InsertRows",
@@ -41,6 +45,8 @@ __all__ = [
     "LocalWriter",
     "OnModel",
     "RowChange",
+    "RowSchemas",
+    "Schema",
     "SingleRow",
     "Source",
     "SourceModel",

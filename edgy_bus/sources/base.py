@@ -6,7 +6,7 @@ class of a model.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, Never, Protocol
+from typing import Any, NamedTuple, Never, Protocol, runtime_checkable
 
 from sqlalchemy import ColumnElement, Table
 
@@ -43,6 +43,22 @@ class RowChange(NamedTuple):
         """Return whether the row existed before the change and exists after the change."""
         # An update without any known value has an empty `old`, which is not None.
         return self.old is not None
+
+
+Schema = Mapping[str, Any]
+"""A JSON Schema of draft 7."""
+
+
+class RowSchemas(NamedTuple):
+    """Describe the rows of a model, as events contain them.
+
+    Attributes:
+        fields: the schema of each field that may leave the database.
+        definitions: what the schemas refer to, as `#/definitions/NAME`.
+    """
+
+    fields: Mapping[str, Schema]
+    definitions: Mapping[str, Schema]
 
 
 class UnnamedRows(Sequence[RowChange]):
@@ -103,6 +119,15 @@ class SourceModel(Protocol):
 
     def read(self, row: Values) -> object:
         """Return an instance of the row that an event contains."""
+
+
+@runtime_checkable
+class DescribedModel(Protocol):
+    """The description of a model that knows the types of its values, for contracts."""
+
+    # Apart from `SourceModel`: the values of a source without this method have unknown types.
+    def schemas(self) -> RowSchemas:
+        """Return the schemas of the fields that may leave the database."""
 
 
 class TableModel(SourceModel, Protocol):

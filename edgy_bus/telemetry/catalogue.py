@@ -189,6 +189,21 @@ class SignalUndeclared(Notice):
 
 
 @_entry
+class ModelUndeclared(Notice):
+    """A receiver subscribed by name to a model of this service that this program does not have.
+
+    Remedy: correct the name, or import the module of the model before the bus starts.
+    """
+
+    name: ClassVar[str] = "model.undeclared"
+    # No error: another program of the service may have the model.
+    level: ClassVar[int] = logging.WARNING
+    model: str
+    receiver: str
+    hint: str
+
+
+@_entry
 class PatternUnmatched(Notice):
     """A pattern of `publish` matches no signal of a model that is known at the start.
 
@@ -203,6 +218,19 @@ class PatternUnmatched(Notice):
 
 
 # Outbox and relay
+
+
+@_entry
+class OutboxUnattended(Notice):
+    """A program wrote events to the outbox of a bus that the program never started. Reported once.
+
+    Nothing in this program publishes the events. Remedy: run the program inside `async with bus:`,
+    or keep `edgy-bus relay` or another program of the service running.
+    """
+
+    name: ClassVar[str] = "outbox.unattended"
+    level: ClassVar[int] = logging.WARNING
+    service: str
 
 
 @_entry
@@ -413,7 +441,8 @@ class ModuleConnectsNothing(Notice):
     """A module of `Bus(receivers=…)` or `--import` connects no receiver of this bus.
 
     Perhaps its receivers belong to another bus, or to a second copy of the bus: `python app.py` and
-    `import app` make two modules. Remedy: correct the name of the module, or its imports.
+    `import app` make two modules. Remedy: connect a receiver in the module, or correct the name of
+    the module, or its imports.
     """
 
     name: ClassVar[str] = "receivers.not_connected"
@@ -660,11 +689,43 @@ class WorkerDied(Notice):
 
 
 @_entry
+class WorkerHung(Notice):
+    """A worker process made no progress for `seconds`, and is killed and replaced.
+
+    Also its threads stand, or it is stopped: a process whose event loop alone is blocked ends by
+    itself before, and names the line.
+    """
+
+    name: ClassVar[str] = "worker.hung"
+    level: ClassVar[int] = logging.ERROR
+    metric: ClassVar[Counter | None] = Counter("edgy_bus_worker_hangs_total")
+    pid: int
+    seconds: float
+
+
+@_entry
+class ProgramChanged(Notice):
+    """Files of a worker with `--reload` have changed: the worker begins anew."""
+
+    name: ClassVar[str] = "program.changed"
+    files: Sequence[str]
+
+
+@_entry
+class ProgramWaits(Notice):
+    """A worker with `--reload` has ended by itself; it begins anew at the next change of a file."""
+
+    name: ClassVar[str] = "program.waits"
+    level: ClassVar[int] = logging.WARNING
+    status: int
+
+
+@_entry
 class LoopBlocked(Notice):
     """A receiver, or other code, keeps the event loop of a worker from everything else.
 
     Reported once for each block, after a second. Partitions stay with the worker for `max_blocked`.
-    Let such code wait (`await`), or run it in a thread (`asyncio.to_thread`).
+    Remedy: let such code wait (`await`), or run it in a thread (`asyncio.to_thread`).
     """
 
     name: ClassVar[str] = "loop.blocked"

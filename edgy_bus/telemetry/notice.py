@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar
 
 
@@ -21,6 +22,13 @@ class Counter:
     amount: str | None = None
 
 
+@cache
+def _remedy_in(docstring: str | None) -> str:
+    # The docstring is missing where Python runs with -OO.
+    text = " ".join((docstring or "").split()).partition("Remedy: ")[2]
+    return text.removesuffix(".")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """A report of the library about itself.
@@ -35,6 +43,11 @@ class Notice:
     """The level of `logging` at which the notice is written."""
     metric: ClassVar[Counter | None] = None
     """The metric that the notice feeds."""
+
+    @property
+    def remedy(self) -> str:
+        """Return what to do: the text after "Remedy:" in the docstring; empty without one."""
+        return _remedy_in(type(self).__doc__)
 
     @property
     def severity(self) -> int:

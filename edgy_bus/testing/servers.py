@@ -252,7 +252,7 @@ def _postgres_url(user: str, password: str | None, host: str, port: int) -> str:
 def _redis_in_container() -> Server:
     with _engine_trouble(), contextlib.ExitStack() as stack:
         _check_engine()
-        from testcontainers.community.redis import RedisContainer  # noqa: PLC0415
+        from testcontainers.community.redis import RedisContainer
 
         container = RedisContainer(REDIS_IMAGE)
         stack.callback(container.get_docker_client().client.close)
@@ -264,7 +264,7 @@ def _redis_in_container() -> Server:
 def _postgres_in_container() -> Server:
     with _engine_trouble(), contextlib.ExitStack() as stack:
         _check_engine()
-        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+        from testcontainers.community.postgres import PostgresContainer
 
         password = secrets.token_hex(16)
         container = PostgresContainer(
@@ -291,7 +291,7 @@ def _engine_trouble() -> Iterator[None]:
 def _check_engine() -> None:
     """Raise within seconds if no engine answers."""
     # Imported here: the libraries take a second to import, and may be missing.
-    from testcontainers.core.docker_client import DockerClient, get_docker_host  # noqa: PLC0415
+    from testcontainers.core.docker_client import DockerClient, get_docker_host
 
     _knock(get_docker_host() or "unix:///var/run/docker.sock")
     client = DockerClient(timeout=_PROBE).client

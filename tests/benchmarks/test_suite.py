@@ -13,7 +13,7 @@ from benchmarks.suite.kept import fallen, keep, kept
 from benchmarks.suite.latency import compare
 from benchmarks.suite.load import Load, load_of
 from benchmarks.suite.place import payload, rows
-from benchmarks.suite.report import between, markdown
+from benchmarks.suite.report import _line, between, markdown
 
 
 class Fake(Contender):
@@ -90,6 +90,31 @@ def test_goals_compare_what_was_measured_in_the_run() -> None:
     assert goals["largest backlog / smallest"].value == pytest.approx(0.8)
     assert goals["create() with its event / raw INSERT"].met is False
     assert goals["Edgy's create / ours with its event"].met is None
+
+
+class FailsOnce(Fake):
+    tries = 2
+
+    async def round(self) -> Measured:
+        measured = await super().round()
+        if len(self.log) == 1:
+            raise Unavailable("no event for 30 s")
+        return measured
+
+
+async def test_a_round_is_tried_again_where_the_contender_allows_it() -> None:
+    [tried] = await measure("s", [FailsOnce("once", [])], 2, lambda _: None)
+    assert (tried.failed, tried.retried) == ("", ["no event for 30 s"])
+    assert tried.rounds == {"rate": [2.0, 3.0]}
+    assert _line(tried)[0] == "once (rounds tried again: 1, no event for 30 s)"
+
+
+async def test_a_round_that_fails_each_time_is_a_failure() -> None:
+    always = Fake("always", [], fails="round")
+    always.tries = 2
+    [failed] = await measure("s", [always], 3, lambda _: None)
+    assert failed.failed == "ValueError: broken"
+    assert always.log == ["always", "always", "always is torn down"]
 
 
 def test_a_failed_contender_has_no_figure() -> None:

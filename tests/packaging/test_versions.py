@@ -105,6 +105,6 @@ def test_all_addresses_of_the_project_share_a_host() -> None:
 
 def test_the_image_has_a_python_that_is_tested() -> None:
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
-    image = re.search(r"^FROM python:(\d+\.\d+)", dockerfile, re.MULTILINE)
+    image = re.search(r"^ARG PYTHON=python:(\d+\.\d+)", dockerfile, re.MULTILINE)
     assert image is not None
     assert f"Programming Language :: Python :: {image[1]}" in PROJECT["classifiers"]

@@ -23,8 +23,16 @@ async function refresh() {
   for (const part of parts) {
     const next = page.getElementById(part.id);
     if (next === null) continue;
-    if (isBusy(part)) waiting = true;
-    else part.replaceWith(document.importNode(next, true));
+    if (isBusy(part)) {
+      waiting = true;
+      continue;
+    }
+    const places = Array.from(part.querySelectorAll(".scroll"), (each) => each.scrollLeft);
+    const shown = document.importNode(next, true);
+    part.replaceWith(shown);
+    shown.querySelectorAll(".scroll").forEach((each, at) => {
+      each.scrollLeft = places[at] ?? each.scrollLeft;
+    });
   }
   say(waiting ? "Updates wait while you are in a part" : "Live · " + new Date().toLocaleTimeString());
 }
@@ -40,6 +48,10 @@ async function live() {
     }
   }
 }
+
+// On a phone, the entry of this page may lie outside of the screen.
+const entry = document.querySelector("nav [aria-current]");
+if (entry) entry.parentElement.scrollLeft = entry.offsetLeft - entry.parentElement.offsetLeft - 16;
 
 if (document.querySelector("[data-live]")) {
   say("Live");

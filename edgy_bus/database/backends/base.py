@@ -14,6 +14,12 @@ from edgy_bus.errors import DatabaseError
 
 T = TypeVar("T")
 
+CREATE_TABLES = (
+    "create the tables in the database of the URL, with `await registry.create_all()` or with your "
+    "migrations"
+)
+"""What to do about a table that does not exist."""
+
 RawRow = Sequence[Any]
 """A row as the driver returned it: values in the order of the columns, without conversion."""
 
@@ -137,9 +143,13 @@ class Backend(DatabaseBackend):
 
     async def on_session(self, use: Callable[[Session], Awaitable[T]]) -> T:
         """Call `use` with a session that has a connection for this call."""
-        session = self.connection()
-        await session.acquire()
-        try:
-            return await use(session)
-        finally:
-            await session.release()
+        return await on_session(self.connection(), use)
+
+
+async def on_session(session: Session, use: Callable[[Session], Awaitable[T]]) -> T:
+    """Call `use` with a session, which has a connection for this call."""
+    await session.acquire()
+    try:
+        return await use(session)
+    finally:
+        await session.release()

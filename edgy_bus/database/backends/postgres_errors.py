@@ -5,9 +5,11 @@ a parameter. The driver's error is the cause of the translated error, and a trac
 """
 
 import re
+import socket
 
 import asyncpg
 
+from edgy_bus.database.backends.base import CREATE_TABLES
 from edgy_bus.errors import (
     DatabaseError,
     DatabaseLocked,
@@ -56,7 +58,8 @@ def translate(error: Exception) -> DatabaseError | None:
     if isinstance(error, asyncpg.DataError):
         return DatabaseError(f"PostgreSQL cannot store a value: {error.args[0]}")
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
-        return DatabaseError(f"PostgreSQL: {error.args[0]}")
+        hint = f": {CREATE_TABLES}" if isinstance(error, asyncpg.UndefinedTableError) else ""
+        return DatabaseError(f"PostgreSQL: {error.args[0]}{hint}")
     return None
 
 
@@ -87,13 +90,20 @@ def _temporary(error: Exception) -> DatabaseError | None:
     if isinstance(error, _AWAY) or _is_cut(error):
         first_line = str(error).partition("\n")[0]
         return DatabaseUnavailable(
-            f"PostgreSQL cannot be reached: {type(error).__name__}: {first_line}"
+            f"PostgreSQL cannot be reached: {type(error).__name__}: {first_line}{_hint(error)}"
         )
     if isinstance(error, asyncpg.LockNotAvailableError):
         return DatabaseLocked(f"PostgreSQL: {error.args[0]}")
     if isinstance(error, _AGAIN):
         return TryAgain(f"PostgreSQL: {error.args[0]}; repeat the transaction")
     return None
+
+
+def _hint(error: Exception) -> str:
+    # The texts of Python name the address, and not what is missing.
+    if isinstance(error, ConnectionRefusedError | socket.gaierror):
+        return ": does a server run there, and is the database URL right?"
+    return ""
 
 
 def _is_cut(error: Exception) -> bool:

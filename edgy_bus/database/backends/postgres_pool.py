@@ -75,7 +75,7 @@ class Pool:
             raise
 
     async def _refuse_unknown_pooler(self, connection: Wrapped) -> None:
-        """Refuse a pooler that nobody told of: statements of other programs could be mixed up.
+        """Refuse a pooler that the URL does not name: programs could run each other's statements.
 
         Programs number their prepared statements alike, and the transactions of several programs
         share a connection of the server behind a pooler in transaction mode.

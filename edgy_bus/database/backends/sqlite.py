@@ -9,7 +9,14 @@ from typing import Protocol, TypeVar, cast
 from databases.backends import sqlite
 from databases.core import DatabaseURL
 
-from edgy_bus.database.backends.base import Backend, RawRow, Result, Session, Translation
+from edgy_bus.database.backends.base import (
+    CREATE_TABLES,
+    Backend,
+    RawRow,
+    Result,
+    Session,
+    Translation,
+)
 from edgy_bus.database.backends.sqlite_connection import ThreadConnection
 from edgy_bus.database.backends.sqlite_ddl import SQLiteDialect
 from edgy_bus.database.backends.sqlite_pool import Home, Pool, primary_code
@@ -18,6 +25,12 @@ from edgy_bus.database.url import Target
 from edgy_bus.errors import DatabaseError, DatabaseLocked, IntegrityError
 
 T = TypeVar("T")
+
+_HINTS = {
+    "no such table": CREATE_TABLES,
+    "unable to open database file": "does its folder exist, and may this program write there?",
+}
+"""What to do about some errors of SQLite, by a part of their texts."""
 
 
 def _translate(error: Exception) -> DatabaseError | None:
@@ -28,7 +41,8 @@ def _translate(error: Exception) -> DatabaseError | None:
     if isinstance(error, sqlite3.OperationalError) and primary_code(error) in _LOCKED:
         return DatabaseLocked(f"SQLite: {error}")
     if isinstance(error, sqlite3.Error):
-        return DatabaseError(f"SQLite: {error}")
+        hint = next((f": {what}" for text, what in _HINTS.items() if text in str(error)), "")
+        return DatabaseError(f"SQLite: {error}{hint}")
     if isinstance(error, OverflowError):
         return DatabaseError(f"SQLite cannot store a value: {error}")
     return None

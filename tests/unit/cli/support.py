@@ -14,8 +14,8 @@ Ended = tuple[Any, str, str]
 
 def prepare_outbox(bus: edgy.Bus) -> None:
     """Make the tables of the bus's outbox, as the first start of the service does."""
-    assert bus._wiring.parts is not None
-    (store,) = bus._wiring.parts.outboxes
+    assert bus.wiring.parts is not None
+    (store,) = bus.wiring.parts.outboxes
 
     async def prepare() -> None:
         async with store.database:

@@ -30,7 +30,7 @@ def broker() -> MemoryBroker:
 
 @pytest.fixture
 async def come(broker: MemoryBroker) -> AsyncIterator[Come]:
-    """Return a visitor of a dashboard: `come(role)`, or `come(access=…, sessions=…)`."""
+    """Return a visitor of a dashboard: `come(role)`, or `come(access=…, parts=…)`."""
     async with AsyncExitStack() as stack:
 
         def made(
@@ -39,9 +39,10 @@ async def come(broker: MemoryBroker) -> AsyncIterator[Come]:
             access: Access | None = None,
             sessions: Sessions | None = None,
             guesses: Guesses | None = None,
+            parts: Parts | None = None,
         ) -> Visitor:
             chosen = access or Access(role=role, operator="anna")
-            reach = Reach(Parts(broker, ""), stack)
+            reach = Reach(parts or Parts(broker, ""), stack)
             return Visitor(make_app(chosen, reach, sessions, guesses))
 
         yield made

@@ -44,9 +44,24 @@ def test_a_day_has_lines_of_time_and_of_versions() -> None:
 
 
 def test_texts_of_versions_do_not_overlap() -> None:
-    began = [(timedelta(hours=12), "1"), (timedelta(hours=11), "2"), (timedelta(hours=1), "b" * 64)]
+    hours = {12: "10.0.12", 11: "2.0", 10: "3.0", 4: "4.0", 1: "b" * 64}
+    began = [(timedelta(hours=ago), version) for ago, version in hours.items()]
     chart = errors_of(in_steps(view({}, *began)))
-    assert [mark.text for mark in chart.versions] == ["", "2", "b" * 13 + "…"]
+    texts = ["", "2.0", "3.0", "", "b" * 13 + "…"]
+    assert [mark.text for mark in chart.versions] == texts
+    assert [mark.ends for mark in chart.versions] == [False] * 4 + [True]
+
+
+async def test_the_overview_has_the_day_of_all_groups(come: Come, broker: MemoryBroker) -> None:
+    await bury(broker, event("1", 1))
+    await bury(broker, event("2", 1), group="search")
+    await broker.tally("mail", Tally(handled=1200, retried=2, dead=1), "1.0")
+    await broker.tally("search", Tally(handled=34), "7.0")
+    page = (await come().get("/")).text
+    assert "In 24 hours 1,234 events handled, 2 calls tried again, 1 dead letter." in words(page)
+    assert "Version 1.0 of mail began at" in words(page)
+    assert "Version 7.0 of search began at" in words(page)
+    assert len([tag for tag, _ in tags(page) if tag == "svg"]) == 2
 
 
 async def test_the_page_of_a_group_has_charts_and_words(come: Come, broker: MemoryBroker) -> None:
@@ -58,7 +73,7 @@ async def test_the_page_of_a_group_has_charts_and_words(come: Come, broker: Memo
     page = (await come().get("/group?name=mail")).text
     text = words(page)
     assert "In the last hour 1,200 events handled, 2 calls tried again, 1 dead letter." in text
-    assert "Version <b>1.0</b> began at" in text
+    assert "Version <b>1.0</b> of mail began at" in text
     assert "<b>" not in page
     drawings = [attributes for tag, attributes in tags(page) if tag == "svg"]
     titles = {attributes.get("id") for tag, attributes in tags(page) if tag == "title"}

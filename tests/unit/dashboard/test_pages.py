@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgy_bus.brokers.base import Enlisted, LetterLimits
+from edgy_bus.brokers.base import Enlisted, LetterLimits, Tally
 from edgy_bus.brokers.memory import MemoryBroker
 from edgy_bus.codec import dumps
 from edgy_bus.dashboard.access import Access, Role
@@ -25,8 +25,8 @@ HOSTILE = "<script>alert(1)</script>'\"><img src=x onerror=alert(1)>{{ 7*7 }}\u2
 TEAMS = Partition("accounts.Team", "0")
 
 EVERY_PAGE = (
-    "/", "/receivers", "/dead", "/letters", "/held", "/events", "/actions", "/doctor",
-    "/confirm?action=replay&which=all", "/event?id=x", "/row?model=a&key=b",
+    "/", "/receivers", "/workers", "/dead", "/letters", "/held", "/outboxes", "/replays", "/events",
+    "/actions", "/doctor", "/confirm?action=replay&which=all", "/event?id=x", "/row?model=a&key=b",
 )  # fmt: skip
 
 
@@ -58,7 +58,9 @@ async def test_every_page_is_shown_without_a_group_and_with_some(
 async def test_the_overview_names_groups_and_what_waits(come: Come, broker: MemoryBroker) -> None:
     empty = words((await come().get("/")).text)
     assert "No group has read a stream" in empty
-    assert "No outbox is known here" in empty
+    assert "no database is known here" in empty
+    assert "The last 24 hours" not in empty
+    assert "No outbox is known here" in words((await come().get("/outboxes")).text)
     await fill(broker)
     text = words((await come().get("/")).text)
     assert "Dead letters 3" in text
@@ -75,7 +77,7 @@ async def test_letters_that_limits_removed_are_counted(come: Come, broker: Memor
 
 
 async def test_relays_and_the_times_of_owners_are_shown(come: Come, broker: MemoryBroker) -> None:
-    assert "No relay is listed" in words((await come().get("/")).text)
+    assert "No relay is listed" in words((await come().get("/outboxes")).text)
     await broker.list_relay(replace(card_of("one"), host="<b>host-1"), 60, 0.0)
     await publish(broker, event("1", 1))
     await broker.acquire(PARTITION, "mail", "worker-1.1795827799077", 60)
@@ -88,9 +90,9 @@ async def test_relays_and_the_times_of_owners_are_shown(come: Come, broker: Memo
     assert lease is not None
     await publish(broker, event("1", 1), partition=TEAMS)
     await broker.fetch(lease, 1, inherit=False)
-    overview = (await come().get("/")).text
-    assert "<b>" not in overview
-    assert "<b>host-1:17 leads" in words(overview)
+    outboxes = (await come().get("/outboxes")).text
+    assert "<b>" not in outboxes
+    assert "<b>host-1:17 leads" in words(outboxes)
     group = words((await come().get("/group?name=mail")).text)
     assert "other" in group
     assert "2026-11-28 01:03:20 UTC" in group
@@ -103,6 +105,11 @@ async def test_nothing_hostile_becomes_markup(come: Come, broker: MemoryBroker) 
     await hold(broker, HOSTILE, receiver=HOSTILE, reason=HOSTILE, group="ma<b>il")
     visitor = come(Role.ADMIN)
     await broker.pause("ma<b>il", None, HOSTILE)
+    await broker.tally("ma<b>il", Tally(1, 1, 1), HOSTILE)
+    await broker.list_relay(replace(card_of(HOSTILE), service=HOSTILE, outbox=HOSTILE), 60, 0.0)
+    await broker.join("ma<b>il", HOSTILE, 60, HOSTILE.encode())
+    await publish(broker, event("1", 1))
+    assert await broker.acquire(PARTITION, "ma<b>il", f"{HOSTILE}.{HOSTILE}", 60)
     (letter,) = await letters(broker)
     pages = (
         *EVERY_PAGE,
@@ -112,6 +119,7 @@ async def test_nothing_hostile_becomes_markup(come: Come, broker: MemoryBroker) 
         link("/event", id=HOSTILE),
         link("/row", model="accounts.User", key=HOSTILE),
         link("/held", group=HOSTILE),
+        link("/workers", group=HOSTILE, worker=HOSTILE),
         link("/nowhere", x=HOSTILE),
         link("/confirm", action="discard", which="ids", id=packed(letter)),
     )
@@ -126,7 +134,7 @@ async def test_nothing_hostile_becomes_markup(come: Come, broker: MemoryBroker) 
         assert not [name for name, value in elements if name == "b" or "onerror" in value], path
         assert "\u202e" not in text, path
         seen += "alert(1)" in words(text)
-    assert seen >= 8, "the pages show the text all the same"
+    assert seen >= 13, "the pages show the text all the same"
 
 
 async def test_every_answer_has_the_headers_of_a_careful_page(come: Come) -> None:

@@ -33,9 +33,13 @@ def test_a_scheme_that_is_not_supported_yet_is_refused(scheme):
         Database(f"{scheme}://ada:hush@db/shop")
 
 
-@pytest.mark.parametrize(
-    "url", ["", "db.sqlite", "redis://db", "oracle://db", "postgresql+psycopg2://db/shop"]
-)
+@pytest.mark.parametrize("url", ["", "db.sqlite", "//db/shop"])
+def test_a_missing_scheme_is_refused(url):
+    with pytest.raises(ConfigurationError, match="has no scheme: write sqlite:///FILE, or"):
+        Database(url)
+
+
+@pytest.mark.parametrize("url", ["redis://db", "oracle://db", "postgresql+psycopg2://db/shop"])
 def test_an_unknown_scheme_is_refused(url):
     with pytest.raises(
         ConfigurationError, match=r"unknown database scheme .*: the supported ones are sqlite://"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+from string import Template
 from typing import Any
 
 import yaml
@@ -26,6 +27,7 @@ KEDA = sorted((ROOT / "deploy" / "keda").glob("*.yaml"))
 MANIFESTS = sorted(set(KUSTOMIZATION.parent.glob("*.yaml")) - {KUSTOMIZATION})
 
 OUR_IMAGE = "edgy-bus-workers"
+BUILD = {"context": ".", "dockerfile": "deploy/Dockerfile"}
 
 
 def lint_dockerfile(path: Path) -> str:
@@ -67,7 +69,9 @@ def dockerfile_faults(path: Path) -> list[str]:
     lines = path.read_text().splitlines()
     words = [line.split() for line in lines]
     stages = {line[3] for line in words if line[:1] == ["FROM"] and len(line) == 4}
-    images = [line[1] for line in words if line[:1] == ["FROM"] and line[1] not in stages]
+    defaults = dict(line[1].split("=", 1) for line in words if line[:1] == ["ARG"])
+    bases = [Template(line[1]).safe_substitute(defaults) for line in words if line[:1] == ["FROM"]]
+    images = [image for image in bases if image not in stages]
     faults = [f"{image} is not pinned" for image in images if not _pinned(image)]
     faults += ["a frontend would be pulled"] * lines[0].lower().replace(" ", "").startswith(
         "#syntax="
@@ -88,13 +92,11 @@ def image_user(path: Path = DOCKERFILE) -> str:
 
 def compose_faults(path: Path) -> list[str]:
     services = yaml.safe_load(path.read_text())["services"]
-    faults = [
+    return [
         f"{name}: {fault}"
         for name, service in services.items()
         for fault in _service_faults(service, services)
     ]
-    builders = [name for name, service in services.items() if "build" in service]
-    return faults + ([] if len(builders) == 1 else [f"the image is built by {builders}"])
 
 
 def _service_faults(service: dict[str, Any], services: dict[str, Any]) -> Iterator[str]:
@@ -112,6 +114,8 @@ def _service_faults(service: dict[str, Any], services: dict[str, Any]) -> Iterat
         if dependency["condition"] != "service_healthy" or "healthcheck" not in services[name]:
             yield f"does not wait until {name} is healthy"
     if image.startswith(OUR_IMAGE):
+        if service.get("build") != BUILD or service.get("pull_policy") != "build":
+            yield "cannot be built and started alone"
         if service.get("user") != image_user():
             yield "runs as another user than the image's"
         if not service.get("read_only"):

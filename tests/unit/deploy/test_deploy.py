@@ -57,8 +57,8 @@ def test_manifest_passes_the_schema_of_kubernetes(path: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "rule"),
     [
-        ("python:3.13-slim", "python", "DL3006"),
-        ("python:3.13-slim", "python:latest", "DL3007"),
+        ("FROM python AS", "FROM debian AS", "DL3006"),
+        ("FROM python AS", "FROM debian:latest AS", "DL3007"),
         ("WORKDIR /src", "WORKDIR src", "DL3000"),
         ("USER 10001:10001", "USER root", "DL3002"),
         (" --no-cache-dir", "", "DL3042"),
@@ -174,7 +174,8 @@ def test_files_keep_the_rules() -> None:
             "no module workers.serch",
         ),
         (compose_faults, COMPOSE, "edgy-bus, worker,", "edgy-bus, wrker,", "none of our programs"),
-        (compose_faults, COMPOSE, "deploy: {replicas: 2}", "build: .", "is built by"),
+        (compose_faults, COMPOSE, "deploy: {replicas: 2}", "build: .", "started alone"),
+        (compose_faults, COMPOSE, "pull_policy: build", "pull_policy: never", "started alone"),
         (manifest_faults, WORKER, "edgy-bus-workers:0.1.0", "edgy-bus-workers", "is not pinned"),
         (
             manifest_faults,

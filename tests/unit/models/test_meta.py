@@ -205,7 +205,7 @@ def test_two_registries_may_have_the_same_table(shop):
 )
 def test_an_annotated_attribute_that_is_not_a_field_is_refused(default):
     with pytest.raises(
-        ModelError, match=r"Person\.name is annotated but not a field: give it edgy_bus\.CharField"
+        ModelError, match=r"Person\.name is annotated but not a field: write `name: str = "
     ):
         type(edgy.Model)(
             "Person",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from edgy_bus.brokers.base import History, Tally
 from edgy_bus.brokers.memory import MemoryBroker
-from edgy_bus.operations import history
+from edgy_bus.operations import history, history_of_all
 from edgy_bus.operations.histories import in_steps
 
 NOON = datetime(2026, 11, 28, 12, 2, 30, tzinfo=UTC)
@@ -37,3 +37,40 @@ async def test_a_history_ends_after_a_day() -> None:
     await broker.tally("mail", Tally(handled=2))
     assert len(broker._tallies["mail"]) == 1, "what nobody sees takes no memory"
     assert (await history(broker, "mail")).day == Tally(handled=2)
+
+
+async def test_the_histories_of_groups_are_summed_with_the_versions_of_all() -> None:
+    now = NOON.timestamp()
+    broker = MemoryBroker(lambda: now)
+    await broker.tally("mail", Tally(1, 2, 3), "1.0")
+    now += 300
+    await broker.tally("search", Tally(10, 20, 30), "7.0")
+    await broker.tally("mail", Tally(100))
+    await broker.tally("other", Tally(5000), "0.1")
+    view = await history_of_all(broker, ["search", "mail"])
+    assert [step.tally for step in view.steps[-2:]] == [Tally(1, 2, 3), Tally(110, 20, 30)]
+    assert (len(view.steps), view.day) == (288, Tally(111, 22, 33))
+    changes = [(change.group, change.version) for change in view.versions]
+    assert changes == [("mail", "1.0"), ("search", "7.0")]
+
+
+async def test_without_a_group_the_day_is_empty() -> None:
+    view = await history_of_all(MemoryBroker(), [])
+    assert (len(view.steps), view.day, view.versions) == (288, Tally(), ())
+
+
+async def test_a_step_that_begins_between_two_groups_is_a_step_of_both() -> None:
+    now = NOON.timestamp()
+
+    class Slow(MemoryBroker):
+        async def history(self, group: str) -> History:
+            nonlocal now
+            past = await super().history(group)
+            now += 300
+            return past
+
+    broker = Slow(lambda: now)
+    for group in ("mail", "search"):
+        await broker.tally(group, Tally(1))
+    view = await history_of_all(broker, ["mail", "search"])
+    assert (len(view.steps), view.day) == (288, Tally(2))

@@ -119,7 +119,7 @@ def refusal(function):
 
 @pytest.mark.parametrize("what", [None, "send_email", 5, {"sender": 1}])
 def test_what_cannot_be_called_is_refused(what):
-    assert refusal(what) == f"a receiver must be callable; {what!r} is not"
+    assert refusal(what).startswith(f"a receiver must be callable; {what!r} is not: connect")
 
 
 def test_a_receiver_without_parameters_is_refused():

@@ -4,10 +4,12 @@ import importlib
 import inspect
 import os
 import sys
+from pathlib import Path
 from types import FunctionType, ModuleType
 
 from edgy_bus.bus import Bus
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.signals import suggestion
 
 
 def load_bus(target: str) -> Bus:
@@ -20,6 +22,11 @@ def load_bus(target: str) -> Bus:
         ConfigurationError: naming the part of `target` that is wrong.
     """
     name, _, attribute = target.partition(":")
+    if "/" in name or name.endswith(".py"):
+        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
+        raise ConfigurationError(
+            f"{target!r} names a file: write MODULE:ATTRIBUTE, {dotted}:{attribute or 'bus'}"
+        )
     if not name or not attribute:
         raise ConfigurationError(
             f"{target!r} does not name a bus: write MODULE:ATTRIBUTE, for example app:bus"
@@ -70,10 +77,17 @@ def _module(name: str) -> ModuleType:
         # The target is right if its module imports a module in vain: the program is wrong.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
+        hint = suggestion(str(error.name), _modules_here(), "")
         raise ConfigurationError(
             f"there is no module {error.name!r}: "
             f"looked in {os.getcwd()} and in the installed packages"
+            f"{hint if hint.endswith('?') else '; run the command in the folder of the program'}"
         ) from error
+
+
+def _modules_here() -> list[str]:
+    """Return the names of the modules and packages in the current folder."""
+    return [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py" or path.is_dir()]
 
 
 def _instead(name: str, module: ModuleType) -> str:

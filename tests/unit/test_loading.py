@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgy_bus.bus import Bus
-from edgy_bus.cli.loading import load_bus
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.loading import load_bus
 
 
 @pytest.fixture(autouse=True)

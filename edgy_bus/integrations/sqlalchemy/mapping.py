@@ -1,0 +1,192 @@
+"""Describe a mapped class to the bus: the `SourceModel` of a class of SQLAlchemy."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from sqlalchemy import Column, Dialect, Table
+from sqlalchemy.orm import (
+    Mapper,
+    RelationshipDirection,
+    RelationshipProperty,
+    make_transient_to_detached,
+)
+from sqlalchemy.orm.attributes import set_committed_value
+
+from edgy_bus.codec import dumps, key_text
+from edgy_bus.errors import ModelError
+from edgy_bus.integrations.sqlalchemy.values import Conversion
+from edgy_bus.signals import Broadcaster
+from edgy_bus.sources import Key, Value, Values
+from edgy_bus.sources.statements import unique_columns
+
+ClassMapper = Mapper[Value]
+"""The mapper of any class."""
+
+Columns = Mapping[str, Column[Value]]
+
+
+class MappedModel:
+    """The description of a mapped class.
+
+    Args:
+        mapper: the mapper of the class.
+        dialect: the dialect of the database.
+        parents: the descriptions of the mapped classes that the class inherits from.
+        signals: the signals of the class, if it has some already.
+
+    Raises:
+        ModelError: for a mapping whose changes cannot all be published.
+    """
+
+    publish: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        mapper: ClassMapper,
+        dialect: Dialect,
+        parents: Sequence["MappedModel"],
+        signals: Broadcaster | None = None,
+    ) -> None:
+        self.mapper = mapper
+        self.name: str = mapper.class_.__name__
+        self.sender: Value = mapper.class_
+        # Before anything else: a class that is refused gets no signals.
+        _check_tables(mapper)
+        self.columns = _columns(mapper)
+        """The columns that the database stores, by the names of their attributes."""
+        self.keys = tuple(mapper.get_property_by_column(each).key for each in mapper.primary_key)
+        self.public = tuple(
+            name for name, column in self.columns.items() if not column.info.get("secret")
+        )
+        for name in self.keys:
+            if name not in self.public:
+                raise ModelError(f"{self.name}.{name} is a part of the key and cannot be secret")
+        self._conversions = {
+            name: Conversion(self.columns[name].type, dialect, f"{self.name}.{name}")
+            for name in self.public
+        }
+        self.signals: Broadcaster = signals or Broadcaster(
+            self.name, parents=[each.signals for each in parents], fields=self.public
+        )
+
+    @cached_property
+    def unique(self) -> frozenset[str]:
+        """Return the attributes whose columns stand in unique indexes."""
+        names: set[str] = set()
+        for table in _tables(self.mapper):
+            names.update(unique_columns(table))
+        return frozenset(key for key, column in self.columns.items() if column.name in names)
+
+    @cached_property
+    def discriminator(self) -> str | None:
+        """Return the attribute that says which class of a hierarchy a row belongs to."""
+        column = self.mapper.polymorphic_on
+        if not isinstance(column, Column):
+            return None
+        return next((name for name, each in self.columns.items() if each is column), None)
+
+    @cached_property
+    def assigning(self) -> frozenset[str]:
+        """Return the attributes whose assignment changes the row: columns and references."""
+        references = (
+            each.key
+            for each in self.mapper.relationships
+            if each.direction is RelationshipDirection.MANYTOONE and not each.viewonly
+        )
+        return frozenset([*self.columns, *references])
+
+    def stored(self, values: Values) -> Values:
+        """Return values in the form in which events contain them."""
+        return {name: self._conversions[name].dump(value) for name, value in values.items()}
+
+    def key_of(self, row: Values) -> Key:
+        """Return the key of a row: a value, or a JSON list as a text for several columns."""
+        # The stored form, so that a key reads the same in every program.
+        stored = self.stored({name: row[name] for name in self.keys})
+        if len(self.keys) == 1:
+            return key_text(stored[self.keys[0]])
+        return dumps([stored[name] for name in self.keys]).decode()
+
+    def read(self, row: Values) -> object:
+        """Return a detached instance of the row that an event contains.
+
+        Attributes that the event lacks are not loaded: a secret column, or a relationship.
+        """
+        instance = self.mapper.class_manager.new_instance()
+        for name, value in row.items():
+            # An event of an earlier release of the program may have a column that is gone.
+            if name in self._conversions:
+                set_committed_value(instance, name, self._conversions[name].load(value))
+        if all(name in row for name in self.keys):
+            make_transient_to_detached(instance)
+        return instance
+
+
+def identity_of(model: MappedModel, row: Values) -> tuple[Value, ...]:
+    """Return the values of a row's key, in the order in which SQLAlchemy has them."""
+    return tuple(row[name] for name in model.keys)
+
+
+def check_relationships(mapper: ClassMapper, tables: Mapping[Table, ClassMapper]) -> None:
+    """Refuse relationships that change rows of published tables past their objects.
+
+    Args:
+        mapper: a configured mapper.
+        tables: the tables of published classes.
+
+    Raises:
+        ModelError: naming the relationship.
+    """
+    # The unit of work executes these statements for no object in particular.
+    for relationship in mapper.relationships:
+        where = f"{mapper.class_.__name__}.{relationship.key}"
+        if relationship.post_update:
+            raise ModelError(
+                f"{where} has post_update=True: such a change of a row comes without its object, "
+                "and so without an event. Leave it out, and flush between the two changes"
+            )
+        owner = _owner(relationship, tables)
+        if owner is not None:
+            raise ModelError(
+                f"{where} changes rows of {owner.class_.__name__} through secondary="
+                f"{owner.local_table!s}, without objects and so without events: use viewonly=True, "
+                f"or relate to {owner.class_.__name__} itself"
+            )
+
+
+def _owner(
+    relationship: RelationshipProperty[Value], tables: Mapping[Table, ClassMapper]
+) -> ClassMapper | None:
+    secondary = relationship.secondary
+    if relationship.viewonly or not isinstance(secondary, Table):
+        return None
+    return tables.get(secondary)
+
+
+def _tables(mapper: ClassMapper) -> Sequence[Table]:
+    return [each for each in mapper.tables if isinstance(each, Table)]
+
+
+def _check_tables(mapper: ClassMapper) -> None:
+    name = mapper.class_.__name__
+    if mapper.concrete:
+        raise ModelError(
+            f"{name} uses concrete table inheritance, which is not supported: map the class "
+            "without inheritance, or use joined or single table inheritance"
+        )
+    for each in mapper.iterate_to_root():
+        if not isinstance(each.local_table, Table):
+            raise ModelError(
+                f"{name} is mapped to a {type(each.local_table).__name__}: only classes that are "
+                "mapped to tables can be published"
+            )
+
+
+def _columns(mapper: ClassMapper) -> Columns:
+    # Not `column_attrs`, which configures all mappers: other classes may not be declared yet.
+    # A column_property(select(…)) is computed by queries, and not stored.
+    return {
+        name: column
+        for name, column in mapper.columns.items()
+        if isinstance(column, Column) and column.table in mapper.tables
+    }

@@ -1,0 +1,193 @@
+"""Follow the flushes of sessions: the changes of rows through their objects."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session, UOWTransaction, object_session
+
+from edgy_bus.errors import OperationError
+from edgy_bus.integrations.sqlalchemy import flushing
+from edgy_bus.integrations.sqlalchemy.announcing import Intent, intent_of
+from edgy_bus.integrations.sqlalchemy.flushing import (
+    DELETE,
+    SAVE,
+    UPDATE,
+    Before,
+    Flush,
+    Step,
+)
+from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
+from edgy_bus.integrations.sqlalchemy.recording import Recorder
+from edgy_bus.sources import Value
+
+
+class ObjectEvents:
+    """The handlers of flushes, and of the objects in a flush.
+
+    A flush finds most changes before its SQL. Those it finds only on its way, such as an orphan or
+    a foreign key that follows its object, are asked about and locked one by one.
+    """
+
+    session_events = ("before_flush", "after_flush", "after_flush_postexec")
+    mapper_events = (
+        *("before_insert", "before_update", "before_delete"),
+        *("after_insert", "after_update", "after_delete"),
+    )
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def before_flush(
+        self, session: Session, _: UOWTransaction, instances: Sequence[object] | None
+    ) -> None:
+        """Run the `pre_*` receivers, then lock the rows that will be changed."""
+        if instances is not None:
+            raise OperationError(
+                "flush(objects) cannot publish a part of a session's changes: flush() them all"
+            )
+        work, flush = self._recorder.work_of(session), Flush()
+        work.flush = flush
+        try:
+            intents = self._ask_all(session, flush)
+            self._lock(session, flush)
+        except BaseException:
+            work.flush = None
+            flush.undo()
+            raise
+        # After the receivers: an operation that is refused is not announced.
+        for intent in intents:
+            self._recorder.announce(intent)
+
+    def _ask_all(self, session: Session, flush: Flush) -> list[Intent]:
+        """Run the receivers of all objects, and of those that receivers add."""
+        intents: list[Intent] = []
+        # A receiver may add an object, whose receivers come before the SQL as well.
+        while True:
+            waiting = [each for each in self._waiting(session) if id(each[2]) not in flush.asked]
+            if not waiting:
+                return intents
+            for model, action, target in waiting:
+                intents.append(self._ask(flush, model, action, target))
+
+    def _waiting(self, session: Session) -> Iterable[tuple[MappedModel, str, Value]]:
+        """Yield the objects that the flush will write, as far as they are known before."""
+        for action, targets in (
+            (SAVE, session.new),
+            (UPDATE, session.dirty),
+            (DELETE, session.deleted),
+        ):
+            for target in targets:
+                model = self._recorder.source.model_of(flushing.mapper_of(target))
+                if model is None or (action == UPDATE and not flushing.is_due(model, target)):
+                    continue
+                yield model, action, target
+
+    def _ask(self, flush: Flush, model: MappedModel, action: str, target: Value) -> Intent:
+        flush.asked[id(target)] = target
+        intent = intent_of(model, action, target)
+        receivers = intent.receivers()
+        if receivers:
+            flush.kept.append(Before(model, target))
+            self._recorder.ask(intent, receivers)
+            # Receivers may have changed the object.
+            intent = intent_of(model, action, target)
+        return intent
+
+    def _lock(self, session: Session, flush: Flush) -> None:
+        """Lock the rows of known changes, model by model, in the order of their keys."""
+        due: dict[MappedModel, list[Value]] = {}
+        exclusive: set[MappedModel] = set()
+        for model, action, target in self._waiting(session):
+            # A row whose object is deleted may be updated, for another object in its place.
+            results = (UPDATE,) if action == UPDATE else (UPDATE, DELETE)
+            if action == SAVE or not any(self._recorder.wants(model, each) for each in results):
+                continue
+            due.setdefault(model, []).append(target)
+            if action == DELETE or model.unique.intersection(flushing.assigned(model, target)):
+                exclusive.add(model)
+        # In one order for all transactions, so that they wait for each other and never deadlock.
+        for model in sorted(due, key=lambda model: model.name):
+            keys = [flushing.identity(target) for target in due[model]]
+            connection = flushing.connection_of(session, model)
+            flush.lock(connection, model, keys, exclusive=model in exclusive)
+
+    # Inside of a flush
+
+    def before_insert(self, mapper: ClassMapper, _: Connection, target: object) -> None:
+        """Run the receivers of an object that the flush itself has found."""
+        flush, model = self._place_of(mapper, target)
+        if flush is not None and model is not None:
+            self._ask_late(flush, model, SAVE, target)
+
+    def before_update(self, mapper: ClassMapper, connection: Connection, target: object) -> None:
+        """Note an UPDATE; lock the row if only the flush itself has found the change."""
+        flush, model = self._place_of(mapper, target)
+        if flush is None or model is None or not flushing.assigned(model, target):
+            return
+        self._ask_late(flush, model, UPDATE, target)
+        # Read again: a receiver may have changed the object.
+        names = flushing.assigned(model, target)
+        flushing.check_fixed(model, names)
+        if self._recorder.wants(model, UPDATE):
+            exclusive = bool(model.unique.intersection(names))
+            flush.lock(connection, model, [flushing.identity(target)], exclusive=exclusive)
+            flush.updating[id(target)] = names
+
+    def before_delete(self, mapper: ClassMapper, connection: Connection, target: object) -> None:
+        """Lock the row if only the flush itself has found the deletion."""
+        flush, model = self._place_of(mapper, target)
+        if flush is None or model is None:
+            return
+        self._ask_late(flush, model, DELETE, target)
+        if self._recorder.wants(model, DELETE):
+            flush.lock(connection, model, [flushing.identity(target)], exclusive=True)
+
+    def _ask_late(self, flush: Flush, model: MappedModel, action: str, target: object) -> None:
+        if id(target) not in flush.asked:
+            self._recorder.announce(self._ask(flush, model, action, target))
+
+    def after_insert(self, mapper: ClassMapper, _: Connection, target: object) -> None:
+        """Note an INSERT."""
+        self._note(mapper, SAVE, target)
+
+    def after_update(self, mapper: ClassMapper, _: Connection, target: object) -> None:
+        """Note an UPDATE, unless the object had nothing to write."""
+        flush, _model = self._place_of(mapper, target)
+        if flush is None:
+            return
+        names = flush.updating.pop(id(target), None)
+        # A new object in the place of a deleted one: SQLAlchemy updates the row then.
+        if names is not None or not flushing.identity(target):
+            self._note(mapper, UPDATE, target, names or ())
+
+    def after_delete(self, mapper: ClassMapper, _: Connection, target: object) -> None:
+        """Note a DELETE."""
+        self._note(mapper, DELETE, target)
+
+    def _note(
+        self, mapper: ClassMapper, action: str, target: object, names: Sequence[str] = ()
+    ) -> None:
+        flush, model = self._place_of(mapper, target)
+        if flush is not None and model is not None and self._recorder.wants(model, action):
+            flush.steps.append(Step(model, action, target, names))
+
+    def _place_of(
+        self, mapper: ClassMapper, target: object
+    ) -> tuple[Flush | None, MappedModel | None]:
+        """Return the flush and the model of an object; None for a session of another factory."""
+        work = self._recorder.begun(object_session(target))
+        flush = None if work is None else work.flush
+        return flush, self._recorder.source.model_of(mapper)
+
+    # At the end of a flush
+
+    def after_flush(self, session: Session, _: UOWTransaction) -> None:
+        """Write the events of the changes."""
+        flush = self._recorder.work_of(session).flush
+        if flush is not None and flush.steps:
+            self._recorder.write(session, list(flushing.changes_of(session, flush)))
+
+    def after_flush_postexec(self, session: Session, _: UOWTransaction) -> None:
+        """Call the receivers that run here."""
+        self._recorder.work_of(session).flush = None
+        self._recorder.call_now(session)
