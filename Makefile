@@ -9,7 +9,7 @@ SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
 	tests/integration/test_main_path.py tests/integration/test_reference_page.py
 IN_PROCESS := tests/unit tests/integration
 
-.PHONY: help demo test test-in-process test-processes test-browser test-all unit unit-all lowest simulate bugs chaos bench bench-check bench-compare lint format \
+.PHONY: help demo test test-in-process test-processes test-browser pictures test-all unit unit-all lowest simulate bugs chaos bench bench-check bench-compare lint format \
 	docs changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,9 @@ test-processes: .venv/test
 
 test-browser: .venv/browser  ## the dashboard in a real browser; needs chromium: apt-get install chromium
 	$(BIN)/python -m pytest -rs tests/browser
+
+pictures: .venv/browser  ## the pictures of the documents, from the same data each time
+	EDGY_BUS_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/browser/test_pictures.py
 
 test-all: test test-browser  ## make test, the browser, and more of it under the lowest versions and the other Pythons
 	.ci/under 3.11 constraints-lowest.txt tests/integration

@@ -39,13 +39,13 @@ def load_bus(target: str) -> Bus:
                 f"the module {name!r} has no {attribute!r}{_instead(name, module)}"
             )
         value = getattr(value, part)
-    made = isinstance(value, FunctionType)
+    is_function = isinstance(value, FunctionType)
     if isinstance(value, FunctionType):
         value = _made_by(target, value)
     if not isinstance(value, Bus):
-        what = "does not return a Bus but" if made else "is not a Bus but"
+        claim = "does not return a Bus but" if is_function else "is not a Bus but"
         kind = type(value).__name__
-        raise ConfigurationError(f"{target} {what} a value of type {kind}{_instead(name, module)}")
+        raise ConfigurationError(f"{target} {claim} a value of type {kind}{_instead(name, module)}")
     return value
 
 

@@ -256,8 +256,10 @@ class Wiring:
 
     async def send_announcements(self) -> None:
         """Wait until the `pre_*` events that were announced so far are sent."""
-        await self._announcer.stop()
-        await self._announcer.start()
+        # A program that has stopped its bus announces nothing any more.
+        if self._announcer.running:
+            await self._announcer.stop()
+            await self._announcer.start()
 
     @asynccontextmanager
     async def operating(self, databases: Iterable[Database]) -> AsyncIterator[Parts]:

@@ -1,7 +1,7 @@
 """The files through which processes of `--processes` hand their metrics to their supervisor.
 
-A process writes its file every second. The supervisor reads the files when it is asked. When a
-process has ended, the supervisor keeps what the process has counted, and forgets what it held.
+A process writes its file every second. The supervisor reads the files for each request. When a
+process has ended, the supervisor keeps the counts of the process, and forgets its states.
 """
 
 import os

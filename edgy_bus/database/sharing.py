@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
+from databases.interfaces import Record
 from sqlalchemy.sql import ClauseElement
 
 from edgy_bus.database.backends.base import RawRow, Result, Session, Translation
@@ -18,6 +19,9 @@ from edgy_bus.database.compiling import Arguments, Statement
 from edgy_bus.errors import DatabaseError, DatabaseLocked
 
 T = TypeVar("T")
+
+Work = Coroutine[Any, Any, None]
+"""Some statements, to be awaited as a task."""
 
 TURN = 10.0
 """Seconds for which a task waits for the turn of another task."""
@@ -80,13 +84,13 @@ class SharedTransaction:
         """Let the next task work."""
         self._turn.release()
 
-    def clean_up(self, work: Coroutine[Any, Any, None]) -> None:
+    def clean_up(self, work: Work) -> None:
         """Undo what a task has left, in the background, and give its turn to the next task."""
         task = asyncio.get_running_loop().create_task(self._cleaned(work))
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)
 
-    async def _cleaned(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _cleaned(self, work: Work) -> None:
         try:
             await work
         except Exception as error:  # noqa: BLE001 - drivers share no base class
@@ -152,7 +156,7 @@ class JoinedSession(Session):
 
     # Savepoints
 
-    async def _surely(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _surely(self, work: Work) -> None:
         """Run a statement of this class to its end, also if the task is cancelled meanwhile.
 
         Otherwise nobody would know whether the savepoint exists.
@@ -232,11 +236,11 @@ class JoinedSession(Session):
 
     # The methods of `databases`
 
-    async def fetch_all(self, query: ClauseElement) -> Any:
+    async def fetch_all(self, query: ClauseElement) -> list[Record]:
         """Run a query for `databases`."""
         return await self._run(lambda: self._inner.fetch_all(query))
 
-    async def fetch_one(self, query: ClauseElement) -> Any:
+    async def fetch_one(self, query: ClauseElement) -> Record | None:
         """Run a query for `databases`, and return its first row."""
         return await self._run(lambda: self._inner.fetch_one(query))
 
@@ -260,7 +264,7 @@ class JoinedSession(Session):
         return self._inner.raw_connection
 
 
-async def _behind(before: "asyncio.Task[None] | None", work: Coroutine[Any, Any, None]) -> None:
+async def _behind(before: "asyncio.Task[None] | None", work: Work) -> None:
     """Do some work after the end of a task, however that ends."""
     if before is not None:
         await asyncio.wait([before])

@@ -16,6 +16,7 @@ from enum import IntEnum
 from edgy_bus.brokers.base import Broker, BrokerFacts
 from edgy_bus.errors import ConfigurationError, EdgyBusError
 from edgy_bus.events import service_of
+from edgy_bus.operations.foreign_entries import ForeignEntry, foreign_entries
 from edgy_bus.operations.overview import GroupStatus, OutboxStatus, Status, status
 from edgy_bus.operations.parts import Parts
 from edgy_bus.operations.receivers import ReceiverStatus, all_receivers
@@ -92,11 +93,13 @@ async def doctor(parts: Parts, *, seconds: float = 5.0, unreachable: str = "") -
     if any(group.lag for group in first.groups):
         await asyncio.sleep(seconds)
     second = await status(parts)
+    declared = await parts.broker.declared()
     findings = [
         *_of_broker(facts),
         *_of_clocks(difference),
         *_of_groups(second),
         *_of_lags(first, second),
+        *_of_foreign(await foreign_entries(parts, declared, is_complete=not unreachable)),
         *_of_receivers(await all_receivers(parts.broker), second),
         *_of_outboxes(second, unreachable),
         *_of_entries(parts.service, await _entries(parts), datetime.now(UTC)),
@@ -317,6 +320,18 @@ def _of_lags(first: Status, second: Status) -> Iterator[Finding]:
                 f"{group.seconds:.0f} s",
                 "start more workers, or look for a slow or failing receiver in their logs",
             )
+
+
+def _of_foreign(entries: Iterable[ForeignEntry]) -> Iterator[Finding]:
+    for each in entries:
+        yield Finding(
+            "stream.foreign",
+            Severity.WARNING,
+            f"stream {each.partition}",
+            f"no outbox knows the entry {each.entry}: the database was restored, or another "
+            "program has added the entry, which a relay may take for a restored database",
+            "let that program write outbox rows in place of entries (docs/wire-format.md)",
+        )
 
 
 def _of_receivers(receivers: Iterable[ReceiverStatus], view: Status) -> Iterator[Finding]:

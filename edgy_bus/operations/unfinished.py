@@ -160,6 +160,7 @@ class LongAction:
     Attributes:
         action: the action, as its database has it.
         database: the kind, the host and the name of the database.
+        begun: when the action began.
         idle: seconds since its last page, by the clocks of two machines.
         rate: rows or events per second from its begin to its last page, pauses included; None
             before the first page.
@@ -168,6 +169,7 @@ class LongAction:
 
     action: Unfinished
     database: str
+    begun: datetime
     idle: float
     rate: float | None
     remaining: float | None
@@ -250,7 +252,8 @@ def progress_of(action: Unfinished, database: str, now: datetime) -> LongAction:
     idle = max(0.0, (now - moved).total_seconds())
     seconds = (moved - begun).total_seconds()
     if not action.done or seconds <= 0:
-        return LongAction(action, database, idle, None, None)
+        return LongAction(action, database, begun, idle, None, None)
     rate = action.done / seconds
     # More rows may be done than there were: the total is the number of the beginning.
-    return LongAction(action, database, idle, rate, max(0, action.total - action.done) / rate)
+    remaining = max(0, action.total - action.done) / rate
+    return LongAction(action, database, begun, idle, rate, remaining)

@@ -31,7 +31,7 @@ class Turn:
     Attributes:
         subscription: the receiver.
         envelope: the event.
-        note: what the group knows about the receiver's earlier calls.
+        note: the state of the receiver after its earlier calls.
         after: seconds, by the clock of the test, until the next call; 0 if nothing has to pass.
     """
 
@@ -42,14 +42,14 @@ class Turn:
 
     @property
     def lane(self) -> tuple[str, str]:
-        """Return what waits for this turn: the receiver, and its row or the event alone."""
+        """Return the lane of this turn: the receiver, and its row or the event alone."""
         in_order = self.subscription.receiver.options.ordered and self.envelope.subject is not None
         row = self.envelope.subject if in_order else f"event {self.envelope.id}"
         return self.subscription.name, str(row)
 
 
 class InlineBroker(MemoryBroker):
-    """Record what is published, and keep the time of the test.
+    """Record published events, and keep the time of the test.
 
     Attributes:
         published: every event that was appended, oldest first.
@@ -89,6 +89,7 @@ class InlineBroker(MemoryBroker):
 
     async def deliver(self, event: Event, signer: Signer | None) -> None:
         """Append an event of a declared model, as if its publisher had done so."""
+        # Beside the streams of the outbox: see `declared`.
         is_intent = event.signal.startswith("pre_")
         name = PRE if is_intent else str(self._models[event.model])
         partition, wire = Partition(event.model, name), pack(event)
@@ -128,10 +129,10 @@ class InlineBroker(MemoryBroker):
         former, notes = unpack_notes(event_id, before), unpack_notes(event_id, raw)
         for name, note in notes.items():
             if note.due:
-                known = former.get(name, NOTHING)
-                # A call that waits is not called again before `make_due` has changed its note.
-                is_known = known.due and (known.attempts, known.wait) == (note.attempts, note.wait)
-                due = known.due if is_known else self._clock() + note.wait
+                old = former.get(name, NOTHING)
+                # A call that waits is not made again before `make_due` has changed its note.
+                is_same = old.due and (old.attempts, old.wait) == (note.attempts, note.wait)
+                due = old.due if is_same else self._clock() + note.wait
                 notes[name] = replace(note, due=due)
         return pack_notes(event_id, notes)
 
@@ -193,14 +194,14 @@ class InlineBroker(MemoryBroker):
     # Going back
 
     def remember(self) -> "Memento":
-        """Return what groups have read, finished and put aside so far."""
+        """Return the progress of all groups: entries read, finished and put aside."""
         return Memento(
             deepcopy({name: _progress(stream) for name, stream in self._streams.items()}),
             deepcopy((self._rosters, self._roster_versions)),
         )
 
     def go_back(self, memento: "Memento") -> None:
-        """Forget what groups have done since then, as when their workers die. Events stay."""
+        """Forget the progress of groups since then, as when their workers die. Events stay."""
         former = deepcopy(memento)
         for partition, stream in self._streams.items():
             groups, attendances = former.streams.get(partition, ({}, defaultdict(Attendance)))

@@ -19,8 +19,8 @@ class Call:
     Attributes:
         receiver: the durable name of the receiver.
         events: the event; of a batch receiver, the events of the batch.
-        error: what the call raised; None if it returned.
-        answer: what the call returned: None, or an outcome such as `snooze(60)`.
+        error: the error that the call raised; None if the call returned.
+        answer: the returned value: None, or an outcome such as `snooze(60)`.
     """
 
     receiver: str
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass(slots=True)
 class Calls:
-    """Record the calls of all receivers, and wake whoever waits for their end.
+    """Record the calls of all receivers, and wake the test that waits for their end.
 
     Attributes:
         all: the calls that have ended, in the order of their ends.
@@ -95,13 +95,15 @@ class Calls:
                 self.all.append(replace(begun, error=error))
                 raise
             finally:
+                # Before the runtime has recorded the outcome: until then the event has no note, and
+                # counts as unfinished.
                 self.running.remove(begun)
                 self.changed()
 
         return call
 
     async def _made(self, call: Any) -> object:
-        """Await a call, or what is left of it before its process dies."""
+        """Await a call, or only the part before its process dies."""
         if not self.cut_at:
             return await call
         steps = _Steps(call, self.cut_at)
@@ -113,7 +115,7 @@ class Calls:
         else:
             if not steps.is_cut:
                 return answer
-        # The process is dead, whatever the call would have done. As an error of the call, so that
+        # The process is dead, no matter how the call has ended. As an error of the call, so that
         # the transaction of its inbox is rolled back.
         self.cuts += 1
         raise Crash("chaos: the process of the worker dies here")

@@ -1,8 +1,8 @@
-"""What may happen to events on their way, played out in a test.
+"""Histories in which events are delivered more than once, played out in a test.
 
-A group may lose its workers at any time, before they have told anybody what they have finished. So
-events come again: `Trip` runs the receivers, and then takes back what the group knows of that. Only
-the effects of the receivers stay.
+A group may lose its workers at any time, before they have reported the events that they finished.
+So events come again: a `Trip` runs the receivers, and then takes back the progress of the group.
+Only the effects of the receivers stay.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,7 +15,7 @@ CALM = "calm"
 """Every event is delivered once."""
 
 CUTS = 100
-"""Waits of a call at which it is cut off, in one run after another."""
+"""The most waits at which calls are cut off, in one run after another."""
 
 
 class Trip(Protocol):
@@ -55,10 +55,10 @@ async def _batches(trip: Trip) -> None:
 Mode = Callable[[Trip], Awaitable[None]]
 
 BEFORE: dict[str, Mode] = {"twice": _twice, "crash": _crash, "batches": _batches}
-"""Modes that let events come once more before they are handled for good."""
+"""Modes in which events come a first time in vain, before they are handled for good."""
 
 AFTER: dict[str, Mode] = {"late": _late}
-"""Modes that let events come once more after later events were handled."""
+"""Modes in which events come again after later events were handled."""
 
 MODES = (CALM, *BEFORE, *AFTER)
 

@@ -21,6 +21,7 @@ def bus_of(target: str, folder: Path) -> Bus:
     Raises:
         ConfigurationError: naming what is wrong; the errors of the application are its cause.
     """
+    # pytest puts the folders of tests on the path, and not always the folder of the project.
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
@@ -50,6 +51,7 @@ async def opened_database(request: pytest.FixtureRequest) -> AsyncIterator[Datab
         raise ConfigurationError(
             "the bus of the option edgy_bus has no database: Registry(database, bus=bus)"
         )
+    # In any order with the fixture bus: a plugin decides which of both comes first.
     async with AsyncExitStack() as stack:
         await Connections().open(stack, databases)
         for database in databases:

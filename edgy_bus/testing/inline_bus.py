@@ -135,6 +135,7 @@ class InlineBus:
         """
         end = self._broker.passed + seconds
         with self._reporting("advance", check=check):
+            # In steps: the wait after a call that fails begins at the moment of that call.
             while waits := [each.seconds for each in self.waiting if each.seconds]:
                 if self._broker.passed + min(waits) > end + _EXACTNESS:
                     break
@@ -154,6 +155,8 @@ class InlineBus:
             ConfigurationError: for an event that no receiver of the bus listens to.
         """
         subscriptions = self._runs.subscriptions
+        # All events are checked before any is delivered. Nobody would handle such an event, and the
+        # test would look for its effects in the wrong place.
         for event in events:
             if not any((each.model, each.signal) == event[2:4] for each in subscriptions):
                 raise ConfigurationError(
@@ -203,6 +206,7 @@ class InlineBus:
             ConfigurationError: for a model or a signal that does not exist, and before `drain` or
                 `relay` if the outbox has events that nobody has published.
         """
+        # An empty list would look as if the operation had published nothing.
         if any(relay.bell.is_rung for relay in self._runs.relays()):
             raise ConfigurationError(
                 "published(): operations have committed events since the last drain, which are "
@@ -224,6 +228,7 @@ class InlineBus:
         Raises:
             ConfigurationError: for a function that is no receiver of this bus.
         """
+        # By id, because chaos delivers an event more than once.
         events = [event for call in self.calls(receiver) for event in call.handled()]
         return list({event.id: event for event in events}.values())
 
@@ -238,7 +243,10 @@ class InlineBus:
 
     @property
     def waiting(self) -> list[Waiting]:
-        """Return the events that wait for the next call of a receiver, or behind such an event."""
+        """Return the events that wait for a retry, or for the end of a snooze.
+
+        Later events of their rows wait behind them, and are not listed.
+        """
         return [
             Waiting(
                 turn.subscription.name,
@@ -277,10 +285,13 @@ class InlineBus:
         """Raise an error at the end for what failed, waits or was given up inside of the block."""
         self._refuse_transaction(method)
         self._runs.failures.clear()
-        known = {(each.receiver, each.event.id) for each in self.dead}
+        # An event that was given up before has been reported before.
+        before = {(each.receiver, each.event.id) for each in self.dead}
         yield
         if check:
-            self._check([each for each in self.dead if (each.receiver, each.event.id) not in known])
+            self._check(
+                [each for each in self.dead if (each.receiver, each.event.id) not in before]
+            )
 
     def _refuse_transaction(self, method: str) -> None:
         if any(database.in_transaction for database in self.app.databases()):
@@ -350,14 +361,14 @@ async def inline(
 ) -> AsyncIterator[InlineBus]:
     """Run the bus of an application inside of a test.
 
-    Connects the databases, creates missing tables, runs the hooks of `on_start`, and takes back at
-    the end what was written.
+    Connects the databases, creates missing tables, runs the hooks of `on_start`, and rolls the
+    databases back at the end.
 
     Args:
         app: the bus. It must not run.
         mode: a mode of chaos: "twice", "late", "crash" or "batches".
-        rollback: whether the databases are rolled back. Otherwise every row stays, and what earlier
-            tests have left in the tables of the bus is deleted for good.
+        rollback: whether the databases are rolled back. Otherwise every row stays, and the rows
+            that earlier tests have left in the tables of the bus are deleted for good.
 
     Raises:
         ConfigurationError: for a bus in local mode, and for a bus that runs.
@@ -370,6 +381,7 @@ async def inline(
     app.import_receivers()
     async with AsyncExitStack() as stack:
         stack.enter_context(bus._runs.substituted())
+        # Before the start of the bus, whose own tables are rolled back as well.
         await Connections().open(stack, app.databases())
         if rollback:
             for database in app.databases():
@@ -377,6 +389,7 @@ async def inline(
                     await stack.enter_async_context(database.rolled_back())
         for source in app.registries:
             await source.database.create_tables(source.metadata)
+        # Also after a start that failed half-way.
         stack.push_async_callback(app.stop)
         await app.start()
         await _forget_earlier_tests(app)

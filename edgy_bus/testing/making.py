@@ -60,6 +60,7 @@ def make(model: type[M], /, **values: object) -> M:
         ConfigurationError: for a field whose rules refuse the default, naming the field.
         ValidationError: of pydantic, for a value of `values` that the model refuses.
     """
+    # The same number for all fields of an instance, which a failing test shows together.
     number = next(_numbers)
     defaults = {
         name: _default(name, field, number)
@@ -84,6 +85,7 @@ def _default(name: str, field: Field, number: int) -> object:
         return next(iter(field.kind.choices))
     if field.kind.function == "EmailField":
         return f"{name}{number}@example.com"
+    # The annotation wins: a field may convert the values of its column.
     for kind, default in _DEFAULTS.items():
         if field.annotation is kind or field.kind.natural is kind:
             return default(name, number)
@@ -191,10 +193,11 @@ class EventMaker:
     def _model(self, model: type | str) -> SourceModel:
         names: list[str] = []
         for each in self.models():
-            known = (each.sender, each.name, f"{self._app.service}.{each.name}")
-            if model in known:
+            full_name = f"{self._app.service}.{each.name}"
+            # A class is compared by identity: models of two tests may have one name.
+            if each.sender is model or model in (each.name, full_name):
                 return each
-            names.append(known[2])
+            names.append(full_name)
         wanted = model if isinstance(model, str) else model.__name__
         raise ConfigurationError(
             f"this bus has no model {wanted!r}{suggestion(wanted, names, 'its models are')}. A "
@@ -203,11 +206,11 @@ class EventMaker:
 
     def _signal(self, signal: Connector | str, model: SourceModel | None) -> str:
         name = signal_name(signal)
-        known = BUILT_IN if model is None else [each.name for each in model.signals]
+        names = BUILT_IN if model is None else [each.name for each in model.signals]
         # A model of another service may have any signal.
-        if name in known or (model is None and resembling(name, BUILT_IN) is None):
+        if name in names or (model is None and resembling(name, BUILT_IN) is None):
             return name
         owner = "a model" if model is None else model.name
         raise ConfigurationError(
-            f"{owner} has no signal {name!r}{suggestion(name, known, 'its signals are')}"
+            f"{owner} has no signal {name!r}{suggestion(name, names, 'its signals are')}"
         )

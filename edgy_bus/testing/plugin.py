@@ -74,6 +74,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def edgy_bus_chaos(request: pytest.FixtureRequest) -> str:
     """Return the mode of chaos of a test: "calm" without the mark."""
+    # A fixture of its own, so that the mode is a part of the test's name, and can be chosen by -k.
     mode: str = getattr(request, "param", "calm")
     return mode
 
@@ -82,6 +83,7 @@ def edgy_bus_chaos(request: pytest.FixtureRequest) -> str:
 def edgy_bus_app(pytestconfig: pytest.Config) -> "Bus":
     """Return the application's bus, which the option `edgy_bus` names."""
     target = pytestconfig.getini("edgy_bus")
+    # The file that has the options, or the file where most projects have them.
     where = pytestconfig.inipath or pytestconfig.rootpath / "pyproject.toml"
     if not target:
         pytest.fail(
@@ -121,6 +123,7 @@ def _edgy_bus_redis_server(pytestconfig: pytest.Config) -> Iterator[object]:
     where = pytestconfig.getini("edgy_bus_redis")
     if where not in SOURCES:
         pytest.fail(f"edgy_bus_redis = {where!r}: write one of {', '.join(SOURCES)}", pytrace=False)
+    # Once for all tests: a search that finds nothing takes seconds.
     try:
         server = found(where)
     except ServerNotFound as error:

@@ -38,6 +38,7 @@ def cleaned(server: Server) -> Iterator[RedisOfTest]:
     try:
         yield RedisOfTest(server.url, prefix)
     finally:
+        # In pages: KEYS would keep a server that others use busy.
         with redis.Redis.from_url(server.url) as client:
             for key in client.scan_iter(match=f"{prefix}:*", count=1_000):
                 client.unlink(key)

@@ -82,6 +82,7 @@ class Runs:
     async def declare(self) -> None:
         """Let workers look for the models that receivers listen to."""
         models = (model for source in self.app.registries for model in source.described())
+        # Unknown models would be looked for once in a second only.
         ours = {f"{self.app.service}.{model.name}" for model in models}
         for model in {each.model for each in self.subscriptions}:
             await self.broker.declare(model, 1 if model in ours else 0)
@@ -140,7 +141,7 @@ class Runs:
     def _worker(self, hooks: Sequence[ErrorHook], *, singly: bool) -> Worker:
         recorded = [self.calls.subscription(each, singly=singly) for each in self.subscriptions]
         groups = sorted({each.group for each in recorded})
-        # Nobody else wants the leases of a test, however long somebody looks at a breakpoint.
+        # No other worker waits for these leases, however long a developer looks at a breakpoint.
         settings = self.app.working.model_copy(update={"lease": 3_600.0, "grace": 1.0})
         return self.wiring.worker(
             [Subscriptions(group, recorded) for group in groups], settings, None, hooks, ""

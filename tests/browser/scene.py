@@ -54,7 +54,7 @@ async def _letters(broker: RedisBroker) -> None:
     )
     await bury(
         broker,
-        event("7", 9),
+        event("7", 9)._replace(model=ORDERS, source="shop"),
         partition=orders,
         receiver="app.send_receipt",
         reason="KeyError: 'iban'",

@@ -6,14 +6,17 @@ The browser is Debian's chromium, driven by Playwright (the extra `browser`).
 import re
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgy_bus.brokers.base import Tally
 from edgy_bus.brokers.redis import RedisBroker
 from edgy_bus.events import Partition
 from edgy_bus.operations import Selection, actions, dead, held, list_dead
+from edgy_bus.testing.conformance.relays import card_of
 from tests.acceptance.programs import Program, program
 from tests.support import bury, event, hold
 
@@ -143,7 +146,11 @@ async def test_hostile_text_stays_text(page: Any, broker: RedisBroker) -> None:
     await hold(broker, HOSTILE, receiver=HOSTILE, reason=HOSTILE)
     await broker.pause("mail", None, HOSTILE)
     await sign_in(page)
-    for path in ("/", "/group?name=mail", "/dead", "/letters", "/held", "/receivers", "/doctor"):
+    await broker.tally("mail", Tally(1, 1, 1), HOSTILE)
+    await broker.list_relay(replace(card_of(HOSTILE), service=HOSTILE), 60, 0.0)
+    await broker.join("mail", HOSTILE, 60, HOSTILE.encode())
+    paths = ("/", "/group?name=mail", "/dead", "/letters", "/held", "/receivers", "/doctor")
+    for path in (*paths, "/workers", "/outboxes", "/replays"):
         await page.goto(path)
         assert "taken" not in await page.title(), path
         assert await page.locator("img[src=x]").count() == 0, path
@@ -186,7 +193,31 @@ async def test_pages_fit_the_screen(page: Any, broker: RedisBroker, width: int) 
     await hold(broker, "2" * 80)
     await page.set_viewport_size({"width": width, "height": 800})
     await sign_in(page)
-    for path in ("/", "/dead", "/letters", "/held", "/events", "/doctor", "/group?name=mail"):
+    await broker.tally("mail", Tally(1, 1, 1), "v" * 64)
+    await broker.join("mail", "w" * 80, 60, b"")
+    paths = ("/", "/dead", "/letters", "/held", "/events", "/doctor", "/group?name=mail")
+    for path in (*paths, "/workers", "/outboxes", "/replays"):
         await page.goto(path)
         excess = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert excess <= 0, path
+
+
+async def test_a_narrow_screen_shows_the_newest_hours_and_the_entry_of_the_page(
+    page: Any, broker: RedisBroker
+) -> None:
+    await bury(broker, event("1", 1))
+    await broker.tally("mail", Tally(1, 1, 1), "1.0")
+    await page.set_viewport_size({"width": 360, "height": 800})
+    await sign_in(page)
+    assert await page.evaluate("""() => Array.from(document.querySelectorAll(".scroll"), (each) => {
+        const drawing = each.firstElementChild.getBoundingClientRect();
+        const frame = each.getBoundingClientRect();
+        return drawing.width > frame.width && Math.abs(drawing.right - frame.right) < 2;
+    })""") == [True, True]
+    await page.evaluate("document.querySelector('.scroll').scrollLeft = -100")
+    await page.evaluate("document.querySelector('.scroll').dataset.old = '1'")
+    await page.locator(".scroll[data-old]").wait_for(state="detached")
+    assert await page.evaluate("document.querySelector('.scroll').scrollLeft") == -100
+    await page.goto("/actions")
+    box = await page.get_by_role("link", name="Actions").bounding_box()
+    assert 0 <= box["x"] <= 360 - box["width"]

@@ -19,6 +19,8 @@ from edgy_bus.operations import (
     Selection,
     dead,
     discard_dead,
+    history_of_all,
+    ownership,
     replay_dead,
     status,
 )
@@ -35,19 +37,24 @@ async def broker(redis_url: str, prefix: str) -> AsyncIterator[RedisBroker]:
     await broker.close()
 
 
-async def test_a_status_over_200_models_and_20_groups_costs_less_than_a_second_of_cpu(
-    broker: RedisBroker, redis_client: Redis
-) -> None:
+async def fill(broker: RedisBroker, client: Redis) -> None:
+    """Write an event to each stream of many models, and let many groups begin there."""
     for number in range(MODELS):
         model = f"accounts.Model{number}"
         await broker.declare(model, 8)
-        pipeline = redis_client.pipeline(transaction=False)
+        pipeline = client.pipeline(transaction=False)
         for partition in streams_of(model, 8):
             key = broker.keys.events(partition)
             pipeline.xadd(key, {"id": "e", "head": "{}", "data": "{}"})
             for group in range(GROUPS):
                 pipeline.xgroup_create(key, f"group{group}", "0")
         await pipeline.execute()
+
+
+async def test_a_status_over_200_models_and_20_groups_costs_less_than_a_second_of_cpu(
+    broker: RedisBroker, redis_client: Redis
+) -> None:
+    await fill(broker, redis_client)
     parts = Parts(broker, "accounts")
     # The clock of the process: on the wall clock, other programs of the machine count as well.
     began = time.process_time()
@@ -57,6 +64,38 @@ async def test_a_status_over_200_models_and_20_groups_costs_less_than_a_second_o
     assert {group.lag for group in view.groups} == {MODELS * 9}
     # The tracer of a coverage run takes more time than the code that it looks at.
     assert spent < (1.0 if sys.gettrace() is None else 4.0), spent
+
+
+async def test_the_owners_of_36_000_partitions_are_listed_in_bounded_memory(
+    broker: RedisBroker, redis_client: Redis
+) -> None:
+    await fill(broker, redis_client)
+    await ownership(broker, most=1)
+    tracemalloc.start()
+    try:
+        view = await ownership(broker, most=200)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(view.partitions), view.count) == (200, MODELS * 9 * GROUPS)
+    assert view.standing == view.count, "nobody works"
+    # All partitions together take about 13 MB.
+    assert peak < 5_000_000, peak
+
+
+async def test_a_day_of_20_groups_costs_less_than_half_a_second_of_cpu(
+    broker: RedisBroker, redis_client: Redis
+) -> None:
+    now = int(time.time() // 60)
+    groups = [f"group{number}" for number in range(GROUPS)]
+    for group in groups:
+        minutes = {str(each % 1440): f"{each} 2 1 1" for each in range(now - 1435, now + 1)}
+        await redis_client.hset(broker.keys.tallies(group), mapping=minutes)
+    began = time.process_time()
+    view = await history_of_all(broker, groups)
+    spent = time.process_time() - began
+    assert GROUPS * 2 * 1430 <= view.day.handled <= GROUPS * 2 * 1436
+    assert spent < (0.5 if sys.gettrace() is None else 2.0), spent
 
 
 async def bury_many(broker: RedisBroker, client: Redis, data: bytes) -> None:

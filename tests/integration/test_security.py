@@ -40,7 +40,9 @@ from edgy_bus.operations import (
     editable,
     forget_receiver,
     held,
+    history_of_all,
     list_dead,
+    ownership,
     pause,
     receivers,
     release,
@@ -200,6 +202,8 @@ async def look(broker: RedisBroker) -> dict[str, Any]:
         "actions": await broker.actions(),
         "relays": await broker.relays(),
         "history": await broker.history("mail"),
+        "day": await history_of_all(broker, ["mail"]),
+        "owners": await ownership(broker),
     }
 
 
@@ -238,6 +242,8 @@ async def test_an_observer_sees_how_far_groups_are(server: Server, stream: None)
     assert [each.card.owner for each in view["relays"]] == ["one"]
     assert [*view["history"].minutes.values()] == [Tally(handled=1)]
     assert [version for _, version in view["history"].versions] == ["1.0"]
+    assert view["day"].day == Tally(handled=1)
+    assert [each.name for each in view["owners"].workers] == ["w"]
     assert view["newest"].looked_at == 3
     assert [group.group for group in view["entry"].groups] == ["mail"]
     assert view["members"] == Members(["w"], {"w": b"a report"})

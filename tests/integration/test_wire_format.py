@@ -18,14 +18,14 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 
 import edgy_bus as edgy
+from edgy_bus import operations
 from edgy_bus.codec import dumps, loads
 from edgy_bus.contracts import Contract, json_schema, model_contracts
-from edgy_bus.events import partition_number
+from edgy_bus.events import new_event_id, partition_number
 from edgy_bus.outbox.table import pending
 from tests.support import eventually
 
 PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
-RELAYING = edgy.RelaySettings(poll=0.05, lease=1.0, trim_every=0.1, keep=0)
 PARTITIONS = 2
 GROUP = "javascript"
 
@@ -39,10 +39,13 @@ def block(language: str) -> str:
 class Bank:
     """The service `bank` with its model, on PostgreSQL."""
 
-    def __init__(self, url: str, redis_url: str, prefix: str, partitions: int) -> None:
+    def __init__(
+        self, url: str, redis_url: str, prefix: str, partitions: int, keep: float = 0
+    ) -> None:
+        relaying = edgy.RelaySettings(poll=0.05, lease=1.0, trim_every=0.1, keep=keep)
         events = edgy.EventSettings(partitions=partitions)
         self.bus = edgy.Bus(
-            redis_url, service="bank", prefix=prefix, relaying=RELAYING, events=events
+            redis_url, service="bank", prefix=prefix, relaying=relaying, events=events
         )
         self.database = edgy.Database(url)
         own = edgy.Registry(self.database, bus=self.bus)
@@ -150,6 +153,17 @@ async def test_the_consumer_in_javascript(
         wanted = {str(account.id): 39 for account in accounts}
         await eventually(lambda: consumer.newest() == wanted, "the newest state of every account")
         await eventually(is_acknowledged, "acknowledgements")
+        # The newest entry of a stream stays: publishing compares it.
+        await eventually(lambda: is_at_most(entries, PARTITIONS), "trimming")
+        # Repeats are recognised: here everything is delivered once more.
+        for stream in streams:
+            await redis_client.xgroup_setid(stream, GROUP, "0")
+        await eventually(is_acknowledged, "acknowledgements of repeats")
+        # And a loss of Redis is survived.
+        await redis_client.delete(*streams)
+        await deposit(range(40, 42))
+        wanted = {str(account.id): 41 for account in accounts}
+        await eventually(lambda: consumer.newest() == wanted, "events after a loss")
         # Each process sees each row's changes in their order, and each once.
         for handled in (consumer.handled[:before_crash], consumer.handled[before_crash:]):
             for account in accounts:
@@ -157,11 +171,9 @@ async def test_the_consumer_in_javascript(
                     each["row"]["balance"] for each in handled if each["key"] == str(account.id)
                 ]
                 assert seen == sorted(set(seen))
-        # The newest entry of a stream stays: publishing compares it.
-        await eventually(lambda: is_at_most(entries, PARTITIONS), "trimming")
-        # A consumer that is gone for good keeps everything, until an operator forgets its group.
+        # A consumer that does not come back keeps everything, until an operator forgets its group.
         await consumer.kill()
-        await deposit(range(40, 60))
+        await deposit(range(42, 62))
         await eventually(lambda: is_published(bank), "the relay")
         assert await entries() >= 60
         assert await bank.bus.forget(GROUP) == 1
@@ -195,7 +207,8 @@ async def test_the_publisher_in_sql(
     postgres_url: str, redis_url: str, redis_client: Redis, prefix: str
 ) -> None:
     """The events of plain SQL fit the contract, and stand among the events of the row."""
-    bank = Bank(postgres_url, redis_url, prefix, 8)
+    # Entries that are finished stay for a while, so that the test can read them.
+    bank = Bank(postgres_url, redis_url, prefix, 8, keep=60)
     heard: list[Any] = []
 
     @edgy.signals.post_update(bank.Account)
@@ -209,6 +222,15 @@ async def test_the_publisher_in_sql(
         await eventually(lambda: len(heard) == 1, "the event of the publisher")
         await account.update(balance=5)
         await eventually(lambda: len(heard) == 2, "the event behind it")
+        async with bank.bus.operating() as parts:
+            [model] = (await operations.catalogue(parts.broker)).models
+        assert (model.name, model.service, model.partitions) == ("bank.Account", "bank", 8)
+        [subscriber] = model.subscribers
+        assert (subscriber.signal, subscriber.group, subscriber.workers) == (
+            "post_update",
+            "bank",
+            1,
+        )
         assert heard == [(2, 90, {"balance": 90}), (3, 5, {"balance": 5})]
         stream = f"{prefix}:{{bank.Account:{partition_number('42', 8)}}}:events"
         listed = [fields for _, fields in await redis_client.xrange(stream)]
@@ -217,3 +239,33 @@ async def test_the_publisher_in_sql(
     validator = jsonschema.Draft7Validator(loads(dumps(json_schema(contract))))
     for fields in listed:
         validator.validate({**loads(fields[b"head"]), "data": loads(fields[b"data"])})
+
+
+async def test_an_entry_that_no_outbox_has_written_is_a_finding(
+    database_url: str, redis_url: str, redis_client: Redis, prefix: str
+) -> None:
+    """Also an entry that looks like an event: the outbox does not know the event."""
+    bank = Bank(database_url, redis_url, prefix, 1)
+
+    async def findings(**options: Any) -> list[str]:
+        async with bank.bus.operating(databases=True) as parts:
+            diagnosis = await operations.doctor(parts, seconds=0, **options)
+        return [each.code for each in diagnosis.findings if each.code.startswith("stream.")]
+
+    async with bank.bus:
+        await bank.registry.create_all()
+        account = await bank.Account.query.create(owner="Ada")
+        await eventually(lambda: is_published(bank), "the relay")
+        assert await findings() == []
+        stream = f"{prefix}:{{bank.Account:0}}:events"
+        [(_, fields)] = await redis_client.xrange(stream)
+        forged = {**loads(fields[b"head"]), "id": new_event_id(), "sequence": 2**40}
+        entry = {"id": forged["id"], "head": dumps(forged), "data": b"{}"}
+        await redis_client.xadd(stream, entry)
+        assert await findings() == ["stream.foreign"]
+        # Without all databases, nobody knows what the missing outbox has written.
+        assert await findings(unreachable="a database does not answer") == []
+        # The events of the service itself stay known, whatever the relay makes of the entry.
+        await account.update(balance=1)
+        await eventually(lambda: is_published(bank), "the relay")
+        assert await findings() == ["stream.foreign"]

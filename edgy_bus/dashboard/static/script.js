@@ -50,8 +50,7 @@ async function live() {
 }
 
 // On a phone, the entry of this page may lie outside of the screen.
-const entry = document.querySelector("nav [aria-current]");
-if (entry) entry.parentElement.scrollLeft = entry.offsetLeft - entry.parentElement.offsetLeft - 16;
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 
 if (document.querySelector("[data-live]")) {
   say("Live");

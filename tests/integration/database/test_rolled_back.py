@@ -70,7 +70,12 @@ async def test_rollbacks_and_errors_concern_their_task_alone(db: edgy.Database) 
                 await add(db, 3)
                 await add(db, 1)
         await add(db, 4)
-        assert await numbers(db) == [1, 4]
+        async with db.connection():
+            await add(db, 5)
+            with pytest.raises(edgy.IntegrityError):
+                await add(db, 1)
+            await add(db, 6)
+        assert await numbers(db) == [1, 4, 5, 6]
 
 
 async def test_a_task_that_is_cancelled_anywhere_leaves_nothing(db: edgy.Database) -> None:

@@ -473,3 +473,16 @@ def test_defaults_fit_their_fields() -> None:
         make(Narrow)
     with pytest.raises(ValueError, match="code"):
         make(Narrow, code="too long")
+
+
+async def test_an_application_may_start_and_stop_its_bus(app: App) -> None:
+    @app.hear()
+    async def hear(sender: Any, **kwargs: Any) -> None: ...
+
+    async with inline(app.bus) as bus:
+        async with app.bus:
+            await app.User.query.create(name="Ada")
+        await bus.drain()
+        assert len(bus.handled(hear)) == 1
+        tasks = [task.get_name() for task in asyncio.all_tasks()]
+        assert "Announcer" not in tasks

@@ -29,13 +29,14 @@ def test_the_page_is_right(pytester: pytest.Pytester, plugin: str) -> None:
     options = FILES["pyproject.toml"]
     names = TESTS
     if plugin == "anyio":
-        options = options.replace("asyncio_mode", "anyio_mode")
+        options = options.replace('asyncio_mode = "auto"', "")
         pytester.makeconftest(ANYIO)
         names = [name for name in TESTS if "pytest_asyncio" not in FILES[name]]
         assert len(names) == len(TESTS) - 1
     (pytester.path / "pyproject.toml").write_text(options)
     for name in ("app.py", *names):
-        (pytester.path / name).write_text(FILES[name])
+        mark = f"import pytest\npytestmark = pytest.mark.{plugin}\n"
+        (pytester.path / name).write_text((mark if plugin == "anyio" else "") + FILES[name])
     result = run_pytest(pytester, "-p", plugin)
     # The receiver that is not idempotent fails, and nothing else does.
     failed = [line for line in result.outlines if line.startswith("FAILED")]

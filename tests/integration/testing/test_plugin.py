@@ -91,11 +91,14 @@ def test_the_fixtures_work_where_coroutines_run(
 
 
 def test_rows_stay_without_a_rollback(pytester: pytest.Pytester) -> None:
-    options(pytester, 'anyio_mode = "auto"', "edgy_bus_rollback = false")
+    options(pytester, "edgy_bus_rollback = false")
     pytester.makeconftest(ANYIO)
     pytester.makepyfile(
         """
+        import pytest
         from app_of_kit import User, hear
+
+        pytestmark = pytest.mark.anyio
 
         async def test_a(bus):
             await User.query.create(name="Ada")
@@ -113,7 +116,7 @@ def test_rows_stay_without_a_rollback(pytester: pytest.Pytester) -> None:
     run_pytest(pytester, "-p", "anyio", here=True).assert_outcomes(passed=2)
 
 
-ASYNC = "async def test_it(bus): ..."
+ASYNC = "@pytest.mark.anyio\nasync def test_it(bus): ..."
 
 
 @pytest.mark.parametrize(
@@ -138,12 +141,12 @@ ASYNC = "async def test_it(bus): ..."
         ("app_of_kit:local", ASYNC, ["*this bus is in local mode*give it a broker*"]),
         (
             "app_of_kit:bus",
-            "import pytest\n@pytest.mark.edgy_bus_chaos\nasync def test_it(): ...",
+            "@pytest.mark.edgy_bus_chaos\nasync def test_it(): ...",
             ["*has the mark edgy_bus_chaos, and does not use the fixture bus*"],
         ),
         (
             "app_of_kit:bus",
-            "import pytest\n@pytest.mark.edgy_bus_chaos('twise')\nasync def test_it(bus): ...",
+            "@pytest.mark.edgy_bus_chaos('twise')\nasync def test_it(bus): ...",
             ["*edgy_bus_chaos has no mode 'twise': did you mean 'twice'*"],
         ),
     ],
@@ -151,9 +154,9 @@ ASYNC = "async def test_it(bus): ..."
 def test_a_mistake_is_told_with_its_remedy(
     pytester: pytest.Pytester, bus: str, test: str, lines: list[str]
 ) -> None:
-    options(pytester, 'anyio_mode = "auto"', bus=bus)
+    options(pytester, bus=bus)
     pytester.makeconftest(ANYIO)
-    pytester.makepyfile(broken_app="1 / 0", test_it=test)
+    pytester.makepyfile(broken_app="1 / 0", test_it=f"import pytest\n{test}")
     result = run_pytest(pytester, "-p", "anyio", here=True)
     assert result.parseoutcomes().keys() & {"error", "errors", "failed"}
     result.stdout.fnmatch_lines(lines)

@@ -153,3 +153,15 @@ async def test_an_outbox_that_stands_or_cannot_be_read_is_a_finding(
     ]
     unreachable = await examine(Described(), unreachable="PostgreSQL is away")
     assert codes(unreachable) == ["outbox.unreachable"]
+
+
+async def test_an_entry_without_a_position_is_foreign() -> None:
+    broker = Described()
+    await publish(broker, event("1", 1))
+    assert codes(await examine(broker)) == []
+    await publish(broker, event("1", None))
+    (finding,) = (await examine(broker)).findings
+    assert (finding.code, finding.about) == ("stream.foreign", f"stream {PARTITION}")
+    # The newest entries only: an old one cannot be mended any more.
+    await publish(broker, *(event("1", number) for number in range(2, 30)))
+    assert codes(await examine(broker)) == []
