@@ -10,7 +10,7 @@ SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
 IN_PROCESS := tests/unit tests/integration
 
 .PHONY: help demo test test-in-process test-processes test-browser pictures test-all unit unit-all lowest simulate bugs chaos bench bench-check bench-compare lint format \
-	changelog dist clean
+	docs changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -104,6 +104,16 @@ lint: .venv/test  ## ruff, mypy, import contracts, changelog fragments, pre-comm
 format: .venv/test  ## let ruff rewrite
 	$(BIN)/ruff check --fix edgy_bus workers tests benchmarks
 	$(BIN)/ruff format edgy_bus workers tests benchmarks
+
+.venvs/docs/ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "edgy_bus needs Python 3.11 or newer on the PATH"; exit 1; }
+	$(PYTHON) -m venv --clear .venvs/docs
+	.venvs/docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs,test]"
+	@touch $@
+
+docs: .venvs/docs/ready  ## build the site into build/docs; check its links, and the programs of the how-to pages
+	.venvs/docs/bin/python -m pytest tests/site
+	.venvs/docs/bin/python -m mkdocs build --quiet --strict
 
 changelog: .venv/test  ## print the next release's section; VERSION=1.2.3 writes it to CHANGELOG.md
 	$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)

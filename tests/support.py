@@ -1,9 +1,11 @@
 """What tests of several packages share."""
 
 import asyncio
+import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from edgy_bus import telemetry
 from edgy_bus.brokers.base import (
@@ -20,6 +22,25 @@ from edgy_bus.events import Event, Partition, new_event_id, now
 
 PARTITION = Partition("accounts.User", "0")
 PATIENCE = 20.0
+
+
+_SNIPPET = re.compile(r"(?:^<!-- run (.*?) -->\n)?^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Snippet(NamedTuple):
+    """A block of Python of a page, behind empty lines that keep its line numbers."""
+
+    code: str
+    condition: str
+    """What the comment before the block says about running it; empty without a comment."""
+
+
+def snippets(page: Path) -> Iterator[Snippet]:
+    """Yield the blocks of Python of a page, in their order."""
+    text = page.read_text("utf-8")
+    for match in _SNIPPET.finditer(text):
+        line = text[: match.start(2)].count("\n")
+        yield Snippet("\n" * line + match[2], match[1] or "")
 
 
 def block(seconds: float) -> None:

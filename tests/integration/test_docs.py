@@ -15,10 +15,12 @@ from sqlalchemy import func, select
 import edgy_bus as edgy
 from edgy_bus.models.lookups import LOOKUPS
 from edgy_bus.outbox.table import outbox
+from tests.support import snippets
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = ["signals", "receivers", "models", "fields", "queries", "transactions", "sqlalchemy"]
 PAGES = {name: DOCS / f"{name}.md" for name in NAMES if (DOCS / f"{name}.md").exists()}
+HOW_TO = {f"how-to/{page.stem}": page for page in sorted((DOCS / "how-to").glob("*.md"))}
 ROWS = re.findall(
     r"^\| `(await .*)` \| (\w+) \| (\d) \| (\d) \|$",
     PAGES["signals"].read_text("utf-8"),
@@ -34,20 +36,33 @@ async def run(code: str, names: dict[str, Any], where: str) -> None:
         await answer
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *HOW_TO])
 async def test_every_snippet_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if page == "sqlalchemy":
         pytest.importorskip("greenlet", reason="SQLAlchemy's asynchronous sessions need greenlet")
     monkeypatch.chdir(tmp_path)
-    text = PAGES[page].read_text("utf-8")
     names: dict[str, Any] = {"__name__": f"{page}_page"}
-    blocks = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
-    assert len(blocks) >= 4
+    blocks = [block for block in snippets(DOCS / f"{page}.md") if not block.condition]
+    assert len(blocks) >= (4 if page in PAGES else 1)
     for block in blocks:
-        line = text[: block.start()].count("\n") + 1
-        await run("\n" * line + block[1], names, f"docs/{page}.md")
+        await run(block.code, names, f"docs/{page}.md")
+
+
+def test_snippets_without_an_event_loop_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = [
+        block
+        for block in snippets(HOW_TO["how-to/synchronous"])
+        if block.condition in {"", "outside of an event loop"}
+    ]
+    assert len(blocks) == 3
+    names: dict[str, Any] = {"__name__": "shop"}
+    for block in blocks:
+        exec(compile(block.code, "docs/how-to/synchronous.md", "exec"), names)
 
 
 def test_the_page_of_queries_lists_every_lookup() -> None:

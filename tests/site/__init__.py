@@ -1,0 +1,1 @@
+"""Test the site of the documentation; needs the extra `docs`, which `make docs` installs."""
