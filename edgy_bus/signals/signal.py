@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from edgy_bus import telemetry
 from edgy_bus.errors import SignalError
 from edgy_bus.signals.keywords import PRE_SIGNALS, check_sent, complete_keywords, sent
 from edgy_bus.signals.naming import describe, identity
 from edgy_bus.signals.options import Options
 from edgy_bus.signals.receiver import Receiver, ReceiverFunction, check, check_fits
 from edgy_bus.signals.spelling import suggestion
+from edgy_bus.telemetry import catalogue
 
 Route = Callable[["Signal", Any, object, Mapping[str, object]], Awaitable[None]]
 """Takes a signal, its sender, an instance and keywords to the receivers of every process."""
@@ -79,6 +81,7 @@ class Signal:
         self.parents: tuple[Signal, ...] = ()
         self._route: Route | None = None
         self._fields: Fields | None = None
+        self._is_reported = False
         # Connecting a function again replaces its options. Methods compare by their object.
         self._connections = _Connections()
 
@@ -269,11 +272,10 @@ class Signal:
             SignalError: for a keyword that receivers get from the library, or a sender or an
                 instance that does not belong to the signal's model.
         """
-        if not self.name:
-            raise SignalError(
-                "a signal that belongs to no model cannot be sent: declare the signal first, "
-                "User.meta.signals.NAME = edgy_bus.Signal()"
-            )
+        if not self.name and not self.receivers and not self._is_reported:
+            # Workers know signals by their models, so nobody hears it: neither here nor there.
+            self._is_reported = True
+            telemetry.emit(catalogue.SignalUnheard(sender=describe(sender)))
         check_sent(self.name, kwargs)
         if self.is_muted:
             return

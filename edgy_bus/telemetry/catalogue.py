@@ -189,6 +189,19 @@ class SignalUndeclared(Notice):
 
 
 @_entry
+class SignalUnheard(Notice):
+    """A signal was sent that belongs to no model and has no receivers, so nobody heard it.
+
+    Remedy: declare the signal, `User.meta.signals.on_verify = edgy_bus.Signal()`, and send that
+    one; or connect a receiver. Reported once for a signal.
+    """
+
+    name: ClassVar[str] = "signal.unheard"
+    level: ClassVar[int] = logging.WARNING
+    sender: str
+
+
+@_entry
 class ModelUndeclared(Notice):
     """A receiver subscribed by name to a model of this service that this program does not have.
 

@@ -16,7 +16,6 @@ from edgy_bus.signals import (
 )
 from edgy_bus.signals.naming import describe
 from edgy_bus.signals.receiver import check
-from tests.unit.signals.support import declared
 
 
 async def plain(sender, instance, **kwargs):
@@ -88,13 +87,13 @@ async def with_defaults(sender, instance=None, *, values=None, **everything_else
     ],
 )
 async def test_what_keeps_the_contract_is_accepted_and_called(function):
-    signal = declared()
+    signal = Signal()
     assert signal.connect(function) is function
     await signal.send(Mailer, "an instance", values={}, something_new=True)
 
 
 async def test_a_bound_method_gets_its_object():
-    signal, mailer, other = declared(), Mailer(), Mailer()
+    signal, mailer, other = Signal(), Mailer(), Mailer()
     signal.connect(mailer.on_save)
     await signal.send(Mailer, "an instance")
     assert (mailer.seen, other.seen) == (["an instance"], [])
@@ -106,7 +105,7 @@ async def test_a_partial_gets_what_it_was_made_with():
     async def receiver(sender, instance, colour, **kwargs):
         seen.append((instance, colour))
 
-    signal = declared()
+    signal = Signal()
     signal.connect(partial(receiver, colour="red"))
     await signal.send(Mailer, 1)
     assert seen == [(1, "red")]

@@ -14,7 +14,6 @@ from edgy_bus.signals import (
     Options,
     Signal,
 )
-from tests.unit.signals.support import declared
 
 
 class User:
@@ -44,7 +43,7 @@ async def test_a_receiver_gets_the_sender_the_instance_and_the_keywords():
     async def receiver(sender, instance, **kwargs):
         seen.append((sender, instance, kwargs))
 
-    signal, user = declared(), User()
+    signal, user = Signal(), User()
     signal.connect(receiver)
     await signal.send(User, user, row_count=1, column_values={"name": "Ada"})
     given = {"row_count": 1, "column_values": {"name": "Ada"}}
@@ -57,7 +56,7 @@ async def test_sender_and_instance_may_be_given_by_name():
     async def receiver(sender, instance, **kwargs):
         seen.append((sender, instance))
 
-    signal = declared()
+    signal = Signal()
     signal.connect(receiver)
     await signal.send(sender=User, instance=None)
     await signal.send(User)
@@ -65,11 +64,11 @@ async def test_sender_and_instance_may_be_given_by_name():
 
 
 async def test_a_signal_without_receivers_can_be_sent():
-    await declared().send(User)
+    await Signal().send(User)
 
 
 async def test_receivers_are_called_in_the_order_in_which_they_were_connected():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
     for name in "cab":
         signal.connect(a_receiver(seen, name))
     await signal.send(User)
@@ -77,7 +76,7 @@ async def test_receivers_are_called_in_the_order_in_which_they_were_connected():
 
 
 async def test_a_receiver_begins_when_the_one_before_it_has_ended():
-    seen, signal, go = [], declared(), asyncio.Event()
+    seen, signal, go = [], Signal(), asyncio.Event()
 
     async def slow(sender, **kwargs):
         seen.append("slow begins")
@@ -92,7 +91,7 @@ async def test_a_receiver_begins_when_the_one_before_it_has_ended():
 
 
 async def test_connecting_twice_counts_once():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
     receiver = a_receiver(seen)
     signal.connect(receiver)
     signal.connect(receiver)
@@ -107,7 +106,7 @@ async def test_connecting_a_bound_method_twice_counts_once():
         async def on_save(self, sender, **kwargs):
             self.calls += 1
 
-    signal, mailer = declared(), Mailer()
+    signal, mailer = Signal(), Mailer()
     signal.connect(mailer.on_save)
     signal.connect(mailer.on_save)
     await signal.send(User)
@@ -118,7 +117,7 @@ async def test_connecting_a_bound_method_twice_counts_once():
 
 
 async def test_connecting_again_keeps_the_place_and_takes_the_later_options():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
     first, second = a_receiver(seen, "first"), a_receiver(seen, "second")
     signal.connect(first, Options(name="old"))
     signal.connect(second)
@@ -129,7 +128,7 @@ async def test_connecting_again_keeps_the_place_and_takes_the_later_options():
 
 
 async def test_a_disconnected_receiver_is_not_called():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
     receiver = a_receiver(seen)
     signal.connect(receiver)
     signal.connect(a_receiver(seen, "other"))
@@ -151,7 +150,7 @@ def test_disconnecting_what_is_not_connected_says_so():
 
 
 async def test_what_a_receiver_raises_reaches_whoever_sends_and_ends_the_call():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
 
     async def broken(sender, **kwargs):
         raise LookupError("out of stamps")
@@ -165,7 +164,7 @@ async def test_what_a_receiver_raises_reaches_whoever_sends_and_ends_the_call():
 
 
 async def test_a_receiver_may_disconnect_itself_while_it_runs():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
 
     async def once(sender, **kwargs):
         seen.append("once")
@@ -179,7 +178,7 @@ async def test_a_receiver_may_disconnect_itself_while_it_runs():
 
 
 async def test_a_receiver_of_some_fields_is_not_called_when_others_changed():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
     signal.connect(a_receiver(seen), Options(when_changed=["email"]))
     await signal.send(User, changes={"name": {"old": "Ada", "new": "Eva"}})
     assert seen == []
@@ -311,7 +310,7 @@ async def test_where_leaves_out_instances_and_never_sets():
     async def receiver(sender, instance, **kwargs):
         heard.append(instance)
 
-    signal = declared()
+    signal = Signal()
     signal.connect(receiver, Options(where=lambda one: one > 1))
     for one in (1, 2):
         await signal.send(sender="s", instance=one)
@@ -337,7 +336,7 @@ def again(name="receiver"):
 
 
 async def test_a_function_that_is_defined_again_disconnects_the_receiver_of_its_name():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
     signal.connect(a_receiver(seen))
     signal.connect(a_receiver(seen, "other"))
     assert signal.disconnect(again()) is True
@@ -435,7 +434,7 @@ async def test_a_keyword_without_a_value_is_none(name):
 
 
 async def test_receivers_do_not_share_their_keywords():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
 
     async def greedy(sender, **kwargs):
         kwargs.clear()
@@ -466,7 +465,7 @@ def test_a_schema_is_for_receivers_by_name():
 
 
 async def test_a_receiver_by_name_gets_the_name_as_its_sender():
-    seen, signal = [], declared()
+    seen, signal = [], Signal()
 
     async def receiver(sender, **kwargs):
         seen.append(sender)
