@@ -57,7 +57,7 @@ class Checker:
         self._model = model
         # A model with forward references is complete after this call, or raises pydantic's error.
         model.model_rebuild()
-        declared: Any = model.__pydantic_core_schema__
+        declared: Value = model.__pydantic_core_schema__
         self._definitions = _definitions(declared)
         self._schema = _inlined(declared, self._definitions)
         self._names = frozenset(model.model_fields)
@@ -136,14 +136,14 @@ class Checker:
 
     @cached_property
     def _defaults(self) -> SchemaValidator:
-        types: Any = {
+        types: Value = {
             name: (_declared_type(info), ...) for name, info in self._model.model_fields.items()
         }
         config = ConfigDict(**{**self._model.model_config, "title": None, "alias_generator": None})
         with warnings.catch_warnings():
             # Warnings about names of fields came with the declaration of the model.
             warnings.simplefilter("ignore")
-            plain: Any = create_model(self._model.__name__, __config__=config, **types)
+            plain: Value = create_model(self._model.__name__, __config__=config, **types)
         schema = plain.__pydantic_core_schema__
         definitions = _definitions(schema)
         return self._of_fields(_fields(_inlined(schema, definitions)), definitions)
@@ -152,7 +152,7 @@ class Checker:
         self, fields: Mapping[str, Schema], definitions: Definitions | None = None
     ) -> SchemaValidator:
         """Return the validator of a dictionary with any of the fields."""
-        parts: Any = {
+        parts: Value = {
             name: {"type": "typed-dict-field", "schema": schema, "required": False}
             for name, schema in fields.items()
         }
@@ -189,7 +189,7 @@ def remembering(model: type[BaseModel], schema: CoreSchema, initialise: str) -> 
     if schema["type"] == "definition-ref" or _is_memory(schema):
         return schema
     if schema["type"] != "model" or has_own_hook(model):
-        changed: Any = _initialised(dict(schema), initialise)
+        changed: Value = _initialised(dict(schema), initialise)
         schema = changed
     return core_schema.no_info_after_validator_function(remember_validation, schema)
 
@@ -258,11 +258,11 @@ def _run(validator: SchemaValidator, values: Values, trusted: Values) -> Row:
 # Schemas
 
 
-def _definitions(schema: Mapping[str, Any]) -> Definitions:
+def _definitions(schema: Mapping[str, Value]) -> Definitions:
     return {part["ref"]: part for part in schema.get("definitions", ())}
 
 
-def _inlined(schema: Mapping[str, Any], definitions: Definitions) -> Schema:
+def _inlined(schema: Mapping[str, Value], definitions: Definitions) -> Schema:
     """Return the schema of a model as a chain that ends at the fields.
 
     Without references, and without the memory of the instances, which a validation of a row does
@@ -326,7 +326,7 @@ def _passing_trusted(name: str, schema: Schema) -> Schema:
     return {"type": "function-wrap", "function": function, "schema": schema}
 
 
-def _is_memory(schema: Mapping[str, Any]) -> bool:
+def _is_memory(schema: Mapping[str, Value]) -> bool:
     function = schema.get("function")
     return isinstance(function, dict) and function.get("function") is remember_validation
 
@@ -355,7 +355,7 @@ def _is_of_application(part: object) -> bool:
 # Validators that look at other fields
 
 
-def _reads_data(schema: Mapping[str, Any]) -> bool:
+def _reads_data(schema: Mapping[str, Value]) -> bool:
     """Return whether a validator of the field gets the other fields."""
     function = schema.get("function")
     if isinstance(function, dict) and function["type"] == "with-info":

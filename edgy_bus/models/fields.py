@@ -64,7 +64,7 @@ class _Custom(Protocol):
     """A type with a schema of its own, which may have any form in the column."""
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any, /) -> Any: ...
+    def __get_pydantic_core_schema__(cls, source: Value, handler: Value, /) -> Value: ...
 
 
 _Plain = str | Decimal | uuid.UUID | dt.date | dt.time | dt.timedelta | PurePath | enum.Enum

@@ -151,7 +151,7 @@ class Operand:
         return dumped
 
 
-def _nearest(value: Any, least: Any, greatest: Any) -> Point:
+def _nearest(value: Value, least: Value, greatest: Value) -> Point:
     if value > greatest:
         return Point(greatest, 1)
     return Point(least, -1) if value < least else Point(value)
