@@ -9,8 +9,6 @@ import yaml
 from tests.style.parts import ROOT
 
 CONFIGURATION = (ROOT / "mkdocs.yml").read_text("utf-8")
-OPTIONAL = re.findall(r"^ *# - (\S+\.md)$", CONFIGURATION, re.MULTILINE)
-"""Pages whose line in the navigation waits for the page."""
 
 
 def pages_of(item: Any) -> list[str]:
@@ -35,11 +33,6 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_every_line_of_the_navigation_has_its_page(page: str) -> None:
     # ARCHITECTURE.md and its neighbours stand outside of docs/ (docs/site/hooks.py).
     assert (ROOT / "docs" / page).exists() or (ROOT / page).exists()
-
-
-@pytest.mark.parametrize("page", OPTIONAL)
-def test_a_line_waits_only_while_its_page_is_missing(page: str) -> None:
-    assert not (ROOT / "docs" / page).exists(), "remove the # of the line in mkdocs.yml"
 
 
 def test_the_glossary_has_the_words_of_the_architecture() -> None:
