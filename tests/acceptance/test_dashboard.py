@@ -110,10 +110,13 @@ async def test_200_models_and_10_000_letters_are_shown_in_pages(
 
 async def test_a_bus_is_shown_with_its_outboxes(shop: Shop) -> None:
     with shop.program("dashboard", "shop:bus", "--http", "0") as dashboard:
-        text = read(address_of(dashboard), "/")
+        address = address_of(dashboard)
+        assert "no database is known here" not in read(address, "/")
+        text = read(address, "/outboxes")
         assert "No outbox is known here" not in text
         assert shop.environment["SHOP_DATABASE"].partition(":")[0] in text
         assert "answers" in text
+        assert "No replay and no backfill is unfinished" in read(address, "/replays")
         assert dashboard.terminate() == 0, dashboard.output
 
 
