@@ -51,7 +51,7 @@ class Site:
 
     def __init__(self, database_url: str, redis_url: str, prefix: str) -> None:
         # SQLite waits for a lock as long as the URL says.
-        waits = "?timeout=0.2" if database_url.startswith("sqlite") else ""
+        waits = "?timeout=1" if database_url.startswith("sqlite") else ""
         self.database = edgy.Database(database_url + waits)
         options: Any = {"prefix": prefix, **QUICK}
         self.bus = edgy.Bus(
