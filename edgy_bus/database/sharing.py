@@ -182,8 +182,9 @@ class JoinedSession(Session):
         await self._inner.issue(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         self._is_open = False
 
-    async def begin(self, *, isolation: str | None, readonly: bool) -> None:  # noqa: ARG002
+    async def begin(self, *, isolation: str | None, readonly: bool) -> None:
         """Open a savepoint in the shared transaction."""
+        del isolation, readonly
         self._in_transaction = True
         await self._surely(self._begin())
 

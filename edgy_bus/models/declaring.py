@@ -84,28 +84,27 @@ def _registry_of(name: str, declared: object) -> Registry | None:
     )
 
 
+_NOT_ANNOTATED = ("model-field-missing-annotation", "model-field-overridden")
+"""Codes of pydantic's errors."""
+
+
 def check_attributes(model: str, attributes: Values) -> None:
-    """Check the attributes of a class that is about to be made: every field has an annotation.
+    """Check what pydantic would take, or refuse without a remedy, of a class about to be made.
 
     Raises `ModelError`.
     """
-    annotated = attributes.get("__annotations__", {})
     for name, value in attributes.items():
-        field = field_of(value) if isinstance(value, FieldInfo) else None
-        if field is None:
-            continue
-        if name.startswith("_"):
+        if name.startswith("_") and _declared_field(value) is not None:
             raise ModelError(
                 f"{model}.{name}: the name of a field begins with no underscore: call the field "
                 f"{name.lstrip('_') or 'value'!r}"
             )
-        if name not in annotated:
-            raise ModelError(
-                f"{model}.{name} has no annotation: write "
-                f"`{name}: {_annotation_of(field)} = edgy_bus.{_function_of(field)}(…)`"
-            )
-    if "Meta" in attributes and "Meta" not in annotated:
+    if "Meta" in attributes and "Meta" not in attributes.get("__annotations__", {}):
         _check_meta(model, attributes["Meta"], attributes.get("__qualname__", model))
+
+
+def _declared_field(value: object) -> Field | None:
+    return field_of(value) if isinstance(value, FieldInfo) else None
 
 
 def _annotation_of(field: Field) -> str:
@@ -137,18 +136,21 @@ def without_annotation(
     model: str, attributes: Values, error: PydanticUserError
 ) -> ModelError | None:
     """Return what pydantic's error about an attribute means; None for another error."""
-    if error.code != "model-field-missing-annotation":
+    if error.code not in _NOT_ANNOTATED:
         return None
-    annotated = attributes.get("__annotations__", {})
     for name, value in attributes.items():
-        # pydantic's text alone says which attribute it does not take.
-        if name not in annotated and (f"`{name} = " in str(error) or f"`{name}`" in str(error)):
+        # pydantic's text alone says which attribute it does not take, in every version of Python.
+        if not any(quoted in str(error) for quoted in (f"`{name} = ", f"`{name}`", f"'{name}'")):
+            continue
+        if (field := _declared_field(value)) is not None:
+            remedy = f"write `{name}: {_annotation_of(field)} = edgy_bus.{_function_of(field)}(…)`"
+        else:
             kind = type(value).__name__
-            return ModelError(
-                f"{model}.{name} has no annotation: for a field write "
-                f"`{name}: {kind} = edgy_bus.…Field(…)`, for an attribute of the class "
-                f"`{name}: ClassVar[{kind}] = …`"
+            remedy = (
+                f"for a field write `{name}: {kind} = edgy_bus.…Field(…)`, for an attribute of the "
+                f"class `{name}: ClassVar[{kind}] = …`"
             )
+        return ModelError(f"{model}.{name} has no annotation: {remedy}")
     return None
 
 

@@ -169,8 +169,9 @@ class FrozenRetry(Retry):
         """Return the policy of a receiver as it is in a test."""
         return cls(real.attempts, real.delay, real.factor, real.ceiling, real.jitter, real)
 
-    def wait(self, failed: int, chance: float | None = None) -> float | None:  # noqa: ARG002
+    def wait(self, failed: int, chance: float | None = None) -> float | None:
         """Return the longest wait of the policy, frozen."""
+        del chance
         wait = self.real.wait(failed, 0.0)
         return None if wait is None else _later(wait)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgy_bus.database import Database
     from edgy_bus.testing.inline_bus import InlineBus
     from edgy_bus.testing.redis import RedisOfTest
+    from edgy_bus.testing.servers import Server
 
 CHAOS = "edgy_bus_chaos"
 """The mark of tests that run under chaos, and the fixture with the mode of a test."""
@@ -101,7 +102,10 @@ def edgy_bus_app(pytestconfig: pytest.Config) -> "Bus":
 
 
 @pytest.fixture
-def bus(request: pytest.FixtureRequest, edgy_bus_chaos: str) -> "InlineBus":  # noqa: ARG001
+def bus(
+    request: pytest.FixtureRequest,
+    edgy_bus_chaos: str,  # noqa: ARG001 - pytest repeats the tests that ask for it, in each mode
+) -> "InlineBus":
     """Return the application's bus, in memory, driven by the test: `await bus.drain()`.
 
     Its databases are connected, have their tables, and are rolled back when the test ends.
@@ -116,7 +120,7 @@ def edgy_bus_database(request: pytest.FixtureRequest) -> "Database":
 
 
 @pytest.fixture(scope="session")
-def _edgy_bus_redis_server(pytestconfig: pytest.Config) -> Iterator[object]:
+def _edgy_bus_redis_server(pytestconfig: pytest.Config) -> "Iterator[Server]":
     from edgy_bus.errors import ServerNotFound
     from edgy_bus.testing.redis import SOURCES, found
 
@@ -127,17 +131,18 @@ def _edgy_bus_redis_server(pytestconfig: pytest.Config) -> Iterator[object]:
     try:
         server = found(where)
     except ServerNotFound as error:
+        # Documented: the tests of an application run on a laptop without a Redis, too.
         pytest.skip(str(error))
     yield server
     server.stop()
 
 
 @pytest.fixture
-def edgy_bus_redis(_edgy_bus_redis_server: object) -> "Iterator[RedisOfTest]":
+def edgy_bus_redis(_edgy_bus_redis_server: "Server") -> "Iterator[RedisOfTest]":
     """Return the URL of a Redis, and a prefix of the test's own; skip where no Redis is."""
     from edgy_bus.testing.redis import cleaned
 
-    with cleaned(_edgy_bus_redis_server) as redis:  # type: ignore[arg-type]
+    with cleaned(_edgy_bus_redis_server) as redis:
         yield redis
 
 

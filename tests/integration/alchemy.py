@@ -50,7 +50,7 @@ class User(Base):
     version: Mapped[int] = mapped_column()
     books: Mapped[list["Book"]] = relationship(cascade="all, delete-orphan", back_populates="owner")
     notes: Mapped[list["Note"]] = relationship(cascade="all, delete-orphan")
-    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+    __mapper_args__ = {"version_id_col": version}
 
 
 class Book(Base):
@@ -76,7 +76,7 @@ class Vehicle(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(sa.String(10))
     wheels: Mapped[int] = mapped_column(default=4)
-    __mapper_args__ = {"polymorphic_on": kind, "polymorphic_identity": "vehicle"}  # noqa: RUF012
+    __mapper_args__ = {"polymorphic_on": kind, "polymorphic_identity": "vehicle"}
 
 
 class Car(Vehicle):
@@ -85,14 +85,14 @@ class Car(Vehicle):
     __tablename__ = "cars"
     id: Mapped[int] = mapped_column(sa.ForeignKey("vehicles.id"), primary_key=True)
     doors: Mapped[int]
-    __mapper_args__ = {"polymorphic_identity": "car"}  # noqa: RUF012
+    __mapper_args__ = {"polymorphic_identity": "car"}
 
 
 class Bike(Vehicle):
     """Single table inheritance."""
 
     bell: Mapped[str | None]
-    __mapper_args__ = {"polymorphic_identity": "bike"}  # noqa: RUF012
+    __mapper_args__ = {"polymorphic_identity": "bike"}
 
 
 class Log(Base):
@@ -101,7 +101,7 @@ class Log(Base):
     __tablename__ = "logs"
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str]
-    __table_args__ = {"info": {"publish": False}}  # noqa: RUF012
+    __table_args__ = {"info": {"publish": False}}
 
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}

@@ -40,7 +40,7 @@ def test_a_password_with_a_slash() -> None:
     edgy.Bus("redis://:pass/word@localhost:6379/0")
 
 
-@pytest.mark.xfail(strict=True, reason="edgy_bus/brokers is frozen: the error names the port")
+@pytest.mark.xfail(strict=True, reason="the URL of Redis: the error blames the host or the port")
 @tells("the database", where="Redis URL", do="a number")
 def test_a_database_that_is_no_number() -> None:
     edgy.Bus("redis://localhost:6379/accounts")
@@ -343,7 +343,7 @@ async def test_a_blocking_call(database_file: str, redis_url: str, prefix: str) 
     await _work_and_block(edgy.Bus(redis_url, prefix=prefix), database_file)
 
 
-@pytest.mark.xfail(strict=True, reason="the runtime is frozen: with memory:// no thread looks on")
+@pytest.mark.xfail(strict=True, reason="with memory:// no thread looks on, so no line is named")
 @tells("loop.blocked", where="receiver=tests.mistakes.test_services", do="asyncio.to_thread")
 async def test_a_blocking_call_in_memory(database_file: str) -> None:
     await _work_and_block(edgy.Bus("memory://"), database_file)
@@ -368,7 +368,7 @@ async def test_a_return_value_that_is_no_outcome(database_file: str) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="an unknown field is None by contract, and the runtime's report is frozen"
+    strict=True, reason="an unknown field is None by contract, and no report names it"
 )
 @tells("'NoneType' object has no", where="instance.password", do="secret")
 async def test_a_secret_in_a_worker(database_file: str) -> None:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Protocol
 
+from sqlalchemy.util import await_only
+
 from edgy_bus.errors import OperationError
 from edgy_bus.sources import Value
 
@@ -26,9 +28,6 @@ class AsyncCaller:
 
     def wait_for(self, call: Call) -> None:
         """Run a coroutine in the caller's task, with its context variables."""
-        # Needs greenlet, which programs without asynchronous sessions may lack.
-        from sqlalchemy.util import await_only  # noqa: PLC0415
-
         await_only(call)
 
     def notify(self, callback: Callable[[], None]) -> None:
