@@ -11,15 +11,13 @@ from sqlalchemy.orm.attributes import instance_state, set_attribute
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from edgy_bus.errors import OperationError
+from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE, Changed, updated
 from edgy_bus.integrations.sqlalchemy import rows
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.rows import Identity, Rows
-from edgy_bus.sources import RowChange, Value, Values
-from edgy_bus.sources.changes import differ
+from edgy_bus.sources import RowChange, Value
 
 Models = Mapping[ClassMapper, MappedModel]
-
-SAVE, UPDATE, DELETE = "save", "update", "delete"
 
 _UNSET = object()
 
@@ -31,14 +29,6 @@ class Step(NamedTuple):
     action: str
     target: Value
     assigned: Sequence[str] = ()
-
-
-class Changed(NamedTuple):
-    """Changes of rows of a model that the same signal reports."""
-
-    model: MappedModel
-    action: str
-    changes: Sequence[RowChange]
 
 
 Answers = dict[tuple[MappedModel, str], bool]
@@ -149,7 +139,7 @@ def check_fixed(model: MappedModel, names: Sequence[str]) -> None:
             )
 
 
-def changes_of(session: Session, flush: Flush) -> Iterator[Changed]:
+def changes_of(session: Session, flush: Flush) -> Iterator[Changed[MappedModel]]:
     """Yield the changes of a flush, in its order. Reads the rows that were written."""
     # Read back, because the database may store another value than it was given, and makes defaults.
     written = _read(session, flush.steps)
@@ -190,22 +180,6 @@ def _described(
         else:
             # Without a row that was locked before, nobody knows the old values.
             yield step, UPDATE, updated(model, before or {}, row, step.assigned)
-
-
-def updated(model: MappedModel, before: Values, row: Values, names: Sequence[str]) -> RowChange:
-    """Return the change of an updated row.
-
-    Args:
-        model: the model of the row.
-        before: the row as it was locked.
-        row: the row after the change.
-        names: the attributes that the statement wrote.
-    """
-    # Defaults, version counters and triggers of the database write more than the statement says.
-    old, new = model.stored(before), model.stored(row)
-    differing = {name for name in old if differ(old[name], new[name])}
-    written = [name for name in model.public if name in names or name in differing]
-    return RowChange(model.key_of(row), row, before, written)
 
 
 def _identity(step: Step) -> Identity:

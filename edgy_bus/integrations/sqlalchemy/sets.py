@@ -6,14 +6,9 @@ from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 from sqlalchemy.orm import ORMExecuteState
 
 from edgy_bus.errors import OperationError
+from edgy_bus.integrations.row_changes import DELETE, Changed, updated
 from edgy_bus.integrations.sqlalchemy import rows
-from edgy_bus.integrations.sqlalchemy.flushing import (
-    DELETE,
-    Changed,
-    check_fixed,
-    connection_of,
-    updated,
-)
+from edgy_bus.integrations.sqlalchemy.flushing import check_fixed, connection_of
 from edgy_bus.integrations.sqlalchemy.gate import UNPUBLISHED
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.rows import Identity, Rows
@@ -84,9 +79,9 @@ class SetChange:
         statement: Value = self._state.statement
         return statement.where(self._among(keys))
 
-    def changed(self) -> list[Changed]:
+    def changed(self) -> list[Changed[MappedModel]]:
         """Return the changes, after the statement."""
-        changed = []
+        changed: list[Changed[MappedModel]] = []
         for model, before in self._before.items():
             connection = connection_of(self._state.session, model)
             after = rows.read(connection, model, before)
