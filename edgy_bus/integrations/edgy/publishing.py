@@ -1,0 +1,202 @@
+"""Publish the statements of a database: the gate through which all of them pass."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Protocol
+from weakref import WeakKeyDictionary, WeakSet
+
+from sqlalchemy import Connection, Delete, Engine, Insert, Table, Update, event
+
+from edgy_bus.errors import OperationError
+from edgy_bus.integrations.edgy import gate
+from edgy_bus.integrations.edgy.changing import Execution, action_of
+from edgy_bus.integrations.edgy.describing import EdgyModel
+from edgy_bus.integrations.edgy.journals import Journal, Page
+from edgy_bus.integrations.edgy.reporting import Reporter
+from edgy_bus.integrations.edgy.statements import Change, Parameters
+from edgy_bus.integrations.sqlalchemy.announcing import wants
+from edgy_bus.integrations.sqlalchemy.calling import Call
+from edgy_bus.integrations.sqlalchemy.gate import UNPUBLISHED
+from edgy_bus.outbox.statements import POSTGRESQL
+from edgy_bus.sources import EventWriter, Value
+
+Execute = Callable[[Value, Value, Value], Value]
+"""The method of a connection of databasez that executes a statement."""
+
+required: ContextVar[Value] = ContextVar("edgy_bus_edgy_connection", default=None)
+"""The connection that statements have to use: inside of a receiver with an inbox."""
+
+
+class Publishing(Protocol):
+    """The part of a source that its publisher uses."""
+
+    writer: EventWriter
+
+    @property
+    def models(self) -> Mapping[str, EdgyModel]:
+        """Return the models by the keys of their tables."""
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        """Call a function that belongs to the event loop of the bus, some time."""
+
+
+class Publisher:
+    """Executes the statements of the connections of a database.
+
+    Connections and transactions are those of databasez's backend.
+
+    Args:
+        source: the source.
+    """
+
+    def __init__(self, source: Publishing) -> None:
+        self._source = source
+        self._journals: WeakKeyDictionary[Value, Journal] = WeakKeyDictionary()
+        self._engines: WeakSet[Engine] = WeakSet()
+
+    def journal(self, connection: Value) -> Journal:
+        """Return what the open transactions of a connection have done."""
+        return self._journals.setdefault(connection, Journal())
+
+    def watch(self, connection: Value) -> None:
+        """Look at all statements of a connection's engine from now on."""
+        engine: Engine = connection.async_connection.sync_engine
+        if engine not in self._engines:
+            self._engines.add(engine)
+            event.listen(engine, "before_cursor_execute", self._check)
+
+    def stop(self) -> None:
+        """Look at no statements any more."""
+        for engine in self._engines:
+            event.remove(engine, "before_cursor_execute", self._check)
+        self._engines.clear()
+
+    def _check(
+        self, _: Connection, __: object, statement: str, ___: object, context: Value, ____: bool
+    ) -> None:
+        tables = {model.table_name.lower() for model in self._source.models.values()}
+        gate.check(statement, context.execution_options, tables)
+
+    async def execute(
+        self, connection: Value, statement: Value, parameters: Value, execute: Execute
+    ) -> Value:
+        """Execute a statement, with its events if it changes rows of a published table.
+
+        Args:
+            connection: the connection.
+            statement: the statement.
+            parameters: its parameters.
+            execute: executes other statements.
+        """
+        model = self._model_of(statement)
+        if model is None:
+            return await execute(connection, statement, parameters)
+        self._check_connection(connection, model)
+        if not self._is_wanted(model, statement):
+            return await execute(connection, gate.published(statement), parameters)
+        return await self._publish(connection, model, statement, parameters)
+
+    def _model_of(self, statement: Value) -> EdgyModel | None:
+        """Return the model whose rows a statement changes."""
+        if not isinstance(statement, Insert | Update | Delete):
+            return None
+        # An alias has no place in INSERT; a join belongs to other databases.
+        if not isinstance(statement.table, Table):
+            return None
+        if statement.get_execution_options().get(UNPUBLISHED):
+            return None
+        return self._source.models.get(statement.table.key)
+
+    def _check_connection(self, connection: Value, model: EdgyModel) -> None:
+        needed = required.get()
+        if needed is not None and needed is not connection:
+            raise OperationError(
+                f"a receiver with an inbox changes rows of {model.name} in another task than its "
+                "own, so the change would not be in the receiver's transaction: await the "
+                "operation in the receiver itself"
+            )
+
+    def _is_wanted(self, model: EdgyModel, statement: Change) -> bool:
+        action, writer = action_of(statement), self._source.writer
+        before = model.signals[f"pre_{action}"]
+        asks = bool(before.receivers) or writer.records(model, before.name)
+        return asks or wants(writer, model, action)
+
+    async def _publish(
+        self, connection: Value, model: EdgyModel, statement: Change, parameters: Parameters
+    ) -> Value:
+        async def call(receiver: Call) -> None:
+            async with _lent(connection.owner):
+                await receiver
+
+        reporter = Reporter(
+            self._source.writer,
+            connection.async_connection,
+            model,
+            self.journal(connection),
+            call,
+        )
+        execution = Execution(connection.async_connection, model, reporter)
+        async with self._transaction(connection):
+            return await execution.run(statement, parameters)
+
+    @asynccontextmanager
+    async def _transaction(self, connection: Value) -> AsyncIterator[None]:
+        """Open a transaction, or a savepoint in the open transaction.
+
+        Without an open transaction, databasez commits each statement by itself.
+        """
+        options = {}
+        is_root = not self.journal(connection).is_open
+        if is_root:
+            # SQLAlchemy believes that a transaction is open, whose statements are committed.
+            await connection.async_connection.commit()
+            if connection.async_connection.dialect.name == POSTGRESQL:
+                # The level of a single statement; databasez would take SERIALIZABLE.
+                options["isolation_level"] = "READ COMMITTED"
+        transaction = connection.transaction()
+        await transaction.start(is_root=is_root, **options)
+        try:
+            yield
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await transaction.commit()
+
+    async def committed(self, page: Page | None) -> None:
+        """Wake the relay, and call the receivers that waited for the commit."""
+        if page is None:
+            return
+        writer: Value = self._source.writer
+        if page.has_written:
+            self._source.notify(writer.ring)
+        for later in page.later:
+            # In a task of its own, which has a connection of its own: databasez has not taken the
+            # transaction off this connection yet.
+            await asyncio.create_task(later())
+
+
+@asynccontextmanager
+async def _lent(connection: Value) -> AsyncIterator[None]:
+    """Let a receiver use the connection, whose statement waits for the receiver meanwhile."""
+    lock: asyncio.Lock = connection._query_lock
+    lock.release()
+    try:
+        yield
+    finally:
+        await _taken_back(lock)
+
+
+async def _taken_back(lock: asyncio.Lock) -> None:
+    """Acquire a lock, also if the task is cancelled: databasez releases the lock in any case."""
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            await lock.acquire()
+            break
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
