@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from edgy_bus.errors import OperationError
 from edgy_bus.integrations.edgy import statements
 from edgy_bus.integrations.edgy.answers import Answer, answer_insert, returning_all
+from edgy_bus.integrations.edgy.cascades import Cascade, Models
 from edgy_bus.integrations.edgy.describing import EdgyModel
 from edgy_bus.integrations.edgy.gate import published
 from edgy_bus.integrations.edgy.reporting import Reporter
@@ -33,12 +34,16 @@ class Execution:
         connection: the connection.
         model: the model of the statement's table.
         reporter: asks and tells receivers, and writes events.
+        models: the published models, whose rows may follow a deletion.
     """
 
-    def __init__(self, connection: AsyncConnection, model: EdgyModel, reporter: Reporter) -> None:
+    def __init__(
+        self, connection: AsyncConnection, model: EdgyModel, reporter: Reporter, models: Models
+    ) -> None:
         self._connection = connection
         self._model = model
         self._reporter = reporter
+        self._models = models
 
     async def run(self, statement: Change, parameters: Parameters) -> AnyResult:
         """Execute the statement; return what its caller expects."""
@@ -49,34 +54,33 @@ class Execution:
         return await self._change_each(statement, parameters)
 
     async def _insert(self, statement: Insert, parameters: Parameters) -> AnyResult:
-        if self._reporter.asks(SAVE):
+        model, reporter = self._model, self._reporter
+        if reporter.asks(model, SAVE):
             for values in list(statements.new_rows(statement, parameters)):
-                await self._reporter.ask(SAVE, values, values)
+                await reporter.ask(model, SAVE, values, values)
         table: Value = statement.table
         inserting = published(returning_all(statement, table))
         result = await self._connection.execute(inserting, parameters)
         answer, rows = answer_insert(statement, table, result)
-        await self._reporter.report(
-            SAVE, [RowChange(self._model.key_of(row), row) for row in map(self._public, rows)]
-        )
+        public = [{name: row[name] for name in model.public} for row in rows]
+        await reporter.report(model, SAVE, [RowChange(model.key_of(row), row) for row in public])
         return answer
-
-    def _public(self, row: Values) -> Values:
-        return {name: row[name] for name in self._model.public}
 
     async def _change(self, statement: Update | Delete, parameters: Values) -> AnyResult:
         """Execute an UPDATE or a DELETE that has a condition."""
         rows = self._rows(statement)
         values, names = _assigned(statement, parameters)
+        # A key that SQL computes could give the key of a row to another row.
+        if any(name in names and name not in values for name in self._model.keys):
+            raise _key_changes(self._model)
         exclusive = self._is_exclusive(statement, names)
         before = await rows.lock(statement.whereclause, parameters, exclusive=exclusive)
-        for row in before.values():
-            await self._ask(statement, row, values)
+        cascade = await self._ask(statement, before, dict.fromkeys(before, values))
         # Limited to the rows that are locked: a row that has come to match since then is not
         # locked, and its old values are not known.
         limited = statement.where(rows.among(before))
         result = await self._connection.execute(published(limited), parameters)
-        await self._report(statement, rows, before, dict.fromkeys(before, names))
+        await self._report(rows, before, dict.fromkeys(before, names), cascade)
         return result
 
     async def _change_each(
@@ -101,14 +105,14 @@ class Execution:
         names = [name for _, of_row in assigned.values() for name in of_row]
         exclusive = self._is_exclusive(statement, names)
         before = await rows.lock(rows.among(parameters), exclusive=exclusive)
-        for key, row in before.items():
-            await self._ask(statement, row, assigned[key][0])
         if not before:
             return Answer([], [], 0)
+        values = {key: assigned[key][0] for key in before}
+        cascade = await self._ask(statement, before, values)
         present = [parameters[key] for key in before]
         result = await self._connection.execute(published(statement), present)
-        of_rows = {key: assigned[key][1] for key in before}
-        await self._report(statement, rows, before, of_rows)
+        written = {key: assigned[key][1] for key in before}
+        await self._report(rows, before, written, cascade)
         return result
 
     def _rows(self, statement: Update | Delete) -> TableRows:
@@ -118,39 +122,59 @@ class Execution:
     def _is_exclusive(self, statement: Change, names: Sequence[str]) -> bool:
         return isinstance(statement, Delete) or not self._model.unique.isdisjoint(names)
 
-    async def _ask(self, statement: Change, row: Values, values: Values) -> None:
-        action = action_of(statement)
-        if self._reporter.asks(action):
-            await self._reporter.ask(action, row, values)
+    async def _ask(
+        self, statement: Change, before: Rows, values: Mapping[Identity, Values]
+    ) -> Cascade:
+        """Ask the receivers of all rows that will change; return those that follow."""
+        cascade = Cascade(self._connection, self._models)
+        if isinstance(statement, Delete):
+            await cascade.lock(self._model, before)
+        await self._reporter.ask_each(self._model, action_of(statement), before, values)
+        for model, rows in cascade.before.items():
+            deleted = {key: row for key, row in rows.items() if key in cascade.deleted[model]}
+            others = {key: row for key, row in rows.items() if key not in deleted}
+            await self._reporter.ask_each(model, DELETE, deleted, {})
+            await self._reporter.ask_each(model, UPDATE, others, {})
+        return cascade
 
     async def _report(
         self,
-        statement: Update | Delete,
         rows: TableRows,
         before: Rows,
         names: Mapping[Identity, Sequence[str]],
+        cascade: Cascade,
     ) -> None:
-        after = await rows.read(before)
-        if isinstance(statement, Delete):
-            # A trigger may have refused to delete a row without an error.
-            gone = [before[key] for key in before if key not in after]
-            changes = [RowChange(self._model.key_of(row), row) for row in gone]
-        else:
-            changes = [self._updated(key, before[key], after, names[key]) for key in before]
-        await self._reporter.report(action_of(statement), changes)
+        await self._report_rows(self._model, before, await rows.read(before), names)
+        for model, following in cascade.before.items():
+            after = await cascade.rows(model).read(following)
+            await self._report_rows(model, following, after, {})
 
-    def _updated(
-        self, key: Identity, before: Values, after: Rows, names: Sequence[str]
-    ) -> RowChange:
-        if key not in after:
-            raise OperationError(
-                f"this statement changes the key of a row of {self._model.name}: events of the row "
-                "would continue under another name. Delete the row, and insert another"
-            )
-        return updated(self._model, before, after[key], names)
+    async def _report_rows(
+        self,
+        model: EdgyModel,
+        before: Rows,
+        after: Rows,
+        names: Mapping[Identity, Sequence[str]],
+    ) -> None:
+        """Report rows that are gone, and rows that were written or are others than before."""
+        gone = [row for key, row in before.items() if key not in after]
+        if gone and any(names.values()):
+            raise _key_changes(model)
+        changes = [RowChange(model.key_of(row), row) for row in gone]
+        await self._reporter.report(model, DELETE, changes)
+        written = [key for key in after if names.get(key) or before[key] != after[key]]
+        changes = [updated(model, before[key], after[key], names.get(key, ())) for key in written]
+        await self._reporter.report(model, UPDATE, changes)
 
 
 def _assigned(statement: Update | Delete, parameters: Values) -> tuple[Values, Sequence[str]]:
     if isinstance(statement, Update):
         return statements.assigned(statement, parameters)
     return {}, ()
+
+
+def _key_changes(model: EdgyModel) -> OperationError:
+    return OperationError(
+        f"this statement changes the key of a row of {model.name}: events of the row would "
+        "continue under another name. Delete the row, and insert another"
+    )

@@ -43,9 +43,13 @@ def _connections(base: Value, publisher: Publisher) -> type:
 def _transactions(base: Value, publisher: Publisher) -> type:
     async def start(self: Value, is_root: bool, **options: Value) -> None:
         connection = self.async_connection
-        is_outermost = not connection.in_transaction()
+        self.edgy_bus_is_outermost = not connection.in_transaction()
+        if self.edgy_bus_is_outermost and "isolation_level" in options:
+            # databasez asks the server for the level, which knows nothing of statements that
+            # commit themselves: with the level of the server, there would be no transaction.
+            await connection.execution_options(isolation_level=options["isolation_level"])
         await base.start(self, is_root, **options)
-        if is_outermost and connection.dialect.name == SQLITE:
+        if self.edgy_bus_is_outermost and connection.dialect.name == SQLITE:
             # Python's driver begins at the first change only: a savepoint before it would be the
             # transaction, and its release a commit that nothing can roll back.
             await connection.exec_driver_sql("BEGIN")
@@ -58,11 +62,24 @@ def _transactions(base: Value, publisher: Publisher) -> type:
         except BaseException:
             journal.roll_back(self)
             raise
+        finally:
+            await _restore(self)
         await publisher.committed(journal.commit(self))
 
     async def rollback(self: Value) -> None:
         publisher.journal(self.connection).roll_back(self)
-        await base.rollback(self)
+        try:
+            await base.rollback(self)
+        finally:
+            await _restore(self)
 
     methods = {"start": start, "commit": commit, "rollback": rollback, _BASE: base}
     return type("PublishingTransaction", (base,), methods)
+
+
+async def _restore(transaction: Value) -> None:
+    """Give a connection the isolation level of its database again, after a transaction."""
+    # For the same reason as above: later statements would wait for a commit that never comes.
+    connection, level = transaction.async_connection, transaction.root.options["isolation_level"]
+    if transaction.edgy_bus_is_outermost and connection is not None:
+        await connection.execution_options(isolation_level=level)

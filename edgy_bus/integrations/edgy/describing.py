@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Never
 
 from pydantic import TypeAdapter
 from sqlalchemy import Column, Dialect
 
 from edgy_bus.codec import dumps, key_text
-from edgy_bus.errors import ModelError, SignalError
+from edgy_bus.errors import ModelError, OperationError, SignalError
 from edgy_bus.integrations.sqlalchemy.values import Conversion, Convert
 from edgy_bus.signals import Broadcaster, Signal
 from edgy_bus.sources import Key, Value, Values
@@ -127,24 +128,25 @@ class EdgyModel:
         return dumps([stored[name] for name in self.keys]).decode()
 
     def read(self, row: Values) -> Value:
-        """Return an instance of the row that an event contains.
-
-        Secret fields are missing, as in a query with `exclude_secrets()`, and are never loaded.
-        """
+        """Return an instance of the row that an event contains."""
         # An event of an earlier release of the program may have a column that is gone.
         conversions = self._conversions
         values = {name: conversions[name].load(row[name]) for name in row if name in conversions}
         return self.instance(values)
 
     def instance(self, values: Values) -> Value:
-        """Return an instance with values of the columns, as if a query had returned the row."""
-        secrets = self.sender.meta.secret_fields
-        # Edgy represents rows of which a part is known by its proxy models, too.
-        is_complete = all(name in values for name in self.columns)
-        made_by = self.sender if is_complete else self.sender.proxy_model
-        instance = made_by(**values, __phase__="init_db")
-        instance.__no_load_trigger_attrs__.update(secrets)
-        # The row may have changed since the event: fields that are missing stay missing.
+        """Return an instance with values of the columns, as if a query had returned the row.
+
+        Fields without a value are missing: those that are secret, and those that the database
+        makes. Reading them loads nothing, because the row may have changed since.
+        """
+        if all(name in values for name in self.columns):
+            instance = self.sender(**values, __phase__="init_db")
+        else:
+            # Edgy's proxies allow missing fields, but are no instances of the class.
+            instance = self.sender.proxy_model(**values, __phase__="init_db")
+            object.__setattr__(instance, "__class__", self.sender)
+            object.__setattr__(instance, "real_save", _refuse_to_save)
         instance._db_loaded = True
         return instance
 
@@ -179,6 +181,15 @@ class _PublicFields(Collection[str]):
 
     def __len__(self) -> int:
         return len(self._model.public)
+
+
+async def _refuse_to_save(**_: Value) -> Never:
+    # Edgy would write the defaults of the missing fields over what the row has.
+    raise OperationError(
+        "this instance of a receiver knows a part of its row, because secret fields stay in the "
+        "database, and save() would write defaults over the rest: use update(field=…), or query "
+        "the row"
+    )
 
 
 async def _refuse_to_send(

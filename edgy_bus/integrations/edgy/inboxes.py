@@ -36,6 +36,7 @@ class EdgyInbox:
     def __init__(self, connected: Value, database: Database) -> None:
         self._connected = connected
         self._database = database
+        self._is_prepared = False
 
     @property
     def dialect(self) -> Dialect:
@@ -48,6 +49,9 @@ class EdgyInbox:
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
+        # A receiver may be connected after the start of the bus.
+        if not self._is_prepared:
+            await self.prepare()
         options = {}
         if self.dialect.name == POSTGRESQL:
             # Rows are compared under their locks; databasez would take SERIALIZABLE.
@@ -56,7 +60,7 @@ class EdgyInbox:
             connection = database.connection()
             async with connection, connection.transaction(**options):
                 # Edgy starts tasks in some operations, and their connections are others.
-                token = required.set(connection._get_connection_backend())
+                token = required.set(connection)
                 try:
                     yield
                 finally:
@@ -66,13 +70,14 @@ class EdgyInbox:
         self, statement: Executable, parameters: Mapping[str, Value] | None = None
     ) -> Rows:
         """Run a statement in the open transaction."""
-        backend = required.get()
-        if backend is None:
+        connection = required.get()
+        if connection is None:
             raise ConfigurationError("the inbox has no open transaction here")
-        result = await backend.async_connection.execute(statement, parameters)
+        result = await connection.async_connection.execute(statement, parameters)
         return Rows([dict(row) for row in result.mappings()])
 
     async def prepare(self) -> None:
         """Create the table of the inbox if it is missing."""
         # Workers do so for inboxes of this library's own databases.
         await prepare(self._database, TABLES)
+        self._is_prepared = True

@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Delete, Engine, Insert, Table, Update, event
 
 from edgy_bus.errors import OperationError
 from edgy_bus.integrations.edgy import gate
+from edgy_bus.integrations.edgy.cascades import following
 from edgy_bus.integrations.edgy.changing import Execution, action_of
 from edgy_bus.integrations.edgy.describing import EdgyModel
 from edgy_bus.integrations.edgy.journals import Journal, Page
 from edgy_bus.integrations.edgy.reporting import Reporter
 from edgy_bus.integrations.edgy.statements import Change, Parameters
-from edgy_bus.integrations.sqlalchemy.announcing import wants
+from edgy_bus.integrations.row_changes import DELETE, UPDATE
+from edgy_bus.integrations.sqlalchemy.announcing import is_silent, wants
 from edgy_bus.integrations.sqlalchemy.calling import Call
 from edgy_bus.integrations.sqlalchemy.gate import UNPUBLISHED
 from edgy_bus.outbox.statements import POSTGRESQL
@@ -26,7 +28,7 @@ Execute = Callable[[Value, Value, Value], Value]
 """The method of a connection of databasez that executes a statement."""
 
 required: ContextVar[Value] = ContextVar("edgy_bus_edgy_connection", default=None)
-"""The connection that statements have to use: inside of a receiver with an inbox."""
+"""The connection, in databasez, of a receiver with an inbox: its changes have to use it."""
 
 
 class Publishing(Protocol):
@@ -111,7 +113,7 @@ class Publisher:
 
     def _check_connection(self, connection: Value, model: EdgyModel) -> None:
         needed = required.get()
-        if needed is not None and needed is not connection:
+        if needed is not None and needed is not connection.owner:
             raise OperationError(
                 f"a receiver with an inbox changes rows of {model.name} in another task than its "
                 "own, so the change would not be in the receiver's transaction: await the "
@@ -119,10 +121,18 @@ class Publisher:
             )
 
     def _is_wanted(self, model: EdgyModel, statement: Change) -> bool:
-        action, writer = action_of(statement), self._source.writer
-        before = model.signals[f"pre_{action}"]
-        asks = bool(before.receivers) or writer.records(model, before.name)
-        return asks or wants(writer, model, action)
+        if not isinstance(statement, Delete):
+            return self._is_noticed(model, action_of(statement))
+        return any(
+            self._is_noticed(each, action)
+            for each in following(self._source.models, model)
+            for action in (UPDATE, DELETE)
+        )
+
+    def _is_noticed(self, model: EdgyModel, action: str) -> bool:
+        """Return whether somebody is asked or told, before or after a change."""
+        writer = self._source.writer
+        return wants(writer, model, action) or not is_silent(writer, model, action)
 
     async def _publish(
         self, connection: Value, model: EdgyModel, statement: Change, parameters: Parameters
@@ -131,14 +141,9 @@ class Publisher:
             async with _lent(connection.owner):
                 await receiver
 
-        reporter = Reporter(
-            self._source.writer,
-            connection.async_connection,
-            model,
-            self.journal(connection),
-            call,
-        )
-        execution = Execution(connection.async_connection, model, reporter)
+        session = connection.async_connection
+        reporter = Reporter(self._source.writer, session, self.journal(connection), call)
+        execution = Execution(session, model, reporter, self._source.models)
         async with self._transaction(connection):
             return await execution.run(statement, parameters)
 

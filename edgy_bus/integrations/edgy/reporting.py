@@ -1,12 +1,13 @@
 """Ask receivers before a change, and report the change: events, and receivers that run here."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgy_bus.errors import OperationError, SkipOperation
 from edgy_bus.integrations.edgy.describing import EdgyModel
 from edgy_bus.integrations.edgy.journals import Journal
+from edgy_bus.integrations.edgy.rows import Identity, Rows
 from edgy_bus.integrations.row_changes import SAVE, Changed
 from edgy_bus.integrations.sqlalchemy.announcing import Intent, deliveries, is_silent
 from edgy_bus.integrations.sqlalchemy.calling import Call
@@ -18,12 +19,11 @@ CallHere = Callable[[Call], Awaitable[None]]
 
 
 class Reporter:
-    """The receivers and the events of a model, during the execution of a statement.
+    """The receivers and the events of rows, during the execution of a statement.
 
     Args:
         writer: makes events, and says which signals go to the broker.
         connection: the connection of the statement.
-        model: the model.
         journal: what the connection's open transactions have done.
         call: calls receivers.
     """
@@ -32,24 +32,31 @@ class Reporter:
         self,
         writer: EventWriter,
         connection: AsyncConnection,
-        model: EdgyModel,
         journal: Journal,
         call: CallHere,
     ) -> None:
         self._writer = writer
         self._connection = connection
-        self._model = model
         self._journal = journal
         self._call = call
 
-    def asks(self, action: str) -> bool:
+    def asks(self, model: EdgyModel, action: str) -> bool:
         """Return whether somebody is asked or told before a change."""
-        return not is_silent(self._writer, self._model, action)
+        return not is_silent(self._writer, model, action)
 
-    async def ask(self, action: str, row: Values, values: Values) -> None:
+    async def ask_each(
+        self, model: EdgyModel, action: str, rows: Rows, values: Mapping[Identity, Values]
+    ) -> None:
+        """Run the `pre_*` receivers of rows that exist; see `ask`."""
+        if self.asks(model, action):
+            for key, row in rows.items():
+                await self.ask(model, action, row, values.get(key, {}))
+
+    async def ask(self, model: EdgyModel, action: str, row: Values, values: Values) -> None:
         """Run the `pre_*` receivers of a row. What a receiver raises reaches the caller.
 
         Args:
+            model: the model of the row.
             action: what is about to happen to the row.
             row: the row as it is; the values of a new row.
             values: the values that will be written.
@@ -57,7 +64,6 @@ class Reporter:
         Raises:
             OperationError: for a receiver that skips or changes the operation.
         """
-        model = self._model
         instance = model.instance(row)
         key = model.key_of(row) if action != SAVE else None
         intent = Intent(model, action, instance, values, key, row)
@@ -75,21 +81,24 @@ class Reporter:
         if self._writer.records(model, intent.signal):
             intent.announce(self._writer)
 
-    def _cannot(self, intent: Intent, what: str, instead: str) -> OperationError:
+    @staticmethod
+    def _cannot(intent: Intent, what: str, instead: str) -> OperationError:
         return OperationError(
-            f"a receiver of {intent.signal} of {self._model.name} has {what} the operation. Edgy "
+            f"a receiver of {intent.signal} of {intent.model.name} has {what} the operation. Edgy "
             f"has made its statement by then, which can be refused only: {instead}"
         )
 
-    async def report(self, action: str, changes: Sequence[RowChange]) -> None:
+    async def report(self, model: EdgyModel, action: str, changes: Sequence[RowChange]) -> None:
         """Write the events of changes, and call the receivers that run here."""
         if not changes:
             return
         writer: Value = self._writer
-        changed = Changed[SourceModel](self._model, action, changes)
+        changed = Changed[SourceModel](model, action, changes)
         signal = f"post_{action}"
-        if writer.records(self._model, signal):
-            events = writer.events(self._model, signal, changes)
+        if model.signals[signal].is_muted:
+            return
+        if writer.records(model, signal):
+            events = writer.events(model, signal, changes)
             await self._connection.run_sync(append, events)
             self._journal.note_events()
         self._journal.defer(deliveries(writer, changed, on_commit=True))

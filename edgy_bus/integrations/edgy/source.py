@@ -87,7 +87,7 @@ class EdgySource:
         url = database or address_of(registry.database.url.sqla_url, "registries")
         # The relay reads the outbox with connections of its own, beside those of the registry.
         self.database: Database = RegistryDatabase(url, registry)
-        self.metadata: MetaData = registry.metadata
+        self.metadata: MetaData = registry.metadata_by_name[None]
         self.writer: EventWriter = LocalWriter(self.database)
         self.models: dict[str, EdgyModel] = {}
         self._on_model: list[OnModel] = []
