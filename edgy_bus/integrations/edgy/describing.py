@@ -174,13 +174,21 @@ class _PublicFields(Collection[str]):
         self._model = model
 
     def __contains__(self, name: object) -> bool:
-        return name in self._model.public
+        return name in self._names()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._model.public)
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return len(self._model.public)
+        return len(self._names())
+
+    def _names(self) -> Collection[str]:
+        try:
+            return self._model.public
+        except LookupError:
+            # A class that the class refers to is not declared yet.
+            meta = self._model.sender.meta
+            return set(meta.fields).difference(meta.secret_fields)
 
 
 async def _refuse_to_save(**_: Value) -> Never:

@@ -92,9 +92,13 @@ class EdgySource:
         self.models: dict[str, EdgyModel] = {}
         self._on_model: list[OnModel] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        registry.register_callback(None, self._describe)
+        self._is_closed = False
+        for sender in _names(registry).values():
+            self._describe(sender)
         for model in self.models.values():
             model.check()
+        # Edgy calls it for the present models as well.
+        registry.register_callback(None, self._describe)
         self._publisher = Publisher(self)
         install(registry.database.backend, self._publisher)
         bus.on_start(self._begin)
@@ -103,6 +107,7 @@ class EdgySource:
 
     def close(self) -> None:
         """Publish nothing any more, so that a test can publish the registry to another bus."""
+        self._is_closed = True
         _published.pop(self._registry, None)
         uninstall(self._registry.database.backend)
         self._publisher.stop()
@@ -157,7 +162,8 @@ class EdgySource:
                 )
 
     def _describe(self, sender: Value) -> None:
-        if sender.__name__ in self._excluded:
+        is_known = any(model.sender is sender for model in self.models.values())
+        if self._is_closed or is_known or sender.__name__ in self._excluded:
             return
         check_model(sender, self._registry)
         # The receivers of a class stay where the class is published to another bus, in a test.
