@@ -30,16 +30,19 @@ class Color(Enum):
 
 def database_of(url: str) -> Any:
     """An Edgy database for a URL of a test, whose schema is the test's own on PostgreSQL."""
-    kind, _, address = url.partition("://")
-    address, _, query = address.partition("?")
-    if kind == "sqlite":
+    address, _, query = url.partition("?")
+    if address.startswith("sqlite"):
         return edgy.Database(url)
-    driver = os.environ.get("EDGY_DRIVER", "asyncpg")
     schema = query.partition("=")[2]
-    options = {"server_settings": {"search_path": schema}}
-    if driver == "psycopg":
+    options: dict[str, Any] = {"server_settings": {"search_path": schema}}
+    if "+psycopg" in address:
         options = {"options": f"-c search_path={schema}"}
-    return edgy.Database(f"postgresql+{driver}://{address}", connect_args=options)
+    return edgy.Database(address, connect_args=options)
+
+
+def address_of(url: str) -> str:
+    """The URL of a test for the relay."""
+    return url.replace("+asyncpg", "").replace("+psycopg", "")
 
 
 class Models:
@@ -139,7 +142,7 @@ async def open_shop(url: str, **options: Any) -> AsyncIterator[Shop]:
         working=WorkerSettings(block=0.05),
         **options,
     )
-    source = publish(models.registry, bus, exclude=[models.Log], database=url)
+    source = publish(models.registry, bus, exclude=[models.Log], database=address_of(url))
     async with models.registry:
         await models.registry.create_all()
         async with bus:

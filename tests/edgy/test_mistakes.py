@@ -75,9 +75,7 @@ def test_databases_without_an_outbox(bus: edgy_bus.Bus, url: str, text: str) -> 
         publish(registry, bus)
 
 
-def test_an_older_edgy(
-    models: Models, bus: edgy_bus.Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_edgy(models: Models, bus: edgy_bus.Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checking, "version", lambda _: "0.36.2")
     with pytest.raises(ConfigurationError, match=r"Edgy 0\.36\.2 is too old"):
         publish(models.registry, bus)
@@ -111,7 +109,7 @@ def test_receivers_of_models_that_are_not_published(models: Models, bus: edgy_bu
 
 async def test_a_misspelt_exclusion(models: Models, bus: edgy_bus.Bus) -> None:
     publish(models.registry, bus, exclude=["Lgo"])
-    with pytest.raises(ConfigurationError, match="'Lgo'.*did you mean 'Log'"):
+    with pytest.raises(ConfigurationError, match=r"'Lgo'.*did you mean 'Log'"):
         await bus.start()
     await bus.stop()
 

@@ -277,8 +277,10 @@ async def test_edgys_own_receivers_are_called_as_before(shop: Shop) -> None:
         (
             Author,
             sorted(
-                ["instance", "model_instance", "values", "column_values", "is_update"]
-                + ["is_migration", "operation_skipped"]
+                [
+                    *("instance", "model_instance", "values", "column_values", "is_update"),
+                    *("is_migration", "operation_skipped"),
+                ]
             ),
         )
     ]

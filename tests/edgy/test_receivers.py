@@ -260,7 +260,7 @@ async def test_an_instance_of_a_worker_can_be_used(database_url: str) -> None:
 async def test_receivers_of_a_parent_class(database_url: str) -> None:
     import edgy
 
-    from tests.edgy.shop import Models, publish
+    from tests.edgy.shop import Models, address_of, publish
 
     models = Models(database_url)
 
@@ -271,7 +271,7 @@ async def test_receivers_of_a_parent_class(database_url: str) -> None:
             registry = models.registry
 
     bus = edgy_bus.Bus("memory://", service="shop", relay=False, publish=[])
-    publish(models.registry, bus, exclude=[models.Log], database=database_url)
+    publish(models.registry, bus, exclude=[models.Log], database=address_of(database_url))
     heard = []
 
     @post_save(models.Tag)

@@ -32,11 +32,13 @@ class Answer(IteratorResult[Value]):
         self.is_insert = keys is not None
         self.inserted_primary_key_rows = keys
         self.inserted_primary_key = keys[0] if keys else None
+        # databasez decides by it whether the caller gets rows or keys.
         self.context = SimpleNamespace(_is_explicit_returning=bool(names))
 
 
 def returning_all(statement: Insert, table: Table) -> Insert:
     """Return an INSERT that returns all columns, first those that its caller has asked for."""
+    # Those first, so that the rows of the caller are the beginnings of the whole rows.
     asked = list(statement.exported_columns)
     return statement.returning(*(each for each in table.c if each not in asked))
 

@@ -58,6 +58,8 @@ class Execution:
         if reporter.asks(model, SAVE):
             for values in list(statements.new_rows(statement, parameters)):
                 await reporter.ask(model, SAVE, values, values)
+        # The values of the statement are not those of the row: the database makes keys and
+        # defaults, and converts what it stores.
         table: Value = statement.table
         inserting = published(returning_all(statement, table))
         result = await self._connection.execute(inserting, parameters)
@@ -109,6 +111,7 @@ class Execution:
             return Answer([], [], 0)
         values = {key: assigned[key][0] for key in before}
         cascade = await self._ask(statement, before, values)
+        # A row that was inserted since then is not locked.
         present = [parameters[key] for key in before]
         result = await self._connection.execute(published(statement), present)
         written = {key: assigned[key][1] for key in before}
@@ -132,9 +135,9 @@ class Execution:
         await self._reporter.ask_each(self._model, action_of(statement), before, values)
         for model, rows in cascade.before.items():
             deleted = {key: row for key, row in rows.items() if key in cascade.deleted[model]}
-            others = {key: row for key, row in rows.items() if key not in deleted}
+            changed = {key: row for key, row in rows.items() if key not in deleted}
             await self._reporter.ask_each(model, DELETE, deleted, {})
-            await self._reporter.ask_each(model, UPDATE, others, {})
+            await self._reporter.ask_each(model, UPDATE, changed, {})
         return cascade
 
     async def _report(
@@ -156,12 +159,14 @@ class Execution:
         after: Rows,
         names: Mapping[Identity, Sequence[str]],
     ) -> None:
-        """Report rows that are gone, and rows that were written or are others than before."""
-        gone = [row for key, row in before.items() if key not in after]
-        if gone and any(names.values()):
+        """Report rows that are deleted, and rows that were written or differ from before."""
+        deleted = [row for key, row in before.items() if key not in after]
+        if deleted and any(names.values()):
             raise _key_changes(model)
-        changes = [RowChange(model.key_of(row), row) for row in gone]
+        changes = [RowChange(model.key_of(row), row) for row in deleted]
         await self._reporter.report(model, DELETE, changes)
+        # Statements may write what a row has already: Edgy saves all fields of an instance. Rows
+        # that follow a deletion are reported if they differ.
         written = [key for key in after if names.get(key) or before[key] != after[key]]
         changes = [updated(model, before[key], after[key], names.get(key, ())) for key in written]
         await self._reporter.report(model, UPDATE, changes)

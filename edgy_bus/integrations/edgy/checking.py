@@ -52,10 +52,10 @@ def check_publishing(registry: Value, bus: Startable) -> None:
 
 
 def _check_version() -> None:
-    found = version("edgy")
-    if tuple(int(part) for part in found.split(".")[:2] if part.isdigit()) < EDGY:
+    installed = version("edgy")
+    if tuple(int(part) for part in installed.split(".")[:2] if part.isdigit()) < EDGY:
         raise ConfigurationError(
-            f"Edgy {found} is too old: publish() needs Edgy {EDGY[0]}.{EDGY[1]} or newer"
+            f"Edgy {installed} is too old: publish() needs Edgy {EDGY[0]}.{EDGY[1]} or newer"
         )
 
 

@@ -48,7 +48,11 @@ def _transactions(base: Value, publisher: Publisher) -> type:
             # databasez asks the server for the level, which knows nothing of statements that
             # commit themselves: with the level of the server, there would be no transaction.
             await connection.execution_options(isolation_level=options["isolation_level"])
-        await base.start(self, is_root, **options)
+        if self.edgy_bus_is_outermost or options:
+            await base.start(self, is_root, **options)
+        else:
+            # databasez would ask the server twice for a level that a savepoint cannot change.
+            self.raw_transaction = await connection.begin_nested()
         if self.edgy_bus_is_outermost and connection.dialect.name == SQLITE:
             # Python's driver begins at the first change only: a savepoint before it would be the
             # transaction, and its release a commit that nothing can roll back.

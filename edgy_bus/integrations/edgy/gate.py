@@ -41,6 +41,7 @@ def check(statement: str, options: Mapping[str, Value], tables: Collection[str])
     """
     if options.get(UNPUBLISHED):
         return
+    # Most statements change nothing that is published.
     changed = sorted(changed_tables(statement).intersection(tables))
     if not changed:
         return

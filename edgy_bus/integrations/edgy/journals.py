@@ -52,6 +52,7 @@ class Journal:
         page = self._take(transaction)
         if page is None or not self._pages:
             return page
+        # The release of a savepoint commits nothing: the outer transaction may still roll back.
         outer = self._pages[-1]
         outer.has_written = outer.has_written or page.has_written
         outer.later += page.later

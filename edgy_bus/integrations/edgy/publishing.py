@@ -130,7 +130,7 @@ class Publisher:
         )
 
     def _is_noticed(self, model: EdgyModel, action: str) -> bool:
-        """Return whether somebody is asked or told, before or after a change."""
+        """Return whether a receiver or the bus learns of a change, before or after it."""
         writer = self._source.writer
         return wants(writer, model, action) or not is_silent(writer, model, action)
 

@@ -41,7 +41,7 @@ class Reporter:
         self._call = call
 
     def asks(self, model: EdgyModel, action: str) -> bool:
-        """Return whether somebody is asked or told before a change."""
+        """Return whether a receiver or the bus learns of a change before it is made."""
         return not is_silent(self._writer, model, action)
 
     async def ask_each(
@@ -82,16 +82,17 @@ class Reporter:
             intent.announce(self._writer)
 
     @staticmethod
-    def _cannot(intent: Intent, what: str, instead: str) -> OperationError:
+    def _cannot(intent: Intent, attempt: str, instead: str) -> OperationError:
         return OperationError(
-            f"a receiver of {intent.signal} of {intent.model.name} has {what} the operation. Edgy "
-            f"has made its statement by then, which can be refused only: {instead}"
+            f"a receiver of {intent.signal} of {intent.model.name} has {attempt} the operation. "
+            f"Edgy has made its statement by then, which can be refused only: {instead}"
         )
 
     async def report(self, model: EdgyModel, action: str, changes: Sequence[RowChange]) -> None:
         """Write the events of changes, and call the receivers that run here."""
         if not changes:
             return
+        # Only the writer of a bus with a broker makes events.
         writer: Value = self._writer
         changed = Changed[SourceModel](model, action, changes)
         signal = f"post_{action}"
@@ -101,6 +102,7 @@ class Reporter:
             events = writer.events(model, signal, changes)
             await self._connection.run_sync(append, events)
             self._journal.note_events()
+        # After the events: a change whose event cannot be written is taken back.
         self._journal.defer(deliveries(writer, changed, on_commit=True))
         for call in deliveries(writer, changed, on_commit=False):
             await self._call(call())

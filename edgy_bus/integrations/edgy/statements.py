@@ -35,9 +35,9 @@ def new_rows(statement: Insert, parameters: Parameters) -> Iterator[Values]:
     table: Value = statement.table
     groups: Value = statement._multi_values
     several: list[Assignments] = [row for group in groups for row in group]
-    for given in sets_of(parameters):
+    for each in sets_of(parameters):
         for values in several or [statement._values or {}]:
-            yield _literals(table, values, given)
+            yield _literals(table, values, each)
 
 
 def assigned(statement: Update, parameters: Values) -> tuple[Values, Sequence[str]]:
@@ -59,6 +59,7 @@ def _literals(table: Table, values: Assignments, parameters: Values) -> Values:
 
 
 def _literal(value: Value, parameters: Values) -> Value:
+    # SQLAlchemy wraps literals in parameters of their own, which have their values with them.
     if not isinstance(value, BindParameter):
         return value
     return parameters.get(value.key, value.effective_value)
@@ -87,10 +88,10 @@ def key_sets(
 def _compared(statement: Update | Delete) -> Iterator[tuple[str, str]]:
     """Yield the columns that must equal a parameter, with the parameter's name."""
     for clause in statement._where_criteria:
-        left, right = getattr(clause, "left", None), getattr(clause, "right", None)
+        column, parameter = getattr(clause, "left", None), getattr(clause, "right", None)
         is_equal = getattr(getattr(clause, "operator", None), "__name__", "") == "eq"
-        if is_equal and isinstance(left, Column) and isinstance(right, BindParameter):
-            yield left.key, right.key
+        if is_equal and isinstance(column, Column) and isinstance(parameter, BindParameter):
+            yield column.key, parameter.key
         else:
             # Another condition: the keys alone do not say which rows are meant.
             yield "", ""
