@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from edgy_bus.errors import EventTooLarge, OperationError
 from edgy_bus.integrations.edgy.rows import LARGEST
 from edgy_bus.settings import EventSettings
+from edgy_bus.signals import post_save, pre_update
 from tests.edgy.shop import Shop, open_shop
 
 
@@ -193,17 +194,54 @@ async def test_a_lock_orders_two_writers(shop: Shop) -> None:
     assert [each["old"] for each in changes] == ["Ann", *(each["new"] for each in changes[:-1])]
 
 
-async def test_a_cancelled_operation_leaves_neither_row_nor_event(shop: Shop) -> None:
-    Author, blocking = shop.models.Author, asyncio.Event()
-    entered = asyncio.Event()
+async def test_a_row_that_comes_to_match_is_left_alone(shop: Shop) -> None:
+    """Its old values are not known, and it is not locked: the statement has begun before."""
+    if shop.database.url.dialect == "sqlite":
+        pytest.skip("the statement keeps other writers away from a SQLite file")
+    Author = shop.models.Author
 
-    async def wait(*_: Any, **__: Any) -> None:
+    @pre_update(Author)
+    async def meanwhile(sender: Any, instance: Any, **kwargs: Any) -> None:
+        # Another task has another connection.
+        await asyncio.create_task(Author.query.create(name="Ann", email="late"))
+
+    assert await Author.query.filter(name="Ann").update(name="Bea") == 1
+    assert [(a.email, a.name) for a in await Author.query.order_by("id")] == [
+        ("a", "Bea"),
+        ("late", "Ann"),
+    ]
+    assert [kind[1:] for kind in await shop.kinds()] == [("post_save", "2"), ("post_update", "1")]
+
+
+@pytest.mark.parametrize("level", [None, "READ COMMITTED", "SERIALIZABLE"])
+async def test_a_connection_goes_on_after_a_transaction(shop: Shop, level: str | None) -> None:
+    """With each level there is a transaction, and later statements commit by themselves."""
+    if level == "READ COMMITTED" and shop.database.url.dialect == "sqlite":
+        pytest.skip("SQLite has no such level")
+    options = {} if level is None else {"isolation_level": level}
+    models, database = shop.models, shop.database
+    async with database.connection() as connection:
+        transaction = connection.transaction(**options)
+        await transaction.start()
+        await models.Author.query.create(name="undone")
+        await transaction.rollback()
+        async with connection.transaction(**options):
+            await models.Author.query.create(name="Bea")
+        await models.Log.query.create(text="kept")
+        await connection.execute(sa.update(models.Log.table).values(text="changed"))
+    assert [author.name for author in await models.Author.query.order_by("id")] == ["Ann", "Bea"]
+    assert [log.text for log in await models.Log.query.all()] == ["changed"]
+    assert len(await shop.kinds()) == 1
+
+
+async def test_a_cancelled_operation_leaves_neither_row_nor_event(shop: Shop) -> None:
+    Author, blocking, entered = shop.models.Author, asyncio.Event(), asyncio.Event()
+
+    @post_save(Author, local=True)
+    async def wait(sender: Any, **kwargs: Any) -> None:
         entered.set()
         await blocking.wait()
 
-    from edgy_bus.signals import post_save
-
-    post_save(Author, local=True)(_receiver(wait))
     task = asyncio.create_task(Author.query.create(name="Bea"))
     await entered.wait()
     task.cancel()
@@ -211,10 +249,3 @@ async def test_a_cancelled_operation_leaves_neither_row_nor_event(shop: Shop) ->
         await task
     assert await Author.query.count() == 1
     assert await shop.kinds() == []
-
-
-def _receiver(wait: Callable[..., Any]) -> Any:
-    async def receiver(sender: Any, **kwargs: Any) -> None:
-        await wait()
-
-    return receiver
