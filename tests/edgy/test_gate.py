@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edgy_bus.errors import EventTooLarge, OperationError
+from edgy_bus.integrations.edgy.publishing import lent
 from edgy_bus.integrations.edgy.rows import LARGEST
 from edgy_bus.settings import EventSettings
 from edgy_bus.signals import post_save, pre_update
@@ -234,6 +236,30 @@ async def test_a_connection_goes_on_after_a_transaction(shop: Shop, level: str |
     assert len(await shop.kinds()) == 1
 
 
+async def test_a_commit_wakes_the_relay(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    Author, woken = shop.models.Author, list[int]()
+
+    async def committed() -> None:
+        woken.append(len(await shop.events()))
+
+    tasks = []
+    monkeypatch.setattr(
+        shop.source.writer, "ring", lambda: tasks.append(asyncio.create_task(committed()))
+    )
+    await Author.query.create(name="Bea")
+    async with shop.database.transaction():
+        await Author.query.bulk_create([{"name": "Cleo"}])
+        await Author.query.filter(name="Ann").update(name="x")
+    transaction = shop.database.transaction()
+    await transaction.start()
+    await Author.query.delete()
+    await transaction.rollback()
+    await shop.models.Log.query.create(text="not published")
+    await asyncio.gather(*tasks)
+    assert len(woken) == 2, "once for each transaction with events"
+    assert woken[0] == 1, "after the commit"
+
+
 async def test_a_cancelled_operation_leaves_neither_row_nor_event(shop: Shop) -> None:
     Author, blocking, entered = shop.models.Author, asyncio.Event(), asyncio.Event()
 
@@ -249,3 +275,25 @@ async def test_a_cancelled_operation_leaves_neither_row_nor_event(shop: Shop) ->
         await task
     assert await Author.query.count() == 1
     assert await shop.kinds() == []
+
+
+async def test_a_cancelled_operation_takes_its_connection_back() -> None:
+    """databasez gives the connection away after the statement, in any case."""
+    connection = SimpleNamespace(_query_lock=asyncio.Lock())
+    lock = connection._query_lock
+    await lock.acquire()
+
+    async def operation() -> None:
+        async with lent(connection):
+            await lock.acquire()  # another task uses the connection
+
+    task = asyncio.create_task(operation())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done(), "it waits for the other task"
+    lock.release()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert lock.locked()

@@ -138,7 +138,7 @@ class Publisher:
         self, connection: Value, model: EdgyModel, statement: Change, parameters: Parameters
     ) -> Value:
         async def call(receiver: Call) -> None:
-            async with _lent(connection.owner):
+            async with lent(connection.owner):
                 await receiver
 
         session = connection.async_connection
@@ -184,8 +184,8 @@ class Publisher:
 
 
 @asynccontextmanager
-async def _lent(connection: Value) -> AsyncIterator[None]:
-    """Let a receiver use the connection, whose statement waits for the receiver meanwhile."""
+async def lent(connection: Value) -> AsyncIterator[None]:
+    """Let a receiver use a connection of databasez, whose statement waits for the receiver."""
     lock: asyncio.Lock = connection._query_lock
     lock.release()
     try:
