@@ -13,7 +13,7 @@ from edgy_bus.errors import EventTooLarge, OperationError
 from edgy_bus.integrations.edgy.publishing import lent
 from edgy_bus.integrations.edgy.rows import LARGEST
 from edgy_bus.settings import EventSettings
-from edgy_bus.signals import post_save, pre_update
+from edgy_bus.signals import post_save, pre_save, pre_update
 from tests.edgy.shop import Shop, open_shop
 
 
@@ -128,6 +128,65 @@ async def test_statements_of_core_are_published(shop: Shop) -> None:
         *(("post_delete", key) for key in "45"),
         ("post_save", "7"),
     ]
+
+
+async def test_an_insert_from_a_select_cannot_be_asked_about(database_url: str) -> None:
+    async with open_shop(database_url) as shop:
+        Tag = shop.models.Tag
+        inserting = sa.insert(Tag.table).from_select(["name"], sa.select(sa.literal("x")))
+        await shop.database.execute(inserting)
+        assert await shop.kinds() == [("Tag", "post_save", "1")]
+
+        @pre_save(Tag)
+        async def ask(sender: Any, instance: Any, **kwargs: Any) -> None: ...
+
+        with pytest.raises(OperationError, match="INSERT from a SELECT"):
+            await shop.database.execute(inserting)
+        assert await Tag.query.count() == 1
+
+
+async def test_a_transaction_of_sqlalchemy_is_refused(shop: Shop) -> None:
+    """Nothing would say when it ends, and so when its events are to be relayed."""
+    level = "SERIALIZABLE"
+    async with shop.database.connection() as connection:
+        raw = connection.async_connection
+        await raw.execution_options(isolation_level=level)
+        async with raw.begin() as transaction:
+            with pytest.raises(OperationError, match=r"database\.transaction"):
+                await shop.models.Author.query.filter(name="Ann").update(name="x")
+            await transaction.rollback()
+        await raw.execution_options(isolation_level="AUTOCOMMIT")
+    assert await shop.models.Author.query.filter(name="Ann").exists()
+
+
+async def test_a_transaction_that_was_not_ended_is_forgotten(shop: Shop) -> None:
+    Author = shop.models.Author
+
+    async def leave() -> None:
+        async with shop.database.connection() as connection:
+            backend = connection._get_connection_backend()
+            await backend.transaction().start(is_root=True)
+            await Author.query.create(name="lost")
+            await backend.release()
+            await backend.acquire()
+            await Author.query.create(name="kept")
+
+    await asyncio.create_task(leave())
+    assert await Author.query.filter(name="lost").count() == 0
+    assert await Author.query.filter(name="kept").count() == 1
+    [(*_, data)] = await shop.events()
+    assert data["instance"]["name"] == "kept"
+
+
+async def test_statements_of_other_event_loops_are_published(shop: Shop) -> None:
+    """databasez gives each loop a database of its own, with the same classes of connections."""
+
+    async def create() -> None:
+        async with shop.database as database, database.transaction():
+            await shop.models.Author.query.create(name="Bea")
+
+    await asyncio.to_thread(asyncio.run, create())
+    assert await shop.kinds() == [("Author", "post_save", "2")]
 
 
 async def test_a_conflict_that_is_ignored_has_no_event(shop: Shop) -> None:

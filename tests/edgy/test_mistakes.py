@@ -83,6 +83,30 @@ def test_an_older_edgy(models: Models, bus: edgy_bus.Bus, monkeypatch: pytest.Mo
     publish(models.registry, bus)
 
 
+def test_a_level_for_all_statements(tmp_path: Path, bus: edgy_bus.Bus) -> None:
+    database = edgy.Database(f"sqlite:///{tmp_path / 'x.sqlite'}", isolation_level="SERIALIZABLE")
+    with pytest.raises(ConfigurationError, match="isolation_level"):
+        publish(edgy.Registry(database=database), bus)
+
+
+async def test_a_test_that_rolls_everything_back(tmp_path: Path, bus: edgy_bus.Bus) -> None:
+    from sqlalchemy import func, select
+
+    from edgy_bus.outbox.table import outbox
+
+    models = Models(f"sqlite:///{tmp_path / 'shop.sqlite'}")
+    publish(models.registry, bus)
+    async with models.registry, bus:
+        await models.registry.create_all()
+        with models.database.force_rollback():
+            async with models.database as database, database.connection():
+                await models.Author.query.create(name="Ann")
+                async with database.transaction():
+                    await models.Author.query.bulk_create([{"name": "Bea"}])
+                assert await database.fetch_val(select(func.count()).select_from(outbox)) == 2
+        assert await models.Author.query.count() == 0
+
+
 async def test_publishing_too_late(models: Models, tmp_path: Path) -> None:
     bus = edgy_bus.Bus("memory://", relay=False)
     async with models.registry:

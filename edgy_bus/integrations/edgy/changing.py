@@ -56,8 +56,7 @@ class Execution:
     async def _insert(self, statement: Insert, parameters: Parameters) -> AnyResult:
         model, reporter = self._model, self._reporter
         if reporter.asks(model, SAVE):
-            for values in list(statements.new_rows(statement, parameters)):
-                await reporter.ask(model, SAVE, values, values)
+            await self._ask_about_new(statement, parameters)
         # The values of the statement are not those of the row: the database makes keys and
         # defaults, and converts what it stores.
         table: Value = statement.table
@@ -67,6 +66,17 @@ class Execution:
         public = [{name: row[name] for name in model.public} for row in rows]
         await reporter.report(model, SAVE, [RowChange(model.key_of(row), row) for row in public])
         return answer
+
+    async def _ask_about_new(self, statement: Insert, parameters: Parameters) -> None:
+        # The rows that a query makes are not known before they are inserted.
+        if statement.select is None:
+            for values in statements.new_rows(statement, parameters):
+                await self._reporter.ask(self._model, SAVE, values, values)
+        elif self._model.signals.pre_save.receivers:
+            raise OperationError(
+                f"receivers of pre_save of {self._model.name} cannot see the rows of an INSERT "
+                "from a SELECT: insert the rows themselves, or disconnect the receivers"
+            )
 
     async def _change(self, statement: Update | Delete, parameters: Values) -> AnyResult:
         """Execute an UPDATE or a DELETE that has a condition."""

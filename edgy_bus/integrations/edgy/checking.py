@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Protocol
 
 from edgy_bus.errors import ConfigurationError, ModelError
+from edgy_bus.integrations.edgy.publishing import AUTOCOMMIT
 from edgy_bus.lifecycle import Lifecycle
 from edgy_bus.sources import Value
 
@@ -43,6 +44,11 @@ def check_publishing(registry: Value, bus: Startable) -> None:
         raise ConfigurationError(
             "this registry has no database, so events cannot be written where its rows are: "
             "Registry(database=…)"
+        )
+    if registry.database.options.get("isolation_level", AUTOCOMMIT) != AUTOCOMMIT:
+        raise ConfigurationError(
+            "the database of this registry has an isolation_level, with which Edgy commits no "
+            "statement outside of transactions: leave it out, and give it to database.transaction"
         )
     if registry.database.is_connected:
         raise ConfigurationError(

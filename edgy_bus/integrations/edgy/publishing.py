@@ -8,6 +8,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, Delete, Engine, Insert, Table, Update, event
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgy_bus.errors import OperationError
 from edgy_bus.integrations.edgy import gate
@@ -15,14 +16,17 @@ from edgy_bus.integrations.edgy.cascades import following
 from edgy_bus.integrations.edgy.changing import Execution, action_of
 from edgy_bus.integrations.edgy.describing import EdgyModel
 from edgy_bus.integrations.edgy.journals import Journal, Page
-from edgy_bus.integrations.edgy.reporting import Reporter
+from edgy_bus.integrations.edgy.reporting import Notifying, Reporter
 from edgy_bus.integrations.edgy.statements import Change, Parameters
 from edgy_bus.integrations.row_changes import DELETE, UPDATE
 from edgy_bus.integrations.sqlalchemy.announcing import is_silent, wants
 from edgy_bus.integrations.sqlalchemy.calling import Call
 from edgy_bus.integrations.sqlalchemy.gate import UNPUBLISHED
 from edgy_bus.outbox.statements import POSTGRESQL
-from edgy_bus.sources import EventWriter, Value
+from edgy_bus.sources import Value
+
+AUTOCOMMIT = "AUTOCOMMIT"
+"""The isolation level of databasez outside of transactions."""
 
 Execute = Callable[[Value, Value, Value], Value]
 """The method of a connection of databasez that executes a statement."""
@@ -31,17 +35,12 @@ required: ContextVar[Value] = ContextVar("edgy_bus_edgy_connection", default=Non
 """The connection, in databasez, of a receiver with an inbox: its changes have to use it."""
 
 
-class Publishing(Protocol):
+class Publishing(Notifying, Protocol):
     """The part of a source that its publisher uses."""
-
-    writer: EventWriter
 
     @property
     def models(self) -> Mapping[str, EdgyModel]:
         """Return the models by the keys of their tables."""
-
-    def notify(self, callback: Callable[[], None]) -> None:
-        """Call a function that belongs to the event loop of the bus, some time."""
 
 
 class Publisher:
@@ -63,7 +62,9 @@ class Publisher:
         return self._journals.setdefault(connection, Journal())
 
     def watch(self, connection: Value) -> None:
-        """Look at all statements of a connection's engine from now on."""
+        """Look at all statements of a connection that was just acquired, and of its engine."""
+        # Transactions that were not ended went with the connection that they were open on.
+        self._journals.pop(connection, None)
         engine: Engine = connection.async_connection.sync_engine
         if engine not in self._engines:
             self._engines.add(engine)
@@ -142,7 +143,7 @@ class Publisher:
                 await receiver
 
         session = connection.async_connection
-        reporter = Reporter(self._source.writer, session, self.journal(connection), call)
+        reporter = Reporter(self._source, session, self.journal(connection), call)
         execution = Execution(session, model, reporter, self._source.models)
         async with self._transaction(connection):
             return await execution.run(statement, parameters)
@@ -156,6 +157,7 @@ class Publisher:
         options = {}
         is_root = not self.journal(connection).is_open
         if is_root:
+            _refuse_unknown(connection.async_connection)
             # SQLAlchemy believes that a transaction is open, whose statements are committed.
             await connection.async_connection.commit()
             if connection.async_connection.dialect.name == POSTGRESQL:
@@ -181,6 +183,19 @@ class Publisher:
             # In a task of its own, which has a connection of its own: databasez has not taken the
             # transaction off this connection yet.
             await asyncio.create_task(later())
+
+
+def _refuse_unknown(connection: AsyncConnection) -> None:
+    """Refuse a transaction that databasez has not begun, whose end would not be noticed."""
+    options = (
+        connection.sync_connection.get_execution_options() if connection.sync_connection else {}
+    )
+    level = options.get("isolation_level", AUTOCOMMIT)
+    if connection.in_transaction() and level != AUTOCOMMIT:
+        raise OperationError(
+            "a transaction that was begun on SQLAlchemy's own connection is open here, and nothing "
+            "would say when it ends: use database.transaction()"
+        )
 
 
 @asynccontextmanager

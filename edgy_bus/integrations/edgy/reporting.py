@@ -1,6 +1,7 @@
 """Ask receivers before a change, and report the change: events, and receivers that run here."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +15,17 @@ from edgy_bus.integrations.sqlalchemy.calling import Call
 from edgy_bus.integrations.sqlalchemy.writing import append
 from edgy_bus.sources import EventWriter, RowChange, SourceModel, Value, Values
 
+
+class Notifying(Protocol):
+    """The part of a source that reports."""
+
+    writer: EventWriter
+    """Makes events, and says which signals go to the broker."""
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        """Call a function that belongs to the event loop of the bus, some time."""
+
+
 CallHere = Callable[[Call], Awaitable[None]]
 """Awaits the call of a receiver, in the transaction of the change."""
 
@@ -22,7 +34,7 @@ class Reporter:
     """The receivers and the events of rows, during the execution of a statement.
 
     Args:
-        writer: makes events, and says which signals go to the broker.
+        source: the source of the rows.
         connection: the connection of the statement.
         journal: what the connection's open transactions have done.
         call: calls receivers.
@@ -30,12 +42,13 @@ class Reporter:
 
     def __init__(
         self,
-        writer: EventWriter,
+        source: Notifying,
         connection: AsyncConnection,
         journal: Journal,
         call: CallHere,
     ) -> None:
-        self._writer = writer
+        self._source = source
+        self._writer = source.writer
         self._connection = connection
         self._journal = journal
         self._call = call
@@ -79,7 +92,7 @@ class Reporter:
                 raise self._cannot(intent, "changed", instead)
         # After the receivers: an operation that is refused is not announced.
         if self._writer.records(model, intent.signal):
-            intent.announce(self._writer)
+            self._source.notify(lambda: intent.announce(self._writer))
 
     @staticmethod
     def _cannot(intent: Intent, attempt: str, instead: str) -> OperationError:

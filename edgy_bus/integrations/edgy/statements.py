@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import BindParameter, ClauseElement, Column, Delete, Insert, Table, Update
 
-from edgy_bus.errors import OperationError
 from edgy_bus.sources import Value, Values
 
 Change = Insert | Update | Delete
@@ -22,16 +21,7 @@ def sets_of(parameters: Parameters) -> Sequence[Values]:
 
 
 def new_rows(statement: Insert, parameters: Parameters) -> Iterator[Values]:
-    """Yield the values of each row of an INSERT; values that the database computes are missing.
-
-    Raises:
-        OperationError: for an INSERT whose rows a query makes.
-    """
-    if statement.select is not None:
-        raise OperationError(
-            "receivers of pre_save cannot see the rows of an INSERT from a SELECT: insert the "
-            "rows, or disconnect the receivers"
-        )
+    """Yield the values of each row of an INSERT; values that the database computes are missing."""
     table: Value = statement.table
     groups: Value = statement._multi_values
     several: list[Assignments] = [row for group in groups for row in group]
