@@ -38,6 +38,9 @@ required: ContextVar[Value] = ContextVar("edgy_bus_edgy_connection", default=Non
 class Publishing(Notifying, Protocol):
     """The part of a source that its publisher uses."""
 
+    tables: frozenset[str]
+    """The names of the published tables, in lower case."""
+
     @property
     def models(self) -> Mapping[str, EdgyModel]:
         """Return the models by the keys of their tables."""
@@ -79,8 +82,7 @@ class Publisher:
     def _check(
         self, _: Connection, __: object, statement: str, ___: object, context: Value, ____: bool
     ) -> None:
-        tables = {model.table_name.lower() for model in self._source.models.values()}
-        gate.check(statement, context.execution_options, tables)
+        gate.check(statement, context.execution_options, self._source.tables)
 
     async def execute(
         self, connection: Value, statement: Value, parameters: Value, execute: Execute

@@ -90,6 +90,7 @@ class EdgySource:
         self.metadata: MetaData = registry.metadata_by_name[None]
         self.writer: EventWriter = LocalWriter(self.database)
         self.models: dict[str, EdgyModel] = {}
+        self.tables: frozenset[str] = frozenset()
         self._on_model: list[OnModel] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -174,6 +175,7 @@ class EdgySource:
         model = EdgyModel(sender, self.database.dialect, parents, signals)
         type.__setattr__(sender, DESCRIPTION, model)
         self.models[model.table_key] = model
+        self.tables |= {model.table_name.lower()}
         for callback in self._on_model:
             callback(model)
 
