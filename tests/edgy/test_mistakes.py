@@ -138,6 +138,13 @@ async def test_a_misspelt_exclusion(models: Models, bus: edgy_bus.Bus) -> None:
     await bus.stop()
 
 
+async def test_an_exclusion_that_published_rows_follow(models: Models, bus: edgy_bus.Bus) -> None:
+    publish(models.registry, bus, exclude=["Author"])
+    with pytest.raises(ConfigurationError, match=r"rows of Book when rows of Author are deleted"):
+        await bus.start()
+    await bus.stop()
+
+
 def test_models_that_cannot_be_published(models: Models, tmp_path: Path, bus: edgy_bus.Bus) -> None:
     other = edgy.Database(f"sqlite:///{tmp_path / 'other.sqlite'}")
     own = edgy.Registry(database=models.database, extra={"other": other})

@@ -81,7 +81,8 @@ class Cascade:
 
     async def lock(self, model: EdgyModel, rows: Rows) -> None:
         """Lock the rows that follow the deletion of rows of a model."""
-        if not rows or not await self._is_followed():
+        references = any(references_to(self._models, model.table_key))
+        if not rows or not references or not await self._is_followed():
             return
         await self._follow(model, rows)
         # The statement itself reports its rows.

@@ -1,12 +1,15 @@
 """Refuse what cannot publish, with the reason and the remedy."""
 
 import sys
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Protocol
 
 from edgy_bus.errors import ConfigurationError, ModelError
+from edgy_bus.integrations.edgy.cascades import Models, references_to
 from edgy_bus.integrations.edgy.publishing import AUTOCOMMIT
 from edgy_bus.lifecycle import Lifecycle
+from edgy_bus.signals import suggestion
 from edgy_bus.sources import Value
 
 EDGY = (0, 37)
@@ -87,3 +90,32 @@ def check_model(sender: Value, registry: Value) -> None:
             f"{name} is in another database than its registry, and events are written where the "
             f"rows are. Leave the model out: {left_out}"
         )
+
+
+def check_excluded(
+    excluded: Iterable[str], declared: Mapping[str, Value], published: Models
+) -> None:
+    """Refuse to leave out models that do not exist, or whose rows published rows follow.
+
+    Args:
+        excluded: the names of the models that are not published.
+        declared: the models of the registry, by name.
+        published: the published models.
+
+    Raises:
+        ConfigurationError: naming the models.
+    """
+    for name in excluded:
+        if name not in declared:
+            hint = suggestion(name, declared, "the models are")
+            raise ConfigurationError(
+                f"publish(exclude=…) names {name!r}, and the registry has no such model{hint}"
+            )
+        # A reflected table is known once the registry is connected.
+        table = None if declared[name].__reflected__ else declared[name].table
+        for reference in () if table is None else references_to(published, table.key):
+            raise ConfigurationError(
+                f"the database changes rows of {reference.model.name} when rows of {name} are "
+                f"deleted (on_delete), and publish() leaves {name} out, so these changes would "
+                f"have no events: publish {name}, or leave out {reference.model.name} as well"
+            )

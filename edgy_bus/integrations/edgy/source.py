@@ -10,7 +10,11 @@ from sqlalchemy import MetaData
 
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError, ModelError
-from edgy_bus.integrations.edgy.checking import check_model, check_publishing
+from edgy_bus.integrations.edgy.checking import (
+    check_excluded,
+    check_model,
+    check_publishing,
+)
 from edgy_bus.integrations.edgy.connections import install, uninstall
 from edgy_bus.integrations.edgy.describing import EdgyModel
 from edgy_bus.integrations.edgy.inboxes import EdgyInbox
@@ -18,7 +22,7 @@ from edgy_bus.integrations.edgy.places import RegistryDatabase
 from edgy_bus.integrations.edgy.publishing import Publisher
 from edgy_bus.integrations.sqlalchemy.places import address_of
 from edgy_bus.lifecycle import Hook, Lifecycle
-from edgy_bus.signals import DESCRIPTION, suggestion
+from edgy_bus.signals import DESCRIPTION
 from edgy_bus.sources import EventWriter, LocalWriter, OnModel, Source, SourceModel, Value
 
 
@@ -155,12 +159,8 @@ class EdgySource:
         self._loop = asyncio.get_running_loop()
         for model in self.models.values():
             model.check()
-        for name in self._excluded:
-            if name not in _names(self._registry):
-                hint = suggestion(name, _names(self._registry), "the models are")
-                raise ConfigurationError(
-                    f"publish(exclude=…) names {name!r}, and the registry has no such model{hint}"
-                )
+        # Now all models are declared that others refer to.
+        check_excluded(self._excluded, _names(self._registry), self.models)
 
     def _describe(self, sender: Value) -> None:
         is_known = any(model.sender is sender for model in self.models.values())
