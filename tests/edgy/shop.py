@@ -89,6 +89,12 @@ class Models:
             class Meta:
                 registry = self.registry
 
+        class Node(edgy.StrictModel):
+            parent: Any = edgy.ForeignKey("Node", null=True, on_delete=edgy.CASCADE)
+
+            class Meta:
+                registry = self.registry
+
         class Log(edgy.StrictModel):
             """Not published."""
 
@@ -101,9 +107,10 @@ class Models:
         self.Tag: Any = Tag
         self.Book: Any = Book
         self.Place: Any = Place
+        self.Node: Any = Node
         self.Log: Any = Log
         self.Through: Any = registry.get_model("BookTagsThrough")
-        self.published = (Author, Tag, Book, Place, self.Through)
+        self.published = (Author, Tag, Book, Place, Node, self.Through)
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """Each operation of Edgy's models writes the events of its rows, on both databases."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from edgy_bus.signals import pre_delete, pre_update
 from tests.edgy.shop import Color, Shop, open_shop
 
 
@@ -237,6 +239,57 @@ async def test_old_values_are_those_of_the_row_not_of_the_instance(shop: Shop) -
     assert changes == [{"old": "Ann", "new": "Bea"}, {"old": "Bea", "new": "Cleo"}]
 
 
+@asynccontextmanager
+async def following(shop: Shop) -> AsyncIterator[None]:
+    """Let SQLite follow foreign keys, which it does on demand only; Edgy does not demand it."""
+    async with shop.database.connection() as connection:
+        if shop.database.url.dialect == "sqlite":
+            await connection.execute("PRAGMA foreign_keys = ON")
+        yield
+
+
+async def test_rows_of_a_tree_have_an_event_each(shop: Shop) -> None:
+    Node = shop.models.Node
+    parents = [None, 1, 2, 2, 1, None]
+    for parent in parents:
+        await Node.query.create(
+            parent=parent if parent is None else await Node.query.get(id=parent)
+        )
+    await shop.forget()
+    async with following(shop):
+        await Node.query.filter(id__in=[1, 3]).delete()
+        assert await Node.query.count() == 1
+        events = await shop.kinds()
+    assert sorted(events) == [("Node", "post_delete", str(key)) for key in range(1, 6)]
+
+
+async def test_a_receiver_refuses_what_would_follow(shop: Shop) -> None:
+    models = shop.models
+    author = await models.Author.query.create(name="Ann")
+    await models.Book.query.create(title="sold", author=author)
+    await models.Book.query.create(title="edited", editor=author)
+    seen = []
+
+    @pre_delete(models.Book)
+    async def keep(sender: Any, instance: Any, **kwargs: Any) -> None:
+        seen.append(("pre_delete", instance.title))
+        if len(seen) < 3:
+            raise PermissionError(instance.title)
+
+    @pre_update(models.Book)
+    async def note(sender: Any, instance: Any, **kwargs: Any) -> None:
+        seen.append(("pre_update", instance.title))
+
+    async with following(shop):
+        with pytest.raises(PermissionError, match="sold"):
+            await author.delete()
+        assert await models.Author.query.count() == 1
+        seen.append(("again", ""))
+        seen.append(("again", ""))
+        await models.Author.query.delete()
+    assert seen[3:] == [("pre_delete", "sold"), ("pre_update", "edited")]
+
+
 async def test_rows_that_the_database_changes_itself_have_events(shop: Shop) -> None:
     models = shop.models
     ann = await models.Author.query.create(name="Ann")
@@ -244,15 +297,8 @@ async def test_rows_that_the_database_changes_itself_have_events(shop: Shop) -> 
     mine = await models.Book.query.create(title="mine", author=ann)
     await models.Book.query.create(title="edited", author=bea, editor=ann)
     await mine.tags.add(await models.Tag.query.create(name="new"))
-    if shop.database.url.dialect == "sqlite":
-        # SQLite follows foreign keys on demand only; Edgy does not demand it.
-        async with shop.database.connection() as connection:
-            await connection.execute("PRAGMA foreign_keys = ON")
-            await shop.forget()
-            await models.Author.query.filter(name="Ann").delete()
-            events = await shop.events()
-    else:
-        await shop.forget()
+    await shop.forget()
+    async with following(shop):
         await models.Author.query.filter(name="Ann").delete()
         events = await shop.events()
     assert sorted(event[:3] for event in events) == [
