@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import edgy_bus
-from edgy_bus.errors import ConfigurationError, ModelError, SignalError
+from edgy_bus.errors import ConfigurationError, ModelError, OperationError, SignalError
 from edgy_bus.integrations.edgy import checking, publish
 from edgy_bus.signals import post_save, post_update
 from tests.edgy.shop import Models, edgy
@@ -136,6 +136,23 @@ async def test_a_misspelt_exclusion(models: Models, bus: edgy_bus.Bus) -> None:
     with pytest.raises(ConfigurationError, match=r"'Lgo'.*did you mean 'Log'"):
         await bus.start()
     await bus.stop()
+
+
+async def test_a_change_before_the_bus_has_started(models: Models, bus: edgy_bus.Bus) -> None:
+    publish(models.registry, bus)
+    async with models.registry:
+        await models.registry.create_all()
+        with pytest.raises(OperationError, match=r"edgy_bus_outbox.*start the bus"):
+            await models.Author.query.create(name="Ann")
+        assert await models.Author.query.count() == 0
+        async with bus:
+            await models.Author.query.create(name="Ann")
+
+
+def test_the_database_of_the_registry_is_no_inbox(models: Models, bus: edgy_bus.Bus) -> None:
+    publish(models.registry, bus)
+    with pytest.raises(SignalError, match=r"inbox=source\.inbox"):
+        post_save(models.Author, inbox=models.database)
 
 
 async def test_an_exclusion_that_published_rows_follow(models: Models, bus: edgy_bus.Bus) -> None:

@@ -20,17 +20,18 @@ class RegistryDatabase(Database):
 
     async def connect(self) -> None:
         """Connect the database, and the registry."""
-        await super().connect()
+        # First: Edgy's client for tests creates the database. Registries count: one that the
+        # application has connected stays connected.
+        await self._registry.__aenter__()
         try:
-            # Registries count: one that the application has connected stays connected.
-            await self._registry.__aenter__()
+            await super().connect()
         except BaseException:
-            await super().disconnect()
+            await self._registry.__aexit__()
             raise
 
     async def disconnect(self) -> None:
-        """Disconnect the registry, and the database."""
+        """Disconnect the database, and the registry."""
         try:
-            await self._registry.__aexit__()
-        finally:
             await super().disconnect()
+        finally:
+            await self._registry.__aexit__()

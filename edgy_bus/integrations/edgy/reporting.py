@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from edgy_bus.errors import OperationError, SkipOperation
@@ -13,6 +14,8 @@ from edgy_bus.integrations.row_changes import SAVE, Changed
 from edgy_bus.integrations.sqlalchemy.announcing import Intent, deliveries, is_silent
 from edgy_bus.integrations.sqlalchemy.calling import Call
 from edgy_bus.integrations.sqlalchemy.writing import append
+from edgy_bus.outbox.encoding import EventRow
+from edgy_bus.outbox.table import outbox
 from edgy_bus.sources import EventWriter, RowChange, SourceModel, Value, Values
 
 
@@ -113,9 +116,21 @@ class Reporter:
             return
         if writer.records(model, signal):
             events = writer.events(model, signal, changes)
-            await self._connection.run_sync(append, events)
+            await self._append(events)
             self._journal.note_events()
         # After the events: a change whose event cannot be written is taken back.
         self._journal.defer(deliveries(writer, changed, on_commit=True))
         for call in deliveries(writer, changed, on_commit=False):
             await self._call(call())
+
+    async def _append(self, events: Sequence[EventRow]) -> None:
+        try:
+            await self._connection.run_sync(append, events)
+        except (OperationalError, ProgrammingError) as error:
+            if outbox.name not in str(error.orig):
+                raise
+            raise OperationError(
+                f"events cannot be written to the table {outbox.name} in the database of the "
+                "registry, for the reason above: if the table is missing, start the bus, which "
+                "creates it, before the first change"
+            ) from error
