@@ -290,9 +290,11 @@ async def test_a_connection_goes_on_after_a_transaction(shop: Shop, level: str |
             await models.Author.query.create(name="Bea")
         await models.Log.query.create(text="kept")
         await connection.execute(sa.update(models.Log.table).values(text="changed"))
-    assert [author.name for author in await models.Author.query.order_by("id")] == ["Ann", "Bea"]
+        async with connection.transaction(**options):
+            await models.Author.query.filter(name="Bea").update(name="Cleo")
+    assert [author.name for author in await models.Author.query.order_by("id")] == ["Ann", "Cleo"]
     assert [log.text for log in await models.Log.query.all()] == ["changed"]
-    assert len(await shop.kinds()) == 1
+    assert len(await shop.kinds()) == 2
 
 
 async def test_a_commit_wakes_the_relay(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,3 +347,24 @@ async def test_deleted_rows_reach_workers(database_url: str) -> None:
             await shop.models.Author.query.bulk_create([{"name": "Ann"}, {"name": "Bea"}])
             await shop.models.Author.query.delete()
             await eventually(lambda: sorted(gone) == ["Ann", "Bea"])
+
+
+async def test_receivers_after_the_commit_need_no_further_connection(shop: Shop) -> None:
+    """Each operation holds a connection, and the pool has fewer than twice as many."""
+    models, heard = shop.models, []
+
+    for signal in (post_save, post_update):
+
+        @signal(models.Author, local=True, on_commit=True)
+        async def later(sender: Any, instance: Any, **kwargs: Any) -> None:
+            async with shop.database.transaction(isolation_level="SERIALIZABLE"):
+                heard.append(await models.Author.query.filter(id=instance.id).exists())
+
+    async def work(number: int) -> None:
+        author = await models.Author.query.create(name=str(number))
+        await models.Author.query.filter(id=author.id).update(name="x")
+
+    count = 4 if shop.database.url.dialect == "sqlite" else 30
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(work(number) for number in range(count)))
+    assert heard == [True] * 2 * count

@@ -1,6 +1,6 @@
 """Make the connections and transactions of databasez publish their statements."""
 
-from edgy_bus.integrations.edgy.publishing import Publisher
+from edgy_bus.integrations.edgy.publishing import Publisher, commits_statements
 from edgy_bus.outbox.statements import SQLITE
 from edgy_bus.sources import Value
 
@@ -42,7 +42,11 @@ def _connections(base: Value, publisher: Publisher) -> type:
 
 def _transactions(base: Value, publisher: Publisher) -> type:
     async def start(self: Value, is_root: bool, **options: Value) -> None:
-        connection = self.async_connection
+        connection, journal = self.async_connection, publisher.journal(self.connection)
+        if not journal.is_open and commits_statements(connection):
+            # SQLAlchemy believes that a transaction is open, whose statements are committed. A
+            # savepoint in it would fail.
+            await connection.commit()
         self.edgy_bus_is_outermost = not connection.in_transaction()
         if self.edgy_bus_is_outermost and "isolation_level" in options:
             # databasez asks the server for the level, which knows nothing of statements that
@@ -57,7 +61,7 @@ def _transactions(base: Value, publisher: Publisher) -> type:
             # Python's driver begins at the first change only: a savepoint before it would be the
             # transaction, and its release a commit that nothing can roll back.
             await connection.exec_driver_sql("BEGIN")
-        publisher.journal(self.connection).begin(self)
+        journal.begin(self)
 
     async def commit(self: Value) -> None:
         journal = publisher.journal(self.connection)
@@ -68,7 +72,7 @@ def _transactions(base: Value, publisher: Publisher) -> type:
             raise
         finally:
             await _restore(self)
-        await publisher.committed(journal.commit(self))
+        await publisher.committed(self, journal.commit(self))
 
     async def rollback(self: Value) -> None:
         publisher.journal(self.connection).roll_back(self)
@@ -77,7 +81,14 @@ def _transactions(base: Value, publisher: Publisher) -> type:
         finally:
             await _restore(self)
 
-    methods = {"start": start, "commit": commit, "rollback": rollback, _BASE: base}
+    methods = {
+        "start": start,
+        "commit": commit,
+        "rollback": rollback,
+        # Whether the transaction was opened for a single statement.
+        "edgy_bus_is_of_statement": False,
+        _BASE: base,
+    }
     return type("PublishingTransaction", (base,), methods)
 
 

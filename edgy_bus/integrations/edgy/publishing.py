@@ -160,12 +160,11 @@ class Publisher:
         is_root = not self.journal(connection).is_open
         if is_root:
             _refuse_unknown(connection.async_connection)
-            # SQLAlchemy believes that a transaction is open, whose statements are committed.
-            await connection.async_connection.commit()
             if connection.async_connection.dialect.name == POSTGRESQL:
                 # The level of a single statement; databasez would take SERIALIZABLE.
                 options["isolation_level"] = "READ COMMITTED"
         transaction = connection.transaction()
+        transaction.edgy_bus_is_of_statement = True
         await transaction.start(is_root=is_root, **options)
         try:
             yield
@@ -174,26 +173,33 @@ class Publisher:
             raise
         await transaction.commit()
 
-    async def committed(self, page: Page | None) -> None:
+    async def committed(self, transaction: Value, page: Page | None) -> None:
         """Wake the relay, and call the receivers that waited for the commit."""
         if page is None:
             return
         writer: Value = self._source.writer
         if page.has_written:
             self._source.notify(writer.ring)
+        # On the connection of the transaction, which is held until they end: if each needed another
+        # connection of the pool, operations side by side would wait for each other.
         for later in page.later:
-            # In a task of its own, which has a connection of its own: databasez has not taken the
-            # transaction off this connection yet.
-            await asyncio.create_task(later())
+            if transaction.edgy_bus_is_of_statement:
+                async with lent(transaction.connection.owner):
+                    await later()
+            else:
+                await later()
+
+
+def commits_statements(connection: AsyncConnection) -> bool:
+    """Return whether each statement on a connection commits itself."""
+    plain = connection.sync_connection
+    options = {} if plain is None else plain.get_execution_options()
+    return bool(options.get("isolation_level", AUTOCOMMIT) == AUTOCOMMIT)
 
 
 def _refuse_unknown(connection: AsyncConnection) -> None:
     """Refuse a transaction that databasez has not begun, whose end would not be noticed."""
-    options = (
-        connection.sync_connection.get_execution_options() if connection.sync_connection else {}
-    )
-    level = options.get("isolation_level", AUTOCOMMIT)
-    if connection.in_transaction() and level != AUTOCOMMIT:
+    if connection.in_transaction() and not commits_statements(connection):
         raise OperationError(
             "a transaction that was begun on SQLAlchemy's own connection is open here, and nothing "
             "would say when it ends: use database.transaction()"
