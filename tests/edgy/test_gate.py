@@ -159,8 +159,11 @@ async def test_a_transaction_of_sqlalchemy_is_refused(shop: Shop) -> None:
     assert await shop.models.Author.query.filter(name="Ann").exists()
 
 
-async def test_a_transaction_that_was_not_ended_is_forgotten(shop: Shop) -> None:
-    Author = shop.models.Author
+async def test_a_transaction_that_was_not_ended_is_forgotten(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Author, woken = shop.models.Author, []
+    monkeypatch.setattr(shop.source.writer, "ring", lambda: woken.append("relay"))
 
     async def leave() -> None:
         async with shop.database.connection() as connection:
@@ -176,6 +179,7 @@ async def test_a_transaction_that_was_not_ended_is_forgotten(shop: Shop) -> None
     assert await Author.query.filter(name="kept").count() == 1
     [(*_, data)] = await shop.events()
     assert data["instance"]["name"] == "kept"
+    assert woken == ["relay"], "the later change is no part of it"
 
 
 async def test_statements_of_other_event_loops_are_published(shop: Shop) -> None:
