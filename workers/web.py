@@ -1,4 +1,4 @@
-"""Serve the users of `accounts` over HTTP: a request writes a user, and other services hear of it.
+"""Serve the users of `accounts` over HTTP: a request writes a user, and other services receive it.
 
 Run it with `uvicorn workers.web:app`, or as a program, which takes PORT (8000 by default):
 
