@@ -9,7 +9,7 @@ SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
 	tests/integration/test_main_path.py tests/integration/test_reference_page.py
 IN_PROCESS := tests/unit tests/integration
 
-.PHONY: help demo test test-in-process test-processes test-browser test-edgy pictures test-all unit unit-all lowest simulate bugs chaos bench bench-check bench-compare lint format \
+.PHONY: help demo test test-in-process test-processes test-browser test-edgy pictures test-all unit unit-all lowest simulate bugs chaos bench goals bench-check bench-compare lint format \
 	docs changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -89,6 +89,9 @@ chaos: .venv/test  ## real processes and servers, killed and cut off; ARGS="--se
 
 bench: .venv/bench  ## everything that is measured, in one run; ARGS="--quick --only publish,consume" and other options
 	@$(BIN)/python -m benchmarks.suite $(ARGS)
+
+goals: .venv/test  ## what users meet in ordinary life: memory, idle programs, slow neighbours; ARGS="--only memory,resting"
+	@$(BIN)/python -m benchmarks.ordinary $(ARGS)
 
 bench-check: .venv/test  ## whether ratios to the same work by hand have fallen; ARGS="--keep", "--only operations"
 	@$(BIN)/python -m benchmarks.suite.check $(ARGS)

@@ -42,7 +42,9 @@ class Bus(Subscribing, Startable):
             keys, and put all other events into the dead letters.
         http: `[HOST:]PORT` where a running bus shows metrics and health (extra `edgy_bus[http]`).
         version: of the program, for charts; by default the variable EDGY_BUS_VERSION.
-        events, relaying, working: numbers that may be tuned.
+        events: numbers of events that may be tuned.
+        relaying: numbers of relays.
+        working: numbers of workers.
 
     Raises `ConfigurationError` for a name or a URL that cannot be used.
     """

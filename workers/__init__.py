@@ -1,4 +1,6 @@
 """Provide example programs for `compose.yaml` and `deploy/`.
 
-A service that owns users, its relay, and two services that receive the changes of users.
+`accounts` owns users, and `relay` publishes its events. `web` writes users for requests over HTTP.
+`billing`, with tables of SQLAlchemy, writes an invoice for each user; `notifications` and `search`
+receive what the others publish.
 """

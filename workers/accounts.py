@@ -29,6 +29,18 @@ class User(edgy.Model):
         registry = registry
 
 
+class RefusedAddress(ValueError):
+    """An address that no user may have."""
+
+
+@edgy.pre_save(User)
+async def check_address(sender: type[User], instance: User, **kwargs: object) -> None:
+    """Normalise the address before the INSERT. What is raised here stops the operation."""
+    instance.email = instance.email.lower()
+    if instance.email.endswith("@trash.example"):
+        raise RefusedAddress(f"{instance.email} is an address that nobody reads")
+
+
 async def work(stopping: asyncio.Event, health: Path | None) -> None:
     """Write users until `stopping` is set, and touch the file `health` after each."""
     while not stopping.is_set():

@@ -1,4 +1,4 @@
-"""Run the service `notifications`: queue a mail for every new user, without a User class.
+"""Run the service `notifications`: queue mails for new users and invoices, without their classes.
 
 Run it with `edgy-bus worker workers.notifications:bus`, or as a program.
 """
@@ -17,7 +17,7 @@ bus.on_start(registry.create_all)
 
 
 class Mail(edgy.Model):
-    """A queued mail."""
+    """A queued mail, about a row of another service."""
 
     id: int = edgy.BigIntegerField(primary_key=True)
     user_id: int = edgy.BigIntegerField()
@@ -31,6 +31,12 @@ class Mail(edgy.Model):
 async def welcome(sender: str, instance: Any, **kwargs: object) -> None:
     """Queue a mail. The inbox's transaction makes a repeated delivery harmless."""
     await Mail.query.create(user_id=instance.id, kind="welcome")
+
+
+@bus.receiver("billing.Invoice", "post_save", inbox=database)
+async def send_invoice(sender: str, instance: Any, **kwargs: object) -> None:
+    """Queue a mail about an invoice, which the service `billing` wrote with SQLAlchemy."""
+    await Mail.query.create(user_id=instance.user_id, kind="invoice")
 
 
 if __name__ == "__main__":

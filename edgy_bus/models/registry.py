@@ -73,6 +73,11 @@ class Registry:
         for model in self.models.values():
             callback(model)
 
+    @property
+    def connects_itself(self) -> bool:
+        """Return False: models write on the connections of `database`."""
+        return False
+
     def described(self) -> Sequence[SourceModel]:
         """Return the descriptions of the models."""
         return [model.meta for model in self.models.values()]

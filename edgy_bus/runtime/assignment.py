@@ -5,7 +5,7 @@ few partitions move, and no worker gets more than its share, rounded up.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from edgy_bus.events import Partition
@@ -38,6 +38,23 @@ def assign(members: Iterable[str], partitions: Iterable[Partition]) -> dict[Part
         chosen[partition] = winner
         load[winner] += 1
     return chosen
+
+
+class Shares:
+    """Remember the last assignment: with a hundred workers it takes long, and it seldom changes."""
+
+    def __init__(self) -> None:
+        self._asked: tuple[tuple[str, ...], tuple[Partition, ...]] = ((), ())
+        self._owners: Mapping[Partition, str] = {}
+
+    def owners(
+        self, members: Iterable[str], partitions: Iterable[Partition]
+    ) -> Mapping[Partition, str]:
+        """Return what `assign` returns."""
+        asked = (tuple(sorted(members)), tuple(partitions))
+        if asked != self._asked:
+            self._asked, self._owners = asked, assign(*asked)
+        return self._owners
 
 
 def _score(name: str, partition: Partition) -> bytes:

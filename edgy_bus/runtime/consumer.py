@@ -11,18 +11,18 @@ call is cut off because of an error that has nothing to do with the call.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, Members
+from edgy_bus.brokers.base import Broker, Members, Registration
 from edgy_bus.errors import BrokerError, BrokerUnavailable
 from edgy_bus.events import PRE, Partition, partitions_of
 from edgy_bus.portions import Portion
 from edgy_bus.reasons import describe, trace_of
 from edgy_bus.runtime.asides import AsideWatch
-from edgy_bus.runtime.assignment import Post, assign
+from edgy_bus.runtime.assignment import Post, Shares
 from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.hooks import ErrorHooks
@@ -34,6 +34,7 @@ from edgy_bus.runtime.meter import Meter
 from edgy_bus.runtime.news import NewsWatch
 from edgy_bus.runtime.pausing import Pauses
 from edgy_bus.runtime.peers import Peers
+from edgy_bus.runtime.registrar import Registrar
 from edgy_bus.runtime.roster import GroupRoster
 from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
@@ -46,13 +47,6 @@ from edgy_bus.services import Service, happens, keep_running
 from edgy_bus.settings import WorkerSettings
 from edgy_bus.signing import Signer
 from edgy_bus.telemetry import Measurement, catalogue, measurements
-
-_LOOK = 0.4
-"""Seconds between two looks at the live workers: the rows of a worker that died are taken over this
-much later than its lease ends."""
-
-_DECLARED = 1.0
-"""Seconds for which the numbers of partitions are remembered. They change with a new model only."""
 
 _FOR_EVER = 1e9
 """Seconds: no receiver is forgotten, unless an operator forgets the receiver."""
@@ -76,8 +70,6 @@ class Consumer(Service):
     _nudge = ""
     _number = 0
     """The number of the last tenure."""
-    _forgotten = 0.0
-    """When `_declared` is to be read again."""
 
     def __init__(
         self,
@@ -87,6 +79,7 @@ class Consumer(Service):
         slots: Slots,
         keeper: Keeper,
         *,
+        registrar: Registrar,
         load: Load,
         signer: Signer | None = None,
         hooks: ErrorHooks | None = None,
@@ -102,6 +95,7 @@ class Consumer(Service):
         self._settings = settings
         self._tenures: dict[Post, Tenure] = {}
         self._keeper = keeper
+        self._registrar = registrar
         self._membership = Membership(self.group, self.worker, self._tenures, self._report())
         self._news = NewsWatch(settings, self._tenures)
         self._meter = Meter(self.group) if telemetry.is_measured() else None
@@ -128,7 +122,7 @@ class Consumer(Service):
         self._backoff: dict[Post, float] = {}
         self._to_set_aside: dict[Post, frozenset[str]] = {}
         self._pauses = Pauses(self.group)
-        self._declared: Mapping[str, int] = {}
+        self._shares = Shares()
 
     @property
     def partitions(self) -> list[Partition]:
@@ -206,7 +200,7 @@ class Consumer(Service):
             telemetry.emit(catalogue.BrokerAvailable(part=f"worker of group {self.group}"))
         self._away = False
         self.ready = True
-        return _SOON if waiting else min(_LOOK, self._settings.lease / 4)
+        return _SOON if waiting else self._registrar.rest(asyncio.get_running_loop().time())
 
     async def _round(self) -> bool:
         """Give partitions back, and take new partitions, according to the share.
@@ -274,7 +268,7 @@ class Consumer(Service):
             self._report_error(error)
         requested = asyncio.get_running_loop().time()
         report = self._membership.report = self._report()
-        members = await self._broker.join(self.group, self.worker, self._settings.lease, report)
+        members = await self._registrar.join(Registration(self.group, self.worker, report))
         self._membership.joined = requested
         self._pass_on(members.nudge)
         self._pauses.note(members)
@@ -287,8 +281,8 @@ class Consumer(Service):
         Among them are partitions from which receivers of this program are set aside.
         """
         partitions = await self._partitions()
-        assigned = assign(members.alive, partitions).items()
-        whole = {Post(each, self.group) for each, owner in assigned if owner == self.worker}
+        owners = self._shares.owners(members.alive, partitions)
+        whole = {Post(each, self.group) for each in partitions if owners.get(each) == self.worker}
         return whole | await self._asides.share(partitions, self.worker, self._roster.paused)
 
     async def _take_part_in_roster(self, members: Members) -> None:
@@ -314,10 +308,7 @@ class Consumer(Service):
         """Return every partition that concerns the group."""
         # A model that was never published is not declared, and has no partitions yet. A later round
         # finds its partitions.
-        now = asyncio.get_running_loop().time()
-        if now >= self._forgotten:
-            self._declared = await self._broker.declared()
-            self._forgotten = now + _DECLARED
+        declared = await self._registrar.declared()
         ordered: Sequence[str] = self._subscriptions.ordered_models
         pre: Sequence[str] = self._subscriptions.pre_models
         if self._roster.sets_aside:
@@ -326,7 +317,7 @@ class Consumer(Service):
         partitions = [
             partition
             for model in ordered
-            for partition in partitions_of(model, self._declared.get(model, 0))
+            for partition in partitions_of(model, declared.get(model, 0))
         ]
         return partitions + [Partition(model, PRE) for model in pre]
 

@@ -88,12 +88,13 @@ class Detours:
     async def _add(self, rows: Sequence[RowKey], question: int) -> None:
         """Take note of held rows that this tenure does not know."""
         partition, group = self._term.lease.partition, self._term.group
-        tails = await self._broker.tails(partition, group, rows)
-        self.held.add({key: tails.get(key, START) for key in rows}, question)
-        for key in rows:
-            # Parked events may have come back with an older copy of the data. Later events of the
-            # row must come behind them, also those that this process has finished.
-            self._course.repeat(key.subject)
+        for page in _pages(rows):
+            tails = await self._broker.tails(partition, group, page)
+            self.held.add({key: tails.get(key, START) for key in page}, question)
+            for key in page:
+                # Parked events may have come back with an older copy of the data. Later events of
+                # the row must come behind them, also those that this process has finished.
+                self._course.repeat(key.subject)
 
     def nudge(self) -> None:
         """Look at the held rows soon, also if this tenure knows no held row."""

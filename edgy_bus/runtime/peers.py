@@ -45,7 +45,7 @@ class Peers:
         names = set(alive)
         known = {name: peer for name, peer in self._peers.items() if name in names and peer}
         if names - known.keys():
-            reports = (await self._broker.members(self._group)).reports
+            reports = await self._broker.reports(self._group, sorted(names - known.keys()))
             for name in names - known.keys():
                 peer = read_peer(reports.get(name, b""))
                 if peer is not None:

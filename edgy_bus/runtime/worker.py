@@ -17,6 +17,7 @@ from edgy_bus.runtime.keeper import Keeper
 from edgy_bus.runtime.listing import listed
 from edgy_bus.runtime.load import Load
 from edgy_bus.runtime.pruning import InboxPruner
+from edgy_bus.runtime.registrar import Registrar
 from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.tallies import Tallies
@@ -134,6 +135,7 @@ class Worker(Service):
         """Run the groups until stopped."""
         # The groups of a process share its slots and its memory.
         slots = Slots(max(self._settings.calls, self._settings.concurrency))
+        registrar = Registrar(self._broker, self._settings, len(self._groups))
         load = Load(self._settings.in_hand_bytes, self._settings.waiting_bytes)
         self.consumers = [
             Consumer(
@@ -142,6 +144,7 @@ class Worker(Service):
                 self._settings,
                 slots,
                 keeper,
+                registrar=registrar,
                 load=load,
                 signer=self._signer,
                 hooks=self._hooks,

@@ -157,9 +157,9 @@ class OptionKeywords(ModelKeywords, NameKeywords, total=False):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Options:
-    """How a receiver is run.
+    """How a receiver is run. Each attribute is a keyword of the constructor.
 
-    Args:
+    Attributes:
         name: the durable name, under which a group remembers the events that the receiver has
             handled; `module.qualname` of the function by default.
         group: the consumer group of the receiver; the bus's own by default.

@@ -56,6 +56,10 @@ class Source(Protocol):
     def metadata(self) -> MetaData:
         """Return the metadata that the application creates or migrates its tables from."""
 
+    @property
+    def connects_itself(self) -> bool:
+        """Return whether rows are written on other connections than those of `database`."""
+
     def described(self) -> Sequence[SourceModel]:
         """Return the models known so far."""
 

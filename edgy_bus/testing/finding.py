@@ -11,7 +11,7 @@ from edgy_bus.bus import Bus
 from edgy_bus.database import Database
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.loading import load_bus
-from edgy_bus.testing.inline_bus import InlineBus, inline
+from edgy_bus.testing.inline_bus import InlineBus, inline, roll_back
 from edgy_bus.wiring import Connections
 
 
@@ -54,10 +54,8 @@ async def opened_database(request: pytest.FixtureRequest) -> AsyncIterator[Datab
     # In any order with the fixture bus: a plugin decides which of both comes first.
     async with AsyncExitStack() as stack:
         await Connections().open(stack, databases)
-        for database in databases:
-            # The fixture bus may have begun with that.
-            if not database.is_rolled_back:
-                await stack.enter_async_context(database.rolled_back())
+        # Unless the fixture bus has begun with that.
+        await roll_back(stack, app)
         for source in app.registries:
             await source.database.create_tables(source.metadata)
         yield databases[0]

@@ -371,7 +371,8 @@ async def inline(
             that earlier tests have left in the tables of the bus are deleted for good.
 
     Raises:
-        ConfigurationError: for a bus in local mode, and for a bus that runs.
+        ConfigurationError: for a bus in local mode, for a bus that runs, and for a rollback of a
+            source that writes on connections of its own, as sessions of SQLAlchemy do.
     """
     if app.lifecycle.is_running:
         raise ConfigurationError(
@@ -384,9 +385,7 @@ async def inline(
         # Before the start of the bus, whose own tables are rolled back as well.
         await Connections().open(stack, app.databases())
         if rollback:
-            for database in app.databases():
-                if not database.is_rolled_back:
-                    await stack.enter_async_context(database.rolled_back())
+            await roll_back(stack, app)
         for source in app.registries:
             await source.database.create_tables(source.metadata)
         # Also after a start that failed half-way.
@@ -395,6 +394,23 @@ async def inline(
         await _forget_earlier_tests(app)
         await bus._runs.declare()
         yield bus
+
+
+async def roll_back(stack: AsyncExitStack, app: Bus) -> None:
+    """Roll the databases of a bus back when `stack` ends, unless that is arranged already.
+
+    Raises:
+        ConfigurationError: for a source whose rows would stay.
+    """
+    if any(source.connects_itself for source in app.registries):
+        raise ConfigurationError(
+            "the sessions of a source of this bus have connections of their own, whose rows cannot "
+            "be rolled back: write edgy_bus_rollback = false in the options of pytest, or "
+            "inline(bus, rollback=False), and give the tests a database of their own"
+        )
+    for database in app.databases():
+        if not database.is_rolled_back:
+            await stack.enter_async_context(database.rolled_back())
 
 
 async def _forget_earlier_tests(app: Bus) -> None:

@@ -13,15 +13,19 @@ PATIENCE = 30.0
 
 
 class Program:
-    """`python -m edgy_bus …` with its output in a file."""
+    """`python -m edgy_bus …`, or another module's program, with its output in a file."""
 
     def __init__(
-        self, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]
+        self,
+        arguments: tuple[str, ...],
+        folder: Path,
+        environment: Mapping[str, str],
+        module: str = "edgy_bus",
     ) -> None:
         self._log = folder / f"log-{time.monotonic_ns()}"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgy_bus", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=folder,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
                 stdout=output,
@@ -55,9 +59,11 @@ class Program:
 
 
 @contextmanager
-def program(*arguments: str, folder: Path, **environment: str) -> Iterator[Program]:
+def program(
+    *arguments: str, folder: Path, module: str = "edgy_bus", **environment: str
+) -> Iterator[Program]:
     """One that is killed at the end if the test did not stop it."""
-    one = Program(arguments, folder, environment)
+    one = Program(arguments, folder, environment, module)
     try:
         yield one
     finally:

@@ -73,6 +73,8 @@ class Library:
     def described(self) -> Sequence[SourceModel]:
         return [self.model]
 
+    connects_itself = False
+
     def on_described(self, callback: Callable[[SourceModel], None]) -> None:
         callback(self.model)
 

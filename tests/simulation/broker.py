@@ -213,8 +213,11 @@ class Redis(MemoryBroker):
         rows: set[str] = set()
         for partition in self.partitions():
             stream = self._streams[partition]
+            # A stream that has lost the group still knows its held rows.
+            for name, state in stream.groups.items():
+                if name.partition("/")[0] == "mail":
+                    rows |= {row.subject for row in state.held}
             for group in _progresses(stream, "mail"):
-                rows |= {row.subject for row in group.held}
                 for entry, fields in stream.entries.items():
                     unfinished = entry > group.position or entry in group.pending
                     if unfinished and _is_given_up(fields):

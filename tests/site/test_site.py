@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import edgy_bus
+
 pytest.importorskip("mkdocs", reason="MkDocs is not installed: make docs")
 
 ROOT = Path(__file__).parents[2]
+NAME = re.compile(r'<h[23] id="[\w.]*?(\w+)"|<code>(\w+)</code>')
 LOADED = re.compile(r'<(?:script|img|link)\b[^>]*?\b(?:src|href)="(?:https?:)?//[^"]*"')
 
 
@@ -33,6 +36,9 @@ def test_the_site_builds_and_its_pages_load_nothing_from_other_hosts(tmp_path: P
     assert done.returncode == 0, done.stderr
     pages = [*(tmp_path / "site").rglob("*.html")]
     assert len(pages) > 80
+    reference = (tmp_path / "site" / "reference").glob("*.html")
+    found = NAME.findall("".join(page.read_text("utf-8") for page in reference))
+    assert not set(edgy_bus.__all__) - {heading or code for heading, code in found}
     loaded = {match for page in pages for match in LOADED.findall(page.read_text("utf-8"))}
     # The address of the site itself is no resource.
     assert not {link for link in loaded if 'rel="canonical"' not in link}

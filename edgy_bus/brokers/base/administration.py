@@ -1,8 +1,17 @@
 """Groups as a whole: live workers, backlogs, and the removal of data."""
 
+import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
-from edgy_bus.brokers.base.values import Backlog, EntryId, Members, Pause, Protocol
+from edgy_bus.brokers.base.values import (
+    Backlog,
+    EntryId,
+    Members,
+    Pause,
+    Protocol,
+    Registration,
+)
 from edgy_bus.events import Partition
 
 
@@ -25,6 +34,16 @@ class Administration(ABC):
         reports, which every worker would read each second.
         """
 
+    async def join_all(
+        self, registrations: Sequence[Registration], ttl: float
+    ) -> Sequence[Members | BaseException]:
+        """Return for each registration the answer or the error of `join`.
+
+        Raises `BrokerUnavailable` if the outcome of all is unknown.
+        """
+        joining = (self.join(each.group, each.worker, ttl, each.report) for each in registrations)
+        return await asyncio.gather(*joining, return_exceptions=True)
+
     @abstractmethod
     async def leave(self, group: str, worker: str) -> None:
         """Remove a worker from the live workers of a group."""
@@ -32,6 +51,10 @@ class Administration(ABC):
     @abstractmethod
     async def members(self, group: str) -> Members:
         """Return the members of a group, with their reports."""
+
+    @abstractmethod
+    async def reports(self, group: str, workers: Sequence[str]) -> Mapping[str, bytes]:
+        """Return the last reports of some workers of a group, without those that are not known."""
 
     @abstractmethod
     async def nudge(self, group: str) -> None:

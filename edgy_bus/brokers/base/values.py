@@ -330,6 +330,15 @@ class Trip(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """Describe a worker that registers as alive in a group; an empty report leaves the last."""
+
+    group: str
+    worker: str
+    report: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Members:
     """List the live workers of a group, and the last report of every worker seen lately.
 

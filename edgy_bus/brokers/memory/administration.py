@@ -1,5 +1,7 @@
 """Members, backlogs and the removal of data in memory."""
 
+from collections.abc import Mapping, Sequence
+
 from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol, Trip
 from edgy_bus.brokers.memory.core import MemoryCore
 from edgy_bus.brokers.memory.state import Attendance, Group
@@ -52,6 +54,10 @@ class MemoryAdministration(MemoryCore, Administration):
             for name, (until, since, step, reason) in self._trips[group].items()
         }
         return Members(alive, reports, pause=pauses.pop("", None), paused=pauses, tripped=trips)
+
+    async def reports(self, group: str, workers: Sequence[str]) -> Mapping[str, bytes]:
+        known = self._workers[group]
+        return {name: known[name][1] for name in workers if name in known and known[name][1]}
 
     async def nudge(self, group: str) -> None:
         self._nudges[group] += 1

@@ -3,11 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgy_bus.brokers.base import Administration, Backlog, EntryId, Members, Pause, Protocol, Trip
+from edgy_bus.brokers.base import (
+    Administration,
+    Backlog,
+    EntryId,
+    Members,
+    Pause,
+    Protocol,
+    Registration,
+    Trip,
+)
 from edgy_bus.brokers.redis.connections import Argument
 from edgy_bus.brokers.redis.core import RedisCore
 from edgy_bus.brokers.redis.encoding import milliseconds, text_of
-from edgy_bus.brokers.redis.scripts import pairs
+from edgy_bus.brokers.redis.keys import Key
+from edgy_bus.brokers.redis.scripts import Answer, Call, pairs
+from edgy_bus.errors import BrokerError
 from edgy_bus.events import Partition
 
 _ERASE_TIMEOUT = 60.0
@@ -26,32 +37,43 @@ class RedisAdministration(RedisCore, Administration):
     async def join(self, group: str, worker: str, ttl: float, report: bytes) -> Members:
         return await self._members(group, worker, milliseconds(ttl), report)
 
+    async def join_all(
+        self, registrations: Sequence[Registration], ttl: float
+    ) -> Sequence[Members | BaseException]:
+        calls: list[Call] = [
+            (self._member_keys(each.group), (each.worker, milliseconds(ttl), each.report))
+            for each in registrations
+        ]
+        answers = await self._scripts.call_each("join", calls)
+        return [
+            answer if isinstance(answer, BrokerError) else _read_members(answer)
+            for answer in answers
+        ]
+
     async def leave(self, group: str, worker: str) -> None:
         await self._members(group, worker, 0, b"")
 
     async def members(self, group: str) -> Members:
         return await self._members(group, "", 0, b"")
 
+    async def reports(self, group: str, workers: Sequence[str]) -> Mapping[str, bytes]:
+        if not workers:
+            return {}
+        reports = await self._ask("HMGET", self.keys.reports(group), *workers)
+        return {name: report for name, report in zip(workers, reports, strict=True) if report}
+
     async def _members(self, group: str, worker: str, ttl: int, report: bytes) -> Members:
-        keys = (
+        answer = await self._scripts.call("join", self._member_keys(group), (worker, ttl, report))
+        return _read_members(answer)
+
+    def _member_keys(self, group: str) -> tuple[Key, ...]:
+        return (
             self.keys.seen(group),
             self.keys.reports(group),
             self.keys.nudge(group),
             self.keys.receivers(group),
             self.keys.paused(group),
             self.keys.tripped(group),
-        )
-        answer = await self._scripts.call("join", keys, (worker, ttl, report))
-        reports = pairs(answer[b"reports"])
-        pauses = _pauses_in(pairs(answer[b"paused"]))
-        return Members(
-            [text_of(name) for name in answer[b"alive"]],
-            {text_of(name): report for name, report in reports.items()},
-            text_of(answer[b"nudge"]),
-            text_of(answer[b"roster"]),
-            pauses.pop("", None),
-            pauses,
-            _trips_in(answer[b"tripped"]),
         )
 
     async def nudge(self, group: str) -> None:
@@ -129,6 +151,20 @@ class RedisAdministration(RedisCore, Administration):
                 await self._look("UNLINK", *keys)
             if cursor == b"0":
                 return
+
+
+def _read_members(answer: Answer) -> Members:
+    reports = pairs(answer[b"reports"])
+    pauses = _pauses_in(pairs(answer[b"paused"]))
+    return Members(
+        [text_of(name) for name in answer[b"alive"]],
+        {text_of(name): report for name, report in reports.items()},
+        text_of(answer[b"nudge"]),
+        text_of(answer[b"roster"]),
+        pauses.pop("", None),
+        pauses,
+        _trips_in(answer[b"tripped"]),
+    )
 
 
 def _pauses_in(lines: Mapping[bytes, bytes]) -> dict[str, Pause]:

@@ -1,5 +1,6 @@
 """Dead letters and held rows on Redis: streams beside the stream of events."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from edgy_bus.brokers.base import (
@@ -27,8 +28,8 @@ from edgy_bus.brokers.redis.keys import Key
 from edgy_bus.brokers.redis.scripts import pairs
 from edgy_bus.events import Partition
 
-_ROWS = 200
-"""Rows of one answer."""
+_ROWS = 100
+"""Rows of one answer: the partitions of a process may get their answers in one turn of its loop."""
 
 _LETTERS = 50
 """Rows of one answer of which the caller keeps the events."""
@@ -82,6 +83,8 @@ class RedisSideStreams(RedisCore, SideStreams):
             keys = [self.keys.parked(partition, group, row) for row in page]
             commands = [("XREVRANGE", key, "+", "-", "COUNT", 1) for key in keys]
             answers = await self._scripts.ask(commands, keys)
+            # An answer that has arrived already is read without a turn of the event loop.
+            await asyncio.sleep(0)
             for row, entries in zip(page, answers, strict=True):
                 for entry, fields in entries:
                     yield row, entry, fields
@@ -93,6 +96,7 @@ class RedisSideStreams(RedisCore, SideStreams):
         while True:
             # In pages: ten thousand rows in one answer would stop the event loop, and the server.
             cursor, page = await self._ask("HSCAN", key, cursor, "COUNT", _ROWS)
+            await asyncio.sleep(0)  # as above
             for row, state in pairs(page).items():
                 held[RowKey.parse(text_of(row))] = HeldState.parse(text_of(state))
             if cursor == b"0":

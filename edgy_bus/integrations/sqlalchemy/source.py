@@ -138,6 +138,11 @@ class SessionSource:
         self._bus.on_start(inbox.prepare)
         return inbox
 
+    @property
+    def connects_itself(self) -> bool:
+        """Return True: sessions write on the connections of their engine."""
+        return True
+
     def described(self) -> Sequence[SourceModel]:
         """Return the models of the mapped classes."""
         return list(self._models.values())

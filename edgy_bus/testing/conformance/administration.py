@@ -2,7 +2,7 @@
 
 import asyncio
 
-from edgy_bus.brokers.base import ActionEntry, Broker, Pause, Protocol
+from edgy_bus.brokers.base import ActionEntry, Broker, Members, Pause, Protocol, Registration
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
     acquire,
@@ -30,6 +30,19 @@ class AdministrationTopic:
         # A worker leaves by the broker's clock, which counts milliseconds.
         await asyncio.sleep(0.01)
         assert list((await broker.members("mail")).alive) == []
+
+    async def test_groups_register_together(self, broker: Broker) -> None:
+        await broker.join("mail", "w1", 30, b"1")
+        mail, search = await broker.join_all(
+            [Registration("mail", "w2", b"2"), Registration("search", "w3", b"3")], 30
+        )
+        assert isinstance(mail, Members)
+        assert isinstance(search, Members)
+        assert (set(mail.alive), set(search.alive)) == ({"w1", "w2"}, {"w3"})
+        assert (mail.reports, search.reports) == ({}, {})
+        assert await broker.reports("mail", ["w2", "w9", "w1"]) == {"w1": b"1", "w2": b"2"}
+        assert await broker.reports("mail", []) == {}
+        assert list(await broker.join_all([], 30)) == []
 
     async def test_a_pause_reaches_workers_and_lookers_until_it_ends(self, broker: Broker) -> None:
         assert not await broker.resume("mail")

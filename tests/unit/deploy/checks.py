@@ -63,6 +63,8 @@ class Program:
     environment: dict[str, Any]
     writable: list[str]
     grace: float
+    port: str | None = None
+    """Where requests are answered inside of the container; None for a program without requests."""
 
 
 def dockerfile_faults(path: Path) -> list[str]:
@@ -105,7 +107,9 @@ def _service_faults(service: dict[str, Any], services: dict[str, Any]) -> Iterat
         {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc"},
     )
     yield from (f"asks for {key}" for key in sorted(privileges & set(service)))
-    yield from (f"publishes port {port}" for port in service.get("ports", []))
+    for port in service.get("ports", []):
+        if not port.startswith("127.0.0.1:"):
+            yield f"publishes port {port} to other machines"
     if not _pinned(image):
         yield f"{image} is not pinned"
     if service.get("restart") != "no" and "test" not in service.get("healthcheck", {}):
@@ -135,6 +139,7 @@ def _service_program(service: dict[str, Any]) -> Program:
         environment=service.get("environment", {}),
         writable=service.get("tmpfs", []),
         grace=_seconds(service.get("stop_grace_period", "10s")),
+        port=next((port.rpartition(":")[2] for port in service.get("ports", [])), None),
     )
 
 
@@ -284,7 +289,10 @@ def _program_faults(program: Program) -> Iterator[str]:
     touched = options[at] if at else program.environment.get("EDGY_BUS_HEALTH_FILE")
     liveness = ["edgy-bus", "health", touched]
     for probe in program.probes:
-        if probe not in (liveness, [*liveness, "--ready"]):
+        if program.port:
+            if f"http://127.0.0.1:{program.port}/" not in probe[-1]:
+                yield f"{probe} does not ask at {program.port}"
+        elif probe not in (liveness, [*liveness, "--ready"]):
             yield f"{probe} does not look at {touched}"
     if touched and str(Path(touched).parent) not in program.writable:
         yield f"{touched} cannot be written"

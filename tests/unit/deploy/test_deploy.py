@@ -151,6 +151,8 @@ def test_files_keep_the_rules() -> None:
             'ports: ["6379:6379"]\n    volumes: [',
             "publishes port",
         ),
+        (compose_faults, COMPOSE, "127.0.0.1:8000:", "0.0.0.0:8000:", "publishes port"),
+        (compose_faults, COMPOSE, "127.0.0.1:8000/", "127.0.0.1:8001/", "does not ask at 8000"),
         (
             compose_faults,
             COMPOSE,

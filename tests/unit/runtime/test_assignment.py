@@ -1,8 +1,12 @@
+from collections.abc import Iterable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgy_bus.events import partitions_of
-from edgy_bus.runtime.assignment import assign
+from edgy_bus.events import Partition, partitions_of
+from edgy_bus.runtime import assignment
+from edgy_bus.runtime.assignment import Shares, assign
 
 PLACES = partitions_of("accounts.User", 8) + partitions_of("accounts.Group", 8)
 members = st.sets(st.text("abcdef0123456789", min_size=1, max_size=8), min_size=1, max_size=9)
@@ -38,3 +42,18 @@ def test_a_worker_that_leaves_moves_few_partitions_besides_its_own(names: set[st
 
 def test_nobody_alive_holds_nothing() -> None:
     assert assign([], PLACES) == {}
+
+
+def test_shares_are_computed_when_something_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[object] = []
+
+    def counting(names: Iterable[str], partitions: Iterable[Partition]) -> dict[Partition, str]:
+        computed.append(names)
+        return assign(names, partitions)
+
+    monkeypatch.setattr(assignment, "assign", counting)
+    shares = Shares()
+    for names in (["a", "b"], ["b", "a"], ["a", "b"], ["a"], ["a", "b"]):
+        assert shares.owners(names, PLACES) == assign(names, PLACES)
+    assert len(computed) == 3
+    assert shares.owners(["a", "b"], PLACES[1:]) == assign(["a", "b"], PLACES[1:])
