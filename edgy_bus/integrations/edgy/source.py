@@ -124,6 +124,11 @@ class EdgySource:
         self._bus.on_start(inbox.prepare)
         return inbox
 
+    @property
+    def connects_itself(self) -> bool:
+        """Return True: the registry has connections of its own."""
+        return True
+
     def described(self) -> Sequence[SourceModel]:
         """Return the models of the registry."""
         return list(self.models.values())
