@@ -1,12 +1,12 @@
 """Follow a flush: which rows it changes, and what the rows were before."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
 from sqlalchemy import ClauseElement, Connection
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 from sqlalchemy.orm.attributes import instance_state, set_attribute
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
@@ -57,6 +57,8 @@ class Flush:
         steps: what was changed, in order.
         wanted: whether changes of a model have events, or receivers here.
         silent: whether nobody is asked or told before changes of a model.
+        depth: the number of open transactions as soon as the flush executes SQL.
+        is_written: whether the events are written.
     """
 
     asked: dict[int, Value] = field(default_factory=dict)
@@ -66,6 +68,13 @@ class Flush:
     steps: list[Step] = field(default_factory=list)
     wanted: Answers = field(default_factory=dict)
     silent: Answers = field(default_factory=dict)
+    depth: int | None = None
+    is_written: bool = False
+
+    @property
+    def executes(self) -> bool:
+        """Return whether the flush executes SQL whose events are not written yet."""
+        return self.depth is not None and not self.is_written
 
     def lock(
         self,
@@ -149,6 +158,30 @@ def check_fixed(model: MappedModel, names: Sequence[str]) -> None:
             )
 
 
+def replaced(model: MappedModel, target: Value) -> list[str]:
+    """Return the attributes that the UPDATE for an object in a deleted one's place would write."""
+    fixed = {*model.keys, model.discriminator}
+    return [name for name in assigned(model, target) if name not in fixed]
+
+
+def check_replaced(mapper: ClassMapper, target: Value) -> None:
+    """Refuse an object in the place of a deleted object of another class.
+
+    Raises:
+        OperationError: naming both classes.
+    """
+    session = object_session(target)
+    if session is None or len(list(mapper.base_mapper.self_and_descendants)) == 1:
+        return
+    existing = session.identity_map.get(mapper.identity_key_from_instance(target))
+    if existing is not None and mapper_of(existing) is not mapper:
+        raise OperationError(
+            f"a {mapper.class_.__name__} is added in the place of a deleted "
+            f"{type(existing).__name__} with the same key, in one flush: SQLAlchemy would update "
+            "the row, and no event would report the deletion. flush() between the two"
+        )
+
+
 def changes_of(session: Session, flush: Flush) -> Iterator[Changed]:
     """Yield the changes of a flush, in its order. Reads the rows that were written."""
     # Read back, because the database may store another value than it was given, and makes defaults.
@@ -184,15 +217,18 @@ def _described(
             continue
         row = written[model].get(key)
         if row is None:
-            raise _unreadable(model)
+            raise rows.unreadable(model)
         if step.action == SAVE:
             yield step, SAVE, RowChange(model.key_of(row), row)
-        else:
-            # Without a row that was locked before, nobody knows the old values.
-            yield step, UPDATE, updated(model, before or {}, row, step.assigned)
+            continue
+        # Without a row that was locked before, nobody knows the old values.
+        change = updated(model, before or {}, row, step.assigned)
+        # An object in the place of a deleted one may be the same in all columns.
+        if step.assigned or change.assigned:
+            yield step, UPDATE, change
 
 
-def updated(model: MappedModel, before: Values, row: Values, names: Sequence[str]) -> RowChange:
+def updated(model: MappedModel, before: Values, row: Values, names: Collection[str]) -> RowChange:
     """Return the change of an updated row.
 
     Args:
@@ -228,15 +264,6 @@ def connection_of(session: Session, model: MappedModel) -> Connection:
     """Return the connection of a session's transaction for the rows of a model."""
     # The transaction has one connection for an engine, which the flush uses as well.
     return session.connection(bind_arguments={"mapper": model.mapper})
-
-
-def _unreadable(model: MappedModel) -> OperationError:
-    names = ", ".join(model.keys)
-    return OperationError(
-        f"the row of {model.name} that this flush has written cannot be read by its key ({names}): "
-        "give the key the type of its column; a trigger that changes the key, or drops the row, is "
-        "not supported"
-    )
 
 
 def current(model: MappedModel, target: Value) -> dict[str, Value]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from sqlalchemy import Column, Dialect, Table
+from sqlalchemy import BinaryExpression, Column, ColumnElement, Dialect, Table
 from sqlalchemy.orm import (
     Mapper,
     RelationshipDirection,
@@ -11,6 +11,7 @@ from sqlalchemy.orm import (
     make_transient_to_detached,
 )
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql import operators, visitors
 
 from edgy_bus.codec import dumps, key_text
 from edgy_bus.errors import ModelError, SignalError
@@ -83,6 +84,11 @@ class MappedModel:
             names.update(unique_columns(table))
         return frozenset(key for key, column in self.columns.items() if column.name in names)
 
+    @property
+    def table_names(self) -> frozenset[str]:
+        """Return the names of the tables of a row, in lower case."""
+        return frozenset(each.name.lower() for each in _tables(self.mapper))
+
     @cached_property
     def discriminator(self) -> str | None:
         """Return the attribute that says which class of a hierarchy a row belongs to."""
@@ -148,6 +154,39 @@ def identity_of(model: MappedModel, row: Values) -> tuple[Value, ...]:
     return tuple(row[name] for name in model.keys)
 
 
+def local_keys(mapper: ClassMapper) -> Sequence[ColumnElement[Value]]:
+    """Return the key in the table that a statement about a class changes.
+
+    Of joined inheritance, that is the table of the class itself, whose key may have other names.
+    """
+    return [_local(mapper, column) for column in mapper.primary_key]
+
+
+def _local(mapper: ClassMapper, column: ColumnElement[Value]) -> ColumnElement[Value]:
+    equal = {column}
+    # From the base class to the class: each table refers to the one above.
+    for each in reversed(list(mapper.iterate_to_root())):
+        equal |= {b for pair in _equated(each) for a, b in (pair, pair[::-1]) if a in equal}
+    for attribute in mapper.column_attrs:
+        # An attribute of the class, if there is one: SQLAlchemy can evaluate it in Python.
+        first = attribute.columns[0]
+        if first in equal and isinstance(first, Column) and first.table is mapper.local_table:
+            expression: ColumnElement[Value] = getattr(mapper.class_, attribute.key)
+            return expression
+    return column
+
+
+def _equated(mapper: ClassMapper) -> Sequence[tuple[Value, Value]]:
+    """Return the pairs of columns that join the table of a class to that of its parent."""
+    if mapper.inherit_condition is None:
+        return ()
+    return [
+        (each.left, each.right)
+        for each in visitors.iterate(mapper.inherit_condition)
+        if isinstance(each, BinaryExpression) and each.operator is operators.eq
+    ]
+
+
 def check_relationships(mapper: ClassMapper, tables: Mapping[Table, ClassMapper]) -> None:
     """Refuse relationships that change rows of published tables past their objects.
 
@@ -161,7 +200,8 @@ def check_relationships(mapper: ClassMapper, tables: Mapping[Table, ClassMapper]
     # The unit of work executes these statements for no object in particular.
     for relationship in mapper.relationships:
         where = f"{mapper.class_.__name__}.{relationship.key}"
-        if relationship.post_update:
+        changed = _changed_by(relationship)
+        if relationship.post_update and not tables.keys().isdisjoint(_tables(changed)):
             raise ModelError(
                 f"{where} has post_update=True: such a change of a row comes without its object, "
                 "and so without an event. Leave it out, and flush between the two changes"
@@ -173,6 +213,12 @@ def check_relationships(mapper: ClassMapper, tables: Mapping[Table, ClassMapper]
                 f"{owner.local_table!s}, without objects and so without events: use viewonly=True, "
                 f"or relate to {owner.class_.__name__} itself"
             )
+
+
+def _changed_by(relationship: RelationshipProperty[Value]) -> ClassMapper:
+    """Return the mapper of the rows that have the foreign key of a relationship."""
+    is_own = relationship.direction is RelationshipDirection.MANYTOONE
+    return relationship.parent if is_own else relationship.mapper
 
 
 def _owner(

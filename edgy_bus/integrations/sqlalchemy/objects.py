@@ -132,6 +132,7 @@ class ObjectEvents:
         """Run the receivers of an object that the flush itself has found."""
         flush, model = self._place_of(mapper, target)
         if flush is not None and model is not None:
+            flushing.check_replaced(mapper, target)
             self._ask_late(flush, model, SAVE, target)
 
     def before_update(self, mapper: ClassMapper, connection: Connection, target: object) -> None:
@@ -168,13 +169,15 @@ class ObjectEvents:
 
     def after_update(self, mapper: ClassMapper, _: Connection, target: object) -> None:
         """Note an UPDATE, unless the object had nothing to write."""
-        flush, _model = self._place_of(mapper, target)
-        if flush is None:
+        flush, model = self._place_of(mapper, target)
+        if flush is None or model is None:
             return
-        names = flush.updating.pop(id(target), None)
+        names: Sequence[str] | None = flush.updating.pop(id(target), None)
         # A new object in the place of a deleted one: SQLAlchemy updates the row then.
-        if names is not None or not flushing.identity(target):
-            self._note(mapper, UPDATE, target, names or ())
+        if names is None and not flushing.identity(target):
+            names = flushing.replaced(model, target)
+        if names is not None:
+            self._note(mapper, UPDATE, target, names)
 
     def after_delete(self, mapper: ClassMapper, _: Connection, target: object) -> None:
         """Note a DELETE."""
@@ -193,6 +196,9 @@ class ObjectEvents:
         """Return the flush and the model of an object; None for a session of another factory."""
         work = self._recorder.begun(object_session(target))
         flush = None if work is None else work.flush
+        if work is not None and flush is not None and flush.depth is None:
+            # Bulk methods call no handlers of objects: this is the transaction of the flush.
+            flush.depth = work.depth
         return flush, self._recorder.source.model_of(mapper)
 
     # At the end of a flush
@@ -200,8 +206,11 @@ class ObjectEvents:
     def after_flush(self, session: Session, _: UOWTransaction) -> None:
         """Write the events of the changes."""
         flush = self._recorder.work_of(session).flush
-        if flush is not None and flush.steps:
+        if flush is None:
+            return
+        if flush.steps:
             self._recorder.write(session, list(flushing.changes_of(session, flush)))
+        flush.is_written = True
 
     def after_flush_postexec(self, session: Session, _: UOWTransaction) -> None:
         """Call the receivers that run here."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, false, select, tuple_
 
+from edgy_bus.errors import OperationError
 from edgy_bus.integrations.sqlalchemy.mapping import MappedModel, identity_of
 from edgy_bus.outbox.statements import SQLITE
 from edgy_bus.outbox.table import pending
@@ -61,11 +62,26 @@ def matching(model: MappedModel, keys: Sequence[Identity]) -> ColumnElement[bool
 def _read(connection: Connection, model: MappedModel, keys: Iterable[Identity], how: Value) -> Rows:
     statement = how(selecting(model))
     rows: Rows = {}
-    for part in _parts(_ordered(keys)):
+    for part in parts(_ordered(keys)):
+        expected = set(part)
         for row in connection.execute(statement.where(matching(model, part))).mappings():
             values = dict(row)
-            rows[identity_of(model, values)] = values
+            key = identity_of(model, values)
+            # Otherwise the row would be taken for one that does not exist.
+            if key not in expected:
+                raise unreadable(model)
+            rows[key] = values
     return rows
+
+
+def unreadable(model: MappedModel) -> OperationError:
+    """Return the error of a row that is there, and cannot be read by the key of its object."""
+    names = ", ".join(model.keys)
+    return OperationError(
+        f"a row of {model.name} that is changed cannot be read by its key ({names}): give the key "
+        "the type of its column; a trigger that changes the key, or drops the row, is not "
+        "supported, and neither is a row without its part in another table of its class"
+    )
 
 
 def selecting(model: MappedModel) -> Select[Value]:
@@ -84,6 +100,7 @@ def _ordered(keys: Iterable[Identity]) -> list[Identity]:
         return sorted(distinct, key=str)
 
 
-def _parts(keys: Sequence[Identity]) -> Iterator[Sequence[Identity]]:
+def parts(keys: Sequence[Identity]) -> Iterator[Sequence[Identity]]:
+    """Yield keys in parts that a statement can have as parameters."""
     for begin in range(0, len(keys), _AT_ONCE):
         yield keys[begin : begin + _AT_ONCE]

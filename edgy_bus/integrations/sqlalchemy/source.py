@@ -186,7 +186,8 @@ class SessionSource:
             self._describe(mapper)
 
     def _on_configured(self, mapper: ClassMapper, _: type) -> None:
-        if mapper in self._models:
+        # Of a class that is left out, too: its relationships may change rows of published classes.
+        if mapper.registry is self._registry:
             check_relationships(mapper, self._by_table)
 
     def _describe(self, mapper: ClassMapper) -> None:
@@ -208,7 +209,7 @@ class SessionSource:
         for sessions in self._followed:
             sessions.follow(mapper)
         # Relationships name other classes, so they are known once all classes are.
-        for present in self._models:
+        for present in self._registry.mappers:
             if present.configured:
                 check_relationships(present, self._by_table)
         for callback in self._on_model:
