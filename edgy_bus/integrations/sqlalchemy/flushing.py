@@ -15,7 +15,6 @@ from edgy_bus.integrations.sqlalchemy import rows
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.rows import Identity, Rows
 from edgy_bus.sources import RowChange, Value, Values
-from edgy_bus.sources.changes import differ
 
 Models = Mapping[ClassMapper, MappedModel]
 
@@ -131,6 +130,11 @@ def assigned(model: MappedModel, target: Value) -> list[str]:
     ]
 
 
+def assigns_unique(model: MappedModel, target: Value) -> bool:
+    """Return whether an UPDATE of an object would write a column of a unique index."""
+    return bool(model.unique) and not model.unique.isdisjoint(assigned(model, target))
+
+
 def is_due(model: MappedModel, target: Value) -> bool:
     """Return whether a flush updates the row of an object, for a column or a reference."""
     state = instance_state(target)
@@ -238,9 +242,7 @@ def updated(model: MappedModel, before: Values, row: Values, names: Collection[s
         names: the attributes that the statement wrote.
     """
     # Defaults, version counters and triggers of the database write more than the statement says.
-    old, new = model.stored(before), model.stored(row)
-    differing = {name for name in old if differ(old[name], new[name])}
-    written = [name for name in model.public if name in names or name in differing]
+    written = [name for name in model.public if name in names or model.differs(name, before, row)]
     return RowChange(model.key_of(row), row, before, written)
 
 

@@ -18,6 +18,7 @@ from edgy_bus.errors import ModelError, SignalError
 from edgy_bus.integrations.sqlalchemy.values import Conversion
 from edgy_bus.signals import Broadcaster, Signal
 from edgy_bus.sources import Key, Value, Values
+from edgy_bus.sources.changes import differ
 from edgy_bus.sources.statements import unique_columns
 
 ClassMapper = Mapper[Value]
@@ -69,6 +70,8 @@ class MappedModel:
         self._dumps = {
             name: each.dump for name, each in self._conversions.items() if not each.is_plain
         }
+        self.prepared: dict[object, Value] = {}
+        """Statements about the rows, which `rows` makes once."""
         self.signals: Broadcaster = signals or Broadcaster(
             self.name,
             _refuse_to_send,
@@ -110,18 +113,35 @@ class MappedModel:
     def stored(self, values: Values) -> Values:
         """Return values in the form in which events contain them."""
         # Most columns have values that JSON holds as they are.
+        if self._dumps.keys().isdisjoint(values):
+            return values
         stored = dict(values)
         for name, dump in self._dumps.items():
             if name in stored:
                 stored[name] = dump(stored[name])
         return stored
 
+    def differs(self, name: str, before: Values, after: Values) -> bool:
+        """Return whether events of two states of a row have other values of an attribute."""
+        if name not in before:
+            return False
+        old, new = before[name], after[name]
+        if old is new:
+            return False
+        dump = self._dumps.get(name)
+        # Most values: of one type, and without parts that could differ in JSON alone.
+        if dump is None and type(old) is type(new) and not isinstance(old, dict | list):
+            return bool(old != new)
+        return differ(old, new) if dump is None else differ(dump(old), dump(new))
+
     def key_of(self, row: Values) -> Key:
         """Return the key of a row: a value, or a JSON list as a text for several columns."""
         # The stored form, so that a key reads the same in every program.
-        stored = self.stored({name: row[name] for name in self.keys})
         if len(self.keys) == 1:
-            return key_text(stored[self.keys[0]])
+            name = self.keys[0]
+            dump = self._dumps.get(name)
+            return key_text(row[name] if dump is None else dump(row[name]))
+        stored = self.stored({name: row[name] for name in self.keys})
         return dumps([stored[name] for name in self.keys]).decode()
 
     def read(self, row: Values) -> object:
@@ -147,11 +167,6 @@ async def _refuse_to_send(
         " the signals of mapped classes report what sessions do. Write a row of a class that "
         "stands for the message, in the same session"
     )
-
-
-def identity_of(model: MappedModel, row: Values) -> tuple[Value, ...]:
-    """Return the values of a row's key, in the order in which SQLAlchemy has them."""
-    return tuple(row[name] for name in model.keys)
 
 
 def local_keys(mapper: ClassMapper) -> Sequence[ColumnElement[Value]]:

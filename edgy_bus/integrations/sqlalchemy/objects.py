@@ -20,6 +20,9 @@ from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.recording import Recorder
 from edgy_bus.sources import Value
 
+Waiting = tuple[MappedModel, str, Value]
+"""An object that a flush will write, with its model and the action."""
+
 
 class ObjectEvents:
     """The handlers of flushes, and of the objects in a flush.
@@ -48,8 +51,8 @@ class ObjectEvents:
         work, flush = self._recorder.work_of(session), Flush()
         work.flush = flush
         try:
-            intents = self._ask_all(session, flush)
-            self._lock(session, flush)
+            waiting, intents = self._ask_all(session, flush)
+            self._lock(session, flush, waiting)
         except BaseException:
             work.flush = None
             flush.undo()
@@ -58,18 +61,22 @@ class ObjectEvents:
         for intent in intents:
             self._recorder.announce(intent)
 
-    def _ask_all(self, session: Session, flush: Flush) -> list[Intent]:
-        """Run the receivers of all objects, and of those that receivers add."""
+    def _ask_all(self, session: Session, flush: Flush) -> tuple[list[Waiting], list[Intent]]:
+        """Run the receivers of all objects, and of those that receivers add.
+
+        Returns the objects that the flush will write, and what is to be announced.
+        """
         intents: list[Intent] = []
         # A receiver may add an object, whose receivers come before the SQL as well.
         while True:
-            waiting = [each for each in self._waiting(session) if id(each[2]) not in flush.asked]
-            if not waiting:
-                return intents
-            for model, action, target in waiting:
+            waiting = list(self._waiting(session))
+            unasked = [each for each in waiting if id(each[2]) not in flush.asked]
+            for model, action, target in unasked:
                 intents += self._ask(flush, model, action, target)
+            if not unasked or not flush.kept:
+                return waiting, intents
 
-    def _waiting(self, session: Session) -> Iterable[tuple[MappedModel, str, Value]]:
+    def _waiting(self, session: Session) -> Iterable[Waiting]:
         """Yield the objects that the flush will write, as far as they are known before."""
         for action, targets in (
             (SAVE, session.new),
@@ -108,17 +115,17 @@ class ObjectEvents:
             flush.wanted[key] = self._recorder.wants(model, action)
         return flush.wanted[key]
 
-    def _lock(self, session: Session, flush: Flush) -> None:
+    def _lock(self, session: Session, flush: Flush, waiting: Iterable[Waiting]) -> None:
         """Lock the rows of known changes, model by model, in the order of their keys."""
         due: dict[MappedModel, list[Value]] = {}
         exclusive: set[MappedModel] = set()
-        for model, action, target in self._waiting(session):
+        for model, action, target in waiting:
             # A row whose object is deleted may be updated, for another object in its place.
             results = (UPDATE,) if action == UPDATE else (UPDATE, DELETE)
             if action == SAVE or not any(self._wants(flush, model, each) for each in results):
                 continue
             due.setdefault(model, []).append(target)
-            if action == DELETE or model.unique.intersection(flushing.assigned(model, target)):
+            if action == DELETE or flushing.assigns_unique(model, target):
                 exclusive.add(model)
         # In one order for all transactions, so that they wait for each other and never deadlock.
         for model in sorted(due, key=lambda model: model.name):
@@ -138,14 +145,18 @@ class ObjectEvents:
     def before_update(self, mapper: ClassMapper, connection: Connection, target: object) -> None:
         """Note an UPDATE; lock the row if only the flush itself has found the change."""
         flush, model = self._place_of(mapper, target)
-        if flush is None or model is None or not flushing.assigned(model, target):
+        if flush is None or model is None:
             return
-        self._ask_late(flush, model, UPDATE, target)
-        # Read again: a receiver may have changed the object.
         names = flushing.assigned(model, target)
+        if names and id(target) not in flush.asked:
+            self._ask_late(flush, model, UPDATE, target)
+            # Read again: a receiver may have changed the object.
+            names = flushing.assigned(model, target)
+        if not names:
+            return
         flushing.check_fixed(model, names)
         if self._wants(flush, model, UPDATE):
-            exclusive = bool(model.unique.intersection(names))
+            exclusive = not model.unique.isdisjoint(names)
             flush.lock(connection, model, [flushing.identity(target)], exclusive=exclusive)
             flush.updating[id(target)] = names
 
