@@ -190,17 +190,21 @@ ROOTS = (Thing, Group, Tag, Part, Passive, Below, Loose, Animal)
 
 
 @asynccontextmanager
-async def open_zoo(url: str) -> AsyncIterator[Shop]:
+async def open_zoo(
+    url: str, broker: str = "memory://", *, relay: bool = False, **options: Any
+) -> AsyncIterator[Shop]:
+    is_sqlite = url.startswith("sqlite")
     engine = engine_of(url)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def enforce(connection: Any, _: Any) -> None:
-        if "sqlite" in url:
+        if is_sqlite:
             connection.execute("PRAGMA foreign_keys=ON")
 
     sessions = async_sessionmaker(engine)
-    bus = edgy.Bus("memory://", service="zoo", relay=False, publish=["post_*"])
-    source = publish(sessions, Zoo, bus, database=url)
+    bus = edgy.Bus(broker, service="zoo", relay=relay, publish=["post_*"], **options)
+    # SQLite waits for a lock as long as the URL says.
+    source = publish(sessions, Zoo, bus, database=url + ("?timeout=0.5" if is_sqlite else ""))
     async with engine.begin() as connection:
         await connection.run_sync(Zoo.metadata.create_all)
     try:

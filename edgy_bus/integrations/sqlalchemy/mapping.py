@@ -144,6 +144,10 @@ class MappedModel:
         stored = self.stored({name: row[name] for name in self.keys})
         return dumps([stored[name] for name in self.keys]).decode()
 
+    def loaded(self, name: str, value: Value) -> Value:
+        """Return the value of an attribute from that of an event."""
+        return self._conversions[name].load(value)
+
     def read(self, row: Values) -> object:
         """Return a detached instance of the row that an event contains.
 
@@ -153,7 +157,7 @@ class MappedModel:
         for name, value in row.items():
             # An event of an earlier release of the program may have a column that is gone.
             if name in self._conversions:
-                set_committed_value(instance, name, self._conversions[name].load(value))
+                set_committed_value(instance, name, self.loaded(name, value))
         if all(name in row for name in self.keys):
             make_transient_to_detached(instance)
         return instance

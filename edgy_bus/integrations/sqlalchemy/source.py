@@ -20,6 +20,7 @@ from edgy_bus.integrations.sqlalchemy.factories import (
 from edgy_bus.integrations.sqlalchemy.inboxes import SessionInbox
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, check_relationships
 from edgy_bus.integrations.sqlalchemy.places import database_of, same_place
+from edgy_bus.integrations.sqlalchemy.selections import SelectableModel
 from edgy_bus.integrations.sqlalchemy.sessions import Sessions
 from edgy_bus.lifecycle import Hook
 from edgy_bus.signals import DESCRIPTION
@@ -199,7 +200,7 @@ class SessionSource:
         # The receivers of a class stay where the class is published to another bus, in a test.
         former: MappedModel | None = vars(mapper.class_).get(DESCRIPTION)
         signals = None if former is None else former.signals
-        model = MappedModel(mapper, self.database.dialect, inherited, signals)
+        model = SelectableModel(mapper, self.database.dialect, inherited, signals)
         setattr(mapper.class_, DESCRIPTION, model)
         self._models[mapper] = model
         for each in mapper.tables:
