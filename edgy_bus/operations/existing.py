@@ -71,8 +71,8 @@ class _TableRows:
 
     async def last(self) -> str | None:
         key = self._model.table.c[self._model.pk]
-        found = await self._publisher.store.database.run(last_key(key, self._where))
-        return _written(found.rows[0][key.name]) if found.rows else None
+        last = await self._publisher.store.database.run(last_key(key, self._where))
+        return _written(last.rows[0][key.name]) if last.rows else None
 
     async def send(self, after: str | None, until: str, limit: int, to: str) -> Sent:
         where = [*self._where, *self._model.conditions({"pk__lte": until})]

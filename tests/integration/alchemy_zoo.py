@@ -155,6 +155,14 @@ class Loose(Zoo):
     group_id: Mapped[int | None] = mapped_column(sa.ForeignKey("groups.id", ondelete="SET NULL"))
 
 
+class Node(Zoo):
+    """The database deletes it with the node above."""
+
+    __tablename__ = "nodes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    above: Mapped[int | None] = mapped_column(sa.ForeignKey("nodes.id", ondelete="CASCADE"))
+
+
 class Animal(Zoo):
     __tablename__ = "animals"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -183,10 +191,13 @@ class Cat(Animal):
     """Single table inheritance."""
 
     lives: Mapped[int | None]
+    plays_with: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("birds.id", ondelete="SET NULL", use_alter=True, name="plays_with")
+    )
     __mapper_args__ = {"polymorphic_identity": "cat"}
 
 
-ROOTS = (Thing, Group, Tag, Part, Passive, Below, Loose, Animal)
+ROOTS = (Thing, Group, Tag, Part, Passive, Below, Loose, Node, Animal)
 
 
 @asynccontextmanager

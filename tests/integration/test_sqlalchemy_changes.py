@@ -1,5 +1,6 @@
 """What sessions do to rows of every kind: replaying the events gives the rows."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,18 +15,23 @@ from tests.integration.alchemy import Shop
 from tests.integration.alchemy_zoo import (
     ROOTS,
     Animal,
+    Below,
     Bird,
     Cat,
     Group,
     Kind,
+    Loose,
+    Node,
     Parrot,
     Part,
+    Passive,
     Point,
     Tag,
     Thing,
     open_zoo,
 )
 from tests.integration.test_sqlalchemy_property import json_form, replayed
+from tests.support import eventually
 
 Work = Callable[[Session], None]
 
@@ -207,6 +213,72 @@ def savepoints(session: Session) -> None:
     savepoint = session.begin_nested()
     group.x = 4
     savepoint.rollback()
+    session.commit()
+
+
+# Rows that the database deletes or changes
+
+
+def a_group(session: Session) -> None:
+    group = Group(id=1, parts=[Part(place=1)], loose=[Loose(id=1), Loose(id=2)])
+    group.passive = [Passive(id=1), Passive(id=2)]
+    session.add_all([group, Group(id=2, passive=[Passive(id=3)])])
+    session.flush()
+    session.add_all([Below(id=number, passive_id=number) for number in (1, 2, 3)])
+    session.commit()
+    session.expunge_all()
+
+
+@published
+def foreign_keys_of_a_deleted_object(session: Session) -> None:
+    a_group(session)
+    session.delete(session.get(Group, 1))
+    session.commit()
+
+
+@published
+def foreign_keys_of_a_deleted_set(session: Session) -> None:
+    a_group(session)
+    session.execute(sa.delete(Group).where(Group.id == 1))
+    session.commit()
+
+
+@published
+def foreign_keys_in_a_tree(session: Session) -> None:
+    for above, number in [(None, 1), (1, 2), (2, 3), (1, 4), (None, 5), (5, 6), (3, 7)]:
+        session.add(Node(id=number, above=above))
+        session.flush()
+    session.commit()
+    session.expunge_all()
+    session.delete(session.get(Node, 2))
+    session.commit()
+    session.execute(sa.delete(Node).where(Node.id.in_([1, 5])))
+    session.commit()
+
+
+@published
+def a_row_that_is_changed_and_deleted_by_a_foreign_key(session: Session) -> None:
+    a_group(session)
+    session.execute(sa.insert(Node), [{"id": 1}])
+    session.execute(sa.insert(Node), [{"id": 2, "above": 1}, {"id": 3}])
+    session.commit()
+    passive = session.get_one(Passive, 1)
+    passive.group_id = 2
+    session.get_one(Node, 2).above = 3
+    session.delete(session.get_one(Node, 3))
+    session.delete(session.get(Group, 1))
+    session.commit()
+
+
+@published
+def foreign_keys_between_classes_of_a_hierarchy(session: Session) -> None:
+    session.add_all([Bird(id=1), Parrot(id=2)])
+    session.flush()
+    session.add_all([Cat(id=3, plays_with=1), Cat(id=4, plays_with=2)])
+    session.commit()
+    session.expunge_all()
+    for key in (1, 2):
+        session.delete(session.get(Animal, key))
     session.commit()
 
 
@@ -536,3 +608,39 @@ async def test_a_set_has_no_events_of_rows_that_its_options_exclude(database_url
             ]
         finally:
             await empty(shop)
+
+
+async def test_a_row_that_the_database_deletes_is_reported_as_it_was_at_last(
+    database_url: str,
+) -> None:
+    """Without the lock of the row, the event would have the row before the other change."""
+    async with open_zoo(database_url) as shop:
+        try:
+            async with shop.sessions() as session:
+                session.add(Group(id=1, parts=[Part(place=1, text="old")]))
+                await session.commit()
+
+            async def delete() -> None:
+                async with shop.sessions() as session:
+                    await session.execute(sa.delete(Group))
+                    await session.commit()
+
+            async with shop.sessions() as session:
+                await session.execute(sa.update(Part).values(text="new"))
+                deleting = asyncio.create_task(delete())
+                # Until the other session waits: PostgreSQL says so, SQLite waits for the file.
+                if database_url.startswith("postgresql"):
+                    await eventually(lambda: _is_waiting(session), "the other session")
+                await session.commit()
+            await deleting
+            events = await shop.events()
+            assert replayed(events) == {}
+        finally:
+            await empty(shop)
+
+
+async def _is_waiting(session: Any) -> bool:
+    # Not pg_stat_activity, which stays the same within a transaction.
+    blocked = "NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    waiting = sa.text(f"SELECT count(*) FROM pg_locks WHERE {blocked}")
+    return bool(await session.scalar(waiting))

@@ -52,6 +52,7 @@ class BulkMethods(Session):
         if return_defaults or not _is_described(described):
             super().bulk_insert_mappings(mapper, mappings, return_defaults, render_nulls)
         else:
+            # The rows of the caller stay as they are, as with the bulk method.
             self._change(insert(described.class_), list(mappings), render_nulls=render_nulls)
 
     def bulk_update_mappings(self, mapper: Value, mappings: Iterable[dict[str, Value]]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import ClauseElement, Connection
 from sqlalchemy.orm import Session, object_session
@@ -43,6 +43,22 @@ class Changed(NamedTuple):
 Answers = dict[tuple[MappedModel, str], bool]
 """Answers to a question about the changes of a model, each asked once in a flush."""
 
+Reported = Collection[tuple[MappedModel, Identity]]
+"""Rows whose changes are reported already."""
+
+
+class ReferringRows(Protocol):
+    """The rows that refer to rows which are deleted, so that the database may change them."""
+
+    def lock(self, model: MappedModel, keys: Sequence[Identity]) -> None:
+        """Lock the rows that refer to rows with these keys."""
+
+    def has(self, model: MappedModel, key: Identity) -> bool:
+        """Return whether a row is among them."""
+
+    def changed(self, reported: Reported) -> Iterator[Changed]:
+        """Yield what the database has changed."""
+
 
 @dataclass(slots=True)
 class Flush:
@@ -53,6 +69,7 @@ class Flush:
         kept: what these objects were before.
         locked: the rows that the flush has locked, as they were then.
         updating: the attributes that an UPDATE is about to write, by the identity of the object.
+        reached: the rows that refer to rows which the flush deletes.
         steps: what was changed, in order.
         wanted: whether changes of a model have events, or receivers here.
         silent: whether nobody is asked or told before changes of a model.
@@ -64,6 +81,7 @@ class Flush:
     kept: list["Before"] = field(default_factory=list)
     locked: dict[MappedModel, Rows] = field(default_factory=dict)
     updating: dict[int, Sequence[str]] = field(default_factory=dict)
+    reached: ReferringRows | None = None
     steps: list[Step] = field(default_factory=list)
     wanted: Answers = field(default_factory=dict)
     silent: Answers = field(default_factory=dict)
@@ -89,6 +107,10 @@ class Flush:
         missing = [key for key in keys if key not in locked]
         if missing:
             locked.update(rows.lock(connection, model, missing, exclusive=exclusive))
+
+    def reported(self) -> Reported:
+        """Return the rows that the flush itself has changed."""
+        return {(step.model, _identity(step)) for step in self.steps}
 
     def undo(self, *, new_only: bool = False) -> None:
         """Take back what receivers did to objects of a flush that does not happen."""
@@ -220,6 +242,10 @@ def _described(
                 yield step, DELETE, RowChange(model.key_of(before), before)
             continue
         row = written[model].get(key)
+        if row is None and before is not None and flush.reached and flush.reached.has(model, key):
+            # Updated, then deleted by a foreign key.
+            yield step, DELETE, RowChange(model.key_of(before), before)
+            continue
         if row is None:
             raise rows.unreadable(model)
         if step.action == SAVE:

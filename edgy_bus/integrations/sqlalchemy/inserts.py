@@ -8,9 +8,9 @@ from sqlalchemy.orm import ORMExecuteState
 from edgy_bus.errors import OperationError
 from edgy_bus.integrations.sqlalchemy import rows
 from edgy_bus.integrations.sqlalchemy.flushing import SAVE, Changed, connection_of
-from edgy_bus.integrations.sqlalchemy.mapping import MappedModel, local_keys
+from edgy_bus.integrations.sqlalchemy.mapping import MappedModel, ModelOf, by_class, local_keys
 from edgy_bus.integrations.sqlalchemy.rows import Identity
-from edgy_bus.integrations.sqlalchemy.sets import Invoke, ModelOf, by_model
+from edgy_bus.integrations.sqlalchemy.sets import Invoke
 from edgy_bus.sources import RowChange, Value
 
 
@@ -84,8 +84,8 @@ class Insertion:
             return {model: self._keys}
         connection = connection_of(self._state.session, model)
         columns = model.mapper.primary_key
-        found: list[Sequence[Value]] = []
+        selected: list[Sequence[Value]] = []
         for part in rows.parts(self._keys):
             of_part = select(*columns, kind).select_from(model.mapper.persist_selectable)
-            found += connection.execute(of_part.where(rows.matching(model, part))).all()
-        return by_model(model, found, self._model_of)
+            selected += connection.execute(of_part.where(rows.matching(model, part))).all()
+        return by_class(model, selected, self._model_of)

@@ -1,6 +1,6 @@
 """Describe a mapped class to the bus: the `SourceModel` of a class of SQLAlchemy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from sqlalchemy import BinaryExpression, Column, ColumnElement, Dialect, Table
@@ -23,6 +23,8 @@ from edgy_bus.sources.statements import unique_columns
 
 ClassMapper = Mapper[Value]
 """The mapper of any class."""
+
+ModelOf = Callable[[ClassMapper], "MappedModel | None"]
 
 Columns = Mapping[str, Column[Value]]
 
@@ -171,6 +173,26 @@ async def _refuse_to_send(
         " the signals of mapped classes report what sessions do. Write a row of a class that "
         "stands for the message, in the same session"
     )
+
+
+def by_class(
+    model: MappedModel, keys: Iterable[Sequence[Value]], model_of: ModelOf
+) -> dict[MappedModel, list[tuple[Value, ...]]]:
+    """Return keys by the model of each row.
+
+    Args:
+        model: the model that a statement names.
+        keys: the parts of each key, and what says which class of a hierarchy the row belongs to.
+        model_of: returns the model of a mapper.
+    """
+    count, mapper = len(model.keys), model.mapper
+    by_kind = {} if mapper.polymorphic_on is None else mapper.polymorphic_map
+    models: dict[MappedModel, list[tuple[Value, ...]]] = {}
+    for row in keys:
+        of_row = by_kind.get(row[-1])
+        concrete = model if of_row is None else model_of(of_row) or model
+        models.setdefault(concrete, []).append(tuple(row[:count]))
+    return models
 
 
 def local_keys(mapper: ClassMapper) -> Sequence[ColumnElement[Value]]:

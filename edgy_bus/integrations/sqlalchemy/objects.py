@@ -18,6 +18,7 @@ from edgy_bus.integrations.sqlalchemy.flushing import (
 )
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.recording import Recorder
+from edgy_bus.integrations.sqlalchemy.references import Reached
 from edgy_bus.sources import Value
 
 Waiting = tuple[MappedModel, str, Value]
@@ -118,6 +119,7 @@ class ObjectEvents:
     def _lock(self, session: Session, flush: Flush, waiting: Iterable[Waiting]) -> None:
         """Lock the rows of known changes, model by model, in the order of their keys."""
         due: dict[MappedModel, list[Value]] = {}
+        deleted: dict[MappedModel, list[Value]] = {}
         exclusive: set[MappedModel] = set()
         for model, action, target in waiting:
             # A row whose object is deleted may be updated, for another object in its place.
@@ -125,6 +127,8 @@ class ObjectEvents:
             if action == SAVE or not any(self._wants(flush, model, each) for each in results):
                 continue
             due.setdefault(model, []).append(target)
+            if action == DELETE:
+                deleted.setdefault(model, []).append(target)
             if action == DELETE or flushing.assigns_unique(model, target):
                 exclusive.add(model)
         # In one order for all transactions, so that they wait for each other and never deadlock.
@@ -132,6 +136,16 @@ class ObjectEvents:
             keys = [flushing.identity(target) for target in due[model]]
             connection = flushing.connection_of(session, model)
             flush.lock(connection, model, keys, exclusive=model in exclusive)
+        for model, targets in deleted.items():
+            self._lock_referring(session, flush, model, targets)
+
+    def _lock_referring(
+        self, session: Session, flush: Flush, model: MappedModel, targets: Sequence[Value]
+    ) -> None:
+        """Lock the rows that the database may delete or change with the rows of deleted objects."""
+        if self._recorder.source.references_to(model):
+            flush.reached = flush.reached or Reached(session, self._recorder.source)
+            flush.reached.lock(model, [flushing.identity(target) for target in targets])
 
     # Inside of a flush
 
@@ -167,7 +181,12 @@ class ObjectEvents:
             return
         self._ask_late(flush, model, DELETE, target)
         if self._wants(flush, model, DELETE):
-            flush.lock(connection, model, [flushing.identity(target)], exclusive=True)
+            key = flushing.identity(target)
+            is_late = key not in flush.locked.get(model, ())
+            flush.lock(connection, model, [key], exclusive=True)
+            session = object_session(target)
+            if is_late and session is not None:
+                self._lock_referring(session, flush, model, [target])
 
     def _ask_late(self, flush: Flush, model: MappedModel, action: str, target: object) -> None:
         if id(target) not in flush.asked:
@@ -220,7 +239,10 @@ class ObjectEvents:
         if flush is None:
             return
         if flush.steps:
-            self._recorder.write(session, list(flushing.changes_of(session, flush)))
+            changes = list(flushing.changes_of(session, flush))
+            if flush.reached is not None:
+                changes += flush.reached.changed(flush.reported())
+            self._recorder.write(session, changes)
         flush.is_written = True
 
     def after_flush_postexec(self, session: Session, _: UOWTransaction) -> None:

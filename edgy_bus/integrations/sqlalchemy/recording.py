@@ -15,8 +15,9 @@ from edgy_bus.integrations.sqlalchemy.announcing import (
     receivers_here,
 )
 from edgy_bus.integrations.sqlalchemy.calling import Call, Caller
-from edgy_bus.integrations.sqlalchemy.flushing import Changed, Flush
+from edgy_bus.integrations.sqlalchemy.flushing import DELETE, Changed, Flush
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
+from edgy_bus.integrations.sqlalchemy.references import Reference
 from edgy_bus.integrations.sqlalchemy.writing import append
 from edgy_bus.outbox.encoding import EventRow
 from edgy_bus.signals import Receiver
@@ -32,6 +33,9 @@ class Publishing(Protocol):
 
     def model_of(self, mapper: ClassMapper) -> MappedModel | None:
         """Return the description of a mapped class; None if the class is not published."""
+
+    def references_to(self, model: MappedModel) -> Sequence[Reference]:
+        """Return the foreign keys by which the database changes rows with those of a model."""
 
     def check_place(self, connection: Connection) -> None:
         """Refuse a connection to another database than that of the outbox."""
@@ -108,10 +112,18 @@ class Recorder:
         return not signal.receivers and not self.source.writer.records(model, signal.name)
 
     def wants(self, model: MappedModel, action: str) -> bool:
-        """Return whether a change has an event, or receivers here."""
-        name, writer = f"post_{action}", self.source.writer
+        """Return whether a change has an event, or receivers here, or that of referring rows."""
+        if self._is_heard(model, f"post_{action}"):
+            return True
+        return action == DELETE and any(
+            self._is_heard(each.model, "post_delete" if each.deletes else "post_update")
+            for each in self.source.references_to(model)
+        )
+
+    def _is_heard(self, model: MappedModel, name: str) -> bool:
         if model.signals[name].is_muted:
             return False
+        writer = self.source.writer
         return writer.records(model, name) or bool(receivers_here(writer, model, name))
 
     # After a change

@@ -24,6 +24,9 @@ from edgy_bus.sources import Value, Values
 Identity = tuple[Value, ...]
 Rows = dict[Identity, Values]
 
+LARGEST = 10_000
+"""The most rows of a statement: their old values and events are in memory."""
+
 _AT_ONCE = 1_000
 """Rows of a SELECT; each has a parameter for every column of the key."""
 

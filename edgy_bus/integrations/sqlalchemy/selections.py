@@ -144,17 +144,21 @@ def _condition(model: MappedModel, name: str, value: Value) -> Condition:
             f"unknown lookup {lookup!r} in {name!r} of {model.name}"
             f"{suggestion(lookup, LOOKUPS, 'the lookups are')}"
         )
-    given = value if lookup in ("in", "range") else [value]
-    if lookup == "range" and len(given) != 2:
+    operands = value if lookup in ("in", "range") else [value]
+    if lookup == "range" and len(operands) != 2:
         raise OperationError(f"{name} of {model.name} takes two values")
-    values = given if lookup == "isnull" else [_loaded(model, attribute, each) for each in given]
+    values = (
+        operands if lookup == "isnull" else [_loaded(model, attribute, each) for each in operands]
+    )
     return LOOKUPS[lookup](model.columns[attribute], values)
 
 
 def _of_key(model: MappedModel, lookup: str, value: Value) -> Condition:
     texts = value if lookup == "in" else [value]
     if lookup not in ("in", "exact"):
-        raise OperationError(f"pk of {model.name} can be given as pk and pk__in, not by {lookup}")
+        raise OperationError(
+            f"pk of {model.name} can be operands as pk and pk__in, not by {lookup}"
+        )
     columns = model.mapper.primary_key
     keys = [_parts(model, text) for text in texts]
     if len(columns) == 1:

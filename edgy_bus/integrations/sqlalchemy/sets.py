@@ -1,6 +1,6 @@
 """Change sets of rows by `update(Class)` and `delete(Class)`, with the rows that events need."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from sqlalchemy import ColumnElement, Select, Table, select, tuple_
@@ -16,14 +16,10 @@ from edgy_bus.integrations.sqlalchemy.flushing import (
     connection_of,
     updated,
 )
-from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, local_keys
-from edgy_bus.integrations.sqlalchemy.rows import Identity, Rows
+from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, by_class, local_keys
+from edgy_bus.integrations.sqlalchemy.references import Reached, Referred
+from edgy_bus.integrations.sqlalchemy.rows import LARGEST, Identity, Rows
 from edgy_bus.sources import RowChange, Value
-
-LARGEST = 10_000
-"""The most rows of a statement: their old values and events are in memory."""
-
-ModelOf = Callable[[ClassMapper], MappedModel | None]
 
 Invoke = Callable[[Value], Value]
 """Executes a statement, and returns its result."""
@@ -55,16 +51,17 @@ class SetChange:
         state: the statement, and its session.
         model: the model that the statement names; rows may belong to derived models.
         action: `update` or `delete`.
-        model_of: returns the model of a mapper.
+        source: knows the models of mappers, and the foreign keys to their rows.
     """
 
     def __init__(
-        self, state: ORMExecuteState, model: MappedModel, action: str, model_of: ModelOf
+        self, state: ORMExecuteState, model: MappedModel, action: str, source: Referred
     ) -> None:
         self.action = action
         self._state = state
         self._model = model
-        self._model_of = model_of
+        self._model_of = source.model_of
+        self._reached = Reached(state.session, source)
         self._before: dict[MappedModel, Rows] = {}
         self._named: dict[Identity, set[str]] = {}
         """The attributes that the rows are assigned, as far as they are known."""
@@ -85,9 +82,11 @@ class SetChange:
                 "parts, for example by ranges of the key"
             )
         # Rows of derived classes are published under their own names, with all their columns.
-        for concrete, keys in by_model(model, matching, self._model_of).items():
+        for concrete, keys in by_class(model, matching, self._model_of).items():
             exclusive = self.action == DELETE or bool(concrete.unique)
             self._before[concrete] = rows.lock(connection, concrete, keys, exclusive=exclusive)
+            if self.action == DELETE:
+                self._reached.lock(concrete, keys)
 
     def run(self, invoke: Invoke) -> Value:
         """Execute the statement, limited to the rows that are locked."""
@@ -107,7 +106,8 @@ class SetChange:
             changes = (self._change(model, key, before, after) for key in before)
             present = [each for each in changes if each is not None]
             changed.append(Changed(model, self.action, present))
-        return changed
+        reported = {(model, key) for model, before in self._before.items() for key in before}
+        return [*changed, *self._reached.changed(reported)]
 
     def _change(
         self, model: MappedModel, key: Identity, before: Rows, after: Rows
@@ -147,8 +147,8 @@ class SetChange:
 class KeyedUpdates(SetChange):
     """The changes of rows by a list of their keys and values: `update(Class), [{…}, …]`."""
 
-    def __init__(self, state: ORMExecuteState, model: MappedModel, model_of: ModelOf) -> None:
-        super().__init__(state, model, UPDATE, model_of)
+    def __init__(self, state: ORMExecuteState, model: MappedModel, source: Referred) -> None:
+        super().__init__(state, model, UPDATE, source)
         parameters: Value = state.parameters
         for each in parameters:
             key = tuple(each.get(name) for name in model.keys)
@@ -165,26 +165,6 @@ class KeyedUpdates(SetChange):
 
     def _limited(self, selecting: Select[Value]) -> Select[Value]:
         return selecting.where(rows.matching(self._model, list(self._named)))
-
-
-def by_model(
-    model: MappedModel, keys: Iterable[Sequence[Value]], model_of: ModelOf
-) -> dict[MappedModel, list[Identity]]:
-    """Return keys by the model of each row.
-
-    Args:
-        model: the model that a statement names.
-        keys: the parts of each key, and what says which class of a hierarchy the row belongs to.
-        model_of: returns the model of a mapper.
-    """
-    count, mapper = len(model.keys), model.mapper
-    by_kind = {} if mapper.polymorphic_on is None else mapper.polymorphic_map
-    models: dict[MappedModel, list[Identity]] = {}
-    for row in keys:
-        of_row = by_kind.get(row[-1])
-        concrete = model if of_row is None else model_of(of_row) or model
-        models.setdefault(concrete, []).append(tuple(row[:count]))
-    return models
 
 
 def _among(model: MappedModel, keys: Sequence[Identity]) -> ColumnElement[bool]:

@@ -99,12 +99,12 @@ class StatementEvents:
         flush.locked.clear()
 
     def _change(self, state: ORMExecuteState, model: MappedModel, action: str) -> Change:
-        model_of = self._recorder.source.model_of
+        source = self._recorder.source
         if action == SAVE:
-            return Insertion(state, model, model_of)
+            return Insertion(state, model, source.model_of)
         if action == UPDATE and _has_list(state):
-            return KeyedUpdates(state, model, model_of)
-        return SetChange(state, model, action, model_of)
+            return KeyedUpdates(state, model, source)
+        return SetChange(state, model, action, source)
 
     def _invoke(
         self, state: ORMExecuteState, models: Sequence[MappedModel], statement: Value
