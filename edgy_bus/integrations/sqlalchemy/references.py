@@ -111,7 +111,7 @@ class Reached:
 
     def changed(self, reported: Reported) -> Iterator[Changed]:
         """Yield what the database has changed, but of rows that are reported already."""
-        # Read again, because a database may not enforce its foreign keys: SQLite has to be told.
+        # Read again, because a database may not enforce its foreign keys: SQLite does so on demand.
         for model, before in self._before.items():
             keys = [key for key in before if (model, key) not in reported]
             after = rows.read(connection_of(self._session, model), model, keys)

@@ -157,7 +157,7 @@ def _of_key(model: MappedModel, lookup: str, value: Value) -> Condition:
     texts = value if lookup == "in" else [value]
     if lookup not in ("in", "exact"):
         raise OperationError(
-            f"pk of {model.name} can be operands as pk and pk__in, not by {lookup}"
+            f"pk of {model.name} is chosen by pk and pk__in, not by {lookup}"
         )
     columns = model.mapper.primary_key
     keys = [_parts(model, text) for text in texts]
