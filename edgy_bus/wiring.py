@@ -168,16 +168,18 @@ class Wiring:
             bell.ring()
             notifier.ring()
 
+        encoder = EventEncoder(self._service, self._events)
         writer = OutboxWriter(
             store=store,
-            encoder=EventEncoder(self._service, self._events),
+            encoder=encoder,
             publishes=publishes,
             announcer=self._announcer,
             ring=ring,
         )
         source.writer = writer
         relay = self._relay(store, bell, names)
-        self._outboxes.append(OutboxParts(Publisher(source, store, writer), relay, notifier))
+        publisher = Publisher(source, store, writer, encoder)
+        self._outboxes.append(OutboxParts(publisher, relay, notifier))
 
     def _require_attention(self) -> None:
         """Report, once, that events are written and that the bus was never started."""

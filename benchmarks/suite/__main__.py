@@ -26,6 +26,7 @@ from benchmarks.suite import (
     ours_consume,
     ours_operations,
     ours_publish,
+    ours_sessions,
     peers,
     report,
 )
@@ -42,6 +43,7 @@ SECTIONS: dict[str, Section] = {
     "publish": ours_publish.contenders,
     "consume": ours_consume.contenders,
     "operations": ours_operations.contenders,
+    "sessions": ours_sessions.contenders,
     "latency": latency.contenders,
     "processes": growth.processes,
     "growth": growth.contenders,

@@ -98,6 +98,7 @@ def verdicts(results: Sequence[Result]) -> list[Verdict]:
         *_publishing(figures),
         *_consuming(figures),
         *_operations(figures),
+        *_sessions(figures),
         *_growing(figures),
     ]
 
@@ -145,6 +146,24 @@ def _operations(figures: Figures) -> list[Verdict]:
         ),
         Verdict("Edgy's create / ours with its event", ratio(edgy, outbox), 3),
         Verdict("commit to receiver, p50 / by hand", ratio(latency, by_hand), 3, at_most=True),
+    ]
+
+
+def _sessions(figures: Figures) -> list[Verdict]:
+    def beside_by_hand(signal: str, database: str) -> float | None:
+        flush = f"sessions.{signal}-"
+        by_hand = figures.of(f"{flush}by-hand-{database}", "us")
+        return ratio(figures.of(f"{flush}ours-{database}", "us"), by_hand)
+
+    return [
+        Verdict(
+            f"a session's flush, {signal}, {database} / by hand",
+            beside_by_hand(signal, database),
+            1.2,
+            at_most=True,
+        )
+        for signal in ("save", "update", "delete")
+        for database in ("postgresql", "sqlite")
     ]
 
 

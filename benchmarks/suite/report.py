@@ -28,6 +28,7 @@ TITLES = {
     "publish": "Ours: publishing",
     "consume": "Ours: one process, a receiver that does nothing",
     "operations": "One operation after another",
+    "sessions": "A flush of 100 rows by a session of SQLAlchemy",
     "latency": "From commit to receiver, 200 events/s",
     "processes": "Receivers that wait 5 ms, eight at a time in each process",
     "growth": "How it grows",

@@ -1,21 +1,13 @@
 """Describe the changes of rows that foreign ORMs make: what all integrations share."""
 
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from edgy_bus.sources import Key, RowChange, SourceModel, Values
-from edgy_bus.sources.changes import differ
+from edgy_bus.sources import RowChange, SourceModel
 
 M_co = TypeVar("M_co", bound=SourceModel, covariant=True)
 
 SAVE, UPDATE, DELETE = "save", "update", "delete"
-
-
-class KeyedModel(SourceModel, Protocol):
-    """The description of a model whose keys may have several columns."""
-
-    def key_of(self, row: Values) -> Key:
-        """Return the key of a row: a value, or a text for several columns."""
 
 
 class Changed(NamedTuple, Generic[M_co]):
@@ -24,19 +16,3 @@ class Changed(NamedTuple, Generic[M_co]):
     model: M_co
     action: str
     changes: Sequence[RowChange]
-
-
-def updated(model: KeyedModel, before: Values, row: Values, names: Sequence[str]) -> RowChange:
-    """Return the change of an updated row.
-
-    Args:
-        model: the model of the row.
-        before: the row as it was locked.
-        row: the row after the change.
-        names: the attributes that the statement wrote.
-    """
-    # Defaults, version counters and triggers of the database write more than the statement says.
-    old, new = model.stored(before), model.stored(row)
-    differing = {name for name in old if differ(old[name], new[name])}
-    written = [name for name in model.public if name in names or name in differing]
-    return RowChange(model.key_of(row), row, before, written)

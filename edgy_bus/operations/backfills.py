@@ -7,19 +7,12 @@ page: after a crash, the backfill goes on with the first row that was not writte
 """
 
 import asyncio
-import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import ColumnElement, func, select
 
 from edgy_bus.brokers.base import ActionEntry, Broker
-from edgy_bus.codec import key_text
 from edgy_bus.errors import ConfigurationError
 from edgy_bus.operations.actions import Outcome, operator_name, recorded
 from edgy_bus.operations.addressed import (
-    LONG,
     AddressedPages,
     Course,
     Step,
@@ -29,7 +22,8 @@ from edgy_bus.operations.addressed import (
     model_of,
     moment,
 )
-from edgy_bus.operations.filters import fields_of, lookups_of
+from edgy_bus.operations.existing import ExistingRows, rows_of
+from edgy_bus.operations.filters import fields_of
 from edgy_bus.operations.paced import (
     LOCKED,
     Advance,
@@ -50,8 +44,7 @@ from edgy_bus.operations.recipients import (
 )
 from edgy_bus.operations.unfinished import BACKFILL, Unfinished, unfinished_at
 from edgy_bus.outbox.encoding import REPEATS
-from edgy_bus.sources import TableModel
-from edgy_bus.sources.statements import last_key
+from edgy_bus.sources import PagedModel, TableModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +126,11 @@ async def plan_backfill(parts: Parts, order: Order) -> Plan:
     name, recipient = f"{parts.service}.{model.name}", Recipient.parse(order.to)
     unfinished = await unfinished_at(publisher, BACKFILL, name, str(recipient))
     where = checked_course(BACKFILL, order.course, (name, order.to), order.where, unfinished)
-    _conditions(model, where)
+    existing = rows_of(publisher, model, where)
     partitions = await partitions_at(parts.broker, name)
     (ready,) = await require_ready(parts.broker, recipient, [f"{name}.{REPEATS}"], partitions)
     goes_on = unfinished if order.course == "resume" else None
-    rows = goes_on.total if goes_on else await _count(publisher, model, where)
+    rows = goes_on.total if goes_on else await existing.count()
     return Plan(
         model=name,
         to=str(recipient),
@@ -194,14 +187,15 @@ async def _backfill(
     publisher, model = _model(parts, plan.model)
     await until_known(parts.broker, plan.model, [recipient])
     # The last key comes after that: rows that are newer have live events, which the receiver gets.
+    existing = rows_of(publisher, model, plan.where)
     state = await until_won(
-        lambda: _begin(publisher, model, plan, operator),
+        lambda: _begin(publisher, existing, plan, operator),
         lambda: report(Advance(plan.done, plan.rows, waits=LOCKED)),
     )
     if state is None:
         return Backfilled(plan.model, plan.to, plan.where, 0, 0, 0)
     meter = Meter(state.done, state.total, asyncio.get_running_loop().time())
-    pages = RowPages(parts.broker, publisher, model, state, limits)
+    pages = RowPages(parts.broker, publisher, existing, state, limits)
     await write_pages(pages, limits, meter, report)
     return Backfilled(
         plan.model, plan.to, plan.where, meter.done - state.done, meter.done, state.total
@@ -209,14 +203,14 @@ async def _backfill(
 
 
 async def _begin(
-    publisher: Publisher, model: TableModel, plan: Plan, operator: str
+    publisher: Publisher, existing: ExistingRows, plan: Plan, operator: str
 ) -> Unfinished | None:
     """Return the state to go on from, and record a new backfill; None without any row."""
     if plan.course == "resume" and plan.unfinished is not None:
         return plan.unfinished
     async with publisher.store.database.transaction():
         await end_former(publisher, plan.unfinished)
-        until = await _last_key(publisher, model, plan.where)
+        until = await existing.last()
         if until is None:
             return None
         state = Unfinished(
@@ -242,31 +236,20 @@ class RowPages(AddressedPages):
         self,
         broker: Broker,
         publisher: Publisher,
-        model: TableModel,
+        existing: ExistingRows,
         state: Unfinished,
         limits: Limits,
     ) -> None:
         super().__init__(broker, publisher, state, [REPEATS], limits)
-        self._model = model
-        self._where = [
-            *_conditions(model, state.where),
-            *model.conditions({"pk__lte": state.until}),
-        ]
+        self._existing = existing
 
     async def step(self, after: str | None, limit: int) -> Step:
         """Write the events of the next rows in the open transaction."""
-        where = list(self._where)
-        # By the last key, never by OFFSET: rows that are deleted meanwhile would move others up.
-        if after is not None:
-            where += self._model.conditions({"pk__gt": after})
-        keys = await self.publisher.writer.repeat(self._model, where, limit, self.state.to)
-        return Step(len(keys), _written(keys[-1]) if keys else after, is_last=not keys)
+        sent = await self._existing.send(after, self.state.until, limit, self.state.to)
+        return Step(sent.rows, sent.last or after, is_last=not sent.rows)
 
 
-# The model and its rows
-
-
-def _model(parts: Parts, name: str) -> tuple[Publisher, TableModel]:
+def _model(parts: Parts, name: str) -> tuple[Publisher, TableModel | PagedModel]:
     """Return a model whose rows can be sent. Raises `ConfigurationError` for another name."""
     publisher, model = model_of(parts, name)
     if not publisher.writer.records(model, REPEATS):
@@ -275,31 +258,3 @@ def _model(parts: Parts, name: str) -> tuple[Publisher, TableModel]:
             "rows: see Meta.publish of the model, and Bus(publish=…)"
         )
     return publisher, model
-
-
-def _conditions(model: TableModel, where: Sequence[str]) -> Sequence[ColumnElement[bool]]:
-    return model.conditions(lookups_of(where))
-
-
-async def _count(publisher: Publisher, model: TableModel, where: Sequence[str]) -> int:
-    database = publisher.store.database
-    counting = select(func.count().label("n")).select_from(model.table)
-    counting = counting.where(*_conditions(model, where))
-    async with database.transaction(readonly=True, command_timeout=LONG):
-        return int((await database.run(counting)).rows[0]["n"])
-
-
-async def _last_key(publisher: Publisher, model: TableModel, where: Sequence[str]) -> str | None:
-    key = model.table.c[model.pk]
-    rows = await publisher.store.database.run(last_key(key, _conditions(model, where)))
-    return _written(rows.rows[0][key.name]) if rows.rows else None
-
-
-def _written(key: Any) -> str:
-    """Return a key as text from which its field reads the same key."""
-    if not isinstance(key, int | str | uuid.UUID):
-        raise ConfigurationError(
-            f"a backfill goes through keys that are numbers, texts or UUIDs, not through keys of "
-            f"the type {type(key).__name__}"
-        )
-    return key_text(key)

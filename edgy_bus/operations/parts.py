@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgy_bus.brokers.base import Broker
+from edgy_bus.outbox.encoding import EventEncoder
 from edgy_bus.outbox.store import OutboxStore
 from edgy_bus.outbox.writer import OutboxWriter
 from edgy_bus.signing import Signer
@@ -12,11 +13,12 @@ from edgy_bus.sources import Source
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """The models of a source, and the outbox and the writer of their events."""
+    """The models of a source, and the outbox, the writer and the encoder of their events."""
 
     source: Source
     store: OutboxStore
     writer: OutboxWriter
+    encoder: EventEncoder
 
 
 @dataclass(frozen=True, slots=True)

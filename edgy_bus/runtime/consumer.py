@@ -16,13 +16,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from edgy_bus import telemetry
-from edgy_bus.brokers.base import Broker, Members, Registration
+from edgy_bus.brokers.base import Broker, Members, Presence
 from edgy_bus.errors import BrokerError, BrokerUnavailable
-from edgy_bus.events import PRE, Partition, partitions_of
+from edgy_bus.events import Partition
 from edgy_bus.portions import Portion
 from edgy_bus.reasons import describe, trace_of
 from edgy_bus.runtime.asides import AsideWatch
-from edgy_bus.runtime.assignment import Post, Shares
+from edgy_bus.runtime.assignment import Post
 from edgy_bus.runtime.breakers import Breakers
 from edgy_bus.runtime.failures import Failures
 from edgy_bus.runtime.hooks import ErrorHooks
@@ -36,6 +36,7 @@ from edgy_bus.runtime.pausing import Pauses
 from edgy_bus.runtime.peers import Peers
 from edgy_bus.runtime.registrar import Registrar
 from edgy_bus.runtime.roster import GroupRoster
+from edgy_bus.runtime.share import Share
 from edgy_bus.runtime.slots import Slots
 from edgy_bus.runtime.subscriptions import Subscriptions
 from edgy_bus.runtime.tenure import Tenure
@@ -100,11 +101,22 @@ class Consumer(Service):
         self._news = NewsWatch(settings, self._tenures)
         self._meter = Meter(self.group) if telemetry.is_measured() else None
         self._roster = GroupRoster(broker, subscriptions, settings.receiver_retention or _FOR_EVER)
+        self._share = Share(self.worker, subscriptions, self._roster, self._asides, registrar)
         self._ended = asyncio.Event()
         self._breakers = Breakers(broker, subscriptions, settings.concurrency, self._ended.set)
-        self._tools = Tools(
-            broker=broker,
-            subscriptions=subscriptions,
+        self._tools = self._make_tools(slots, load, signer, hooks)
+        self._backoff: dict[Post, float] = {}
+        self._to_set_aside: dict[Post, frozenset[str]] = {}
+        self._pauses = Pauses(self.group)
+
+    def _make_tools(
+        self, slots: Slots, load: Load, signer: Signer | None, hooks: ErrorHooks | None
+    ) -> Tools:
+        """Return what the tenures of this group share."""
+        settings = self._settings
+        return Tools(
+            broker=self._broker,
+            subscriptions=self._subscriptions,
             settings=settings,
             slots=slots,
             receivers=self._breakers.slots,
@@ -119,10 +131,6 @@ class Consumer(Service):
             failures=Failures(hooks),
             meter=self._meter,
         )
-        self._backoff: dict[Post, float] = {}
-        self._to_set_aside: dict[Post, frozenset[str]] = {}
-        self._pauses = Pauses(self.group)
-        self._shares = Shares()
 
     @property
     def partitions(self) -> list[Partition]:
@@ -216,7 +224,7 @@ class Consumer(Service):
             for tenure in self._tenures.values():
                 tenure.finish()
             return False
-        share = await self._share(members)
+        share = await self._share.posts(members)
         to_set_aside = self._to_set_aside.items()
         self._to_set_aside = {post: names for post, names in to_set_aside if post in share}
         for post, tenure in self._tenures.items():
@@ -268,22 +276,12 @@ class Consumer(Service):
             self._report_error(error)
         requested = asyncio.get_running_loop().time()
         report = self._membership.report = self._report()
-        members = await self._registrar.join(Registration(self.group, self.worker, report))
+        members = await self._registrar.join(Presence(self.group, self.worker, report))
         self._membership.joined = requested
         self._pass_on(members.nudge)
         self._pauses.note(members)
         self._breakers.note(members.tripped)
         return members
-
-    async def _share(self, members: Members) -> set[Post]:
-        """Return the partitions that this worker should hold.
-
-        Among them are partitions from which receivers of this program are set aside.
-        """
-        partitions = await self._partitions()
-        owners = self._shares.owners(members.alive, partitions)
-        whole = {Post(each, self.group) for each in partitions if owners.get(each) == self.worker}
-        return whole | await self._asides.share(partitions, self.worker, self._roster.paused)
 
     async def _take_part_in_roster(self, members: Members) -> None:
         await self._peers.update(members.alive)
@@ -303,23 +301,6 @@ class Consumer(Service):
             self._asides.look_soon()
             for tenure in self._tenures.values():
                 tenure.nudge()
-
-    async def _partitions(self) -> list[Partition]:
-        """Return every partition that concerns the group."""
-        # A model that was never published is not declared, and has no partitions yet. A later round
-        # finds its partitions.
-        declared = await self._registrar.declared()
-        ordered: Sequence[str] = self._subscriptions.ordered_models
-        pre: Sequence[str] = self._subscriptions.pre_models
-        if self._roster.sets_aside:
-            # Of the whole group: workers that assign different partitions come to different shares.
-            ordered, pre = self._roster.models(pre=False), self._roster.models(pre=True)
-        partitions = [
-            partition
-            for model in ordered
-            for partition in partitions_of(model, declared.get(model, 0))
-        ]
-        return partitions + [Partition(model, PRE) for model in pre]
 
     async def _take(self, post: Post) -> None:
         requested = asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ import random
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from edgy_bus.brokers.base import Broker, Members, Registration
+from edgy_bus.brokers.base import Broker, Members, Presence
 from edgy_bus.settings import WorkerSettings
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Registrar:
         self._together = _TOGETHER if groups > 1 else 0.0
         # Processes that were started at the same moment must not ask at the same moments.
         self._offset = random.random() * self._every
-        self._registrations: list[Registration] = []
+        self._presences: list[Presence] = []
         """Those of the next conversation."""
         self._joining: asyncio.Task[list[Members | BaseException]] | None = None
         """The next conversation, while it waits for groups."""
@@ -50,17 +50,20 @@ class Registrar:
 
     def rest(self, now: float) -> float:
         """Return the seconds until the next round of a group that waits for nothing."""
-        return self._every - (now - self._offset) % self._every
+        rest = self._every - (now - self._offset) % self._every
+        # Just before such a moment, and after a timer that was early by a rounding error, the round
+        # of this moment has been made.
+        return rest if rest > self._every / 10 else rest + self._every
 
-    async def join(self, registration: Registration) -> Members:
+    async def join(self, presence: Presence) -> Members:
         """Register a worker of a group together with the other groups of the process.
 
         Raises what `Broker.join` raises. An error of one group concerns this group alone.
         """
         if self._joining is None:
             self._joining = _begin(self._join_all())
-        joining, number = self._joining, len(self._registrations)
-        self._registrations.append(registration)
+        joining, number = self._joining, len(self._presences)
+        self._presences.append(presence)
         answer = (await _answer_of(joining))[number]
         if isinstance(answer, BaseException):
             raise answer
@@ -68,9 +71,9 @@ class Registrar:
 
     async def _join_all(self) -> list[Members | BaseException]:
         await asyncio.sleep(self._together)
-        registrations, self._registrations = self._registrations, []
+        presences, self._presences = self._presences, []
         self._joining = None
-        return list(await self._broker.join_all(registrations, self._lease))
+        return list(await self._broker.join_all(presences, self._lease))
 
     async def declared(self) -> Mapping[str, int]:
         """Return the models with their numbers of partitions, as they were lately."""

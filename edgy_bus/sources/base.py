@@ -8,7 +8,7 @@ class of a model.
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Never, Protocol, runtime_checkable
 
-from sqlalchemy import ColumnElement, Table
+from sqlalchemy import ColumnElement, Select, Table
 
 from edgy_bus.signals import Broadcaster
 
@@ -151,3 +151,43 @@ class TableModel(SourceModel, Protocol):
         Values are converted as the fields do. Raises `OperationError` for an unknown field or
         lookup, and for a value that the field cannot have.
         """
+
+
+class RowSelection(Protocol):
+    """Selects the rows of a model that fulfil conditions, in the order of their keys.
+
+    The columns of a row are named like the fields. A place is the key of a row as text.
+    """
+
+    def count(self) -> Select[Any]:
+        """Return the SELECT of the number of rows, as `n`."""
+
+    def last(self) -> Select[Any]:
+        """Return the SELECT of the last row."""
+
+    def page(self, after: str | None, until: str, limit: int) -> Select[Any]:
+        """Return the SELECT that locks the next rows.
+
+        Args:
+            after: the place behind which the rows stand; None for the first rows.
+            until: the place of the last row.
+            limit: the most rows.
+        """
+
+    def place_of(self, row: Values) -> str:
+        """Return the place of a row."""
+
+
+@runtime_checkable
+class PagedModel(SourceModel, Protocol):
+    """The description of a model that selects its rows itself.
+
+    The rows may be of several tables, and have keys of several columns. `TableModel` is the
+    protocol of models with one table and one key column.
+    """
+
+    def selection(self, lookups: Values) -> RowSelection:
+        """Return the rows that fulfil lookups, as of `TableModel.conditions`."""
+
+    def key_of(self, row: Values) -> Key:
+        """Return the key of a row."""

@@ -327,11 +327,7 @@ async def test_a_set_whose_event_is_too_large_is_undone(database_url: str) -> No
 # What no event would report
 
 
-ROW = {"shelf": "a", "place": 1, "title": "Two"}
-
 REFUSED = {
-    "insert(Class)": lambda s: s.execute(sa.insert(Book), [ROW]),
-    "update by key": lambda s: s.execute(sa.update(Book), [ROW]),
     "a table": lambda s: s.execute(sa.update(Book.__table__).values(title="x")),
     "text": lambda s: s.execute(sa.text("  delete  from books")),
     "quoted text": lambda s: s.execute(sa.text('UPDATE "books" SET title = title')),
@@ -340,12 +336,6 @@ REFUSED = {
     ),
     "a key": lambda s: s.execute(sa.update(Book).values(place=9)),
     "a part of joined inheritance": lambda s: s.execute(sa.delete(Car)),
-    "bulk_save_objects": lambda s: s.run_sync(
-        lambda sync: sync.bulk_save_objects([Book(shelf="a", place=8, title="x")])
-    ),
-    "bulk_insert_mappings": lambda s: s.run_sync(
-        lambda sync: sync.bulk_insert_mappings(Book, [{"shelf": "a", "place": 8, "title": "x"}])
-    ),
     "the connection": lambda s: s.run_sync(
         lambda sync: sync.connection().execute(sa.delete(Book.__table__))
     ),

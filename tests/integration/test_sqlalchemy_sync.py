@@ -19,7 +19,7 @@ from sqlalchemy.orm import (
 )
 
 import edgy_bus as edgy
-from edgy_bus.errors import ModelError, OperationError
+from edgy_bus.errors import ConfigurationError, ModelError, OperationError
 from edgy_bus.integrations.sqlalchemy import SessionSource, publish
 from edgy_bus.outbox.table import metadata as outbox_tables
 from edgy_bus.outbox.table import outbox
@@ -240,3 +240,107 @@ def test_a_secondary_that_is_published_is_refused_in_any_order(sqlite_url: str) 
 
         class Link(Base):
             __table__ = links
+
+
+def test_sessions_that_are_published_already_are_refused(shop: Shop) -> None:
+    class Mine(Session):
+        pass
+
+    class Derived(Mine):
+        pass
+
+    shop.source.add(Mine)
+    for sessions in (shop.sessions, Mine, Derived, sessionmaker(class_=Mine), Session):
+        with pytest.raises(ConfigurationError, match="published already"):
+            shop.source.add(sessions)
+    with pytest.raises(ConfigurationError, match="published already"):
+        publish(shop.sessions, shop.base, edgy.Bus("memory://"))
+    with Derived(shop.engine) as session:
+        session.add(shop.user(name="Ann"))
+        session.commit()
+    assert shop.signals() == ["post_save"]
+
+
+@pytest.mark.parametrize("place", ["engine", "options", "session"])
+def test_connections_that_commit_each_statement_are_refused(shop: Shop, place: str) -> None:
+    each = {"isolation_level": "AUTOCOMMIT"}
+    engine = shop.engine
+    if place == "engine":
+        engine = sa.create_engine(engine.url, isolation_level="AUTOCOMMIT")
+    elif place == "options":
+        engine = engine.execution_options(**each)
+    options = each if place == "session" else None
+    with shop.sessions(bind=engine) as session, pytest.raises(ConfigurationError, match="AUTO"):
+        session.connection(execution_options=options)
+    engine.dispose()
+
+
+def test_an_error_after_the_commit_leaves_the_session_usable(shop: Shop) -> None:
+    calls: list[str] = []
+
+    @post_save(shop.user, local=True, on_commit=True)
+    async def fail(sender: Any, instance: Any, **kwargs: Any) -> None:
+        calls.append(instance.name)
+        raise RuntimeError(instance.name)
+
+    with shop.sessions() as session:
+        for name in ("Ann", "Bea"):
+            session.add_all([shop.user(name=name), shop.user(name=name.lower())])
+            with pytest.raises(RuntimeError, match=name):
+                session.commit()
+        assert len(session.scalars(sa.select(shop.user)).all()) == 4
+    assert calls == ["Ann", "ann", "Bea", "bea"]
+    assert shop.signals() == ["post_save"] * 4
+
+
+def test_post_update_of_a_class_that_is_left_out_is_refused(shop: Shop) -> None:
+    class Parent(shop.base):  # type: ignore[name-defined, misc]
+        __tablename__ = "parents"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        children: Mapped[list["Child"]] = relationship(post_update=True)
+        __table_args__ = ({"info": {"publish": False}},)
+
+    class Child(shop.base):  # type: ignore[name-defined, misc]
+        __tablename__ = "children"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("parents.id"))
+
+    with pytest.raises(ModelError, match="post_update"):
+        Parent()
+
+
+def test_a_row_that_cannot_be_read_by_its_key_is_not_lost(shop: Shop) -> None:
+    class Number(sa.TypeDecorator[Any]):
+        """Its values equal nothing but themselves."""
+
+        impl = sa.Integer
+        cache_ok = True
+
+        def process_bind_param(self, value: Any, _: Any) -> Any:
+            return value[0] if isinstance(value, tuple) else value
+
+        def process_result_value(self, value: Any, _: Any) -> Any:
+            return (value, object())
+
+    class Odd(shop.base):  # type: ignore[name-defined, misc]
+        __tablename__ = "odd"
+        id: Mapped[Any] = mapped_column(Number, primary_key=True)
+
+    shop.base.metadata.create_all(shop.engine)
+    with shop.engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO odd VALUES (1)"))
+    with shop.sessions() as session:
+        session.delete(session.scalars(sa.select(Odd)).one())
+        with pytest.raises(OperationError, match="cannot be read by its key"):
+            session.commit()
+
+
+def test_a_connection_of_the_application_is_free_after_the_session(shop: Shop) -> None:
+    with shop.engine.connect() as connection:
+        session = shop.sessions(bind=connection)
+        session.add(shop.user(name="Ann"))
+        session.commit()
+        session.close()
+        connection.execute(sa.text("DELETE FROM users"))
+        connection.commit()
+    assert shop.signals() == ["post_save"]

@@ -9,8 +9,8 @@ from edgy_bus.brokers.base.values import (
     EntryId,
     Members,
     Pause,
+    Presence,
     Protocol,
-    Registration,
 )
 from edgy_bus.events import Partition
 
@@ -35,13 +35,13 @@ class Administration(ABC):
         """
 
     async def join_all(
-        self, registrations: Sequence[Registration], ttl: float
+        self, presences: Sequence[Presence], ttl: float
     ) -> Sequence[Members | BaseException]:
-        """Return for each registration the answer or the error of `join`.
+        """Return for each worker the answer or the error of `join`.
 
         Raises `BrokerUnavailable` if the outcome of all is unknown.
         """
-        joining = (self.join(each.group, each.worker, ttl, each.report) for each in registrations)
+        joining = (self.join(each.group, each.worker, ttl, each.report) for each in presences)
         return await asyncio.gather(*joining, return_exceptions=True)
 
     @abstractmethod

@@ -330,8 +330,8 @@ class Trip(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
-    """Describe a worker that registers as alive in a group; an empty report leaves the last."""
+class Presence:
+    """Say that a worker of a group is alive. An empty report leaves the last in place."""
 
     group: str
     worker: str

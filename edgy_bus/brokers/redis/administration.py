@@ -9,8 +9,8 @@ from edgy_bus.brokers.base import (
     EntryId,
     Members,
     Pause,
+    Presence,
     Protocol,
-    Registration,
     Trip,
 )
 from edgy_bus.brokers.redis.connections import Argument
@@ -38,11 +38,11 @@ class RedisAdministration(RedisCore, Administration):
         return await self._members(group, worker, milliseconds(ttl), report)
 
     async def join_all(
-        self, registrations: Sequence[Registration], ttl: float
+        self, presences: Sequence[Presence], ttl: float
     ) -> Sequence[Members | BaseException]:
         calls: list[Call] = [
             (self._member_keys(each.group), (each.worker, milliseconds(ttl), each.report))
-            for each in registrations
+            for each in presences
         ]
         answers = await self._scripts.call_each("join", calls)
         return [

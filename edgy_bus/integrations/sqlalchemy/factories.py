@@ -1,11 +1,13 @@
 """Find the sessions that a factory makes: their class, their engine, and their way of waiting."""
 
 import sys
+from weakref import WeakSet
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from edgy_bus.errors import ConfigurationError
+from edgy_bus.integrations.sqlalchemy.bulk import BulkMethods
 from edgy_bus.integrations.sqlalchemy.sessions import NO_TWO_PHASES
 from edgy_bus.sources import Value
 
@@ -63,18 +65,49 @@ def engine_of(sessions: object) -> Engine | None:
     return engine if isinstance(engine, Engine) else None
 
 
+_published: WeakSet[type[Session]] = WeakSet()
+"""The classes of sessions that are published."""
+
+
 def session_class(sessions: Value) -> type[Session]:
-    """Return the class of synchronous sessions whose events are those of a factory."""
-    if not is_async(sessions):
-        chosen: type[Session] = sessions.class_ if isinstance(sessions, sessionmaker) else sessions
+    """Return the class of synchronous sessions whose events are those of a factory.
+
+    Raises:
+        ConfigurationError: if the sessions are published already: each event would come twice.
+    """
+    shared = _shared_class(sessions)
+    is_own = shared is sessions
+    if any(
+        issubclass(shared, each) or (is_own and issubclass(each, shared)) for each in _published
+    ):
+        raise ConfigurationError(
+            f"the sessions of {sessions!r} are published already, by this factory, by a base class "
+            "or by a derived class: publish a factory once, to one bus"
+        )
+    # Other factories share the class of their sessions.
+    chosen = shared if is_own else _derived(shared)
+    _published.add(chosen)
+    if is_own:
         return chosen
-    is_class = isinstance(sessions, type)
-    asynchronous = sessions if is_class else sessions.class_
-    shared = _keywords(sessions).get("sync_session_class") or asynchronous.sync_session_class
-    # A class of this factory alone: other factories share the class of their sessions.
-    derived: type[Session] = type(shared.__name__, (shared,), {})
-    if is_class:
-        sessions.sync_session_class = derived
+    if isinstance(sessions, sessionmaker):
+        sessions.class_ = chosen
+    elif hasattr(sessions, "configure"):
+        sessions.configure(sync_session_class=chosen)
     else:
-        sessions.configure(sync_session_class=derived)
-    return derived
+        asynchronous: Value = sessions
+        asynchronous.sync_session_class = chosen
+    return chosen
+
+
+def _shared_class(sessions: Value) -> type[Session]:
+    if is_async(sessions):
+        asynchronous: Value = sessions if isinstance(sessions, type) else sessions.class_
+        shared = _keywords(sessions).get("sync_session_class") or asynchronous.sync_session_class
+    else:
+        shared = sessions.class_ if isinstance(sessions, sessionmaker) else sessions
+    chosen: type[Session] = shared
+    return chosen
+
+
+def _derived(shared: type[Session]) -> type[Session]:
+    return type(shared.__name__, (BulkMethods, shared), {})

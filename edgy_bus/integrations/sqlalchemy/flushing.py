@@ -1,21 +1,21 @@
 """Follow a flush: which rows it changes, and what the rows were before."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import ClauseElement, Connection
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 from sqlalchemy.orm.attributes import instance_state, set_attribute
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from edgy_bus.errors import OperationError
-from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE, Changed, updated
+from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE, Changed
 from edgy_bus.integrations.sqlalchemy import rows
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.rows import Identity, Rows
-from edgy_bus.sources import RowChange, Value
+from edgy_bus.sources import RowChange, Value, Values
 
 Models = Mapping[ClassMapper, MappedModel]
 
@@ -34,6 +34,22 @@ class Step(NamedTuple):
 Answers = dict[tuple[MappedModel, str], bool]
 """Answers to a question about the changes of a model, each asked once in a flush."""
 
+Reported = Collection[tuple[MappedModel, Identity]]
+"""Rows whose changes are reported already."""
+
+
+class ReferringRows(Protocol):
+    """The rows that refer to rows which are deleted, so that the database may change them."""
+
+    def lock(self, model: MappedModel, keys: Sequence[Identity]) -> None:
+        """Lock the rows that refer to rows with these keys."""
+
+    def has(self, model: MappedModel, key: Identity) -> bool:
+        """Return whether a row is among them."""
+
+    def changed(self, reported: Reported) -> Iterator[Changed[MappedModel]]:
+        """Yield what the database has changed."""
+
 
 @dataclass(slots=True)
 class Flush:
@@ -44,18 +60,29 @@ class Flush:
         kept: what these objects were before.
         locked: the rows that the flush has locked, as they were then.
         updating: the attributes that an UPDATE is about to write, by the identity of the object.
+        reached: the rows that refer to rows which the flush deletes.
         steps: what was changed, in order.
         wanted: whether changes of a model have events, or receivers here.
         silent: whether nobody is asked or told before changes of a model.
+        depth: the number of open transactions as soon as the flush executes SQL.
+        is_written: whether the events are written.
     """
 
     asked: dict[int, Value] = field(default_factory=dict)
     kept: list["Before"] = field(default_factory=list)
     locked: dict[MappedModel, Rows] = field(default_factory=dict)
     updating: dict[int, Sequence[str]] = field(default_factory=dict)
+    reached: ReferringRows | None = None
     steps: list[Step] = field(default_factory=list)
     wanted: Answers = field(default_factory=dict)
     silent: Answers = field(default_factory=dict)
+    depth: int | None = None
+    is_written: bool = False
+
+    @property
+    def executes(self) -> bool:
+        """Return whether the flush executes SQL whose events are not written yet."""
+        return self.depth is not None and not self.is_written
 
     def lock(
         self,
@@ -71,6 +98,10 @@ class Flush:
         missing = [key for key in keys if key not in locked]
         if missing:
             locked.update(rows.lock(connection, model, missing, exclusive=exclusive))
+
+    def reported(self) -> Reported:
+        """Return the rows that the flush itself has changed."""
+        return {(step.model, _identity(step)) for step in self.steps}
 
     def undo(self, *, new_only: bool = False) -> None:
         """Take back what receivers did to objects of a flush that does not happen."""
@@ -112,6 +143,11 @@ def assigned(model: MappedModel, target: Value) -> list[str]:
     ]
 
 
+def assigns_unique(model: MappedModel, target: Value) -> bool:
+    """Return whether an UPDATE of an object would write a column of a unique index."""
+    return bool(model.unique) and not model.unique.isdisjoint(assigned(model, target))
+
+
 def is_due(model: MappedModel, target: Value) -> bool:
     """Return whether a flush updates the row of an object, for a column or a reference."""
     state = instance_state(target)
@@ -137,6 +173,30 @@ def check_fixed(model: MappedModel, names: Sequence[str]) -> None:
                 f"{model.name}.{name} says which class the row belongs to, and cannot be changed: "
                 "delete the row, and add an object of the other class"
             )
+
+
+def replaced(model: MappedModel, target: Value) -> list[str]:
+    """Return the attributes that the UPDATE for an object in a deleted one's place would write."""
+    fixed = {*model.keys, model.discriminator}
+    return [name for name in assigned(model, target) if name not in fixed]
+
+
+def check_replaced(mapper: ClassMapper, target: Value) -> None:
+    """Refuse an object in the place of a deleted object of another class.
+
+    Raises:
+        OperationError: naming both classes.
+    """
+    session = object_session(target)
+    if session is None or len(list(mapper.base_mapper.self_and_descendants)) == 1:
+        return
+    existing = session.identity_map.get(mapper.identity_key_from_instance(target))
+    if existing is not None and mapper_of(existing) is not mapper:
+        raise OperationError(
+            f"a {mapper.class_.__name__} is added in the place of a deleted "
+            f"{type(existing).__name__} with the same key, in one flush: SQLAlchemy would update "
+            "the row, and no event would report the deletion. flush() between the two"
+        )
 
 
 def changes_of(session: Session, flush: Flush) -> Iterator[Changed[MappedModel]]:
@@ -173,13 +233,34 @@ def _described(
                 yield step, DELETE, RowChange(model.key_of(before), before)
             continue
         row = written[model].get(key)
+        if row is None and before is not None and flush.reached and flush.reached.has(model, key):
+            # Updated, then deleted by a foreign key.
+            yield step, DELETE, RowChange(model.key_of(before), before)
+            continue
         if row is None:
-            raise _unreadable(model)
+            raise rows.unreadable(model)
         if step.action == SAVE:
             yield step, SAVE, RowChange(model.key_of(row), row)
-        else:
-            # Without a row that was locked before, nobody knows the old values.
-            yield step, UPDATE, updated(model, before or {}, row, step.assigned)
+            continue
+        # Without a row that was locked before, nobody knows the old values.
+        change = updated(model, before or {}, row, step.assigned)
+        # An object in the place of a deleted one may be the same in all columns.
+        if step.assigned or change.assigned:
+            yield step, UPDATE, change
+
+
+def updated(model: MappedModel, before: Values, row: Values, names: Collection[str]) -> RowChange:
+    """Return the change of an updated row.
+
+    Args:
+        model: the model of the row.
+        before: the row as it was locked.
+        row: the row after the change.
+        names: the attributes that the statement wrote.
+    """
+    # Defaults, version counters and triggers of the database write more than the statement says.
+    written = [name for name in model.public if name in names or model.differs(name, before, row)]
+    return RowChange(model.key_of(row), row, before, written)
 
 
 def _identity(step: Step) -> Identity:
@@ -202,15 +283,6 @@ def connection_of(session: Session, model: MappedModel) -> Connection:
     """Return the connection of a session's transaction for the rows of a model."""
     # The transaction has one connection for an engine, which the flush uses as well.
     return session.connection(bind_arguments={"mapper": model.mapper})
-
-
-def _unreadable(model: MappedModel) -> OperationError:
-    names = ", ".join(model.keys)
-    return OperationError(
-        f"the row of {model.name} that this flush has written cannot be read by its key ({names}): "
-        "give the key the type of its column; a trigger that changes the key, or drops the row, is "
-        "not supported"
-    )
 
 
 def current(model: MappedModel, target: Value) -> dict[str, Value]:

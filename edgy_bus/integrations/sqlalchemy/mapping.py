@@ -1,9 +1,9 @@
 """Describe a mapped class to the bus: the `SourceModel` of a class of SQLAlchemy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
-from sqlalchemy import Column, Dialect, Table
+from sqlalchemy import BinaryExpression, Column, ColumnElement, Dialect, Table
 from sqlalchemy.orm import (
     Mapper,
     RelationshipDirection,
@@ -11,16 +11,20 @@ from sqlalchemy.orm import (
     make_transient_to_detached,
 )
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql import operators, visitors
 
 from edgy_bus.codec import dumps, key_text
 from edgy_bus.errors import ModelError, SignalError
 from edgy_bus.integrations.sqlalchemy.values import Conversion
 from edgy_bus.signals import Broadcaster, Signal
 from edgy_bus.sources import Key, Value, Values
+from edgy_bus.sources.changes import differ
 from edgy_bus.sources.statements import unique_columns
 
 ClassMapper = Mapper[Value]
 """The mapper of any class."""
+
+ModelOf = Callable[[ClassMapper], "MappedModel | None"]
 
 Columns = Mapping[str, Column[Value]]
 
@@ -68,6 +72,8 @@ class MappedModel:
         self._dumps = {
             name: each.dump for name, each in self._conversions.items() if not each.is_plain
         }
+        self.prepared: dict[object, Value] = {}
+        """Statements about the rows, which `rows` makes once."""
         self.signals: Broadcaster = signals or Broadcaster(
             self.name,
             _refuse_to_send,
@@ -82,6 +88,11 @@ class MappedModel:
         for table in _tables(self.mapper):
             names.update(unique_columns(table))
         return frozenset(key for key, column in self.columns.items() if column.name in names)
+
+    @property
+    def table_names(self) -> frozenset[str]:
+        """Return the names of the tables of a row, in lower case."""
+        return frozenset(each.name.lower() for each in _tables(self.mapper))
 
     @cached_property
     def discriminator(self) -> str | None:
@@ -104,19 +115,40 @@ class MappedModel:
     def stored(self, values: Values) -> Values:
         """Return values in the form in which events contain them."""
         # Most columns have values that JSON holds as they are.
+        if self._dumps.keys().isdisjoint(values):
+            return values
         stored = dict(values)
         for name, dump in self._dumps.items():
             if name in stored:
                 stored[name] = dump(stored[name])
         return stored
 
+    def differs(self, name: str, before: Values, after: Values) -> bool:
+        """Return whether events of two states of a row have other values of an attribute."""
+        if name not in before:
+            return False
+        old, new = before[name], after[name]
+        if old is new:
+            return False
+        dump = self._dumps.get(name)
+        # Most values: of one type, and without parts that could differ in JSON alone.
+        if dump is None and type(old) is type(new) and not isinstance(old, dict | list):
+            return bool(old != new)
+        return differ(old, new) if dump is None else differ(dump(old), dump(new))
+
     def key_of(self, row: Values) -> Key:
         """Return the key of a row: a value, or a JSON list as a text for several columns."""
         # The stored form, so that a key reads the same in every program.
-        stored = self.stored({name: row[name] for name in self.keys})
         if len(self.keys) == 1:
-            return key_text(stored[self.keys[0]])
+            name = self.keys[0]
+            dump = self._dumps.get(name)
+            return key_text(row[name] if dump is None else dump(row[name]))
+        stored = self.stored({name: row[name] for name in self.keys})
         return dumps([stored[name] for name in self.keys]).decode()
+
+    def loaded(self, name: str, value: Value) -> Value:
+        """Return the value of an attribute from that of an event."""
+        return self._conversions[name].load(value)
 
     def read(self, row: Values) -> object:
         """Return a detached instance of the row that an event contains.
@@ -127,7 +159,7 @@ class MappedModel:
         for name, value in row.items():
             # An event of an earlier release of the program may have a column that is gone.
             if name in self._conversions:
-                set_committed_value(instance, name, self._conversions[name].load(value))
+                set_committed_value(instance, name, self.loaded(name, value))
         if all(name in row for name in self.keys):
             make_transient_to_detached(instance)
         return instance
@@ -143,9 +175,57 @@ async def _refuse_to_send(
     )
 
 
-def identity_of(model: MappedModel, row: Values) -> tuple[Value, ...]:
-    """Return the values of a row's key, in the order in which SQLAlchemy has them."""
-    return tuple(row[name] for name in model.keys)
+def by_class(
+    model: MappedModel, keys: Iterable[Sequence[Value]], model_of: ModelOf
+) -> dict[MappedModel, list[tuple[Value, ...]]]:
+    """Return keys by the model of each row.
+
+    Args:
+        model: the model that a statement names.
+        keys: the parts of each key, and what says which class of a hierarchy the row belongs to.
+        model_of: returns the model of a mapper.
+    """
+    count, mapper = len(model.keys), model.mapper
+    by_kind = {} if mapper.polymorphic_on is None else mapper.polymorphic_map
+    models: dict[MappedModel, list[tuple[Value, ...]]] = {}
+    for row in keys:
+        of_row = by_kind.get(row[-1])
+        concrete = model if of_row is None else model_of(of_row) or model
+        models.setdefault(concrete, []).append(tuple(row[:count]))
+    return models
+
+
+def local_keys(mapper: ClassMapper) -> Sequence[ColumnElement[Value]]:
+    """Return the key in the table that a statement about a class changes.
+
+    Of joined inheritance, that is the table of the class itself, whose key may have other names.
+    """
+    return [_local(mapper, column) for column in mapper.primary_key]
+
+
+def _local(mapper: ClassMapper, column: ColumnElement[Value]) -> ColumnElement[Value]:
+    equal = {column}
+    # From the base class to the class: each table refers to the one above.
+    for each in reversed(list(mapper.iterate_to_root())):
+        equal |= {b for pair in _equated(each) for a, b in (pair, pair[::-1]) if a in equal}
+    for attribute in mapper.column_attrs:
+        # An attribute of the class, if there is one: SQLAlchemy can evaluate it in Python.
+        first = attribute.columns[0]
+        if first in equal and isinstance(first, Column) and first.table is mapper.local_table:
+            expression: ColumnElement[Value] = getattr(mapper.class_, attribute.key)
+            return expression
+    return column
+
+
+def _equated(mapper: ClassMapper) -> Sequence[tuple[Value, Value]]:
+    """Return the pairs of columns that join the table of a class to that of its parent."""
+    if mapper.inherit_condition is None:
+        return ()
+    return [
+        (each.left, each.right)
+        for each in visitors.iterate(mapper.inherit_condition)
+        if isinstance(each, BinaryExpression) and each.operator is operators.eq
+    ]
 
 
 def check_relationships(mapper: ClassMapper, tables: Mapping[Table, ClassMapper]) -> None:
@@ -161,7 +241,8 @@ def check_relationships(mapper: ClassMapper, tables: Mapping[Table, ClassMapper]
     # The unit of work executes these statements for no object in particular.
     for relationship in mapper.relationships:
         where = f"{mapper.class_.__name__}.{relationship.key}"
-        if relationship.post_update:
+        changed = _changed_by(relationship)
+        if relationship.post_update and not tables.keys().isdisjoint(_tables(changed)):
             raise ModelError(
                 f"{where} has post_update=True: such a change of a row comes without its object, "
                 "and so without an event. Leave it out, and flush between the two changes"
@@ -173,6 +254,12 @@ def check_relationships(mapper: ClassMapper, tables: Mapping[Table, ClassMapper]
                 f"{owner.local_table!s}, without objects and so without events: use viewonly=True, "
                 f"or relate to {owner.class_.__name__} itself"
             )
+
+
+def _changed_by(relationship: RelationshipProperty[Value]) -> ClassMapper:
+    """Return the mapper of the rows that have the foreign key of a relationship."""
+    is_own = relationship.direction is RelationshipDirection.MANYTOONE
+    return relationship.parent if is_own else relationship.mapper
 
 
 def _owner(

@@ -7,7 +7,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, SessionTransaction
 
-from edgy_bus.integrations.row_changes import Changed
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed
 from edgy_bus.integrations.sqlalchemy import flushing
 from edgy_bus.integrations.sqlalchemy.announcing import (
     Intent,
@@ -19,6 +19,7 @@ from edgy_bus.integrations.sqlalchemy.announcing import (
 from edgy_bus.integrations.sqlalchemy.calling import Call, Caller
 from edgy_bus.integrations.sqlalchemy.flushing import Flush
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
+from edgy_bus.integrations.sqlalchemy.references import Reference
 from edgy_bus.integrations.sqlalchemy.writing import append
 from edgy_bus.outbox.encoding import EventRow
 from edgy_bus.signals import Receiver
@@ -35,6 +36,9 @@ class Publishing(Protocol):
     def model_of(self, mapper: ClassMapper) -> MappedModel | None:
         """Return the description of a mapped class; None if the class is not published."""
 
+    def references_to(self, model: MappedModel) -> Sequence[Reference]:
+        """Return the foreign keys by which the database changes rows with those of a model."""
+
     def check_place(self, connection: Connection) -> None:
         """Refuse a connection to another database than that of the outbox."""
 
@@ -45,15 +49,21 @@ class Work:
 
     Attributes:
         flush: the flush that runs.
-        changes_set: whether a statement of `sets` runs.
+        depth: how many transactions are open, one inside the other.
+        changes: the tables that the statement which runs may change.
         has_written: whether the open transaction has events.
+        has_committed: whether the transaction has committed, and ends.
+        connections: the connections of the transaction.
         now: calls that are due at the end of the flush, or of the statement.
         later: calls that wait for the commit, each with the transaction of its change.
     """
 
     flush: Flush | None = None
-    changes_set: bool = False
+    depth: int = 0
+    changes: frozenset[str] = frozenset()
     has_written: bool = False
+    has_committed: bool = False
+    connections: list[Connection] = field(default_factory=list)
     now: list[Callable[[], Call]] = field(default_factory=list)
     later: list[tuple[SessionTransaction | None, Callable[[], Call]]] = field(default_factory=list)
 
@@ -81,9 +91,10 @@ class Recorder:
         """Return what a session does at the moment; None if the session is not recorded."""
         return None if session is None else session.info.get(self)
 
-    def end(self, session: Session) -> None:
-        """Forget what a session has done in a transaction that has ended."""
-        session.info.pop(self, None)
+    def end(self, session: Session) -> Work | None:
+        """Forget what a session has done in a transaction that has ended, and return that."""
+        work: Work | None = session.info.pop(self, None)
+        return work
 
     # Before a change
 
@@ -102,8 +113,14 @@ class Recorder:
         return is_silent(self.source.writer, model, action)
 
     def wants(self, model: MappedModel, action: str) -> bool:
-        """Return whether a change has an event, or receivers here."""
-        return wants(self.source.writer, model, action)
+        """Return whether a change has an event, or receivers here, or that of referring rows."""
+        writer = self.source.writer
+        if wants(writer, model, action):
+            return True
+        return action == DELETE and any(
+            wants(writer, each.model, DELETE if each.deletes else UPDATE)
+            for each in self.source.references_to(model)
+        )
 
     # After a change
 
@@ -133,14 +150,27 @@ class Recorder:
             self._caller.wait_for(call())
 
     def committed(self, session: Session) -> None:
-        """Wake the relay, and call the receivers that waited for the commit."""
+        """Wake the relay."""
         work = self.work_of(session)
+        work.has_committed = True
         writer: Value = self.source.writer
         if work.has_written:
             self._caller.notify(writer.ring)
-        calls, work.later = work.later, []
-        for _, call in calls:
-            self._caller.wait_for(call())
+
+    def call_later(self, work: Work) -> None:
+        """Call the receivers that waited for the commit, if there was one.
+
+        The first error is raised after all calls. The session has no open transaction by then, and
+        goes on to be usable.
+        """
+        errors: list[Exception] = []
+        for _, call in work.later if work.has_committed else ():
+            try:
+                self._caller.wait_for(call())
+            except Exception as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def rolled_back(self, session: Session, transaction: SessionTransaction) -> None:
         """Forget what a transaction or a savepoint has done."""
@@ -148,7 +178,7 @@ class Recorder:
         if work.flush is not None:
             # The session has forgotten new objects, and refreshes all others.
             work.flush.undo(new_only=True)
-        work.flush, work.changes_set, work.now = None, False, []
+        work.flush, work.changes, work.now = None, frozenset(), []
         work.later = [each for each in work.later if not _belongs(each[0], transaction)]
 
 

@@ -26,6 +26,7 @@ class Sessions:
     """
 
     session_events = (
+        "after_transaction_create",
         "after_begin",
         "after_commit",
         "after_soft_rollback",
@@ -46,6 +47,10 @@ class Sessions:
         for name in self._objects.mapper_events:
             event.listen(mapper, name, getattr(self._objects, name))
 
+    def after_transaction_create(self, session: Session, _: SessionTransaction) -> None:
+        """Count the transactions of a session; a flush and a bulk method have their own."""
+        self._recorder.work_of(session).depth += 1
+
     def after_begin(self, session: Session, _: SessionTransaction, connection: Connection) -> None:
         """Watch the connection of a session.
 
@@ -54,8 +59,14 @@ class Sessions:
         """
         if session.twophase:
             raise ConfigurationError(NO_TWO_PHASES)
+        if _is_autocommit(connection):
+            raise ConfigurationError(
+                'sessions whose connections commit every statement (isolation_level="AUTOCOMMIT") '
+                "cannot publish: a row would be there before its event, or without"
+            )
         # A factory may bind its sessions to another engine later.
         self._source.check_place(connection)
+        self._recorder.work_of(session).connections.append(connection)
         self._statements.watch(session, connection)
 
     def after_commit(self, session: Session) -> None:
@@ -69,6 +80,17 @@ class Sessions:
         self._recorder.rolled_back(session, transaction)
 
     def after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
-        """Forget a transaction that has ended."""
-        if transaction.parent is None:
-            self._recorder.end(session)
+        """Forget a transaction that has ended, and call the receivers that waited for its end."""
+        if transaction.parent is not None:
+            self._recorder.work_of(session).depth -= 1
+            return
+        work = self._recorder.end(session)
+        if work is not None:
+            self._statements.forget(work.connections)
+            self._recorder.call_later(work)
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    of_engine = connection.dialect._on_connect_isolation_level
+    level = connection.get_execution_options().get("isolation_level", of_engine)
+    return str(level).upper() == "AUTOCOMMIT"

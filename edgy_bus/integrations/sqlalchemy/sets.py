@@ -1,31 +1,41 @@
 """Change sets of rows by `update(Class)` and `delete(Class)`, with the rows that events need."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 from sqlalchemy.orm import ORMExecuteState
 
 from edgy_bus.errors import OperationError
-from edgy_bus.integrations.row_changes import DELETE, Changed, updated
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed
 from edgy_bus.integrations.sqlalchemy import rows
-from edgy_bus.integrations.sqlalchemy.flushing import check_fixed, connection_of
-from edgy_bus.integrations.sqlalchemy.gate import UNPUBLISHED
-from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
-from edgy_bus.integrations.sqlalchemy.rows import Identity, Rows
+from edgy_bus.integrations.sqlalchemy.flushing import check_fixed, connection_of, updated
+from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, by_class, local_keys
+from edgy_bus.integrations.sqlalchemy.references import Reached, Referred
+from edgy_bus.integrations.sqlalchemy.rows import LARGEST, Identity, Rows
 from edgy_bus.sources import RowChange, Value
 
-LARGEST = 10_000
-"""The most rows of a statement: their old values and events are in memory."""
-
-ModelOf = Callable[[ClassMapper], MappedModel | None]
+Invoke = Callable[[Value], Value]
+"""Executes a statement, and returns its result."""
 
 
-def is_publishable(state: ORMExecuteState) -> bool:
-    """Return whether a statement is an UPDATE or a DELETE with a condition of its own."""
-    if not (state.is_update or state.is_delete) or state.execution_options.get(UNPUBLISHED):
-        return False
-    # A list of parameters is an UPDATE by key, row by row, which the gate refuses.
-    return not isinstance(state.parameters, Sequence)
+class Change(Protocol):
+    """A change of rows by a statement.
+
+    Attributes:
+        action: `save`, `update` or `delete`.
+    """
+
+    action: str
+
+    def lock(self) -> None:
+        """Lock the rows that exist, and read them as they are before the change."""
+
+    def run(self, invoke: Invoke) -> Value:
+        """Execute the statement, and return what its caller gets."""
+
+    def changed(self) -> list[Changed[MappedModel]]:
+        """Return the changes, after the statement."""
 
 
 class SetChange:
@@ -35,18 +45,20 @@ class SetChange:
         state: the statement, and its session.
         model: the model that the statement names; rows may belong to derived models.
         action: `update` or `delete`.
-        model_of: returns the model of a mapper.
+        source: knows the models of mappers, and the foreign keys to their rows.
     """
 
     def __init__(
-        self, state: ORMExecuteState, model: MappedModel, action: str, model_of: ModelOf
+        self, state: ORMExecuteState, model: MappedModel, action: str, source: Referred
     ) -> None:
+        self.action = action
         self._state = state
         self._model = model
-        self._action = action
-        self._model_of = model_of
+        self._model_of = source.model_of
+        self._reached = Reached(state.session, source)
         self._before: dict[MappedModel, Rows] = {}
-        self._keys = _local_keys(model.mapper)
+        self._named: dict[Identity, set[str]] = {}
+        """The attributes that the rows are assigned, as far as they are known."""
         if action == DELETE and len(_tables_of_hierarchy(model.mapper)) > 1:
             raise OperationError(
                 f"delete({model.name}) deletes from one of several tables of joined inheritance, "
@@ -57,90 +69,104 @@ class SetChange:
         """Lock the rows, and read them as they are before the change."""
         session, model = self._state.session, self._model
         connection = connection_of(session, model)
-        rows.lock_file(connection)
-        matching = session.execute(self._matching(), self._state.parameters or {}).all()
+        matching = session.execute(self._matching(), self._parameters()).all()
         if len(matching) > LARGEST:
             raise OperationError(
                 f"the statement changes more than {LARGEST:,} rows of {model.name}: change them in "
                 "parts, for example by ranges of the key"
             )
         # Rows of derived classes are published under their own names, with all their columns.
-        keys: dict[MappedModel, list[Identity]] = {}
-        for row in matching:
-            keys.setdefault(self._concrete(row), []).append(tuple(row[: len(self._keys)]))
-        for concrete, of_model in keys.items():
-            exclusive = self._action == DELETE or bool(concrete.unique)
-            self._before[concrete] = rows.lock(connection, concrete, of_model, exclusive=exclusive)
+        for concrete, keys in by_class(model, matching, self._model_of).items():
+            exclusive = self.action == DELETE or bool(concrete.unique)
+            self._before[concrete] = rows.lock(connection, concrete, keys, exclusive=exclusive)
+            if self.action == DELETE:
+                self._reached.lock(concrete, keys)
 
-    def statement(self) -> Value:
-        """Return the statement, limited to the rows that are locked."""
+    def run(self, invoke: Invoke) -> Value:
+        """Execute the statement, limited to the rows that are locked."""
         # A row that has come to match since then is not locked, and its old values are not known.
         keys = [key for of_model in self._before.values() for key in of_model]
         statement: Value = self._state.statement
-        return statement.where(self._among(keys))
+        result = invoke(statement.where(_among(self._model, keys)))
+        # Rows that the caller has not fetched yet would be in the way of other statements.
+        return result.freeze()() if len(statement.exported_columns) else result
 
     def changed(self) -> list[Changed[MappedModel]]:
         """Return the changes, after the statement."""
-        changed: list[Changed[MappedModel]] = []
+        changed = []
         for model, before in self._before.items():
             connection = connection_of(self._state.session, model)
             after = rows.read(connection, model, before)
             changes = (self._change(model, key, before, after) for key in before)
             present = [each for each in changes if each is not None]
-            changed.append(Changed(model, self._action, present))
-        return changed
+            changed.append(Changed(model, self.action, present))
+        reported = {(model, key) for model, before in self._before.items() for key in before}
+        return [*changed, *self._reached.changed(reported)]
 
     def _change(
         self, model: MappedModel, key: Identity, before: Rows, after: Rows
     ) -> RowChange | None:
-        if self._action == DELETE:
+        if self.action == DELETE:
             return None if key in after else RowChange(model.key_of(before[key]), before[key])
         if key not in after:
             # The savepoint takes the change back.
             check_fixed(model, model.keys)
-        change = updated(model, before[key], after[key], ())
+        change = updated(model, before[key], after[key], self._named.get(key, ()))
         check_fixed(model, change.assigned or ())
         return change
+
+    def _parameters(self) -> Mapping[str, Value]:
+        parameters = self._state.parameters
+        return parameters if isinstance(parameters, Mapping) else {}
 
     def _matching(self) -> Select[Value]:
         """Return the SELECT that locks the rows of the statement, in the order of their keys."""
         model = self._model
-        statement: Value = self._state.statement
-        columns = [getattr(model.sender, name) for name in model.keys]
-        # A SELECT of the class has the same conditions as the statement, also those that the
-        # application adds to every statement of the class.
-        kind = model.discriminator
-        if kind is not None:
-            columns.append(getattr(model.sender, kind))
-        where = statement.whereclause
-        keys = columns[: len(model.keys)]
-        selecting = select(*columns).order_by(*keys).limit(LARGEST + 1)
-        if where is not None:
-            selecting = selecting.where(where)
-        shared = self._action != DELETE and not model.unique
+        keys = [getattr(model.sender, name) for name in model.keys]
+        kind = model.mapper.polymorphic_on
+        selecting = select(*keys, *(() if kind is None else (kind,)))
+        selecting = self._limited(selecting.order_by(*keys).limit(LARGEST + 1))
+        shared = self.action != DELETE and not model.unique
         return selecting.with_for_update(key_share=shared, of=model.sender)
 
-    def _concrete(self, row: Sequence[Value]) -> MappedModel:
-        """Return the model of a row by its discriminator."""
-        if self._model.discriminator is None:
-            return self._model
-        mapper = self._model.mapper.polymorphic_map.get(row[-1])
-        model = None if mapper is None else self._model_of(mapper)
-        return model or self._model
-
-    def _among(self, keys: Sequence[Identity]) -> ColumnElement[bool]:
-        if len(self._keys) == 1:
-            return self._keys[0].in_([key[0] for key in keys])
-        return tuple_(*self._keys).in_(keys)
+    def _limited(self, selecting: Select[Value]) -> Select[Value]:
+        # A SELECT of the class has the same conditions as the statement, also those that the
+        # application adds to every statement of the class.
+        statement: Value = self._state.statement
+        where = statement.whereclause
+        limited = selecting if where is None else selecting.where(where)
+        return limited.options(*statement._with_options)
 
 
-def _local_keys(mapper: ClassMapper) -> Sequence[ColumnElement[Value]]:
-    """Return the columns of the key in the table that a statement changes."""
-    keys = []
-    for column in mapper.primary_key:
-        columns = mapper.get_property_by_column(column).columns
-        keys.append(next((each for each in columns if each.table is mapper.local_table), column))
-    return keys
+class KeyedUpdates(SetChange):
+    """The changes of rows by a list of their keys and values: `update(Class), [{…}, …]`."""
+
+    def __init__(self, state: ORMExecuteState, model: MappedModel, source: Referred) -> None:
+        super().__init__(state, model, UPDATE, source)
+        parameters: Value = state.parameters
+        for each in parameters:
+            key = tuple(each.get(name) for name in model.keys)
+            self._named.setdefault(key, set()).update(each.keys() - model.keys)
+        if len(self._named) > LARGEST:
+            raise OperationError(
+                f"the statement changes more than {LARGEST:,} rows of {model.name}: change them in "
+                "parts"
+            )
+
+    def run(self, invoke: Invoke) -> Value:
+        """Execute the statement as it is."""
+        return invoke(self._state.statement)
+
+    def _limited(self, selecting: Select[Value]) -> Select[Value]:
+        return selecting.where(rows.matching(self._model, list(self._named)))
+
+
+def _among(model: MappedModel, keys: Sequence[Identity]) -> ColumnElement[bool]:
+    """Return the condition that a row of the table that a statement changes has one of keys."""
+    columns = local_keys(model.mapper)
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])
+    return tuple_(*columns).in_(keys)
 
 
 def _tables_of_hierarchy(mapper: ClassMapper) -> set[Table]:

@@ -20,6 +20,8 @@ from edgy_bus.integrations.sqlalchemy.factories import (
 from edgy_bus.integrations.sqlalchemy.inboxes import SessionInbox
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, check_relationships
 from edgy_bus.integrations.sqlalchemy.places import database_of, same_place
+from edgy_bus.integrations.sqlalchemy.references import Reference, references
+from edgy_bus.integrations.sqlalchemy.selections import SelectableModel
 from edgy_bus.integrations.sqlalchemy.sessions import Sessions
 from edgy_bus.lifecycle import Hook
 from edgy_bus.signals import DESCRIPTION
@@ -95,6 +97,7 @@ class SessionSource:
         self.tables: frozenset[str] = frozenset()
         self._models: dict[ClassMapper, MappedModel] = {}
         self._by_table: dict[Table, ClassMapper] = {}
+        self._references: dict[MappedModel, Sequence[Reference]] = {}
         self._on_model: list[OnModel] = []
         self._places: WeakSet[Engine] = WeakSet()
         self._bus = bus
@@ -170,6 +173,14 @@ class SessionSource:
         """Return the description of a mapped class; None if the class is not published."""
         return self._models.get(mapper)
 
+    def references_to(self, model: MappedModel) -> Sequence[Reference]:
+        """Return the foreign keys by which the database changes rows with those of a model."""
+        referring = self._references.get(model)
+        if referring is None:
+            owners = [(table, self._models[mapper]) for table, mapper in self._by_table.items()]
+            referring = self._references[model] = list(references(model, owners))
+        return referring
+
     def check_place(self, connection: Connection) -> None:
         """Refuse a connection to another database than that of the outbox.
 
@@ -191,7 +202,8 @@ class SessionSource:
             self._describe(mapper)
 
     def _on_configured(self, mapper: ClassMapper, _: type) -> None:
-        if mapper in self._models:
+        # Of a class that is left out, too: its relationships may change rows of published classes.
+        if mapper.registry is self._registry:
             check_relationships(mapper, self._by_table)
 
     def _describe(self, mapper: ClassMapper) -> None:
@@ -203,9 +215,10 @@ class SessionSource:
         # The receivers of a class stay where the class is published to another bus, in a test.
         former: MappedModel | None = vars(mapper.class_).get(DESCRIPTION)
         signals = None if former is None else former.signals
-        model = MappedModel(mapper, self.database.dialect, inherited, signals)
+        model = SelectableModel(mapper, self.database.dialect, inherited, signals)
         setattr(mapper.class_, DESCRIPTION, model)
         self._models[mapper] = model
+        self._references.clear()
         for each in mapper.tables:
             if isinstance(each, Table):
                 self._by_table.setdefault(each, mapper)
@@ -213,7 +226,7 @@ class SessionSource:
         for sessions in self._followed:
             sessions.follow(mapper)
         # Relationships name other classes, so they are known once all classes are.
-        for present in self._models:
+        for present in self._registry.mappers:
             if present.configured:
                 check_relationships(present, self._by_table)
         for callback in self._on_model:

@@ -112,8 +112,12 @@ def _after(first: Convert | None, second: Convert | None) -> Convert | None:
 
 def _of_enum(members: type[enum.Enum], stored: Sequence[str]) -> _Functions:
     # SQLAlchemy stores names, or what `values_callable` returns, in the order of the members.
-    texts = dict(zip(members.__members__.values(), stored, strict=True))
-    by_text = {text: member for member, text in texts.items()}
+    named = members.__members__
+    # The names of aliases are stored if the column asks for that.
+    chosen = list(named.values()) if len(stored) == len(named) else list(members)
+    by_text = dict(zip(stored, chosen, strict=True))
+    # The first text of a member is its own, and not that of an alias.
+    texts = {member: text for text, member in reversed(by_text.items())}
     return lambda value: texts.get(value, value), by_text.__getitem__
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from edgy_bus.brokers.base import ActionEntry, Broker, Members, Pause, Protocol, Registration
+from edgy_bus.brokers.base import ActionEntry, Broker, Members, Pause, Presence, Protocol
 from edgy_bus.testing.conformance.steps import (
     PARTITION,
     acquire,
@@ -34,7 +34,7 @@ class AdministrationTopic:
     async def test_groups_register_together(self, broker: Broker) -> None:
         await broker.join("mail", "w1", 30, b"1")
         mail, search = await broker.join_all(
-            [Registration("mail", "w2", b"2"), Registration("search", "w3", b"3")], 30
+            [Presence("mail", "w2", b"2"), Presence("search", "w3", b"3")], 30
         )
         assert isinstance(mail, Members)
         assert isinstance(search, Members)

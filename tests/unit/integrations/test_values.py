@@ -22,6 +22,12 @@ class Color(enum.Enum):
     BLUE = 2
 
 
+class Named(enum.Enum):
+    ONE = "one"
+    FIRST = "one"
+    TWO = "two"
+
+
 class Lower(sa.TypeDecorator[str]):
     impl = sa.String
     cache_ok = True
@@ -48,6 +54,10 @@ VALUES: list[tuple[Any, Any, Any]] = [
     (sa.Enum(Color, values_callable=lambda kind: [str(each.value) for each in kind]),
      Color.BLUE, "2"),
     (sa.Enum("a", "b"), "a", "a"),
+    (sa.Enum(Named), Named.TWO, "TWO"),
+    (sa.Enum(Named, omit_aliases=False), Named.FIRST, "ONE"),
+    (sa.Enum(Named, values_callable=lambda kind: [each.value for each in kind]),
+     Named.FIRST, "one"),
     (sa.JSON(), {"a": [1, None]}, {"a": [1, None]}),
     (sa.ARRAY(sa.Enum(Color)), [Color.RED, None], ["RED", None]),
     (postgresql.ARRAY(sa.Numeric), [[Decimal(1)]], [["1"]]),
