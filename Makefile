@@ -9,7 +9,7 @@ SLICE := tests/integration/database tests/integration/brokers/test_redis.py \
 	tests/integration/test_main_path.py tests/integration/test_reference_page.py
 IN_PROCESS := tests/unit tests/integration
 
-.PHONY: help demo test test-in-process test-processes test-browser pictures test-all unit unit-all lowest simulate bugs chaos bench goals bench-check bench-compare lint format \
+.PHONY: help demo test test-in-process test-processes test-browser test-edgy pictures test-all unit unit-all lowest simulate bugs chaos bench goals bench-check bench-compare lint format \
 	docs changelog dist clean
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,11 +52,14 @@ test-browser: .venv/browser  ## the dashboard in a real browser; needs chromium:
 pictures: .venv/browser  ## the pictures of the documents, from the same data each time
 	EDGY_BUS_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/browser/test_pictures.py
 
-test-all: test test-browser  ## make test, the browser, and more of it under the lowest versions and the other Pythons
+test-all: test test-browser test-edgy  ## make test, the browser, Edgy, and more of it under the lowest versions and the other Pythons
 	.ci/under 3.11 constraints-lowest.txt tests/integration
 	@for version in $(PYTHONS); do \
 		.ci/under $$version constraints.txt $(UNIT) $(SLICE) tests/acceptance/test_processes.py || exit; \
 	done
+
+test-edgy:  ## the integration of Edgy, in an environment with its SQLAlchemy; ARGS="tests/edgy/test_gate.py" and other options
+	@EXTRAS=test-edgy .ci/under 3.11 constraints-edgy.txt $(or $(ARGS),tests/edgy "tests/integration/test_docs.py::test_every_snippet_runs[edgy]")
 
 unit: .venv/test  ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit

@@ -64,8 +64,11 @@ class Connector:
 
     def _signal(self, sender: object) -> Signal:
         if isinstance(sender, type):
-            # A class of a foreign ORM may have an attribute `meta` of its own.
-            described = vars(sender).get(DESCRIPTION, getattr(sender, "meta", None))
+            described = vars(sender).get(DESCRIPTION)
+            # A class of a foreign ORM may have an attribute `meta` of its own, and the description
+            # of a class that it is a copy of.
+            if described is None or described.sender is not sender:
+                described = getattr(sender, "meta", None)
             signals = getattr(described, "signals", None)
             if isinstance(signals, Broadcaster):
                 return signals[self.name]
@@ -84,6 +87,9 @@ class Connector:
         if hasattr(sender, "__mapper__"):
             use = "edgy_bus.integrations.sqlalchemy.publish(Session, Base, bus)"
             return repr(sender), f"call {use} before"
+        if isinstance(sender, type) and type(sender).__module__.startswith("edgy."):
+            use = "edgy_bus.integrations.edgy.publish(registry, bus)"
+            return sender.__name__, f"call {use} before"
         if isinstance(sender, type):
             return sender.__name__, f"{sender.__name__} is no edgy_bus.Model"
         return repr(sender), f"write @{self.name}(User) above the receiver"

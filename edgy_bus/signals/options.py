@@ -317,7 +317,11 @@ _RULES: Mapping[str, _Rule] = {
     "deadline": _Rule(
         _or_none(_is_duration), "seconds of more than 0, up to a year, deadline=30 for example"
     ),
-    "inbox": _Rule(_or_none(_is_inbox), "the Database that the receiver writes to, inbox=database"),
+    "inbox": _Rule(
+        _or_none(_is_inbox),
+        "the Database that the receiver writes to, inbox=database, or inbox=source.inbox of what "
+        "publish() has returned",
+    ),
     "batch": _Rule(_or_none(_is_batch), "batch=Batch(size=100, wait=0.1)"),
     "schema": _Rule(_or_none(_is_schema), "a pydantic model class, schema=UserContract"),
 }

@@ -404,7 +404,7 @@ async def roll_back(stack: AsyncExitStack, app: Bus) -> None:
     """
     if any(source.connects_itself for source in app.registries):
         raise ConfigurationError(
-            "the sessions of a source of this bus have connections of their own, whose rows cannot "
+            "a source of this bus writes on connections of its own (SQLAlchemy, Edgy), whose rows cannot "
             "be rolled back: write edgy_bus_rollback = false in the options of pytest, or "
             "inline(bus, rollback=False), and give the tests a database of their own"
         )

@@ -18,7 +18,16 @@ from edgy_bus.outbox.table import outbox
 from tests.support import snippets
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = ["signals", "receivers", "models", "fields", "queries", "transactions", "sqlalchemy"]
+NAMES = [
+    "signals",
+    "receivers",
+    "models",
+    "fields",
+    "queries",
+    "transactions",
+    "sqlalchemy",
+    "edgy",
+]
 PAGES = {name: DOCS / f"{name}.md" for name in NAMES if (DOCS / f"{name}.md").exists()}
 HOW_TO = {f"how-to/{page.stem}": page for page in sorted((DOCS / "how-to").glob("*.md"))}
 ROWS = re.findall(
@@ -42,6 +51,8 @@ async def test_every_snippet_runs(
 ) -> None:
     if page == "sqlalchemy":
         pytest.importorskip("greenlet", reason="SQLAlchemy's asynchronous sessions need greenlet")
+    if page == "edgy":
+        pytest.importorskip("edgy", reason="Edgy has an environment of its own: make test-edgy")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": f"{page}_page"}
     blocks = [block for block in snippets(DOCS / f"{page}.md") if not block.condition]

@@ -22,6 +22,7 @@ FILES = (
     "SECURITY.md",
     "constraints.txt",
     "constraints-lowest.txt",
+    "constraints-edgy.txt",
     "pyproject.toml",
 )
 MADE_HERE = ("__pycache__", ".*_cache", ".git", ".hypothesis", ".venv", ".venvs", "build", "dist")

@@ -53,6 +53,7 @@ def bound(requirement: Requirement, operator: str) -> Version | None:
 TESTED = requirements("embedded", "http", "dashboard", "opentelemetry", "migrations", "test")
 LOWEST = pins("constraints-lowest.txt")
 CURRENT = pins("constraints.txt")
+EDGY = pins("constraints-edgy.txt")
 
 
 @pytest.mark.parametrize("requirement", TESTED, ids=lambda requirement: requirement.name)
@@ -66,6 +67,11 @@ def test_the_lowest_versions_are_the_declared_floors(requirement: Requirement) -
 def test_the_current_versions_are_allowed(requirement: Requirement) -> None:
     version = CURRENT[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(version)
+
+
+@pytest.mark.parametrize("requirement", [*TESTED, *requirements("edgy", "test-edgy")], ids=str)
+def test_the_versions_of_the_environment_of_edgy_are_allowed(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(EDGY[canonicalize_name(requirement.name)])
 
 
 @pytest.mark.parametrize("name", PRIVATE_NAMES_USED)

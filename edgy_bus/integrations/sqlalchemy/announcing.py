@@ -6,18 +6,20 @@ from types import MappingProxyType
 
 from edgy_bus.codec import dumps, loads
 from edgy_bus.errors import OperationError, SkipOperation
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed
 from edgy_bus.integrations.sqlalchemy.calling import Call, Caller
-from edgy_bus.integrations.sqlalchemy.flushing import (
-    DELETE,
-    UPDATE,
-    Changed,
-    assigned,
-    current,
-    identity,
-)
+from edgy_bus.integrations.sqlalchemy.flushing import assigned, current, identity
 from edgy_bus.integrations.sqlalchemy.mapping import MappedModel
 from edgy_bus.signals import Receiver, read_by
-from edgy_bus.sources import EventWriter, Key, RowChange, Value, Values, changes_of
+from edgy_bus.sources import (
+    EventWriter,
+    Key,
+    RowChange,
+    SourceModel,
+    Value,
+    Values,
+    changes_of,
+)
 
 Keywords = dict[str, Value]
 
@@ -47,7 +49,7 @@ class Intent:
         current: the values of the object; None for a set.
     """
 
-    model: MappedModel
+    model: SourceModel
     action: str
     target: Value
     values: Mapping[str, Value] | None
@@ -91,7 +93,7 @@ class Intent:
         writer.announce(model, self.signal, shown, values, is_update=self.is_update)
 
 
-def _public(model: MappedModel, values: Values) -> Values:
+def _public(model: SourceModel, values: Values) -> Values:
     return {name: values[name] for name in model.public if name in values}
 
 
@@ -109,7 +111,7 @@ def ask(caller: Caller, intent: Intent, receivers: Sequence[Receiver]) -> None:
         ) from error
 
 
-def receivers_here(writer: EventWriter, model: MappedModel, name: str) -> Sequence[Receiver]:
+def receivers_here(writer: EventWriter, model: SourceModel, name: str) -> Sequence[Receiver]:
     """Return the receivers of a `post_*` signal that run in this process."""
     signal = model.signals[name]
     if signal.is_muted:
@@ -119,8 +121,22 @@ def receivers_here(writer: EventWriter, model: MappedModel, name: str) -> Sequen
     return [each for each in signal.receivers if each.options.local or not elsewhere]
 
 
+def is_silent(writer: EventWriter, model: SourceModel, action: str) -> bool:
+    """Return whether nobody is asked or told before a change."""
+    signal = model.signals[f"pre_{action}"]
+    return not signal.receivers and not writer.records(model, signal.name)
+
+
+def wants(writer: EventWriter, model: SourceModel, action: str) -> bool:
+    """Return whether a change has an event, or receivers here."""
+    name = f"post_{action}"
+    if model.signals[name].is_muted:
+        return False
+    return writer.records(model, name) or bool(receivers_here(writer, model, name))
+
+
 def deliveries(
-    writer: EventWriter, changed: Changed, *, on_commit: bool
+    writer: EventWriter, changed: Changed[SourceModel], *, on_commit: bool
 ) -> Sequence[Callable[[], Call]]:
     """Return the calls of the receivers that run here, for each row of a change.
 
@@ -142,7 +158,7 @@ def deliveries(
 
 
 async def _call(
-    model: MappedModel, name: str, receivers: Sequence[Receiver], change: RowChange
+    model: SourceModel, name: str, receivers: Sequence[Receiver], change: RowChange
 ) -> None:
     # Detached and complete, as in a worker: the object of the session may wait to be refreshed.
     row = model.stored(_public(model, change.row))

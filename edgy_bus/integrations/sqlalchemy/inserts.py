@@ -6,8 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import ORMExecuteState
 
 from edgy_bus.errors import OperationError
+from edgy_bus.integrations.row_changes import SAVE, Changed
 from edgy_bus.integrations.sqlalchemy import rows
-from edgy_bus.integrations.sqlalchemy.flushing import SAVE, Changed, connection_of
+from edgy_bus.integrations.sqlalchemy.flushing import connection_of
 from edgy_bus.integrations.sqlalchemy.mapping import MappedModel, ModelOf, by_class, local_keys
 from edgy_bus.integrations.sqlalchemy.rows import Identity
 from edgy_bus.integrations.sqlalchemy.sets import Invoke
@@ -57,7 +58,7 @@ class Insertion:
         asked = len(frozen().keys()) - len(columns)
         return frozen().columns(*range(asked))
 
-    def changed(self) -> list[Changed]:
+    def changed(self) -> list[Changed[MappedModel]]:
         """Return the inserted rows."""
         connection = connection_of(self._state.session, self._model)
         changed = []

@@ -6,16 +6,10 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session, UOWTransaction, object_session
 
 from edgy_bus.errors import OperationError
+from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE
 from edgy_bus.integrations.sqlalchemy import flushing
 from edgy_bus.integrations.sqlalchemy.announcing import Intent, intent_of
-from edgy_bus.integrations.sqlalchemy.flushing import (
-    DELETE,
-    SAVE,
-    UPDATE,
-    Before,
-    Flush,
-    Step,
-)
+from edgy_bus.integrations.sqlalchemy.flushing import Before, Flush, Step
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.recording import Recorder
 from edgy_bus.integrations.sqlalchemy.references import Reached

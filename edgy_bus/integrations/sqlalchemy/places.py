@@ -3,6 +3,7 @@
 from sqlalchemy import URL, Engine
 
 from edgy_bus.database import Database
+from edgy_bus.database.url import parse
 from edgy_bus.errors import ConfigurationError
 
 _KINDS = ("postgresql", "sqlite")
@@ -25,30 +26,39 @@ def database_of(engine: Engine | None, database: Database | str | None) -> Datab
             "publish() does not know the database of these sessions: bind the factory to an "
             'engine, or give publish(…, database="postgresql://…")'
         )
-    url = engine.url
+    return Database(address_of(engine.url, "sessions"))
+
+
+def address_of(url: URL, publishers: str) -> str:
+    """Return the URL of a database for the relay.
+
+    Args:
+        url: the URL, with a driver of SQLAlchemy.
+        publishers: what publishes from the database, for errors.
+
+    Raises:
+        ConfigurationError: if the relay cannot read the database.
+    """
     kind = url.get_backend_name()
     if kind not in _KINDS:
         raise ConfigurationError(
-            f"sessions on {kind} cannot publish: the outbox needs PostgreSQL or SQLite"
+            f"{publishers} on {kind} cannot publish: the outbox needs PostgreSQL or SQLite"
         )
-    _check_file(url)
-    address = url.set(drivername=kind)
+    in_memory = url.database in (None, "", ":memory:") or "memory" in url.query.values()
+    if kind == "sqlite" and in_memory:
+        raise ConfigurationError(
+            f"{publishers} on a SQLite database in memory cannot publish: the relay reads the "
+            "outbox on a connection of its own. Use a file"
+        )
+    address = url.set(drivername=kind).render_as_string(hide_password=False)
     try:
-        return Database(address.render_as_string(hide_password=False))
+        parse(address)
     except ConfigurationError as error:
         # The options of drivers differ.
         raise ConfigurationError(
-            f"the relay cannot use the URL of the engine ({error}): give publish(…, database=…)"
+            f"the relay cannot use the URL of the database ({error}): give publish(…, database=…)"
         ) from None
-
-
-def _check_file(url: URL) -> None:
-    in_memory = url.database in (None, "", ":memory:") or "memory" in url.query.values()
-    if url.get_backend_name() == "sqlite" and in_memory:
-        raise ConfigurationError(
-            "sessions on a SQLite database in memory cannot publish: the relay reads the outbox on "
-            "a connection of its own. Use a file"
-        )
+    return address
 
 
 def same_place(first: URL, second: URL) -> bool:

@@ -7,15 +7,17 @@ from typing import Protocol
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, SessionTransaction
 
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed
 from edgy_bus.integrations.sqlalchemy import flushing
 from edgy_bus.integrations.sqlalchemy.announcing import (
     Intent,
     ask,
     deliveries,
-    receivers_here,
+    is_silent,
+    wants,
 )
 from edgy_bus.integrations.sqlalchemy.calling import Call, Caller
-from edgy_bus.integrations.sqlalchemy.flushing import DELETE, Changed, Flush
+from edgy_bus.integrations.sqlalchemy.flushing import Flush
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.references import Reference
 from edgy_bus.integrations.sqlalchemy.writing import append
@@ -108,27 +110,22 @@ class Recorder:
 
     def is_silent(self, model: MappedModel, action: str) -> bool:
         """Return whether nobody is asked or told before a change."""
-        signal = model.signals[f"pre_{action}"]
-        return not signal.receivers and not self.source.writer.records(model, signal.name)
+        return is_silent(self.source.writer, model, action)
 
     def wants(self, model: MappedModel, action: str) -> bool:
         """Return whether a change has an event, or receivers here, or that of referring rows."""
-        if self._is_heard(model, f"post_{action}"):
-            return True
-        return action == DELETE and any(
-            self._is_heard(each.model, "post_delete" if each.deletes else "post_update")
-            for each in self.source.references_to(model)
-        )
-
-    def _is_heard(self, model: MappedModel, name: str) -> bool:
-        if model.signals[name].is_muted:
-            return False
         writer = self.source.writer
-        return writer.records(model, name) or bool(receivers_here(writer, model, name))
+        return wants(writer, model, action) or (
+            action == DELETE
+            and any(
+                wants(writer, each.model, DELETE if each.deletes else UPDATE)
+                for each in self.source.references_to(model)
+            )
+        )
 
     # After a change
 
-    def write(self, session: Session, changed: Sequence[Changed]) -> None:
+    def write(self, session: Session, changed: Sequence[Changed[MappedModel]]) -> None:
         """Write the events of changes in the transaction of the session."""
         writer: Value = self.source.writer
         work, events = self.work_of(session), list[EventRow]()

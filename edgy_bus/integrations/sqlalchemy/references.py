@@ -11,15 +11,9 @@ from sqlalchemy import Column, ForeignKeyConstraint, Table, select, tuple_
 from sqlalchemy.orm import Session
 
 from edgy_bus.errors import OperationError
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed, updated
 from edgy_bus.integrations.sqlalchemy import rows
-from edgy_bus.integrations.sqlalchemy.flushing import (
-    DELETE,
-    UPDATE,
-    Changed,
-    Reported,
-    connection_of,
-    updated,
-)
+from edgy_bus.integrations.sqlalchemy.flushing import Reported, connection_of
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, by_class
 from edgy_bus.integrations.sqlalchemy.rows import LARGEST, Identity, Rows
 from edgy_bus.sources import RowChange, Value
@@ -109,7 +103,7 @@ class Reached:
         """Return whether a row refers to a row that is deleted."""
         return key in self._before.get(model, ())
 
-    def changed(self, reported: Reported) -> Iterator[Changed]:
+    def changed(self, reported: Reported) -> Iterator[Changed[MappedModel]]:
         """Yield what the database has changed, but of rows that are reported already."""
         # Read again, because a database may not enforce its foreign keys: SQLite does so on demand.
         for model, before in self._before.items():

@@ -7,15 +7,9 @@ from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 from sqlalchemy.orm import ORMExecuteState
 
 from edgy_bus.errors import OperationError
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed, updated
 from edgy_bus.integrations.sqlalchemy import rows
-from edgy_bus.integrations.sqlalchemy.flushing import (
-    DELETE,
-    UPDATE,
-    Changed,
-    check_fixed,
-    connection_of,
-    updated,
-)
+from edgy_bus.integrations.sqlalchemy.flushing import check_fixed, connection_of
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, by_class, local_keys
 from edgy_bus.integrations.sqlalchemy.references import Reached, Referred
 from edgy_bus.integrations.sqlalchemy.rows import LARGEST, Identity, Rows
@@ -40,7 +34,7 @@ class Change(Protocol):
     def run(self, invoke: Invoke) -> Value:
         """Execute the statement, and return what its caller gets."""
 
-    def changed(self) -> list[Changed]:
+    def changed(self) -> list[Changed[MappedModel]]:
         """Return the changes, after the statement."""
 
 
@@ -97,9 +91,9 @@ class SetChange:
         # Rows that the caller has not fetched yet would be in the way of other statements.
         return result.freeze()() if len(statement.exported_columns) else result
 
-    def changed(self) -> list[Changed]:
+    def changed(self) -> list[Changed[MappedModel]]:
         """Return the changes, after the statement."""
-        changed = []
+        changed: list[Changed[MappedModel]] = []
         for model, before in self._before.items():
             connection = connection_of(self._state.session, model)
             after = rows.read(connection, model, before)

@@ -7,9 +7,9 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import ORMExecuteState, Session
 
+from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE
 from edgy_bus.integrations.sqlalchemy import flushing, gate, rows
 from edgy_bus.integrations.sqlalchemy.announcing import Intent
-from edgy_bus.integrations.sqlalchemy.flushing import DELETE, SAVE, UPDATE
 from edgy_bus.integrations.sqlalchemy.inserts import Insertion
 from edgy_bus.integrations.sqlalchemy.mapping import MappedModel
 from edgy_bus.integrations.sqlalchemy.recording import Recorder, Work
