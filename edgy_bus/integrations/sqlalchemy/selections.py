@@ -156,9 +156,7 @@ def _condition(model: MappedModel, name: str, value: Value) -> Condition:
 def _of_key(model: MappedModel, lookup: str, value: Value) -> Condition:
     texts = value if lookup == "in" else [value]
     if lookup not in ("in", "exact"):
-        raise OperationError(
-            f"pk of {model.name} is chosen by pk and pk__in, not by {lookup}"
-        )
+        raise OperationError(f"pk of {model.name} is chosen by pk and pk__in, not by {lookup}")
     columns = model.mapper.primary_key
     keys = [_parts(model, text) for text in texts]
     if len(columns) == 1:
