@@ -133,6 +133,7 @@ class Reached:
             if len(referring) > LARGEST:
                 raise OperationError(
                     f"the database would delete or change more than {LARGEST:,} rows of "
-                    f"{reference.model.name} with rows of {model.name}: delete fewer at a time"
+                    f"{reference.model.name} with rows of {model.name}: delete or change those rows"
+                    " first, in parts"
                 )
         return by_class(reference.model, referring, self._source.model_of)
