@@ -1,13 +1,23 @@
 """Describe the changes of rows that foreign ORMs make: what all integrations share."""
 
-from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from edgy_bus.sources import RowChange, SourceModel
+from edgy_bus.sources import Key, RowChange, SourceModel, Values
 
 M_co = TypeVar("M_co", bound=SourceModel, covariant=True)
 
 SAVE, UPDATE, DELETE = "save", "update", "delete"
+
+
+class KeyedModel(SourceModel, Protocol):
+    """The description of a model whose keys may have several columns."""
+
+    def key_of(self, row: Values) -> Key:
+        """Return the key of a row: a value, or a text for several columns."""
+
+    def differs(self, name: str, before: Values, after: Values) -> bool:
+        """Return whether events of two states of a row have other values of an attribute."""
 
 
 class Changed(NamedTuple, Generic[M_co]):
@@ -16,3 +26,17 @@ class Changed(NamedTuple, Generic[M_co]):
     model: M_co
     action: str
     changes: Sequence[RowChange]
+
+
+def updated(model: KeyedModel, before: Values, row: Values, names: Collection[str]) -> RowChange:
+    """Return the change of an updated row.
+
+    Args:
+        model: the model of the row.
+        before: the row as it was locked.
+        row: the row after the change.
+        names: the attributes that the statement wrote.
+    """
+    # Defaults, version counters and triggers of the database write more than the statement says.
+    written = [name for name in model.public if name in names or model.differs(name, before, row)]
+    return RowChange(model.key_of(row), row, before, written)

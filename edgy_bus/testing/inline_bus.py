@@ -404,8 +404,8 @@ async def roll_back(stack: AsyncExitStack, app: Bus) -> None:
     """
     if any(source.connects_itself for source in app.registries):
         raise ConfigurationError(
-            "the sessions of a source of this bus have connections of their own, whose rows cannot "
-            "be rolled back: write edgy_bus_rollback = false in the options of pytest, or "
+            "a source of this bus (SQLAlchemy, Edgy) writes on connections of its own, whose rows "
+            "cannot be rolled back: write edgy_bus_rollback = false in the options of pytest, or "
             "inline(bus, rollback=False), and give the tests a database of their own"
         )
     for database in app.databases():

@@ -14,9 +14,8 @@ from edgy_bus.integrations.edgy.gate import published
 from edgy_bus.integrations.edgy.reporting import Reporter
 from edgy_bus.integrations.edgy.rows import Identity, Rows, TableRows
 from edgy_bus.integrations.edgy.statements import Change, Parameters
-from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE
+from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE, updated
 from edgy_bus.sources import RowChange, Value, Values
-from edgy_bus.sources.changes import differ
 
 AnyResult = Result[Value]
 
@@ -179,7 +178,7 @@ class Execution:
         # Statements may write what a row has already: Edgy saves all fields of an instance. Rows
         # that follow a deletion are reported if they differ.
         written = [key for key in after if names.get(key) or before[key] != after[key]]
-        changes = [_updated(model, before[key], after[key], names.get(key, ())) for key in written]
+        changes = [updated(model, before[key], after[key], names.get(key, ())) for key in written]
         await self._reporter.report(model, UPDATE, changes)
 
 
@@ -187,15 +186,6 @@ def _assigned(statement: Update | Delete, parameters: Values) -> tuple[Values, S
     if isinstance(statement, Update):
         return statements.assigned(statement, parameters)
     return {}, ()
-
-
-def _updated(model: EdgyModel, before: Values, row: Values, names: Sequence[str]) -> RowChange:
-    """Return the change of an updated row, whose statement wrote columns of these names."""
-    # Defaults and triggers of the database write more than the statement says.
-    old, new = model.stored(before), model.stored(row)
-    differing = {name for name in old if differ(old[name], new[name])}
-    written = [name for name in model.public if name in names or name in differing]
-    return RowChange(model.key_of(row), row, before, written)
 
 
 def _key_changes(model: EdgyModel) -> OperationError:

@@ -12,6 +12,7 @@ from edgy_bus.errors import ModelError, OperationError, SignalError
 from edgy_bus.integrations.sqlalchemy.values import Conversion, Convert
 from edgy_bus.signals import Broadcaster, Signal
 from edgy_bus.sources import Key, Value, Values
+from edgy_bus.sources.changes import differ
 from edgy_bus.sources.statements import unique_columns
 
 Columns = Mapping[str, Column[Value]]
@@ -119,6 +120,13 @@ class EdgyModel:
             if conversion.dump is not None and stored.get(name) is not None:
                 stored[name] = conversion.dump(stored[name])
         return stored
+
+    def differs(self, name: str, before: Values, after: Values) -> bool:
+        """Return whether events of two states of a row have other values of a field."""
+        if name not in before:
+            return False
+        old, new = (self.stored({name: row[name]}) for row in (before, after))
+        return differ(old[name], new[name])
 
     def key_of(self, row: Values) -> Key:
         """Return the key of a row: a value, or a JSON list as a text for several columns."""

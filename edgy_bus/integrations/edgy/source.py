@@ -126,7 +126,7 @@ class EdgySource:
 
     @property
     def connects_itself(self) -> bool:
-        """Return True: the registry has connections of its own."""
+        """Return True: Edgy's models write on the connections of their registry."""
         return True
 
     def described(self) -> Sequence[SourceModel]:

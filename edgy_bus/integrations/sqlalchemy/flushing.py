@@ -11,11 +11,11 @@ from sqlalchemy.orm.attributes import instance_state, set_attribute
 from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from edgy_bus.errors import OperationError
-from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE, Changed
+from edgy_bus.integrations.row_changes import DELETE, SAVE, UPDATE, Changed, updated
 from edgy_bus.integrations.sqlalchemy import rows
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel
 from edgy_bus.integrations.sqlalchemy.rows import Identity, Rows
-from edgy_bus.sources import RowChange, Value, Values
+from edgy_bus.sources import RowChange, Value
 
 Models = Mapping[ClassMapper, MappedModel]
 
@@ -247,20 +247,6 @@ def _described(
         # An object in the place of a deleted one may be the same in all columns.
         if step.assigned or change.assigned:
             yield step, UPDATE, change
-
-
-def updated(model: MappedModel, before: Values, row: Values, names: Collection[str]) -> RowChange:
-    """Return the change of an updated row.
-
-    Args:
-        model: the model of the row.
-        before: the row as it was locked.
-        row: the row after the change.
-        names: the attributes that the statement wrote.
-    """
-    # Defaults, version counters and triggers of the database write more than the statement says.
-    written = [name for name in model.public if name in names or model.differs(name, before, row)]
-    return RowChange(model.key_of(row), row, before, written)
 
 
 def _identity(step: Step) -> Identity:

@@ -115,11 +115,12 @@ class Recorder:
     def wants(self, model: MappedModel, action: str) -> bool:
         """Return whether a change has an event, or receivers here, or that of referring rows."""
         writer = self.source.writer
-        if wants(writer, model, action):
-            return True
-        return action == DELETE and any(
-            wants(writer, each.model, DELETE if each.deletes else UPDATE)
-            for each in self.source.references_to(model)
+        return wants(writer, model, action) or (
+            action == DELETE
+            and any(
+                wants(writer, each.model, DELETE if each.deletes else UPDATE)
+                for each in self.source.references_to(model)
+            )
         )
 
     # After a change

@@ -11,9 +11,9 @@ from sqlalchemy import Column, ForeignKeyConstraint, Table, select, tuple_
 from sqlalchemy.orm import Session
 
 from edgy_bus.errors import OperationError
-from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed, updated
 from edgy_bus.integrations.sqlalchemy import rows
-from edgy_bus.integrations.sqlalchemy.flushing import Reported, connection_of, updated
+from edgy_bus.integrations.sqlalchemy.flushing import Reported, connection_of
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, by_class
 from edgy_bus.integrations.sqlalchemy.rows import LARGEST, Identity, Rows
 from edgy_bus.sources import RowChange, Value
@@ -133,6 +133,7 @@ class Reached:
             if len(referring) > LARGEST:
                 raise OperationError(
                     f"the database would delete or change more than {LARGEST:,} rows of "
-                    f"{reference.model.name} with rows of {model.name}: delete fewer at a time"
+                    f"{reference.model.name} with rows of {model.name}: delete or change those rows"
+                    " first, in parts"
                 )
         return by_class(reference.model, referring, self._source.model_of)

@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 from sqlalchemy.orm import ORMExecuteState
 
 from edgy_bus.errors import OperationError
-from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed
+from edgy_bus.integrations.row_changes import DELETE, UPDATE, Changed, updated
 from edgy_bus.integrations.sqlalchemy import rows
-from edgy_bus.integrations.sqlalchemy.flushing import check_fixed, connection_of, updated
+from edgy_bus.integrations.sqlalchemy.flushing import check_fixed, connection_of
 from edgy_bus.integrations.sqlalchemy.mapping import ClassMapper, MappedModel, by_class, local_keys
 from edgy_bus.integrations.sqlalchemy.references import Reached, Referred
 from edgy_bus.integrations.sqlalchemy.rows import LARGEST, Identity, Rows
@@ -93,7 +93,7 @@ class SetChange:
 
     def changed(self) -> list[Changed[MappedModel]]:
         """Return the changes, after the statement."""
-        changed = []
+        changed: list[Changed[MappedModel]] = []
         for model, before in self._before.items():
             connection = connection_of(self._state.session, model)
             after = rows.read(connection, model, before)
