@@ -92,6 +92,16 @@ def _default(name: str, field: Field, number: int) -> object:
     return {}  # JSON
 
 
+def _checked_pairs(changes: Changes) -> Changes:
+    for field, pair in changes.items():
+        # A receiver gets a mapping of two keys, which would be taken apart into its keys.
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ConfigurationError(
+                f"event(changes=…): {field!r} has {pair!r}: write a pair, (old, new)"
+            )
+    return changes
+
+
 def signal_name(signal: Connector | str) -> str:
     """Return the name of a signal."""
     return signal.name if isinstance(signal, Connector) else signal
@@ -134,7 +144,8 @@ class EventMaker:
             data["assigned"] = list(stored if changes is None else changes)
         if changes is not None:
             data["changes"] = {
-                field: {"old": old, "new": new} for field, (old, new) in changes.items()
+                field: {"old": old, "new": new}
+                for field, (old, new) in _checked_pairs(changes).items()
             }
         key = stored.get(self._key_of(name), None)
         is_intent = chosen.startswith("pre_")
@@ -171,6 +182,15 @@ class EventMaker:
                     f'"service.{model}", or give the class'
                 )
             return model, {"id": next(self._keys), **(row or {})}
+        if not isinstance(model, Model) and not (
+            isinstance(model, type) and issubclass(model, Model)
+        ):
+            shown = model if isinstance(model, type) else type(model)
+            raise ConfigurationError(
+                f"event() makes no row of {shown.__name__}, which is no model of this library: "
+                f'write its name and its row, event("post_save", "{self._app.service}.'
+                f'{shown.__name__}", {{…}})'
+            )
         instance = model if isinstance(model, Model) else make(model, **(row or {}))
         described = self._model(type(instance))
         values = dict(described.stored(instance.snapshot()))

@@ -504,6 +504,39 @@ async def test_a_lock_orders_two_sessions(shop: Shop) -> None:
     assert [each["old"] for each in changes] == ["0", *(each["new"] for each in changes[:-1])]
 
 
+async def test_a_receiver_cannot_commit_the_session_of_its_inbox(database_url: str) -> None:
+    async with open_shop(database_url, relay=True) as shop:
+        attempts: list[str] = []
+
+        @post_save(Book, inbox=shop.source.inbox, retry=edgy.Retry(attempts=3, delay=0.01))
+        async def copy(sender: Any, instance: Book, **kwargs: Any) -> None:
+            session = shop.source.inbox.session
+            session.add(User(id=instance.place, name=instance.title))
+            async with session.begin_nested():
+                await session.flush()
+            try:
+                if len(attempts) < 2:
+                    await session.commit()
+            except OperationError as error:
+                attempts.append(str(error))
+                raise
+            attempts.append("")
+
+        async with shop.bus.worker():
+            async with shop.sessions.begin() as session:
+                session.add(Book(shelf="a", place=1, title="One"))
+            await eventually(lambda: len(attempts) == 3)
+
+            async def is_copied() -> bool:
+                async with shop.sessions() as session:
+                    return await session.scalar(sa.select(User.name)) == "One"
+
+            await eventually(is_copied)
+        shop.source.model(Book).signals.post_save.disconnect(copy)
+        assert "flush()" in attempts[0]
+        assert attempts[0] == attempts[1]
+
+
 async def test_a_receiver_with_an_inbox_takes_effect_once(database_url: str) -> None:
     async with open_shop(database_url, relay=True) as shop:
         attempts: list[int] = []
@@ -533,3 +566,27 @@ async def test_a_receiver_with_an_inbox_takes_effect_once(database_url: str) -> 
             ("Book", "post_save", '["a",1]'),
             ("User", "post_save", "1"),
         ]
+
+
+def test_a_program_that_makes_no_object_reads_instances(sqlite_url: str) -> None:
+    # A worker: nothing else configures its mappers.
+    class Base(DeclarativeBase):
+        pass
+
+    class Person(Base):
+        __tablename__ = "people"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str]
+        cards: Mapped[list["Card"]] = relationship(back_populates="person")
+
+    class Card(Base):
+        __tablename__ = "cards"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        person_id: Mapped[int] = mapped_column(sa.ForeignKey("people.id"))
+        person: Mapped[Person] = relationship(back_populates="cards")
+
+    bus = edgy.Bus("memory://", service="shop")
+    source = publish(sessionmaker(sa.create_engine(sqlite_url)), Base, bus)
+    assert not sa.inspect(Person).configured
+    person: Any = source.model(Person).read({"id": 1, "name": "Ada"})
+    assert (person.id, person.name) == (1, "Ada")

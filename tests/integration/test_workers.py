@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -65,6 +66,16 @@ async def test_a_user_gets_one_invoice(billing: ModuleType, mode: str) -> None:
             invoices = (await session.scalars(select(billing.Invoice))).all()
         assert [invoice.user_id for invoice in invoices] == [1]
         assert len(bus.published("post_save", billing.Invoice)) == 1
+    await billing.engine.dispose()
+
+
+async def test_the_kit_makes_no_row_of_a_mapped_class(billing: ModuleType) -> None:
+    async with inline(billing.bus, rollback=False) as bus:
+        with pytest.raises(ConfigurationError, match=r'event\("post_save", "billing.Invoice", '):
+            bus.event("post_save", billing.Invoice, {"user_id": 1})
+        wrong: Any = {"name": {"old": "a", "new": "b"}}
+        with pytest.raises(ConfigurationError, match=r"'name' has .* write a pair, \(old, new\)"):
+            bus.event("post_update", "accounts.User", USER, changes=wrong)
     await billing.engine.dispose()
 
 

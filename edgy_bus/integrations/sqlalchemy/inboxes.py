@@ -5,11 +5,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import Dialect, Executable, event
+from sqlalchemy.orm import Session
 
 from edgy_bus.database import Database
 from edgy_bus.database.versions import prepare
-from edgy_bus.errors import ConfigurationError
+from edgy_bus.errors import ConfigurationError, OperationError
 from edgy_bus.runtime.inbox import TABLES
 from edgy_bus.sources import Value, Values
 
@@ -69,9 +70,13 @@ class SessionInbox:
     async def _opened(self) -> AsyncIterator[None]:
         async with self._sessions() as session, session.begin():
             token = self._current.set(session)
+            # A receiver that commits and then fails would not be called again: the note that it has
+            # handled the event would be committed as well.
+            event.listen(session.sync_session, "before_commit", _refuse_commit)
             try:
                 yield
             finally:
+                event.remove(session.sync_session, "before_commit", _refuse_commit)
                 self._current.reset(token)
 
     async def run(
@@ -85,3 +90,11 @@ class SessionInbox:
         """Create the table of the inbox if it is missing."""
         # Workers do so for inboxes of this library's own databases.
         await prepare(self._database, TABLES)
+
+
+def _refuse_commit(session: Session) -> None:
+    if not session.in_nested_transaction():
+        raise OperationError(
+            "the session of an inbox commits when its receiver has returned: write "
+            "session.flush() in place of session.commit(), or begin_nested() for a savepoint"
+        )

@@ -8,6 +8,7 @@ from sqlalchemy.orm import (
     Mapper,
     RelationshipDirection,
     RelationshipProperty,
+    configure_mappers,
     make_transient_to_detached,
 )
 from sqlalchemy.orm.attributes import set_committed_value
@@ -155,6 +156,9 @@ class MappedModel:
 
         Attributes that the event lacks are not loaded: a secret column, or a relationship.
         """
+        # A worker makes no object itself, and queries nothing: both would configure the mappers.
+        if not self.mapper.configured:
+            configure_mappers()
         instance = self.mapper.class_manager.new_instance()
         for name, value in row.items():
             # An event of an earlier release of the program may have a column that is gone.
