@@ -100,16 +100,16 @@ bench-compare: .venv/test  ## two checkouts back to back; ARGS="OLD_FOLDER NEW_F
 	@$(BIN)/python -m benchmarks.suite.compare $(ARGS)
 
 lint: .venv/test  ## ruff, mypy, import contracts, changelog fragments, pre-commit's configuration
-	$(BIN)/ruff check edgy_bus workers tests benchmarks
-	$(BIN)/ruff format --check edgy_bus workers tests benchmarks
+	$(BIN)/ruff check edgy_bus workers tests benchmarks docs/site
+	$(BIN)/ruff format --check edgy_bus workers tests benchmarks docs/site
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/style
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 
 format: .venv/test  ## let ruff rewrite
-	$(BIN)/ruff check --fix edgy_bus workers tests benchmarks
-	$(BIN)/ruff format edgy_bus workers tests benchmarks
+	$(BIN)/ruff check --fix edgy_bus workers tests benchmarks docs/site
+	$(BIN)/ruff format edgy_bus workers tests benchmarks docs/site
 
 .venvs/docs/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "edgy_bus needs Python 3.11 or newer on the PATH"; exit 1; }

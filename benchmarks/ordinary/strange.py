@@ -66,7 +66,7 @@ async def _hold_all(service: Service) -> None:
     bus = _bus(service, "hold", fails=True)
     async with bus, bus.worker():
         async with asyncio.timeout(300):
-            while len(await bus.held("hold")) < _HELD:  # noqa: ASYNC110 - as below
+            while len(await bus.held("hold")) < _HELD:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.5)
 
 
@@ -106,8 +106,7 @@ async def _take_over(service: Service) -> float:
     async with bus, bus.worker():
         progress = Progress(service.streams, client, "left")
         async with asyncio.timeout(300):
-            # The server has no event for it.
-            while any(await progress.open()):  # noqa: ASYNC110
+            while any(await progress.open()):  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.2)
     return time.perf_counter() - began
 

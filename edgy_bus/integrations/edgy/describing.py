@@ -8,9 +8,10 @@ from pydantic import TypeAdapter
 from sqlalchemy import Column, Dialect
 
 from edgy_bus.codec import dumps, key_text
-from edgy_bus.errors import ModelError, OperationError, SignalError
+from edgy_bus.errors import ModelError, OperationError
+from edgy_bus.integrations.row_changes import refusing_to_send
 from edgy_bus.integrations.sqlalchemy.values import Conversion, Convert
-from edgy_bus.signals import Broadcaster, Signal
+from edgy_bus.signals import Broadcaster
 from edgy_bus.sources import Key, Value, Values
 from edgy_bus.sources.changes import differ
 from edgy_bus.sources.statements import unique_columns
@@ -50,7 +51,7 @@ class EdgyModel:
         self.table_name: str = table
         self.signals: Broadcaster = signals or Broadcaster(
             self.name,
-            _refuse_to_send,
+            refusing_to_send("Edgy's models", "statements do", "a model", "transaction"),
             parents=[each.signals for each in parents],
             fields=_PublicFields(self),
         )
@@ -205,14 +206,4 @@ async def _refuse_to_save(**_: Value) -> Never:
         "this instance of a receiver knows a part of its row, because secret fields stay in the "
         "database, and save() would write defaults over the rest: use update(field=…), or query "
         "the row"
-    )
-
-
-async def _refuse_to_send(
-    signal: Signal, sender: Value, _: object, __: Mapping[str, object]
-) -> None:
-    raise SignalError(
-        f"{signal.name} of {getattr(sender, '__name__', sender)} cannot be sent by the application:"
-        " the signals of Edgy's models report what statements do. Write a row of a model that "
-        "stands for the message, in the same transaction"
     )

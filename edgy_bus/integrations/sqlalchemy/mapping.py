@@ -15,9 +15,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql import operators, visitors
 
 from edgy_bus.codec import dumps, key_text
-from edgy_bus.errors import ModelError, SignalError
+from edgy_bus.errors import ModelError
+from edgy_bus.integrations.row_changes import refusing_to_send
 from edgy_bus.integrations.sqlalchemy.values import Conversion
-from edgy_bus.signals import Broadcaster, Signal
+from edgy_bus.signals import Broadcaster
 from edgy_bus.sources import Key, Value, Values
 from edgy_bus.sources.changes import differ
 from edgy_bus.sources.statements import unique_columns
@@ -77,7 +78,7 @@ class MappedModel:
         """Statements about the rows, which `rows` makes once."""
         self.signals: Broadcaster = signals or Broadcaster(
             self.name,
-            _refuse_to_send,
+            refusing_to_send("mapped classes", "sessions do", "a class", "session"),
             parents=[each.signals for each in parents],
             fields=self.public,
         )
@@ -167,16 +168,6 @@ class MappedModel:
         if all(name in row for name in self.keys):
             make_transient_to_detached(instance)
         return instance
-
-
-async def _refuse_to_send(
-    signal: Signal, sender: Value, _: object, __: Mapping[str, object]
-) -> None:
-    raise SignalError(
-        f"{signal.name} of {getattr(sender, '__name__', sender)} cannot be sent by the application:"
-        " the signals of mapped classes report what sessions do. Write a row of a class that "
-        "stands for the message, in the same session"
-    )
 
 
 def by_class(
